@@ -1,0 +1,150 @@
+"""The label vocabulary of i-CLEVR, lists of conditions, and their multi-hot encoding.
+
+A *condition* is the set of objects that a picture shall show, in the order in which they were listed.
+Object `colour shape` has the index `8 * shape + colour`, which is the order of the official `objects.json`;
+a condition is encoded as the multi-hot vector of its indices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lab_ddpm.errors import DataError, UserError
+
+SHAPES = ("cube", "sphere", "cylinder")
+COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
+
+SPLITS = ("test", "new_test", "val", "unseen")
+
+Condition = tuple[str, ...]
+
+
+def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str] = OBJECTS) -> torch.Tensor:
+    """Conditions as multi-hot rows.
+
+    Args:
+        conditions: N lists of label names.
+        labels: The vocabulary; column j stands for `labels[j]`.
+
+    Returns:
+        (N, len(labels)) float32 tensor of zeros and ones.
+
+    Raises:
+        UserError: An unknown label, or one that a condition names twice.
+    """
+    index = {name: column for column, name in enumerate(labels)}
+    class_labels = torch.zeros(len(conditions), len(labels))
+    for row, condition in enumerate(conditions):
+        check_condition(condition, labels)
+        class_labels[row, [index[name] for name in condition]] = 1.0
+    return class_labels
+
+
+def decode(class_labels: torch.Tensor, labels: Sequence[str] = OBJECTS) -> list[Condition]:
+    """Inverse of `encode` up to the order of the names: (N, len(labels)) multi-hot -> N tuples of names."""
+    return [tuple(labels[column] for column in row.nonzero().flatten().tolist()) for row in class_labels]
+
+
+def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -> None:
+    """Raise `UserError` unless `condition` is a non-empty list of different known names."""
+    if isinstance(condition, str) or not isinstance(condition, Sequence):
+        raise UserError(f"a condition must be a list of object names, got {condition!r}")
+    if not condition:
+        raise UserError("a condition must name at least one object, got an empty list")
+    for name in condition:
+        if name not in labels:
+            raise UserError(f"an object must be one of {list(labels)}, got {name!r}")
+    if len(set(condition)) != len(condition):
+        raise UserError(f"a condition must not name an object twice, got {list(condition)}")
+
+
+def load_conditions(path: str | Path, labels: Sequence[str] = OBJECTS) -> list[Condition]:
+    """Read a condition list: a JSON list of lists of label names, e.g. `[["red cube"], ["gray cube", ...]]`.
+
+    Raises:
+        DataError: The file is missing, is no JSON, has another shape, or a condition is not valid; the message
+            names the file and the place in it.
+    """
+    content = read_json(path)
+    if not isinstance(content, list) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON list of lists of object names")
+    for position, condition in enumerate(content):
+        _check_entry(path, f"condition {position}", condition, labels)
+    return [tuple(condition) for condition in content]
+
+
+def load_labels(path: str | Path, labels: Sequence[str] = OBJECTS) -> dict[str, Condition]:
+    """Read a training list: a JSON object {picture file name: list of label names}.
+
+    Raises:
+        DataError: As `load_conditions`.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON object {{picture name: list of object names}}")
+    for name, condition in content.items():
+        _check_entry(path, name, condition, labels)
+    return {name: tuple(condition) for name, condition in content.items()}
+
+
+def load_objects(path: str | Path) -> tuple[str, ...]:
+    """Read `objects.json` ({name: index}) into the tuple of names in the order of their indices.
+
+    Raises:
+        DataError: The file is missing or its indices are not 0 ... n - 1, each once.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON object {{object name: index}}")
+    indices = list(content.values())
+    if any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(content))):
+        raise DataError(f"{path}: the indices must be 0 ... {len(content) - 1}, each once, got {indices}")
+    return tuple(sorted(content, key=lambda name: content[name]))
+
+
+def resolve_split(split: str, root: str | Path) -> Path:
+    """The file of a split: `root/SPLIT.json` for a name in `SPLITS`, else the path of a JSON file of one's own.
+
+    Raises:
+        UserError: Neither a known split nor a `.json` path.
+        DataError: The file does not exist.
+    """
+    if split not in SPLITS and not split.endswith(".json"):
+        raise UserError(f"`split` must be one of {list(SPLITS)} or the path of a .json file, got {split!r}")
+    path = Path(split) if split.endswith(".json") else Path(root) / f"{split}.json"
+    if not path.is_file():
+        raise DataError(f"{path}: no such condition list")
+    return path
+
+
+def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
+    """Whether a picture of the objects `shown` contains all objects of `condition`."""
+    return set(condition) <= set(shown)
+
+
+def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Condition]) -> int:
+    """How many of `conditions` are contained in at least one training picture."""
+    pictures = {frozenset(objects) for objects in training_labels.values()}
+    return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
+
+
+def read_json(path: str | Path) -> object:
+    """Parse a JSON file, or raise `DataError` saying which file is missing or where it is broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+
+
+def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:
+    try:
+        check_condition(condition, labels)
+    except UserError as error:
+        raise DataError(f"{path}: {place}: {error}") from None

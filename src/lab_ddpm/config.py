@@ -1,0 +1,245 @@
+"""The settings of a training run: frozen dataclasses, YAML presets and dotted command-line overrides.
+
+`parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and
+changes one value of it. The defaults are the i-CLEVR experiment of the report. A key that does not exist, a value
+of the wrong type or out of range is refused with its name before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from lab_ddpm.errors import UserError, check_at_least, check_choice, check_positive
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures are.
+
+    Attributes:
+        root: Folder with images/, train.json and the condition lists.
+        image_size: Height and width to train at, in pixels.
+        num_scenes: Scenes (of three pictures) that the replica renderer makes where root has no pictures yet.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+    """
+
+    root: str = "data/iclevr"
+    image_size: int = 64
+    num_scenes: int = 6003
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least("data.image_size", self.image_size, 1)
+        check_at_least("data.num_scenes", self.num_scenes, 1)
+        check_at_least("data.num_workers", self.num_workers, 0)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The label-conditional UNet; see `unet.LabelConditionalUNet` for the meaning of each."""
+
+    patch_size: int = 1
+    block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
+    layers_per_block: int = 2
+    attention_levels: tuple[int, ...] = (4,)
+    attention_head_dim: int = 8
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+
+    def __post_init__(self) -> None:
+        levels = len(self.block_out_channels)
+        check_at_least("model.patch_size", self.patch_size, 1)
+        check_at_least("number of model.block_out_channels", levels, 1)
+        check_at_least("model.layers_per_block", self.layers_per_block, 1)
+        check_at_least("model.attention_head_dim", self.attention_head_dim, 1)
+        for channels in self.block_out_channels:
+            if channels < 32 or channels % 32:
+                raise UserError(f"`model.block_out_channels` must be multiples of 32, got {channels}")
+        for level in self.attention_levels:
+            check_choice("model.attention_levels", level, range(levels))
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The forward process (diffusers.DDPMScheduler) and what the network predicts."""
+
+    num_train_timesteps: int = 1000
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = "squaredcos_cap_v2"
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    clip_sample: bool = True
+
+    def __post_init__(self) -> None:
+        check_at_least("diffusion.num_train_timesteps", self.num_train_timesteps, 2)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The loss; see `objective.Objective`, and `batches.StreamDataset` for `condition_dropout`."""
+
+    loss: Literal["mse", "l1", "huber"] = "mse"
+    loss_weight: Literal["none", "min_snr", "clamped_snr", "p2"] = "none"
+    loss_weight_gamma: float = 5.0
+    timestep_density: Literal["uniform", "logit_normal"] = "uniform"
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    condition_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
+        check_positive("objective.logit_std", self.logit_std)
+        if not 0 <= self.condition_dropout < 1:
+            raise UserError(f"`objective.condition_dropout` must be in [0, 1), got {self.condition_dropout}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay to zero, gradient clipping and an average of the weights.
+
+    Attributes:
+        ema_decay: Decay of the exponential moving average that is sampled from and saved; 0 for none.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 500
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("optimizer.learning_rate", self.learning_rate)
+        check_at_least("optimizer.weight_decay", self.weight_decay, 0)
+        check_at_least("optimizer.warmup_steps", self.warmup_steps, 0)
+        check_positive("optimizer.max_grad_norm", self.max_grad_norm)
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"`optimizer.ema_decay` must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a run is judged while it trains, and which pipeline it keeps as best/.
+
+    Attributes:
+        every_epochs: Epochs between evaluations (the last step is always evaluated).
+        split: Condition list to sample: a split name or a JSON file. The default is not one of the lists that
+            results are reported on.
+        metric: "micro" (objects found / objects asked) or "exact_match".
+        classifier: Which of the classifiers in evaluator/ scores. The referee is for final results only.
+        scheduler, steps, guidance_scale: The sampler; the guidance is saved with the pipeline as its default.
+        keep: How many of the best pipelines stay on disk.
+    """
+
+    every_epochs: int = 5
+    split: str = "val"
+    metric: Literal["micro", "exact_match"] = "micro"
+    classifier: Literal["resnet18", "referee"] = "resnet18"
+    scheduler: str = "ddim"
+    steps: int = 50
+    guidance_scale: float = 1.0
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        check_at_least("evaluation.every_epochs", self.every_epochs, 1)
+        check_at_least("evaluation.steps", self.steps, 1)
+        check_positive("evaluation.guidance_scale", self.guidance_scale)
+        check_at_least("evaluation.keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, written to `runs_dir/name/`.
+
+    Attributes:
+        name: Name of the run.
+        runs_dir: Folder of all runs.
+        seed: Seed of the initial weights and of the stream of samples.
+        epochs: Passes over the pictures; an epoch has ceil(pictures / batch_size) steps.
+        batch_size: Pictures per optimizer step, over all processes and accumulation steps.
+        gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
+        mixed_precision: "auto" is bf16 on a GPU that has it, fp16 on another GPU, none on a CPU.
+        device: "auto" takes a GPU where there is one.
+        checkpoint_every_steps: Steps between two states to resume from; the newest two are kept.
+        log_every_steps: Steps between two lines of metrics.jsonl.
+    """
+
+    name: str = "iclevr"
+    runs_dir: str = "runs"
+    seed: int = 0
+    epochs: int = 150
+    batch_size: int = 32
+    gradient_accumulation_steps: int = 1
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every_steps: int = 500
+    log_every_steps: int = 10
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "gradient_accumulation_steps", "checkpoint_every_steps", "log_every_steps"):
+            check_at_least(key, getattr(self, key), 1)
+        check_at_least("seed", self.seed, 0)
+        if self.batch_size % self.gradient_accumulation_steps:
+            raise UserError(
+                "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
+                f"got {self.batch_size} and {self.gradient_accumulation_steps}"
+            )
+        if self.data.image_size % self.downsampling():
+            raise UserError(
+                f"`data.image_size` must be a multiple of {self.downsampling()} for this model "
+                f"(patch_size x 2 per level), got {self.data.image_size}"
+            )
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
+
+    def downsampling(self) -> int:
+        """Pixels of the picture per position of the coarsest level."""
+        return self.model.patch_size * 2 ** (len(self.model.block_out_channels) - 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, lists in place of tuples, as it stands in a YAML preset."""
+        return _plain(asdict(self))
+
+
+def parse_config(arguments: Sequence[str]) -> TrainConfig:
+    """Parse the command line of a training run.
+
+    Args:
+        arguments: `--config PRESET.yaml` first, then `--dotted.key value` overrides.
+
+    Raises:
+        UserError: Naming the key, the value and the rule.
+        SystemExit: For `--help`.
+    """
+    if "--config" in arguments[1:]:
+        raise UserError("`--config` must come first: what follows it overrides the preset")
+    parser = ArgumentParser(
+        prog="lab-ddpm train",
+        description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    try:
+        values = parser.parse_args(list(arguments))
+        values.pop("config", None)
+        return TrainConfig(**vars(parser.instantiate(values)))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(" ".join(str(error).split())) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value

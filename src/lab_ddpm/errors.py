@@ -1,0 +1,48 @@
+"""What a user can get wrong: one exception class, one clear line, one exit code.
+
+`cli` turns a `UserError` (and an `OSError`: full disk, read-only folder) into a single line on stderr and
+exit code 2 or 1. Any other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Input that cannot be used as it is: the message states the rule, the value and the choices.
+
+    Args:
+        message: One line (or, for lists of broken files, one line per file) in plain words.
+        exit_code: 2 for wrong usage (an argument, a config key), 1 for wrong data (a file, a folder).
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class DataError(UserError):
+    """A file or folder that is missing, broken or of another kind than it should be (exit code 1)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=1)
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise `UserError` unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise UserError(f"`{name}` must be one of {choices}, got {value!r}")
+
+
+def check_at_least(name: str, value: float, minimum: float) -> None:
+    """Raise `UserError` unless `value >= minimum` (a NaN fails too)."""
+    if not value >= minimum:
+        raise UserError(f"`{name}` must be at least {minimum}, got {value}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise `UserError` unless `value > 0` (a NaN fails too)."""
+    if not value > 0:
+        raise UserError(f"`{name}` must be positive, got {value}")

@@ -1,0 +1,90 @@
+"""Writing files and folders so that a crash at any moment leaves the old one or the new one, never a half.
+
+Everything is written under a temporary name beside its place, flushed to the disk, then renamed (POSIX: atomic).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path to write a file or a folder at; rename it to `path` when the block ends well.
+
+    An existing file at `path` is replaced. An existing folder is not: rename to a fresh name instead.
+
+    Raises:
+        OSError: The disk is full or the folder is read-only; the temporary path is removed, `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    remove(temporary)
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        _sync_entry(path.parent)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write `content` as indented JSON atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def link_atomically(target: Path, link: Path) -> None:
+    """Make `link` a relative symbolic link to `target`, replacing an older link in one step."""
+    temporary = link.with_name(TEMPORARY_PREFIX + link.name)
+    remove(temporary)
+    temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    os.replace(temporary, link)
+    _sync_entry(link.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary paths that a killed process left in `folder`."""
+    for path in folder.glob(TEMPORARY_PREFIX + "*"):
+        remove(path)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or every file of a folder, to the disk."""
+    for entry in [path, *path.rglob("*")]:
+        if entry.is_dir():
+            _sync_entry(entry)
+        else:
+            with open(entry, "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _sync_entry(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

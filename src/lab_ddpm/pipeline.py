@@ -1,0 +1,105 @@
+"""From labels to pictures: the reverse process of a label-conditional diffusion model.
+
+    x_T ~ N(0, I);   x_{t-1} = scheduler.step(prediction(x_t, t, c), t, x_t)
+    prediction = uncond + s * (cond - uncond)       (classifier-free guidance, arXiv:2207.12598, eq. 6 with s = 1 + w)
+
+so that s = 1 is the unguided model; "uncond" is the prediction for the null label, the zero vector.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.utils.torch_utils import randn_tensor
+
+from lab_ddpm.errors import UserError
+from lab_ddpm.unet import LabelConditionalUNet
+
+
+class LabelConditionalPipeline(DiffusionPipeline):
+    """Samples pictures for multi-hot labels.
+
+    Args:
+        unet: The trained network.
+        scheduler: A scheduler of `schedulers.make_scheduler`, or the training scheduler itself.
+        guidance_scale: The guidance that the model was chosen with; used where a call names none.
+    """
+
+    def __init__(
+        self, unet: LabelConditionalUNet, scheduler: SchedulerMixin, guidance_scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(guidance_scale=guidance_scale)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: torch.Tensor,
+        num_inference_steps: int = 50,
+        guidance_scale: float | None = None,
+        generator: Sequence[torch.Generator] | None = None,
+        callback: Callable[[int, torch.Tensor], None] | None = None,
+    ) -> torch.Tensor:
+        """Sample one picture for each row of labels.
+
+        Args:
+            class_labels: (B, num_labels) multi-hot; (B, 0) for an unconditional model.
+            num_inference_steps: Denoising steps.
+            guidance_scale: s above; 1 is unguided. Other values need a model trained with condition dropout.
+                None takes the pipeline's own.
+            generator: One CPU generator per picture, so that no picture depends on the batch it is in.
+            callback: Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with
+                (-1, the finished pictures) at the end.
+
+        Returns:
+            (B, C, H, W) pictures in [-1, 1].
+
+        Raises:
+            UserError: The labels do not fit the model, or an unconditional model is to be guided.
+        """
+        config = self.unet.config
+        guidance_scale = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        if class_labels.ndim != 2 or class_labels.shape[1] != len(config["labels"]):
+            raise UserError(
+                f"`class_labels` must be (B, {len(config['labels'])}) for this model, got {tuple(class_labels.shape)}"
+            )
+        if guidance_scale != 1.0 and not config["labels"]:
+            raise UserError(f"`guidance_scale` must be 1 for an unconditional model, got {guidance_scale}")
+        size = config["sample_size"]
+        shape = (len(class_labels), config["in_channels"], size, size)
+        device = self.unet.device
+        class_labels = class_labels.to(device)
+        generators = list(generator) if generator is not None else None
+
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        step_options = {}
+        if "generator" in inspect.signature(self.scheduler.step).parameters:
+            step_options["generator"] = generators
+        images = randn_tensor(shape, generator=generators, device=device) * self.scheduler.init_noise_sigma
+        for timestep in self.progress_bar(self.scheduler.timesteps):
+            noisy_images = self.scheduler.scale_model_input(images, timestep)
+            if callback is not None:
+                callback(int(timestep), noisy_images)
+            prediction = self._predict(noisy_images, timestep, class_labels, guidance_scale)
+            images = self.scheduler.step(prediction, timestep, images, **step_options).prev_sample
+        images = images.clamp(-1, 1)
+        if callback is not None:
+            callback(-1, images)
+        return images
+
+    def _predict(
+        self,
+        noisy_images: torch.Tensor,
+        timestep: torch.Tensor,
+        class_labels: torch.Tensor,
+        guidance_scale: float,
+    ) -> torch.Tensor:
+        if guidance_scale == 1.0:
+            return self.unet(noisy_images, timestep, class_labels)
+        labels = torch.cat([torch.zeros_like(class_labels), class_labels])
+        uncond, cond = self.unet(torch.cat([noisy_images, noisy_images]), timestep, labels).chunk(2)
+        return uncond + guidance_scale * (cond - uncond)

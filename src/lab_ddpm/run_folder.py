@@ -1,0 +1,60 @@
+"""The folder of a run: claimed by one process at a time, and by one configuration for good."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.files import remove_leftovers, write_text
+
+# What a run may change when it goes on: settings that say how it is carried out, not what comes out.
+_FREE_KEYS = ("runs_dir", "device", "log_every_steps", "checkpoint_every_steps", "data.root", "data.num_workers")
+
+
+@contextmanager
+def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Path]:
+    """Create or reopen `runs_dir/name`, and keep other processes out of it.
+
+    Raises:
+        DataError: Another process is training this run.
+        UserError: The folder belongs to a run with other settings; they are named.
+    """
+    run = Path(config.runs_dir) / config.name
+    if not is_main_process:
+        yield run
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{run}: another process is training this run") from None
+        _check_same_settings(config, run / "config.yaml")
+        for folder in (run, run / "checkpoints", run / "pipelines"):
+            remove_leftovers(folder)
+        yield run
+
+
+def _check_same_settings(config: TrainConfig, path: Path) -> None:
+    settings = config.as_dict()
+    if path.is_file():
+        before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(settings)
+        changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
+        if changed:
+            differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+            raise UserError(f"{path.parent} holds a run with other settings ({differences}); choose another `--name`")
+    write_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,74 @@
+"""Samplers by name: diffusers schedulers that always share the noise schedule of the training.
+
+A scheduler that is loaded with another model's config (a linear schedule for a network trained on
+squaredcos_cap_v2, say) silently starts every step from the wrong noise level. So there is one way to make one:
+`from_config` of the training scheduler's config, with the few settings below that keep a sampler stable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+
+from lab_ddpm.errors import UserError, check_choice
+
+
+class HeunCleanScheduler(HeunDiscreteScheduler):
+    """Heun's sampler for a network that predicts the clean picture, which `HeunDiscreteScheduler` cannot take.
+
+    Its config says "epsilon": each step turns the clean picture x_0 into the noise that it implies at the present
+    noise level sigma, (x - x_0) / sigma (arXiv:2206.00364, algorithm 1, line 4).
+    """
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
+        if self.step_index is None:
+            self._init_step_index(timestep)
+        sigma = self.sigmas[self.step_index]
+        return super().step((sample - model_output) / sigma, timestep, sample, return_dict)
+
+
+# "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
+# 5-step run at t = 800. lambda_min_clipped = -5.1 (arXiv:2211.01095, appendix) keeps the multistep solvers finite at
+# the last steps of squaredcos_cap_v2, whose signal-to-noise ratio falls to zero.
+_TRAILING = {"timestep_spacing": "trailing"}
+_MULTISTEP = {**_TRAILING, "lambda_min_clipped": -5.1}
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddpm": (DDPMScheduler, _TRAILING),
+    "ddim": (DDIMScheduler, _TRAILING),
+    "dpmpp": (DPMSolverMultistepScheduler, _MULTISTEP),
+    "unipc": (UniPCMultistepScheduler, _MULTISTEP),
+    "euler": (EulerDiscreteScheduler, _TRAILING),
+    "heun": (HeunDiscreteScheduler, _TRAILING),
+}
+
+
+def make_scheduler(name: str, noise_scheduler: SchedulerMixin, num_inference_steps: int) -> SchedulerMixin:
+    """The sampler `name` on the noise schedule of `noise_scheduler`.
+
+    Args:
+        name: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" (arXiv:2211.01095),
+            "unipc" (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364).
+        noise_scheduler: The scheduler that the model was trained with, or any made from its config.
+        num_inference_steps: Denoising steps, at most the number of training timesteps.
+
+    Raises:
+        UserError: An unknown name, or a number of steps out of range.
+    """
+    check_choice("scheduler", name, SCHEDULERS)
+    num_train_timesteps = noise_scheduler.config["num_train_timesteps"]
+    if not 1 <= num_inference_steps <= num_train_timesteps:
+        raise UserError(f"`steps` must be between 1 and {num_train_timesteps}, got {num_inference_steps}")
+    scheduler_class, settings = SCHEDULERS[name]
+    if name == "heun" and noise_scheduler.config["prediction_type"] == "sample":
+        scheduler_class, settings = HeunCleanScheduler, {**settings, "prediction_type": "epsilon"}
+    return scheduler_class.from_config(noise_scheduler.config, **settings)

@@ -1,0 +1,43 @@
+"""How long training steps take, and how much of it is not forward, backward and optimizer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StepTimer:
+    """Sums the wall time of steps, from the end of one (or from `restart`) to the end of the next.
+
+    Attributes:
+        steps: Steps timed.
+        seconds: Their wall time.
+    """
+
+    def __init__(self) -> None:
+        self.steps, self.seconds, self._busy = 0, 0.0, 0.0
+        self._mark = time.perf_counter()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """The block is the work that the time is meant for."""
+        started = time.perf_counter()
+        yield
+        self._busy += time.perf_counter() - started
+
+    def step_done(self) -> float:
+        """End a step; returns its seconds."""
+        now = time.perf_counter()
+        elapsed, self._mark = now - self._mark, now
+        self.steps += 1
+        self.seconds += elapsed
+        return elapsed
+
+    def restart(self) -> None:
+        """Leave what happened since the last `step_done` (an evaluation, a save) out of the next step."""
+        self._mark = time.perf_counter()
+
+    def overhead(self) -> float:
+        """Share of the steps' wall time outside the `busy` blocks, in [0, 1]."""
+        return 1 - self._busy / self.seconds

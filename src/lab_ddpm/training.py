@@ -1,0 +1,322 @@
+"""The training loop, on Accelerate.
+
+    each step:       loss = objective(unet(x_t, t, c), ...) over a batch of the stream;  AdamW;  EMA
+    every N epochs:  sample the validation conditions, score them, save the pipeline, keep the best
+
+The same command started again goes on from the newest checkpoint and gives, on one CPU process, bit for bit the
+weights of a run that was never stopped: the randomness of a sample depends on its place in the stream alone
+(`batches`), and everything else is in the checkpoint (`checkpoint`).
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from diffusers import DDPMScheduler
+from diffusers.training_utils import EMAModel
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import get_cosine_schedule_with_warmup
+
+from lab_ddpm.batches import Sample, StreamDataset, StreamSampler
+from lab_ddpm.checkpoint import Progress, TrainingObjects, save_pipeline
+from lab_ddpm.conditions import OBJECTS
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.dataset import open_dataset
+from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.metrics_log import append_record, rewind
+from lab_ddpm.objective import Objective
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.run_folder import claim_run_folder
+from lab_ddpm.step_timer import StepTimer
+from lab_ddpm.unet import LabelConditionalUNet
+from lab_ddpm.validation import Validation
+
+_STEPS_TO_TIME = 5
+_DAY = 86_400.0
+
+
+class Interrupted(Exception):
+    """SIGTERM or SIGINT arrived; the state of the step that was under way is saved."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
+        self.signal_number = signal_number
+
+
+def train(config: TrainConfig) -> Path:
+    """Train `config`, or go on with it, to its end.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        UserError: Settings that do not fit each other, this machine or the run that is in the folder.
+        DataError: Unusable pictures or checkpoints, or a loss that is not finite.
+        Interrupted: On SIGTERM or SIGINT, after saving.
+    """
+    accelerator = make_accelerator(config)
+    if (config.batch_size // config.gradient_accumulation_steps) % accelerator.num_processes:
+        raise UserError(
+            "`batch_size` / `gradient_accumulation_steps` must be a multiple of the number of processes, "
+            f"got {config.batch_size} / {config.gradient_accumulation_steps} for {accelerator.num_processes}"
+        )
+    with claim_run_folder(config, accelerator.is_main_process) as run:
+        _Run(config, accelerator, run).loop()
+    accelerator.end_training()
+    return run
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The accelerator for the device and the precision that `config` asks for.
+
+    Raises:
+        UserError: It asks for a GPU that is not there.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
+        raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
+    precision = config.mixed_precision
+    if precision == "auto":
+        precision = "no"
+        if config.device != "cpu" and has_gpu:
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and (config.device == "cpu" or not has_gpu):
+        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+
+
+class _Run:
+    """The objects of one training run, and its loop."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, run: Path) -> None:
+        self.config, self.accelerator, self.run = config, accelerator, run
+        self.metrics = run / "metrics.jsonl"
+        self.validation = Validation(config, run, accelerator.device)
+        with accelerator.main_process_first():
+            dataset = open_dataset(config.data.root, config.data.image_size)
+        self.steps_per_epoch = math.ceil(len(dataset) / config.batch_size)
+        self.total_steps = config.epochs * self.steps_per_epoch
+
+        self.noise_scheduler = DDPMScheduler(
+            num_train_timesteps=config.diffusion.num_train_timesteps,
+            beta_schedule=config.diffusion.beta_schedule,
+            prediction_type=config.diffusion.prediction_type,
+            clip_sample=config.diffusion.clip_sample,
+        )
+        settings = config.objective
+        self.objective = Objective(
+            self.noise_scheduler,
+            loss=settings.loss,
+            loss_weight=settings.loss_weight,
+            loss_weight_gamma=settings.loss_weight_gamma,
+            timestep_density=settings.timestep_density,
+            logit_mean=settings.logit_mean,
+            logit_std=settings.logit_std,
+        )
+        self.objects = self._training_objects()
+        self.progress = self.objects.load(run)
+        self.loader = self._loader(StreamDataset(dataset, config.seed, settings.condition_dropout))
+
+    def _training_objects(self) -> TrainingObjects:
+        config = self.config
+        set_seed(config.seed)
+        model = config.model
+        unet = LabelConditionalUNet(
+            labels=OBJECTS,
+            sample_size=config.data.image_size,
+            patch_size=model.patch_size,
+            block_out_channels=model.block_out_channels,
+            layers_per_block=model.layers_per_block,
+            attention_levels=model.attention_levels,
+            attention_head_dim=model.attention_head_dim,
+            resnet_time_scale_shift=model.resnet_time_scale_shift,
+        ).to(self.accelerator.device)
+        optimizer = torch.optim.AdamW(
+            unet.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
+        )
+        lr_scheduler = get_cosine_schedule_with_warmup(optimizer, config.optimizer.warmup_steps, self.total_steps)
+        ema = None
+        if config.optimizer.ema_decay:
+            ema = EMAModel(unet.parameters(), decay=config.optimizer.ema_decay, foreach=True)
+        unet, optimizer, lr_scheduler = self.accelerator.prepare(unet, optimizer, lr_scheduler)
+        return TrainingObjects(self.accelerator, unet, optimizer, lr_scheduler, ema)
+
+    def _loader(self, dataset: StreamDataset) -> DataLoader[Sample]:
+        """The part of the stream that is still to come, in batches that accelerate splits over the processes."""
+        parts = self.config.gradient_accumulation_steps
+        sampler = StreamSampler(
+            num_pictures=len(dataset.dataset),
+            batch_size=self.config.batch_size // parts,
+            seed=self.config.seed,
+            first_batch=self.progress.step * parts,
+            last_batch=self.total_steps * parts,
+        )
+        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=self.config.data.num_workers)
+        return self.accelerator.prepare_data_loader(loader)
+
+    def loop(self) -> None:
+        """Train from the present step to the last, evaluating and saving on the way."""
+        progress = self.progress
+        if self.accelerator.is_main_process:
+            rewind(self.metrics, progress.step)
+        if progress.step:
+            self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
+        bar = tqdm(
+            total=self.total_steps,
+            initial=progress.step,
+            desc=self.config.name,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        )
+        with _stop_signals(self.accelerator.set_trigger) as received, bar:
+            self._evaluate_if_due()
+            timer, losses = StepTimer(), []
+            for batch in self.loader:
+                with timer.busy():
+                    losses.append(self._forward_backward(batch))
+                if not self.accelerator.sync_gradients:
+                    continue
+                if self.objects.ema is not None:
+                    self.objects.ema.step(self.objects.unet.parameters())
+                progress.step += 1
+                progress.seconds += timer.step_done()
+                bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}", refresh=False)
+                bar.update()
+                if progress.step % self.config.log_every_steps == 0:
+                    self._log(sum(losses) / len(losses), timer)
+                losses.clear()
+                if timer.steps == _STEPS_TO_TIME:
+                    self._warn_if_slow(timer.seconds / timer.steps)
+                if self.accelerator.check_trigger():
+                    self._save()
+                    raise Interrupted(received[0] if received else signal.SIGTERM, progress.step)
+                self._evaluate_if_due()
+                if progress.step % self.config.checkpoint_every_steps == 0 or progress.step == self.total_steps:
+                    self._save()
+                timer.restart()
+
+    def _forward_backward(self, batch: Sample) -> float:
+        """One part of a step: loss, gradients and, at the last part, the update. Returns the loss over all processes."""
+        objects, accelerator = self.objects, self.accelerator
+        with accelerator.accumulate(objects.unet):
+            timesteps = self.objective.timesteps(batch["uniforms"])
+            noisy_images = self.objective.add_noise(batch["clean_images"], batch["noise"], timesteps)
+            with accelerator.autocast():
+                prediction = objects.unet(noisy_images, timesteps, batch["class_labels"])
+            loss = self.objective(prediction, batch["clean_images"], batch["noise"], timesteps)
+            value = accelerator.reduce(loss.detach(), "mean").item()
+            self._check_finite("loss", value)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                norm = accelerator.clip_grad_norm_(objects.unet.parameters(), self.config.optimizer.max_grad_norm)
+                if accelerator.scaler is None:  # the fp16 scaler skips steps with infinite gradients by itself
+                    self._check_finite("gradient norm", norm.item())
+            objects.optimizer.step()
+            objects.lr_scheduler.step()
+            objects.optimizer.zero_grad()
+        return value
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise DataError(
+                f"the {name} is {value} at step {self.progress.step + 1}: stopped; the last good checkpoint is kept in "
+                f"{self.run / 'checkpoints'}. A lower `--optimizer.learning_rate` usually helps"
+            )
+
+    def _evaluate_if_due(self) -> None:
+        step = self.progress.step
+        period = self.config.evaluation.every_epochs * self.steps_per_epoch
+        if step == 0 or step in self.progress.scores or (step % period and step != self.total_steps):
+            return
+        started = time.perf_counter()
+        unet = self.accelerator.unwrap_model(self.objects.unet)
+        with _averaged_weights(self.objects.ema, unet):
+            pipeline = LabelConditionalPipeline(unet, self.noise_scheduler, self.config.evaluation.guidance_scale)
+            unet.eval()
+            scores = self.validation(pipeline, step)
+            unet.train()
+            self.progress.scores[step] = scores[self.config.evaluation.metric]["mean"]
+            self.progress.seconds += time.perf_counter() - started
+            if self.accelerator.is_main_process:
+                save_pipeline(pipeline, self.run, self.progress, self.config.evaluation.keep)
+                append_record(self.metrics, self._record(validation=scores))
+        best = self.progress.best_steps(1)[0]
+        metric, split = self.config.evaluation.metric, self.config.evaluation.split
+        self.accelerator.print(
+            f"step {step}: {metric} on {split} {self.progress.scores[step]:.4f} (best {self.progress.scores[best]:.4f} "
+            f"at step {best})"
+        )
+        self.accelerator.wait_for_everyone()
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            self.objects.save(self.run, self.progress)
+        self.accelerator.wait_for_everyone()
+
+    def _log(self, loss: float, timer: StepTimer) -> None:
+        if self.accelerator.is_main_process:
+            record = self._record(
+                loss=loss,
+                learning_rate=self.objects.lr_scheduler.get_last_lr()[0],
+                pictures_per_second=self.config.batch_size * timer.steps / timer.seconds,
+                overhead=timer.overhead(),
+            )
+            append_record(self.metrics, record)
+
+    def _record(self, **values: object) -> dict[str, object]:
+        step = self.progress.step
+        return {"step": step, "epoch": step / self.steps_per_epoch, "seconds": self.progress.seconds, **values}
+
+    def _warn_if_slow(self, seconds_per_step: float) -> None:
+        days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
+        if days > 1:
+            self.accelerator.print(
+                f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
+                "configs/iclevr_cpu.yaml is made for machines without a GPU. Going on."
+            )
+
+
+@contextmanager
+def _averaged_weights(ema: EMAModel | None, unet: torch.nn.Module) -> Iterator[None]:
+    """Inside the block the network holds its averaged weights, if an average is kept."""
+    if ema is None:
+        yield
+        return
+    ema.store(unet.parameters())
+    ema.copy_to(unet.parameters())
+    try:
+        yield
+    finally:
+        ema.restore(unet.parameters())
+
+
+@contextmanager
+def _stop_signals(notify: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `notify` on SIGTERM and SIGINT in place of dying; yields the list of the signals that came."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        notify()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,53 @@
+"""Judging a run while it trains: sample a condition list, score the pictures, write them as a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from lab_ddpm.checkpoint import step_name
+from lab_ddpm.classifiers import classifier_file, load_classifier, predict
+from lab_ddpm.conditions import encode, load_conditions, resolve_split
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.evaluation import Scores, summarise, top_k_hits
+from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.images import make_grid, write_png
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.schedulers import make_scheduler
+
+_GRID_COLUMNS = 8
+
+
+class Validation:
+    """Scores pipelines of one run, each time with the same conditions and the same noise.
+
+    Args:
+        config: `evaluation` says what to sample and how to score it.
+        run: Folder of the run; grids go to `run/samples/`.
+        device: Where the classifier runs.
+
+    Raises:
+        UserError, DataError: The split or the classifier is not there or not usable (before training starts).
+    """
+
+    def __init__(self, config: TrainConfig, run: Path, device: torch.device) -> None:
+        self.settings = config.evaluation
+        self.run, self.device = run, device
+        self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
+        self.seeds = picture_seeds(config.seed, len(self.class_labels))
+        self.classifier = load_classifier(classifier_file(self.settings.classifier))
+
+    def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores:
+        """Sample, write `samples/step_N.png`, score. Every process calls it and gets the same scores."""
+        training_scheduler = pipeline.scheduler
+        pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
+        pictures = generate(
+            pipeline, self.class_labels, self.seeds, self.settings.steps, progress=f"sampling {self.settings.split}"
+        )
+        pipeline.scheduler = training_scheduler
+        if PartialState().is_main_process:
+            write_png(self.run / "samples" / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
+        hits = top_k_hits(predict(self.classifier, pictures, device=self.device), self.class_labels)
+        return summarise(hits[None], self.class_labels)
