@@ -1,22 +1,8 @@
-"""Compare a rendered replica with measurements of real i-CLEVR pictures; exit code 1 if one is off."""
+"""`lab-ddpm check-replica`: see `python scripts/check_replica.py --help`."""
 
-import argparse
 import sys
 
-from lab_ddpm.replica_check import check_replica
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("root", nargs="?", default="data/iclevr", help="folder of a finished replica")
-    try:
-        comparisons = check_replica(parser.parse_args().root)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(*comparisons, sep="\n")
-    return int(not all(comparison.passes for comparison in comparisons))
-
+from lab_ddpm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["check-replica", *sys.argv[1:]]))

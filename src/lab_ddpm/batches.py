@@ -39,9 +39,7 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         first_batch, last_batch: The batches [first, last) of the stream to yield.
     """
 
-    def __init__(
-        self, num_pictures: int, batch_size: int, seed: int, first_batch: int, last_batch: int
-    ) -> None:
+    def __init__(self, num_pictures: int, batch_size: int, seed: int, first_batch: int, last_batch: int) -> None:
         self.num_pictures = num_pictures
         self.batch_size = batch_size  # these two names are what accelerate looks for in a batch sampler
         self.drop_last = False

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -27,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import atomic_path, link_atomically, remove
 from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.unet import LabelConditionalUNet
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
 _STATES_KEPT = 2
@@ -71,7 +74,7 @@ class TrainingObjects:
                 "lr_scheduler": self.lr_scheduler.state_dict(),
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
-            with atomic_path(target) as temporary:
+            with _disk_errors(), atomic_path(target) as temporary:
                 temporary.mkdir()
                 save_file(self.accelerator.unwrap_model(self.unet).state_dict(), temporary / "unet.safetensors")
                 if self.ema is not None:
@@ -124,7 +127,7 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, progress: Progr
     folder = run / "pipelines"
     target = folder / step_name(progress.step)
     if not target.exists():
-        with atomic_path(target) as temporary:
+        with _disk_errors(), atomic_path(target) as temporary:
             pipeline.save_pretrained(temporary)
     best = progress.best_steps(keep)
     link_atomically(target, run / "last")
@@ -148,16 +151,24 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
     if not index.is_file():
         raise DataError(f"{path}: not a saved pipeline (it has no model_index.json)")
     try:
-        class_name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-        if class_name != LabelConditionalPipeline.__name__:
-            raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {class_name}")
-        pipeline = LabelConditionalPipeline.from_pretrained(path, low_cpu_mem_usage=False)
+        settings = json.loads(index.read_text(encoding="utf-8"))
+        if settings["_class_name"] != LabelConditionalPipeline.__name__:
+            found = settings["_class_name"]
+            raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
+        unet, info = LabelConditionalUNet.from_pretrained(
+            path / "unet", output_loading_info=True, low_cpu_mem_usage=False
+        )
+        # from_pretrained only logs a warning where weights are missing, and leaves them random
+        if misfits := [key for keys in info.values() for key in keys]:
+            raise DataError(
+                f"{path}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
+            )
+        scheduler = DDPMScheduler.from_pretrained(path / "scheduler")
+        return LabelConditionalPipeline(unet.eval(), scheduler, settings["guidance_scale"])
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: this checkpoint is incomplete or broken ({_first_line(error)})") from None
-    pipeline.unet.eval()
-    return pipeline
 
 
 def default_checkpoint(runs: str | Path = "runs", pretrained: Path = PRETRAINED) -> Path:
@@ -171,21 +182,28 @@ def default_checkpoint(runs: str | Path = "runs", pretrained: Path = PRETRAINED)
         return max(best, key=lambda path: (path / "model_index.json").stat().st_mtime)
     if (pretrained / "model_index.json").is_file():
         return pretrained
-    raise DataError(f"no checkpoint: neither {runs}/*/best nor {pretrained} exists; train one, or name one by --checkpoint")
+    raise DataError(
+        f"no checkpoint: neither {runs}/*/best nor {pretrained} exists; train one, or name one by --checkpoint"
+    )
 
 
 def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 over the files of a pipeline folder (names and bytes), 16 hexadecimal digits of it."""
-    return _hash(file for file in sorted(Path(path).resolve().rglob("*")) if file.suffix in (".safetensors", ".json"))
-
-
-def _hash(files: Iterable[Path]) -> str:
+    """SHA-256 over the weights and settings of a pipeline folder, 16 hexadecimal digits of it."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode())
-        with open(file, "rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for part in ("model_index.json", "scheduler", "unet"):
+        entry = Path(path) / part
+        for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"a checkpoint could not be written ({_first_line(error)})") from error
 
 
 def _first_line(error: BaseException) -> str:

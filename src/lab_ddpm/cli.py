@@ -96,7 +96,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _train_evaluator(options: argparse.Namespace) -> int:
     from lab_ddpm.evaluator_training import train_evaluators
 
-    train_evaluators(options.root, options.held_out, options.out, options.names, options.epochs, options.seed)
+    paths = train_evaluators(options.root, options.held_out, options.out, options.names, options.epochs, options.seed)
+    print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
     return 0
 
 
@@ -126,11 +127,23 @@ def _report(options: argparse.Namespace) -> int:
 def _check_replica(options: argparse.Namespace) -> int:
     from lab_ddpm.replica_check import check_replica
 
-    return check_replica(options.root)
+    comparisons = check_replica(options.root)
+    print(*comparisons, sep="\n")
+    return int(not all(comparison.passes for comparison in comparisons))
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from lab_ddpm.benchmark import benchmark
+    from lab_ddpm.checkpoint import default_checkpoint
+
+    print(*benchmark(options.configs, options.checkpoint or default_checkpoint(), options.steps), sep="\n")
+    return 0
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else pretrained/")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else pretrained/"
+    )
     parser.add_argument("--scheduler", default="ddim", help="ddpm, ddim, dpmpp, unipc, euler or heun (default: ddim)")
     parser.add_argument("--steps", type=int, default=50, help="denoising steps (default: 50)")
     parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
@@ -165,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--progress", action="store_true", help="also write the denoising strip and a GIF")
 
     evaluate = add("evaluate", _evaluate, "sample the condition lists over several seeds and score the pictures")
-    evaluate.add_argument("--split", action="append", help=f"{split_help}; may be repeated (default: test and new_test)")
+    evaluate.add_argument(
+        "--split", action="append", help=f"{split_help}; may be repeated (default: test and new_test)"
+    )
     evaluate.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     _add_sampling(evaluate)
     evaluate.add_argument("--num-seeds", type=int, default=4, help="seeds 0, 1, ... (default: 4)")
@@ -173,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluator = add("train-evaluator", _train_evaluator, "train the classifiers that score the pictures")
     evaluator.add_argument("--root", type=Path, default=DATA, help=f"training pictures (default: {DATA})")
-    evaluator.add_argument("--held-out", type=Path, help="folder of pictures to measure on; default: 5 %% of the scenes")
+    evaluator.add_argument(
+        "--held-out", type=Path, help="folder of pictures to measure on; default: 5 %% of the scenes"
+    )
     evaluator.add_argument("--names", nargs="+", default=["resnet18", "referee"], help="default: resnet18 referee")
     evaluator.add_argument("--epochs", type=int, help="default: per classifier")
     evaluator.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -194,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
 
     check = add("check-replica", _check_replica, "measure rendered pictures against the facts about i-CLEVR")
     check.add_argument("--root", type=Path, default=DATA, help=f"default: {DATA}")
+
+    benchmark = add("benchmark", _benchmark, "measure rendering, reading, training and sampling on this machine")
+    presets = [Path("configs/iclevr_cpu.yaml"), Path("configs/iclevr.yaml")]
+    benchmark.add_argument("--configs", nargs="+", type=Path, default=presets, help="presets to train a few steps of")
+    benchmark.add_argument("--checkpoint", type=Path, help="pipeline to sample from")
+    benchmark.add_argument("--steps", type=int, default=10, help="training steps to time per preset (default: 10)")
     return parser
 
 

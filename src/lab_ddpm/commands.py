@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -18,17 +19,18 @@ from lab_ddpm.conditions import (
     OBJECTS,
     Condition,
     check_condition,
+    count_seen,
     encode,
     load_conditions,
     load_labels,
-    count_seen,
+    read_json,
     resolve_split,
 )
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import has_pictures
 from lab_ddpm.errors import UserError, check_at_least, check_positive
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
-from lab_ddpm.files import remove, write_json
+from lab_ddpm.files import check_writable, remove, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, write_png
 from lab_ddpm.numbered_pictures import read_numbered_pictures
@@ -36,6 +38,8 @@ from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
 
 _GRID_COLUMNS = 8
+
+diffusers.utils.logging.set_verbosity_error()  # it warns where `load_pipeline` raises
 
 
 def train_command(config: TrainConfig) -> int:
@@ -59,7 +63,9 @@ def _provide_pictures(config: TrainConfig) -> None:
     if has_pictures(root):
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes")
+        raise UserError(
+            f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
+        )
     print(
         f"{root} has no pictures. If you have the official ones, stop and run `python scripts/import_data.py PATH`. "
         f"Rendering the replica of {config.data.num_scenes} scenes first; it goes on where it was if you stop it."
@@ -75,7 +81,7 @@ def render_command(out: Path, num_scenes: int, seed: int, workers: int | None) -
     write_condition_lists(out)
     unseen = [frozenset(condition) for condition in load_conditions(resolve_split("unseen", out))]
     summary = render_replica(out, num_scenes, seed, workers or os.cpu_count() or 1, unseen)
-    print(summary)
+    print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {out}/")
     return 0
 
 
@@ -101,6 +107,7 @@ def generate_command(
     else:
         conditions = load_conditions(resolve_split(split, root))
     out = out or Path("generated") / Path(split).stem
+    check_writable(out)
     checkpoint, pipeline = _open_pipeline(checkpoint, scheduler, steps, guidance_scale)
     seeds = picture_seeds(seed, len(conditions))
     recorder = DenoisingRecorder() if progress else None
@@ -151,6 +158,7 @@ def evaluate_command(
 ) -> int:
     """Sample each split with the seeds 0 ... num_seeds - 1, score the pictures, print a table, write metrics.json."""
     check_at_least("num-seeds", num_seeds, 1)
+    check_writable(out)
     lists = {split: load_conditions(resolve_split(split, root)) for split in splits}
     classifiers = _open_classifiers()
     checkpoint, pipeline = _open_pipeline(checkpoint, scheduler, steps, guidance_scale)
@@ -160,9 +168,16 @@ def evaluate_command(
         class_labels = encode(conditions)
         seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
         pictures = generate(
-            pipeline, class_labels.repeat(num_seeds, 1), seeds, steps, guidance_scale, progress=f"sampling {split}"
+            pipeline,
+            class_labels.repeat(num_seeds, 1),
+            seeds,
+            steps,
+            guidance_scale,
+            progress=f"sampling {split}",
         )
-        results[split] = _score(pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:]), class_labels, classifiers)
+        results[split] = _score(
+            pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:]), class_labels, classifiers
+        )
     if PartialState().is_main_process:
         settings = {
             "checkpoint": str(checkpoint),
@@ -178,6 +193,7 @@ def evaluate_command(
 
 def score_folder_command(images: Path, split: str, out: Path, root: Path) -> int:
     """Score the numbered pictures of a folder against a condition list."""
+    check_writable(out)
     conditions = load_conditions(resolve_split(split, root))
     classifiers = _open_classifiers()
     pictures = read_numbered_pictures(images, len(conditions), PICTURE_SIZE)
@@ -250,9 +266,7 @@ def _interval(score: dict) -> str:
 
 
 def _remove_previous(out: Path) -> None:
-    """Remove the pictures of an earlier run in this folder, which the new list may not replace one by one."""
-    from lab_ddpm.conditions import read_json
-
-    if (out / "manifest.json").is_file():
-        for picture in read_json(out / "manifest.json")["pictures"]:
-            remove(out / Path(picture["file"]).name)
+    """Remove the pictures of an earlier run in this folder, which a shorter list would leave behind."""
+    manifest = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
+    for picture in manifest.get("pictures", []) if isinstance(manifest, dict) else []:
+        remove(out / Path(picture["file"]).name)

@@ -135,7 +135,7 @@ class EvaluationConfig:
     split: str = "val"
     metric: Literal["micro", "exact_match"] = "micro"
     classifier: Literal["resnet18", "referee"] = "resnet18"
-    scheduler: str = "ddim"
+    scheduler: Literal["ddpm", "ddim", "dpmpp", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
     guidance_scale: float = 1.0
     keep: int = 1
@@ -182,13 +182,24 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "gradient_accumulation_steps", "checkpoint_every_steps", "log_every_steps"):
+        for key in (
+            "epochs",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "checkpoint_every_steps",
+            "log_every_steps",
+        ):
             check_at_least(key, getattr(self, key), 1)
         check_at_least("seed", self.seed, 0)
         if self.batch_size % self.gradient_accumulation_steps:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
+            )
+        if self.evaluation.steps > self.diffusion.num_train_timesteps:
+            raise UserError(
+                f"`evaluation.steps` must be at most {self.diffusion.num_train_timesteps} "
+                f"(`diffusion.num_train_timesteps`), got {self.evaluation.steps}"
             )
         if self.data.image_size % self.downsampling():
             raise UserError(

@@ -8,6 +8,7 @@ The layout is the official one, and the replica has it too: `root/images/*.png` 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def _decode_all(paths: Sequence[Path], image_size: int, cache: Path) -> None:
     with atomic_path(cache) as temporary:
         shape = (len(paths), image_size, image_size, 3)
         pictures = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        with open(temporary, "rb+") as file:  # writing a memory map to a full disk would kill the process
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
 
         def decode(position: int) -> str | None:
             try:

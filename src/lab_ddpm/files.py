@@ -26,8 +26,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
-    remove(temporary)
+    temporary = _temporary(path)
     try:
         yield temporary
         sync(temporary)
@@ -36,6 +35,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         remove(temporary)
         raise
+
+
+def check_writable(folder: str | Path) -> None:
+    """Create `folder`, and raise the `OSError` that writing into it would raise later."""
+    write_text(Path(folder) / ".check", "")
+    remove(Path(folder) / ".check")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -51,8 +56,7 @@ def write_json(path: str | Path, content: object) -> None:
 
 def link_atomically(target: Path, link: Path) -> None:
     """Make `link` a relative symbolic link to `target`, replacing an older link in one step."""
-    temporary = link.with_name(TEMPORARY_PREFIX + link.name)
-    remove(temporary)
+    temporary = _temporary(link)
     temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
     os.replace(temporary, link)
     _sync_entry(link.parent)
@@ -80,6 +84,13 @@ def sync(path: Path) -> None:
         else:
             with open(entry, "rb+") as file:
                 os.fsync(file.fileno())
+
+
+def _temporary(path: Path) -> Path:
+    """A free name beside `path`, of this process alone: several may be about to write the same file."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    remove(temporary)
+    return temporary
 
 
 def _sync_entry(folder: Path) -> None:

@@ -70,9 +70,7 @@ class Objective:
         num_train_timesteps = self.noise_scheduler.config["num_train_timesteps"]
         return (uniforms * num_train_timesteps).long().clamp(0, num_train_timesteps - 1)
 
-    def add_noise(
-        self, clean_images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> torch.Tensor:
+    def add_noise(self, clean_images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """x_t for each picture: (B, C, H, W) in [-1, 1], (B, C, H, W) normal, (B,) -> (B, C, H, W)."""
         return self.noise_scheduler.add_noise(clean_images, noise, timesteps)
 
@@ -95,9 +93,7 @@ class Objective:
         return (self.weights.to(errors.device)[timesteps] * errors).mean()
 
 
-def loss_weights(
-    alphas_cumprod: torch.Tensor, prediction_type: str, loss_weight: str, gamma: float
-) -> torch.Tensor:
+def loss_weights(alphas_cumprod: torch.Tensor, prediction_type: str, loss_weight: str, gamma: float) -> torch.Tensor:
     """w(t) on the error of the prediction, for each of the (T,) `alphas_cumprod` -> (T,) float32."""
     alphas_cumprod = alphas_cumprod.double()
     if loss_weight == "none":

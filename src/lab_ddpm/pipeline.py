@@ -28,9 +28,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: The guidance that the model was chosen with; used where a call names none.
     """
 
-    def __init__(
-        self, unet: LabelConditionalUNet, scheduler: SchedulerMixin, guidance_scale: float = 1.0
-    ) -> None:
+    def __init__(self, unet: LabelConditionalUNet, scheduler: SchedulerMixin, guidance_scale: float = 1.0) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(guidance_scale=guidance_scale)

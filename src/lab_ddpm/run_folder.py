@@ -15,7 +15,14 @@ from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.files import remove_leftovers, write_text
 
 # What a run may change when it goes on: settings that say how it is carried out, not what comes out.
-_FREE_KEYS = ("runs_dir", "device", "log_every_steps", "checkpoint_every_steps", "data.root", "data.num_workers")
+_FREE_KEYS = (
+    "runs_dir",
+    "device",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "data.root",
+    "data.num_workers",
+)
 
 
 @contextmanager
@@ -44,7 +51,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
-    if path.is_file():
+    if path.is_file() and any((path.parent / "checkpoints").glob("step_*")):
         before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(settings)
         changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
         if changed:

@@ -30,6 +30,7 @@ class HeunCleanScheduler(HeunDiscreteScheduler):
     """
 
     def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
+        """As `HeunDiscreteScheduler.step`, but `model_output` is the predicted clean picture."""
         if self.step_index is None:
             self._init_step_index(timestep)
         sigma = self.sigmas[self.step_index]

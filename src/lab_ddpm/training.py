@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from lab_ddpm.batches import Sample, StreamDataset, StreamSampler
-from lab_ddpm.checkpoint import Progress, TrainingObjects, save_pipeline
+from lab_ddpm.checkpoint import TrainingObjects, save_pipeline
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import open_dataset
@@ -147,7 +147,10 @@ class _Run:
             resnet_time_scale_shift=model.resnet_time_scale_shift,
         ).to(self.accelerator.device)
         optimizer = torch.optim.AdamW(
-            unet.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
+            unet.parameters(),
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+            fused=True,
         )
         lr_scheduler = get_cosine_schedule_with_warmup(optimizer, config.optimizer.warmup_steps, self.total_steps)
         ema = None
@@ -211,7 +214,7 @@ class _Run:
                 timer.restart()
 
     def _forward_backward(self, batch: Sample) -> float:
-        """One part of a step: loss, gradients and, at the last part, the update. Returns the loss over all processes."""
+        """One part of a step: loss, gradients and, at the last part, the update; returns the loss over all processes."""
         objects, accelerator = self.objects, self.accelerator
         with accelerator.accumulate(objects.unet):
             timesteps = self.objective.timesteps(batch["uniforms"])
@@ -280,7 +283,12 @@ class _Run:
 
     def _record(self, **values: object) -> dict[str, object]:
         step = self.progress.step
-        return {"step": step, "epoch": step / self.steps_per_epoch, "seconds": self.progress.seconds, **values}
+        return {
+            "step": step,
+            "epoch": step / self.steps_per_epoch,
+            "seconds": self.progress.seconds,
+            **values,
+        }
 
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY

@@ -44,7 +44,11 @@ class Validation:
         training_scheduler = pipeline.scheduler
         pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
         pictures = generate(
-            pipeline, self.class_labels, self.seeds, self.settings.steps, progress=f"sampling {self.settings.split}"
+            pipeline,
+            self.class_labels,
+            self.seeds,
+            self.settings.steps,
+            progress=f"sampling {self.settings.split}",
         )
         pipeline.scheduler = training_scheduler
         if PartialState().is_main_process:

@@ -1,0 +1,33 @@
+# Everything runs in the virtual environment .venv, which the first command makes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install test check demo clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,check]'
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+# A small replica, a few minutes of training, both lists, the scores and one page about it all.
+demo: install
+	$(BIN)/accelerate launch --quiet --cpu scripts/train.py --config configs/demo.yaml
+	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split test --steps 20 --progress --out runs/demo/generated/test
+	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split new_test --steps 20 --out runs/demo/generated/new_test
+	$(BIN)/python scripts/evaluate.py --checkpoint runs/demo/best --steps 20 --num-seeds 2 --out runs/demo/evaluation
+	$(BIN)/python scripts/report.py runs/demo
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,168 @@
+"""The two classifiers that read the objects off a picture: architecture, files, predictions.
+
+Both take pictures (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object of
+`conditions.OBJECTS`. `resnet18` is the architecture of the official i-CLEVR evaluator and picks checkpoints;
+`referee` is a plain convolutional network without skip connections (VGG with batch normalisation, Simonyan &
+Zisserman, "Very Deep Convolutional Networks", 2014, arXiv:1409.1556) and only scores final results, so that a
+score is never measured with the network that selected it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.vgg import make_layers
+
+from lab_ddpm.conditions import OBJECTS
+from lab_ddpm.errors import DataError, UserError, check_choice
+from lab_ddpm.files import atomic_path
+from lab_ddpm.images import Pictures, to_tensor
+
+CLASSIFIERS = ("resnet18", "referee")
+PICTURE_SIZE = 64
+EVALUATOR_DIR = Path("evaluator")
+OFFICIAL_CHECKPOINT = "checkpoint.pth"
+
+# A number is a convolution with that many channels, "M" halves the picture: 64 -> 4.
+_REFEREE_LAYERS: list[str | int] = [16, "M", 32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256]
+
+
+def build_classifier(name: str) -> nn.Module:
+    """An untrained classifier, (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1].
+
+    Raises:
+        UserError: `name` is not one of `CLASSIFIERS`.
+    """
+    check_choice("classifier", name, CLASSIFIERS)
+    if name == "resnet18":
+        classifier = resnet18(weights=None)
+        classifier.fc = nn.Sequential(nn.Linear(512, len(OBJECTS)), nn.Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
+        return classifier
+    return nn.Sequential(
+        make_layers(_REFEREE_LAYERS, batch_norm=True),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(256, len(OBJECTS)),
+        nn.Sigmoid(),
+    )
+
+
+def save_classifier(classifier: nn.Module, name: str, folder: str | Path) -> Path:
+    """Write `folder/NAME.safetensors`, atomically; its header holds the classifier's name and its labels.
+
+    Kernels and matrices are stored as float16; vectors (biases, batch-norm statistics) stay float32.
+    """
+    state = {
+        key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
+        for key, value in classifier.state_dict().items()
+    }
+    path = Path(folder) / f"{name}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"classifier": name, "labels": json.dumps(OBJECTS)})
+    return path
+
+
+def classifier_file(name: str, evaluator_dir: str | Path = EVALUATOR_DIR) -> Path:
+    """The file that `load_classifier(name)` takes, for a command to name.
+
+    The official `checkpoint.pth`, where it has been put into `evaluator_dir`, stands in for `resnet18`.
+
+    Raises:
+        UserError: `name` is not one of `CLASSIFIERS`.
+        DataError: There is no such file.
+    """
+    check_choice("classifier", name, CLASSIFIERS)
+    official = Path(evaluator_dir) / OFFICIAL_CHECKPOINT
+    if name == "resnet18" and official.is_file():
+        return official
+    path = Path(evaluator_dir) / f"{name}.safetensors"
+    if not path.is_file():
+        raise DataError(f"{path}: no such classifier; scripts/train_evaluator.py trains one")
+    return path
+
+
+def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUATOR_DIR) -> nn.Module:
+    """Load a classifier in float32, ready to predict. No code in the file is ever run.
+
+    Args:
+        name_or_path: One of `CLASSIFIERS`, or a `.safetensors` file of ours, or an official `.pth` file.
+        evaluator_dir: Where the named ones are.
+
+    Raises:
+        UserError: Neither a known name nor a file of the two kinds.
+        DataError: The file is missing, broken, of another architecture or made for other labels.
+    """
+    if str(name_or_path) in CLASSIFIERS:
+        path = classifier_file(str(name_or_path), evaluator_dir)
+    else:
+        path = Path(name_or_path)
+        if path.suffix not in (".safetensors", ".pth"):
+            kinds = f"one of {list(CLASSIFIERS)} or the path of a .safetensors or .pth file"
+            raise UserError(f"`classifier` must be {kinds}, got {str(name_or_path)!r}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such classifier")
+    name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
+    classifier = build_classifier(name)
+    _check_state(path, state, classifier.state_dict())
+    classifier.load_state_dict(state)  # copies into the float32 parameters
+    return classifier.eval()
+
+
+@torch.inference_mode()
+def predict(
+    classifier: nn.Module, pictures: Pictures, batch_size: int = 128, device: str | torch.device = "cpu"
+) -> NDArray[np.float32]:
+    """The probability of every object in every picture: (N, 64, 64, 3) uint8 -> (N, 24) float32 in [0, 1]."""
+    classifier.to(device).eval()
+    batches = (pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size))
+    outputs = [classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]
+    return torch.cat([torch.empty(0, len(OBJECTS)), *outputs]).numpy()
+
+
+def _read_safetensors(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: broken safetensors file ({error})") from None
+    name = header.get("classifier")
+    if name not in CLASSIFIERS:
+        raise DataError(f"{path}: its header must name one of {list(CLASSIFIERS)}, got {name!r}")
+    if header.get("labels") != json.dumps(OBJECTS):
+        raise DataError(f"{path}: made for other labels than the {len(OBJECTS)} i-CLEVR objects")
+    return name, state
+
+
+def _read_official(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken or hostile file makes the unpickler fail in any way at all
+        reason = "it is truncated, or holds more than plain weights"
+        raise DataError(f"{path}: refused: {reason} ({type(error).__name__})") from None
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DataError(f'{path}: must hold {{"model": state dict}}, as the official evaluator does')
+    return "resnet18", state
+
+
+def _check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    problems = [f"{key} is missing" for key in expected if key not in state]
+    problems += [f"{key} is unknown" for key in state if key not in expected]
+    problems += [
+        f"{key} must have the shape {tuple(expected[key].shape)}, got {tuple(value.shape)}"
+        for key, value in state.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DataError(f"{path}: weights of another network: {'; '.join(problems[:3])}{more}")

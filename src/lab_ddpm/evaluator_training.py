@@ -1,0 +1,218 @@
+"""Training the two classifiers on a data set, and measuring them on scenes that they never saw.
+
+Binary cross-entropy over the 24 sigmoids, AdamW ("Decoupled Weight Decay Regularization", 2019,
+arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
+recipe in `evaluator_recipes`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from lab_ddpm.augmentation import augment
+from lab_ddpm.classifiers import (
+    CLASSIFIERS,
+    PICTURE_SIZE,
+    build_classifier,
+    load_classifier,
+    predict,
+    save_classifier,
+)
+from lab_ddpm.dataset import open_dataset
+from lab_ddpm.errors import DataError, check_choice, check_positive
+from lab_ddpm.evaluation import top_k_hits
+from lab_ddpm.evaluator_recipes import RECIPES, ROBUSTNESS_STRENGTHS
+from lab_ddpm.files import write_json
+from lab_ddpm.images import Pictures, to_uint8
+
+BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many pictures
+HELD_OUT_SHARE = 0.05
+
+
+def train_evaluators(
+    root: str | Path,
+    held_out_root: str | Path | None,
+    out: str | Path,
+    names: Sequence[str] = CLASSIFIERS,
+    epochs: int | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Train classifiers on `root` and write `out/NAME.safetensors` and its figures, `out/NAME.json`.
+
+    Args:
+        root: A folder that `dataset.open_dataset` reads.
+        held_out_root: Another one, to measure on; None keeps the last 5 % of the scenes of `root` back.
+        out: Where the files go.
+        names: Which of `CLASSIFIERS`.
+        epochs: Passes over the pictures, instead of the recipe's.
+        seed: Of the weights, the order and the augmentation.
+
+    Returns:
+        The weight files.
+
+    Raises:
+        UserError: An unknown name or a number that is not positive.
+        DataError: A broken data set, or one too small to keep pictures back.
+    """
+    for name in names:
+        check_choice("classifier", name, CLASSIFIERS)
+    if epochs is not None:
+        check_positive("epochs", epochs)
+    data = open_dataset(Path(root), PICTURE_SIZE)
+    if held_out_root is not None:
+        kept, measured, held_out = slice(None), slice(None), open_dataset(Path(held_out_root), PICTURE_SIZE)
+    else:
+        (kept, measured), held_out = split_scenes(data.names), data
+    training = data.pictures[kept], data.class_labels[kept]
+    measuring = held_out.pictures[measured], held_out.class_labels[measured]
+    paths = []
+    for name in names:
+        passes = epochs or RECIPES[name].epochs
+        started = time.monotonic()
+        classifier = train_classifier(name, *training, *measuring, epochs=passes, seed=seed)
+        minutes = (time.monotonic() - started) / 60
+        paths.append(save_classifier(classifier, name, out))
+        figures = {
+            "classifier": name,
+            "training_pictures": len(training[0]),
+            "epochs": passes,
+            "seed": seed,
+            "minutes": round(minutes, 1),
+            **measure(load_classifier(paths[-1]), *measuring),  # what was written, not what was trained
+        }
+        write_json(Path(out) / f"{name}.json", figures)
+    return paths
+
+
+def train_classifier(
+    name: str,
+    pictures: Pictures,
+    class_labels: torch.Tensor,
+    held_out_pictures: Pictures,
+    held_out_labels: torch.Tensor,
+    epochs: int,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+) -> nn.Module:
+    """Train the classifier `name` by its recipe and print, per epoch, what it finds in the held-out pictures.
+
+    Args:
+        name: One of `CLASSIFIERS`.
+        pictures: (N, 64, 64, 3) uint8.
+        class_labels: (N, 24) multi-hot.
+        held_out_pictures: (M, 64, 64, 3) uint8, used for nothing but the printed figures.
+        held_out_labels: (M, 24) multi-hot.
+        epochs: Passes over the pictures.
+        seed: The same seed gives the same weights on the same machine.
+        batch_size: Pictures per step.
+
+    Returns:
+        The classifier after the last epoch, on the CPU.
+    """
+    check_choice("classifier", name, CLASSIFIERS)
+    recipe = RECIPES[name]
+    seed += recipe.seed_offset
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = build_classifier(name).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    steps = -(-len(pictures) // batch_size)
+    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
+    held_out_augmented = perturbed(held_out_pictures, recipe.strengths, recipe.share)
+    for epoch in range(1, epochs + 1):
+        classifier.train()
+        batches = _batches(len(pictures), batch_size, generator)
+        progress = tqdm(batches, f"{name} {epoch}/{epochs}", steps, unit="batch")
+        for chosen in progress:
+            images = augment(pictures[chosen], recipe.strengths, recipe.share, generator).to(device)
+            loss = F.binary_cross_entropy(classifier(images), class_labels[chosen].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        clean = _scores(classifier, held_out_pictures, held_out_labels)
+        augmented = _scores(classifier, held_out_augmented, held_out_labels)
+        tqdm.write(f"{name} epoch {epoch}: held out {clean}, augmented {augmented}")
+    return classifier.cpu()
+
+
+def measure(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
+    """What a classifier finds in clean pictures and under every perturbation, one at a time.
+
+    Args:
+        classifier: A trained classifier.
+        pictures: (M, 64, 64, 3) uint8 that it never saw.
+        class_labels: (M, 24) multi-hot.
+    """
+    return {
+        "held_out_pictures": len(pictures),
+        "clean": _scores(classifier, pictures, class_labels),
+        "perturbed": {
+            name: {
+                "strength": strength,
+                **_scores(classifier, perturbed(pictures, {name: strength}), class_labels),
+            }
+            for name, strength in ROBUSTNESS_STRENGTHS.items()
+        },
+    }
+
+
+def perturbed(pictures: Pictures, strengths: dict[str, float], share: float = 1.0) -> Pictures:
+    """The pictures (M, 64, 64, 3) uint8 after `augment`, always with the same draws, as uint8 again."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        to_uint8(augment(pictures[start : start + BATCH_SIZE], strengths, share, generator))
+        for start in range(0, len(pictures), BATCH_SIZE)
+    ]
+    return np.concatenate(batches)
+
+
+def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Keep the last 5 % of the scenes (at least one) back, each with all its steps.
+
+    Args:
+        names: Picture names such as `CLEVR_train_000017_2.png`: scene 17, step 2.
+
+    Returns:
+        The positions in `names` to train on, and those to measure on.
+
+    Raises:
+        DataError: A name without a scene number, or fewer than two scenes.
+    """
+    matches = [re.search(r"(\d+)_\d+\.\w+$", name) for name in names]
+    if unknown := [name for name, match in zip(names, matches, strict=True) if match is None]:
+        raise DataError(f"a picture must be named ..._SCENE_STEP.png to keep scenes back, got {unknown[0]!r}")
+    scenes = np.array([int(match[1]) for match in matches if match])
+    different = np.unique(scenes)
+    if len(different) < 2:
+        raise DataError(f"at least 2 scenes are needed to keep one back, got {len(different)}")
+    first_held_out = different[-max(1, round(HELD_OUT_SHARE * len(different)))]
+    return np.flatnonzero(scenes < first_held_out), np.flatnonzero(scenes >= first_held_out)
+
+
+def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
+    order = torch.randperm(count, generator=generator).numpy()
+    for start in range(0, count, batch_size):
+        yield order[start : start + batch_size]
+
+
+def _scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, float]:
+    asked = class_labels.numpy() > 0
+    found = top_k_hits(predict(classifier, pictures, device=next(classifier.parameters()).device), asked)
+    return {
+        "micro": round(float(found.sum() / asked.sum()), 4),
+        "exact_match": round(float((found == asked).all(axis=1).mean()), 4),
+    }

@@ -1,0 +1,50 @@
+"""What an import did, as a summary to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did; `str()` of it is a summary to print.
+
+    Attributes:
+        source, out: As given to `import_data`.
+        num_added: Pictures that this import put into `out/images`.
+        num_pictures: Pictures in `out/images` now.
+        files: Lists and checkpoint, by place: "added", "replaced" or "unchanged".
+        seen: How many conditions of `out/unseen.json` some training picture shows, and how many there are;
+            None if this import did not concern the training pictures.
+        missing: What training on the official data still lacks.
+        unopened: Zip files in `source` that were not looked into.
+    """
+
+    source: Path
+    out: Path
+    num_added: int
+    num_pictures: int
+    files: dict[Path, str]
+    seen: tuple[int, int] | None
+    missing: list[str]
+    unopened: list[Path]
+
+    def __str__(self) -> str:
+        lines = [f"checked {self.source}; nothing in it is broken"]
+        lines += [f"{self.out / 'images'}: {self.num_added} pictures added, {self.num_pictures} in all"]
+        lines += [f"{path}: {what}" for path, what in self.files.items()]
+        if "replaced" in self.files.values():
+            lines.append(
+                "official lists are used as they are; scripts/make_conditions.py writes our own again"
+            )
+        if self.seen is not None:
+            seen, total = self.seen
+            lines.append(
+                f"{self.out / 'unseen.json'}: kept; {seen} of its {total} conditions occur in train.json"
+            )
+            if seen:
+                lines.append("a model trained on these pictures has seen those: do not report them as unseen")
+        lines += [f"{path}: not looked into; import it by its own name" for path in self.unopened]
+        state = f"training still needs {' and '.join(self.missing)}" if self.missing else "ready for training"
+        return "\n".join([*lines, f"{self.out}: {state}"])

@@ -1,0 +1,62 @@
+"""A folder of pictures to score, matched to a list of conditions by the numbers in the file names."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from lab_ddpm.errors import DataError
+from lab_ddpm.images import Pictures, read_picture
+
+
+def find_numbered_pictures(folder: str | Path, count: int) -> list[Path]:
+    """The PNG files of the conditions 0 ... count - 1, in this order.
+
+    The number of a picture is the last run of digits in its name without the ending: `7.png`, `07.png`,
+    `seed3_07.png` and `7_sample.png` all belong to condition 7. Files without a digit (`grid.png`), hidden
+    files and folders are passed over.
+
+    Raises:
+        DataError: The folder is missing, or its pictures are not one per condition; names every misfit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of pictures")
+    numbered: dict[int, list[Path]] = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        digits = re.findall(r"[0-9]+", path.stem)
+        if path.suffix.lower() == ".png" and path.is_file() and digits and not path.name.startswith("."):
+            numbered[int(digits[-1])].append(path)
+    rule = f"{folder}: must hold one PNG per condition, numbered 0 ... {count - 1} in their names"
+    if not numbered:
+        raise DataError(f"{rule}; there is none")
+    problems = []
+    if missing := [str(number) for number in range(count) if number not in numbered]:
+        problems.append(f"missing: {', '.join(missing)}")
+    if outside := [path.name for number, paths in numbered.items() if number >= count for path in paths]:
+        problems.append(f"without a condition: {', '.join(outside)}")
+    if twice := [" = ".join(path.name for path in paths) for paths in numbered.values() if len(paths) > 1]:
+        problems.append(f"the same number: {', '.join(twice)}")
+    if problems:
+        raise DataError(f"{rule}; {'; '.join(problems)}")
+    return [numbered[number][0] for number in range(count)]
+
+
+def read_numbered_pictures(folder: str | Path, count: int, size: int) -> Pictures:
+    """Read the pictures of `find_numbered_pictures` -> (count, size, size, 3) uint8, resized directly.
+
+    Raises:
+        DataError: As `find_numbered_pictures`, or pictures are broken; every one of them is named.
+    """
+    pictures, problems = [], []
+    for path in find_numbered_pictures(folder, count):
+        try:
+            pictures.append(read_picture(path, size))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return np.stack(pictures)

@@ -1,0 +1,109 @@
+"""What the tests share: a run, a data set and a pipeline small enough for a second on two cores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from hypothesis import settings
+from PIL import Image, ImageDraw
+
+from lab_ddpm.condition_lists import write_condition_lists
+from lab_ddpm.conditions import OBJECTS, SHAPES
+from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.unet import LabelConditionalUNet
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+TINY_RUN = {
+    "name": "tiny",
+    "epochs": 1,
+    "batch_size": 4,
+    "device": "cpu",
+    "checkpoint_every_steps": 2,
+    "log_every_steps": 1,
+    "data.image_size": 16,
+    "data.num_scenes": 1,
+    "model.block_out_channels": (32, 64),
+    "model.layers_per_block": 1,
+    "model.attention_levels": (1,),
+    "optimizer.warmup_steps": 2,
+    "evaluation.steps": 2,
+}
+
+
+def tiny_arguments(tmp_path: Path, **overrides: Any) -> list[str]:
+    """Command line of a training run on the pictures of `tiny_dataset`, 6 steps of 4 pictures at 16 x 16.
+
+    Args:
+        tmp_path: Holds `data/` (the data set) and `runs/`.
+        overrides: Settings by dotted key with `__` for the dot, e.g. `objective__loss="l1"`.
+    """
+    chosen = {key.replace("__", "."): value for key, value in overrides.items()}
+    values = {"data.root": tmp_path / "data", "runs_dir": tmp_path / "runs", **TINY_RUN, **chosen}
+    arguments = []
+    for key, value in values.items():
+        arguments += [f"--{key}", str(list(value) if isinstance(value, tuple) else value)]
+    return arguments
+
+
+def tiny_config(tmp_path: Path, **overrides: Any) -> TrainConfig:
+    """The configuration that `tiny_arguments` is the command line of."""
+    return parse_config(tiny_arguments(tmp_path, **overrides))
+
+
+@pytest.fixture(scope="session")
+def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """7 scenes of three pictures and their labels, and the condition lists: do not change it."""
+    root = tmp_path_factory.mktemp("template")
+    (root / "images").mkdir()
+    random = np.random.default_rng(0)
+    labels: dict[str, list[str]] = {}
+    for scene in range(7):
+        objects = [OBJECTS[index] for index in random.choice(len(OBJECTS), size=3, replace=False)]
+        for step in range(3):
+            name = f"CLEVR_train_{scene:06d}_{step}.png"
+            labels[name] = objects[: step + 1]
+            _draw(labels[name]).save(root / "images" / name)
+    (root / "train.json").write_text(json.dumps(labels), encoding="utf-8")
+    write_condition_lists(root)
+    return root
+
+
+@pytest.fixture
+def tiny_dataset(dataset_template: Path, tmp_path: Path) -> Path:
+    """`tmp_path/data`: 21 pictures of 32 x 24, train.json and the condition lists, to be read or broken."""
+    return shutil.copytree(dataset_template, tmp_path / "data")
+
+
+@pytest.fixture
+def tiny_pipeline() -> LabelConditionalPipeline:
+    """A random network for 16 x 16 pictures of the 24 objects, on the training schedule of the report."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
+    return LabelConditionalPipeline(tiny_unet(labels=OBJECTS), scheduler)
+
+
+def tiny_unet(**settings: Any) -> LabelConditionalUNet:
+    """A network for 16 x 16 pictures, always with the same random weights."""
+    torch.manual_seed(0)
+    small = {"block_out_channels": (32, 64), "layers_per_block": 1, "attention_levels": (1,)}
+    return LabelConditionalUNet(**({"sample_size": 16} | small | settings)).eval()
+
+
+def _draw(objects: list[str]) -> Image.Image:
+    picture = Image.new("RGB", (32, 24), "lightgray")
+    pen = ImageDraw.Draw(picture)
+    for position, (colour, shape) in enumerate(name.split() for name in objects):
+        box = (1 + 10 * position, 8, 9 + 10 * position, 16)
+        draw = (pen.rectangle, pen.ellipse, pen.rounded_rectangle)[SHAPES.index(shape)]
+        draw(box, fill=colour)
+    return picture
