@@ -1,4 +1,4 @@
-"""The project's lists: the rule makes what is committed, in the official structure, and no list shares any."""
+"""The project's lists: the rule makes what is committed, in the official structure, and no two share any."""
 
 from collections import Counter
 from itertools import chain, combinations

@@ -139,7 +139,11 @@ def test_a_vocabulary_is_read_in_the_order_of_its_indices(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("load", [load_conditions, load_labels, load_objects])
-@pytest.mark.parametrize("content", [b"", b'[["red cube"]', b"\xff\xfe\x00", b"[" * 100_000], ids=repr)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'[["red cube"]', b"\xff\xfe\x00", b"[" * 100_000],
+    ids=["empty", "cut", "binary", "endless"],
+)
 def test_a_file_that_is_no_json_is_named(tmp_path: Path, load, content: bytes) -> None:
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(DataError, match=r"broken.json: not valid JSON"):

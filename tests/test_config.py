@@ -60,11 +60,11 @@ def contains(settings: dict[str, Any], part: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_parses_and_says_what_it_is_for(path: Path) -> None:
+def test_every_preset_parses_and_says_what_runs_it(path: Path) -> None:
     assert parse_config(["--config", str(path)]).name
     comment = path.read_text(encoding="utf-8").split("\nname:")[0]
     assert all(line.startswith("#") for line in comment.splitlines())
-    assert "accelerate launch scripts/train.py" in comment
+    assert "\n#   accelerate launch scripts/train.py" in comment or "\n#   make " in comment
 
 
 def test_no_two_presets_train_into_the_same_folder() -> None:
@@ -139,11 +139,9 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--objective.loss", "l2"], ["objective.loss", "mse", "l2"]),
         (["--objective.loss_weight_gamma", "0"], ["`objective.loss_weight_gamma`", "positive"]),
         (["--objective.logit_std", "0"], ["`objective.logit_std`", "positive"]),
-        (["--objective.logit_mean", ".nan"], ["`objective.logit_mean`", "nan"]),
         (["--objective.condition_dropout", "1"], ["`objective.condition_dropout`", "[0, 1)"]),
         (["--optimizer.learning_rate", "0"], ["`optimizer.learning_rate`", "positive"]),
         (["--optimizer.learning_rate", ".nan"], ["`optimizer.learning_rate`", "positive", "nan"]),
-        (["--optimizer.learning_rate", ".inf"], ["`optimizer.learning_rate`", "inf"]),
         (["--optimizer.weight_decay", "-1"], ["`optimizer.weight_decay`", "at least 0"]),
         (["--optimizer.warmup_steps", "-1"], ["`optimizer.warmup_steps`", "at least 0"]),
         (["--optimizer.max_grad_norm", "0"], ["`optimizer.max_grad_norm`", "positive"]),
@@ -177,8 +175,8 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),
         ({"objective": {"loss": "l2"}}, ["loss", "mse", "l2"]),
         ({"model": [1, 2]}, ["model"]),
-        (["epochs"], ["preset.yaml"]),
-        ("epochs: : 3", ["preset.yaml"]),
+        (["epochs"], ["config", "epochs"]),
+        ("epochs: : 3", ["config", "line 1"]),
     ],
     ids=repr,
 )

@@ -51,7 +51,9 @@ def test_a_caption_makes_its_column_wider_rather_than_being_cut(scale: int) -> N
     """Text drawn in a narrow grid has as much ink as the same text where there is room for it."""
     picture = np.full((1, 16, 16, 3), 255, dtype=np.uint8)  # white, so that all ink is text
     names = TRIPLE.split(", ")
-    roomy = sum((labelled_grid(picture, [name], 1, scale=20) < 128).sum() for name in (names[0] + ",", names[1] + ",", names[2]))
+    roomy = sum(
+        (labelled_grid(picture, [name], 1, scale=20) < 128).sum() for name in (names[0] + ",", names[1] + ",", names[2])
+    )
     assert (labelled_grid(picture, [TRIPLE], 1, scale=scale) < 128).sum() == roomy
 
 

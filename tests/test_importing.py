@@ -85,9 +85,7 @@ def test_everything_at_once(write, tmp_path: Path) -> None:
     report = import_data(source, out, tmp_path / "evaluator")
     assert len(open_dataset(out, 16)) == len(NAMES)
     assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
-    assert all(
-        (out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items()
-    )
+    assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items())
     assert (report.num_added, report.num_pictures, report.missing) == (6, 6, [])
     assert set(report.files.values()) == {"added"}
     assert "ready for training" in str(report)
@@ -114,9 +112,7 @@ def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
     before = snapshot(out)
     report = import_data(source, out, tmp_path / "evaluator")
     assert (report.num_added, report.num_pictures, set(report.files.values())) == (0, 6, {"unchanged"})
-    assert (
-        import_data(out, out, tmp_path / "evaluator").num_added == 0
-    )  # files dropped in by hand are checked
+    assert import_data(out, out, tmp_path / "evaluator").num_added == 0  # files dropped in by hand are checked
     assert snapshot(out) == before
 
 
@@ -293,9 +289,7 @@ class Trap:
 
 
 def test_a_checkpoint_with_code_is_refused_unrun(tmp_path: Path) -> None:
-    source = write_folder(
-        tmp_path / "source", {"checkpoint.pth": pickle.dumps({"model": Trap(tmp_path / "ran")})}
-    )
+    source = write_folder(tmp_path / "source", {"checkpoint.pth": pickle.dumps({"model": Trap(tmp_path / "ran")})})
     assert str(source / "checkpoint.pth") in refuse(source, tmp_path / "out")
     assert not (tmp_path / "ran").exists()
 

@@ -116,9 +116,7 @@ def test_wrong_networks_are_one_line(net: UNet2DModel, tmp_path: Path) -> None:
         "class_embedding must take 24": changed(net, class_embedding__weight=torch.zeros(128, 10)),
         "class_embedding.weight": changed(net, class_embedding__weight=None),
         "2 dimensions": changed(net, class_embedding__weight=torch.zeros(24)),
-        "no UNet2DModel": changed(
-            net, **{"down_blocks__0__resnets__0__conv1__weight": torch.zeros(7, 32, 3, 3)}
-        ),
+        "no UNet2DModel": changed(net, **{"down_blocks__0__resnets__0__conv1__weight": torch.zeros(7, 32, 3, 3)}),
         "down_blocks": {"conv_in.weight": torch.zeros(3), "class_embedding.weight": torch.zeros(128, 24)},
         "only": {"module." + key: value for key, value in net.state_dict().items()} | {"x": torch.zeros(1)},
         "state dict": {"model": [1, 2]},

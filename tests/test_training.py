@@ -29,6 +29,7 @@ def arguments(tiny_dataset: Path, tmp_path: Path) -> list[str]:
         tmp_path,
         epochs=4,
         batch_size=8,
+        mixed_precision="no",  # bf16, where a CPU has it, would hide differences behind its rounding
         model__patch_size=2,
         objective__condition_dropout=0.2,
         optimizer__ema_decay=0.9,
@@ -133,7 +134,16 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert_equal_weights(run, never_stopped)
 
 
-def test_two_processes_train_the_same_model_as_one(
+def distance(run: Path, other: Path) -> float:
+    """Distance of two runs' weights, relative to their size.
+
+    Not weight by weight: AdamW moves a weight without a gradient (a bias before a normalisation) by rounding noise.
+    """
+    one, two = (torch.cat([value.flatten() for value in weights(folder).values()]) for folder in (run, other))
+    return ((one - two).norm() / one.norm()).item()
+
+
+def test_two_processes_and_accumulation_train_the_same_model(
     arguments: list[str], never_stopped: Path, tmp_path: Path
 ) -> None:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
@@ -142,16 +152,13 @@ def test_two_processes_train_the_same_model_as_one(
     subprocess.run(
         [*launch, "scripts/train.py", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True
     )
-    one, two = weights(never_stopped), weights(tmp_path / "runs" / "tiny")
-    for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-5)
-
-
-def test_accumulation_trains_the_same_model(arguments: list[str], never_stopped: Path, tmp_path: Path) -> None:
-    assert main(["train", *arguments, "--gradient_accumulation_steps", "4"]) == 0
-    one, two = weights(never_stopped), weights(tmp_path / "runs" / "tiny")
-    for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-5)
+    accumulated, other_seed = ["--name", "accumulated", "--gradient_accumulation_steps", "4"], ["--seed", "1"]
+    assert main(["train", *arguments, *accumulated]) == 0
+    assert main(["train", *arguments, "--name", "other", *other_seed]) == 0
+    runs = tmp_path / "runs"
+    assert distance(never_stopped, runs / "tiny") < 1e-3
+    assert distance(never_stopped, runs / "accumulated") < 1e-3
+    assert distance(never_stopped, runs / "other") > 1e-1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
@@ -184,7 +191,7 @@ def test_a_gpu_that_is_not_there_is_refused(arguments: list[str], capsys: pytest
     ("changes", "message"),
     [
         (["--evaluation.split", "tset"], "`split` must be one of"),
-        (["--evaluation.scheduler", "ddmi"], "`scheduler` must be one of"),
+        (["--evaluation.scheduler", "ddmi"], "evaluation.scheduler"),
         (["--optimizer.learning_rat", "1"], "optimizer.learning_rat"),
         (["--batch_size", "0"], "`batch_size` must be at least 1, got 0"),
     ],

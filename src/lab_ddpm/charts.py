@@ -14,8 +14,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.evaluation import Score, Scores
 from lab_ddpm.metrics_log import Record
 
@@ -102,7 +104,8 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
         axes.set_xlabel("objects asked for in a picture")
 
     def by_object(axes: Axes) -> None:
-        names = list(dict.fromkeys(name for scores in chosen.values() for name in scores["by_object"]))
+        found = dict.fromkeys(name for scores in chosen.values() for name in scores["by_object"])
+        names = sorted(found, key=lambda name: OBJECTS.index(name) if name in OBJECTS else len(OBJECTS))
         for number, (split, scores) in enumerate(chosen.items()):
             shown = [name for name in names if name in scores["by_object"]]
             height = [names.index(name) + _offset(number, len(chosen), 0.5) for name in shown]
@@ -112,7 +115,7 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
         axes.set_yticks(range(len(names)), names)
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
 
-    rows = max(len(scores["by_object"]) for scores in chosen.values())
+    rows = len({name for scores in chosen.values() for name in scores["by_object"]})
     return {
         "overall": _draw(theme, overall),
         "by_object_count": _draw(theme, by_object_count),
@@ -159,11 +162,11 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 def _draw(theme: Theme, paint: Callable[[Axes], None], height: float = 3.3) -> bytes:
     background, ink, colours = _PALETTES[theme]
-    style: dict[str, Any] = {
+    style: Any = {
         "font.size": 11.5,
         "figure.facecolor": background,
         "axes.facecolor": background,
-        "axes.prop_cycle": matplotlib.cycler(color=colours),
+        "axes.prop_cycle": cycler(color=colours),
         "axes.grid": True,
         "axes.axisbelow": True,
         "axes.spines.top": False,

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -155,9 +156,10 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         if settings["_class_name"] != LabelConditionalPipeline.__name__:
             found = settings["_class_name"]
             raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
-        unet, info = LabelConditionalUNet.from_pretrained(
+        loaded: Any = LabelConditionalUNet.from_pretrained(
             path / "unet", output_loading_info=True, low_cpu_mem_usage=False
         )
+        unet, info = loaded
         # from_pretrained only logs a warning where weights are missing, and leaves them random
         if misfits := [key for keys in info.values() for key in keys]:
             raise DataError(

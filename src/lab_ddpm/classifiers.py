@@ -36,6 +36,13 @@ OFFICIAL_CHECKPOINT = "checkpoint.pth"
 _REFEREE_LAYERS: list[str | int] = [16, "M", 32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256]
 
 
+class _Float32Sigmoid(nn.Sigmoid):
+    """In float32 under autocast too: in bfloat16 a probability above 0.998 is 1, and a confident mistake has no gradient."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.float())
+
+
 def build_classifier(name: str) -> nn.Module:
     """An untrained classifier, (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1].
 
@@ -45,7 +52,7 @@ def build_classifier(name: str) -> nn.Module:
     check_choice("classifier", name, CLASSIFIERS)
     if name == "resnet18":
         classifier = resnet18(weights=None)
-        classifier.fc = nn.Sequential(nn.Linear(512, len(OBJECTS)), nn.Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
+        classifier.fc = nn.Sequential(nn.Linear(512, len(OBJECTS)), _Float32Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
         return classifier
     return nn.Sequential(
         make_layers(_REFEREE_LAYERS, batch_norm=True),

@@ -29,7 +29,7 @@ from lab_ddpm.conditions import (
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import has_pictures
 from lab_ddpm.errors import UserError, check_at_least, check_positive
-from lab_ddpm.evaluation import Scores, summarise, top_k_hits
+from lab_ddpm.evaluation import Score, Scores, summarise, top_k_hits
 from lab_ddpm.files import check_writable, remove, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, write_png
@@ -237,7 +237,7 @@ def _score(
     seeds, count = pictures.shape[:2]
     scores = {}
     for name, classifier in classifiers.items():
-        probabilities = predict(classifier, pictures.reshape(-1, *pictures.shape[2:]), device=PartialState().device)
+        probabilities = predict(classifier, pictures.reshape(-1, *pictures.shape[2:]), device=str(PartialState().device))
         hits = top_k_hits(probabilities.reshape(seeds, count, -1), class_labels)
         scores[name] = summarise(hits, class_labels)
     return scores
@@ -260,7 +260,7 @@ def _write_scores(out: Path, settings: dict[str, object], results: dict[str, dic
     print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
 
-def _interval(score: dict) -> str:
+def _interval(score: Score) -> str:
     low, high = score["ci95"]
     return f"{score['mean']:.4f} [{low:.4f}, {high:.4f}]"
 

@@ -47,7 +47,7 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str] = OBJECTS)
 
 def decode(class_labels: torch.Tensor, labels: Sequence[str] = OBJECTS) -> list[Condition]:
     """Inverse of `encode` up to the order of the names: (N, len(labels)) multi-hot -> N tuples of names."""
-    return [tuple(labels[column] for column in row.nonzero().flatten().tolist()) for row in class_labels]
+    return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
 
 
 def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -> None:
@@ -139,7 +139,7 @@ def read_json(path: str | Path) -> object:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
 
 

@@ -158,7 +158,8 @@ class TrainConfig:
         epochs: Passes over the pictures; an epoch has ceil(pictures / batch_size) steps.
         batch_size: Pictures per optimizer step, over all processes and accumulation steps.
         gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
-        mixed_precision: "auto" is bf16 on a GPU that has it, fp16 on another GPU, none on a CPU.
+        mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU, or a CPU with AMX), fp16 on another
+            GPU, none on another CPU.
         device: "auto" takes a GPU where there is one.
         checkpoint_every_steps: Steps between two states to resume from; the newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
@@ -228,7 +229,7 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
         UserError: Naming the key, the value and the rule.
         SystemExit: For `--help`.
     """
-    if "--config" in arguments[1:]:
+    if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
         raise UserError("`--config` must come first: what follows it overrides the preset")
     parser = ArgumentParser(
         prog="lab-ddpm train",

@@ -33,6 +33,7 @@ from lab_ddpm.errors import DataError, check_choice, check_positive
 from lab_ddpm.evaluation import top_k_hits
 from lab_ddpm.evaluator_recipes import RECIPES, ROBUSTNESS_STRENGTHS
 from lab_ddpm.files import write_json
+from lab_ddpm.hardware import computes_in_bf16
 from lab_ddpm.images import Pictures, to_uint8
 
 BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many pictures
@@ -126,6 +127,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = build_classifier(name).to(device)
+    classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     generator = torch.Generator().manual_seed(seed)
     steps = -(-len(pictures) // batch_size)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
@@ -136,8 +138,10 @@ def train_classifier(
         batches = _batches(len(pictures), batch_size, generator)
         progress = tqdm(batches, f"{name} {epoch}/{epochs}", steps, unit="batch")
         for chosen in progress:
-            images = augment(pictures[chosen], recipe.strengths, recipe.share, generator).to(device)
-            loss = F.binary_cross_entropy(classifier(images), class_labels[chosen].to(device))
+            images = augment(pictures[chosen], recipe.strengths, recipe.share, generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
+                probabilities = classifier(images.to(device, memory_format=torch.channels_last))
+            loss = F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -20,7 +20,7 @@ from lab_ddpm.images import Pictures, to_uint8, write_gif, write_png
 
 FINISHED = -1  # the timestep under which the pipeline hands over the finished pictures
 
-_ANIMATION_FRAMES = 30
+_ANIMATION_FRAMES = 20
 _FONT = ImageFont.load_default(13)
 _GAP = 6
 
@@ -123,10 +123,17 @@ def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], sc
         captions: P captions.
         scale: Magnification.
     """
-    return [labelled_grid(pictures, captions, columns=4, scale=scale) for pictures in states.values()]
+    nearest = Image.Resampling.NEAREST  # noise in large pixels makes a GIF of half the size
+    return [labelled_grid(pictures, captions, 4, scale, nearest) for pictures in states.values()]
 
 
-def labelled_grid(pictures: Pictures, captions: Sequence[str], columns: int, scale: int = 2) -> Pictures:
+def labelled_grid(
+    pictures: Pictures,
+    captions: Sequence[str],
+    columns: int,
+    scale: int = 2,
+    resampling: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Pictures:
     """Pictures row by row, each with its caption under it.
 
     Args:
@@ -135,11 +142,12 @@ def labelled_grid(pictures: Pictures, captions: Sequence[str], columns: int, sca
             their widest line, so nothing is ever cut off.
         columns: Pictures in a row.
         scale: Magnification.
+        resampling: How to magnify.
 
     Returns:
         (H', W', 3) uint8, black on white.
     """
-    cells = [_enlarged(picture, scale, Image.Resampling.LANCZOS) for picture in pictures]
+    cells = [_enlarged(picture, scale, resampling) for picture in pictures]
     texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
     rows: list[list[Image.Image]] = []
     for start in range(0, len(cells), columns):
@@ -162,7 +170,7 @@ def _text(text: str, width: int) -> Image.Image:
         else:
             lines.append(part)
     block = "\n".join(lines)
-    left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox(
+    left, _, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox(
         (0, 0), block, font=_FONT, align="center"
     )
     picture = Image.new("RGB", (int(right - left) + 3, int(bottom) + 2 * _GAP), "white")

@@ -7,6 +7,7 @@ sampler, never on the batch size, the number of processes or the device that the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -53,9 +54,8 @@ def generate(
         (N, S, S, C) uint8 pictures in the order of the rows, on every process.
     """
     state = PartialState()
-    pipeline.set_progress_bar_config(disable=True)
     with state.split_between_processes(list(range(len(class_labels)))) as mine:
-        batches = list(_chunks(mine, batch_size))
+        batches = list(_chunks(cast(list[int], mine), batch_size))
         pictures: list[Pictures] = []
         with tqdm(
             total=len(batches) * num_inference_steps,

@@ -24,7 +24,7 @@ Pictures = NDArray[np.uint8]
 
 def to_tensor(pictures: Pictures) -> torch.Tensor:
     """(..., H, W, C) uint8 -> (..., C, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3))).float() / 127.5 - 1.0
+    return torch.from_numpy(np.moveaxis(pictures, -1, -3).astype(np.float32, order="C")) / 127.5 - 1.0
 
 
 def to_uint8(images: torch.Tensor) -> Pictures:
@@ -41,11 +41,19 @@ def read_picture(path: str | Path, size: int) -> Pictures:
     """
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+            return np.asarray(_as_rgb(picture).resize((size, size), Image.Resampling.BILINEAR))
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: broken picture ({error})") from None
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # grey of 16 bits, which Pillow cuts off at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif "transparency" in picture.info:  # a palette with it, which Pillow converts with a warning
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
 
 
 def write_png(path: str | Path, picture: Pictures) -> None:

@@ -35,14 +35,10 @@ class ImportReport:
         lines += [f"{self.out / 'images'}: {self.num_added} pictures added, {self.num_pictures} in all"]
         lines += [f"{path}: {what}" for path, what in self.files.items()]
         if "replaced" in self.files.values():
-            lines.append(
-                "official lists are used as they are; scripts/make_conditions.py writes our own again"
-            )
+            lines.append("official lists are used as they are; scripts/make_conditions.py writes our own again")
         if self.seen is not None:
             seen, total = self.seen
-            lines.append(
-                f"{self.out / 'unseen.json'}: kept; {seen} of its {total} conditions occur in train.json"
-            )
+            lines.append(f"{self.out / 'unseen.json'}: kept; {seen} of its {total} conditions occur in train.json")
             if seen:
                 lines.append("a model trained on these pictures has seen those: do not report them as unseen")
         lines += [f"{path}: not looked into; import it by its own name" for path in self.unopened]

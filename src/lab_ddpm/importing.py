@@ -10,6 +10,7 @@ it again. The material may come in parts: each import adds to what is there, and
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from lab_ddpm.conditions import (
     load_objects,
 )
 from lab_ddpm.errors import DataError
-from lab_ddpm.files import TEMPORARY_PREFIX, atomic_path, remove, sync
+from lab_ddpm.files import TEMPORARY_PREFIX, atomic_path, remove
 from lab_ddpm.import_report import ImportReport
 from lab_ddpm.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
 
@@ -175,7 +176,6 @@ def _stage_pictures(files: Sequence[SourceFile], images: Path, staged: Path) -> 
             return f"{file.place}: broken picture ({error})"
         if not (images / file.name).exists():
             (staged / file.name).write_bytes(content)
-            sync(staged / file.name)
         elif (images / file.name).read_bytes() != content:
             others.append(file.name)
         return None
@@ -215,6 +215,7 @@ def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int
 
 
 def _move_pictures(staged: Path, images: Path) -> None:
+    os.sync()  # at once: to flush each of thousands of files by itself takes minutes
     if not images.exists():
         staged.replace(images)
     else:

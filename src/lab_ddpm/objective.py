@@ -72,7 +72,7 @@ class Objective:
 
     def add_noise(self, clean_images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """x_t for each picture: (B, C, H, W) in [-1, 1], (B, C, H, W) normal, (B,) -> (B, C, H, W)."""
-        return self.noise_scheduler.add_noise(clean_images, noise, timesteps)
+        return self.noise_scheduler.add_noise(clean_images, noise, timesteps)  # pyright: ignore[reportArgumentType]
 
     def __call__(
         self,
@@ -87,7 +87,7 @@ class Objective:
         elif self.prediction_type == "sample":
             target = clean_images
         else:
-            target = self.noise_scheduler.get_velocity(clean_images, noise, timesteps)
+            target = self.noise_scheduler.get_velocity(clean_images, noise, timesteps)  # pyright: ignore[reportArgumentType]
         distance = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}[self.loss]
         errors = distance(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))
         return (self.weights.to(errors.device)[timesteps] * errors).mean()

@@ -12,10 +12,11 @@ import inspect
 from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 
 from lab_ddpm.errors import UserError
+from lab_ddpm.schedulers import Scheduler
 from lab_ddpm.unet import LabelConditionalUNet
 
 
@@ -28,7 +29,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: The guidance that the model was chosen with; used where a call names none.
     """
 
-    def __init__(self, unet: LabelConditionalUNet, scheduler: SchedulerMixin, guidance_scale: float = 1.0) -> None:
+    def __init__(self, unet: LabelConditionalUNet, scheduler: Scheduler, guidance_scale: float = 1.0) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(guidance_scale=guidance_scale)
@@ -60,7 +61,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             UserError: The labels do not fit the model, or an unconditional model is to be guided.
         """
         config = self.unet.config
-        guidance_scale = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        guidance_scale = float(self.config["guidance_scale"] if guidance_scale is None else guidance_scale)
         if class_labels.ndim != 2 or class_labels.shape[1] != len(config["labels"]):
             raise UserError(
                 f"`class_labels` must be (B, {len(config['labels'])}) for this model, got {tuple(class_labels.shape)}"
@@ -78,7 +79,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             step_options["generator"] = generators
         images = randn_tensor(shape, generator=generators, device=device) * self.scheduler.init_noise_sigma
-        for timestep in self.progress_bar(self.scheduler.timesteps):
+        for timestep in self.scheduler.timesteps:
             noisy_images = self.scheduler.scale_model_input(images, timestep)
             if callback is not None:
                 callback(int(timestep), noisy_images)

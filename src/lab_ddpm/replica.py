@@ -120,8 +120,8 @@ def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
     path = out / "replica.json"
     if not path.exists():
-        if any((out / "images").glob("*.png")):
-            raise DataError(f"{out}: `images/` must be empty or part of a replica, but has no replica.json")
+        if (out / "train.json").exists() or any((out / "images").glob("*.png")):
+            raise DataError(f"{out}: holds another data set (train.json or pictures without a replica.json)")
         return
     found = read_json(path)
     if not isinstance(found, dict) or set(found) != set(wanted):

@@ -9,8 +9,6 @@ What is not there is left out, with the command that makes it. The page needs no
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +17,12 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from lab_ddpm.charts import SplitScores, score_bars, training_curves
 from lab_ddpm.checkpoint import PRETRAINED
 from lab_ddpm.classifiers import CLASSIFIERS
 from lab_ddpm.conditions import OBJECTS, SPLITS, read_json
+from lab_ddpm.embedding import Embedded, embed_file, embed_themes
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.evaluation import Score, Scores
 from lab_ddpm.files import write_text
@@ -32,21 +30,11 @@ from lab_ddpm.metrics_log import read_records
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """A picture inside the page: its data URI, its size in pixels, and its URI in the dark theme if that differs."""
-
-    uri: str
-    width: int
-    height: int
-    dark_uri: str | None = None
-
-
-@dataclass(frozen=True)
 class Gallery:
     """The pictures of one `generated/LIST/`: (picture, caption, entry of the manifest) each."""
 
     name: str
-    pictures: list[tuple[Embedded, str, Mapping[str, Any]]]
+    pictures: Sequence[tuple[Embedded, str, Mapping[str, Any]]]
     strip: Embedded | None
     animation: Embedded | None
 
@@ -97,10 +85,15 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     own = _result("this run", run, run / "evaluation" / "metrics.json")
     shipped = _result("shipped pipeline", pretrained, pretrained / "metrics.json")
     results = [result for result in (own, shipped) if result is not None]
+    galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
     environment = Environment(
-        loader=PackageLoader("lab_ddpm"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("lab_ddpm"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["duration"] = _duration
     page = environment.get_template("report.html").render(
@@ -115,8 +108,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         num_labels=len(OBJECTS),
         curves=_curves(run / "metrics.jsonl"),
         bars=_bars(own, run / "evaluation" / "metrics.json"),
-        samples=[(int(path.stem.removeprefix("step_")), _embed(path)) for path in samples[-1:]],
-        galleries=_galleries(run / "generated"),
+        samples=[(int(path.stem.removeprefix("step_")), embed_file(path)) for path in samples[-1:]],
+        galleries=galleries,
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
     )
     write_text(out, page)
@@ -124,11 +117,15 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
 
 def _training(folder: Path) -> Training | None:
     """From the log and the settings of a run, as far as it has come."""
-    with _naming(folder / "metrics.jsonl"):
-        records = read_records(folder / "metrics.jsonl")
-        if not records or not (folder / "config.yaml").is_file():
+    config, log = folder / "config.yaml", folder / "metrics.jsonl"
+    if not config.is_file():
+        return None
+    with _naming(config):
+        batch_size = yaml.safe_load(config.read_text(encoding="utf-8"))["batch_size"]
+    with _naming(log):
+        records = read_records(log)
+        if not records:
             return None
-        batch_size = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["batch_size"]
         last = records[-1]
         return Training(last["seconds"], last["step"], last["epoch"], last["step"] * batch_size)
 
@@ -139,7 +136,11 @@ def _result(title: str, folder: Path, metrics: Path) -> Result | None:
     with _naming(metrics):
         content: Any = read_json(metrics)
         sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "seeds")}
-        return Result(title, content["splits"], sampler, _training(folder))
+        for by_classifier in content["splits"].values():
+            for scores in by_classifier.values():
+                if missing := Scores.__required_keys__ - scores.keys():
+                    raise KeyError(*missing)
+    return Result(title, content["splits"], sampler, _training(folder))
 
 
 def _judge(results: Sequence[Result]) -> str | None:
@@ -172,17 +173,16 @@ def _tables(results: Sequence[Result]) -> list[Table]:
     tables = []
     for split in splits:
         scores: dict[tuple[str, str], Scores] = {
-            (result.title, name): scores
-            for result in results
-            for name, scores in result.splits.get(split, {}).items()
+            (result.title, name): scores for result in results for name, scores in result.splits.get(split, {}).items()
         }
         rows: list[tuple[str, list[Score | None]]] = [
             ("objects found", [entry["micro"] for entry in scores.values()]),
             ("pictures with all objects", [entry["exact_match"] for entry in scores.values()]),
         ]
         for count in sorted({count for entry in scores.values() for count in entry["by_object_count"]}, key=int):
-            label = "objects found where 1 is asked" if count == "1" else f"objects found where {count} are asked"
-            rows.append((label, [entry["by_object_count"].get(count) for entry in scores.values()]))
+            rows.append(
+                (f"objects found, of {count} asked", [entry["by_object_count"].get(count) for entry in scores.values()])
+            )
         tables.append(Table(split, list(scores), rows))
     return tables
 
@@ -190,7 +190,7 @@ def _tables(results: Sequence[Result]) -> list[Table]:
 def _curves(log: Path) -> dict[str, Embedded]:
     with _naming(log):
         records = read_records(log)
-        return _embed_themes(training_curves(records, "light"), training_curves(records, "dark"))
+        return embed_themes(training_curves(records, "light"), training_curves(records, "dark"))
 
 
 def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
@@ -198,7 +198,7 @@ def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
     if own is None or judge is None:
         return {}
     with _naming(metrics):
-        return _embed_themes(score_bars(own.splits, judge, "light"), score_bars(own.splits, judge, "dark"))
+        return embed_themes(score_bars(own.splits, judge, "light"), score_bars(own.splits, judge, "dark"))
 
 
 def _galleries(folder: Path) -> list[Gallery]:
@@ -212,43 +212,18 @@ def _galleries(folder: Path) -> list[Gallery]:
         with _naming(manifest):
             content: Any = read_json(manifest)
             pictures = [
-                (_embed(place / Path(entry["file"]).name), ", ".join(entry["condition"]), {**content, **entry})
+                (embed_file(place / Path(entry["file"]).name), ", ".join(entry["condition"]), {**content, **entry})
                 for entry in content["pictures"]
             ]
         galleries.append(
             Gallery(
                 place.name,
                 pictures,
-                _embed(strip) if strip.is_file() else None,
-                _embed(animation) if animation.is_file() else None,
+                embed_file(strip) if strip.is_file() else None,
+                embed_file(animation) if animation.is_file() else None,
             )
         )
     return galleries
-
-
-def _embed(path: Path) -> Embedded:
-    try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.load()
-            kind, (width, height) = picture.format, picture.size
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such picture") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: broken picture ({error})") from None
-    return Embedded(_uri(content, str(kind).lower()), width, height)
-
-
-def _embed_themes(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> dict[str, Embedded]:
-    charts = {}
-    for name, content in light.items():
-        width, height = Image.open(io.BytesIO(content)).size
-        charts[name] = Embedded(_uri(content, "png"), width, height, _uri(dark[name], "png"))
-    return charts
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _duration(seconds: float) -> str:

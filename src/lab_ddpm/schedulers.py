@@ -15,11 +15,13 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
-    SchedulerMixin,
     UniPCMultistepScheduler,
 )
 
 from lab_ddpm.errors import UserError, check_choice
+
+# Any diffusers scheduler: their common base class declares neither `config` nor `step`.
+Scheduler = Any
 
 
 class HeunCleanScheduler(HeunDiscreteScheduler):
@@ -53,7 +55,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def make_scheduler(name: str, noise_scheduler: SchedulerMixin, num_inference_steps: int) -> SchedulerMixin:
+def make_scheduler(name: str, noise_scheduler: Scheduler, num_inference_steps: int) -> Scheduler:
     """The sampler `name` on the noise schedule of `noise_scheduler`.
 
     Args:
@@ -72,4 +74,7 @@ def make_scheduler(name: str, noise_scheduler: SchedulerMixin, num_inference_ste
     scheduler_class, settings = SCHEDULERS[name]
     if name == "heun" and noise_scheduler.config["prediction_type"] == "sample":
         scheduler_class, settings = HeunCleanScheduler, {**settings, "prediction_type": "epsilon"}
-    return scheduler_class.from_config(noise_scheduler.config, **settings)
+    # Without this key diffusers would drop what the training scheduler has by default (beta_start, say), and put the
+    # defaults of the sampler's class there.
+    config = {key: value for key, value in noise_scheduler.config.items() if key != "_use_default_values"}
+    return scheduler_class.from_config(config, **settings)

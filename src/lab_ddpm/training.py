@@ -33,6 +33,7 @@ from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.hardware import computes_in_bf16
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
 from lab_ddpm.pipeline import LabelConditionalPipeline
@@ -82,16 +83,15 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         UserError: It asks for a GPU that is not there.
     """
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
+    use_gpu = config.device != "cpu" and torch.cuda.is_available()
+    if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
+    if config.mixed_precision == "fp16" and not use_gpu:
+        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
     precision = config.mixed_precision
     if precision == "auto":
-        precision = "no"
-        if config.device != "cpu" and has_gpu:
-            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if precision == "fp16" and (config.device == "cpu" or not has_gpu):
-        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
+        fallback = "fp16" if use_gpu else "no"
+        precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
     return Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=precision,
@@ -222,13 +222,13 @@ class _Run:
             with accelerator.autocast():
                 prediction = objects.unet(noisy_images, timesteps, batch["class_labels"])
             loss = self.objective(prediction, batch["clean_images"], batch["noise"], timesteps)
-            value = accelerator.reduce(loss.detach(), "mean").item()
+            value = float(accelerator.reduce(loss.detach(), "mean"))  # pyright: ignore[reportArgumentType]
             self._check_finite("loss", value)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(objects.unet.parameters(), self.config.optimizer.max_grad_norm)
                 if accelerator.scaler is None:  # the fp16 scaler skips steps with infinite gradients by itself
-                    self._check_finite("gradient norm", norm.item())
+                    self._check_finite("gradient norm", float(norm))  # pyright: ignore[reportArgumentType]
             objects.optimizer.step()
             objects.lr_scheduler.step()
             objects.optimizer.zero_grad()
