@@ -13,9 +13,7 @@ from lab_ddpm.dataset import PictureDataset
 
 
 def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int) -> list[tuple[int, int]]:
-    return [
-        sample for batch in StreamSampler(num_pictures, batch_size, seed, first, last) for sample in batch
-    ]
+    return [sample for batch in StreamSampler(num_pictures, batch_size, seed, first, last) for sample in batch]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +53,7 @@ def test_every_epoch_and_every_seed_has_its_own_order() -> None:
     assert len({order(seed, epoch) for seed in range(4) for epoch in range(4)}) == 16
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "first", "num_workers"), [(1, 0, 0), (7, 0, 0), (2, 3, 0), (3, 0, 2)], ids=str
-)
+@pytest.mark.parametrize(("batch_size", "first", "num_workers"), [(1, 0, 0), (7, 0, 0), (2, 3, 0), (3, 0, 2)], ids=str)
 def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
     dataset: PictureDataset, batch_size: int, first: int, num_workers: int
 ) -> None:

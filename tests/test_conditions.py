@@ -52,9 +52,7 @@ def write(path: Path, content: object) -> Path:
 def test_an_object_has_the_index_8_times_shape_plus_colour() -> None:
     assert len(OBJECTS) == 24
     for shape_index, shape in enumerate(("cube", "sphere", "cylinder")):
-        for colour_index, colour in enumerate(
-            ["gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"]
-        ):
+        for colour_index, colour in enumerate(["gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"]):
             assert OBJECTS.index(f"{colour} {shape}") == 8 * shape_index + colour_index
 
 
@@ -97,9 +95,7 @@ def test_a_wrong_condition_in_a_list_is_named_with_file_place_and_rule(
 
 
 @wrong_conditions
-def test_a_wrong_label_is_named_with_file_picture_and_rule(
-    tmp_path: Path, condition: object, rule: str
-) -> None:
+def test_a_wrong_label_is_named_with_file_picture_and_rule(tmp_path: Path, condition: object, rule: str) -> None:
     path = write(tmp_path / "train.json", {"a.png": ["red cube"], "b.png": condition})
     with pytest.raises(DataError, match=f"train.json: b.png: .*{rule}"):
         load_labels(path)
@@ -125,9 +121,7 @@ def test_a_vocabulary_of_another_shape_is_refused(tmp_path: Path, content: objec
         load_objects(write(tmp_path / "objects.json", content))
 
 
-@pytest.mark.parametrize(
-    "indices", [(0, 2), (1, 2), (0, 0), (0, "1"), (0, 1.0), (False, True), (-1, 0)], ids=repr
-)
+@pytest.mark.parametrize("indices", [(0, 2), (1, 2), (0, 0), (0, "1"), (0, 1.0), (False, True), (-1, 0)], ids=repr)
 def test_a_vocabulary_whose_indices_do_not_count_up_is_refused(tmp_path: Path, indices: tuple) -> None:
     path = write(tmp_path / "objects.json", dict(zip("ab", indices, strict=True)))
     with pytest.raises(DataError, match=r"objects.json: the indices must be 0 ... 1, each once, got"):
@@ -164,9 +158,7 @@ def test_a_split_is_a_name_or_a_json_file_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_unknown_split_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"`split` must be one of \['test', 'new_test', .*got 'tset'"
-    ) as caught:
+    with pytest.raises(UserError, match=r"`split` must be one of \['test', 'new_test', .*got 'tset'") as caught:
         resolve_split("tset", tmp_path)
     assert caught.value.exit_code == 2
 

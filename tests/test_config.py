@@ -174,7 +174,6 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),
         ({"objective": {"loss": "l2"}}, ["loss", "mse", "l2"]),
-        ({"model": [1, 2]}, ["model"]),
         (["epochs"], ["config", "epochs"]),
         ("epochs: : 3", ["config", "line 1"]),
     ],

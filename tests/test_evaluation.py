@@ -112,9 +112,7 @@ def crossed_hits(
 
 
 @pytest.mark.parametrize(("seeds", "seed_effect", "least"), [(8, 0.0, 0.9), (16, 0.5, 0.88), (1, 0.0, 0.9)])
-def test_interval_covers_the_truth_about_as_often_as_it_says(
-    seeds: int, seed_effect: float, least: float
-) -> None:
+def test_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, seed_effect: float, least: float) -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(200):

@@ -45,8 +45,7 @@ def toy_folder(root: Path, scenes: int) -> Path:
 def test_perturbation_keeps_shape_and_is_drawn_from_the_generator(name: str) -> None:
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     first, again = (
-        PERTURBATIONS[name](images, ROBUSTNESS_STRENGTHS[name], torch.Generator().manual_seed(1))
-        for _ in "ab"
+        PERTURBATIONS[name](images, ROBUSTNESS_STRENGTHS[name], torch.Generator().manual_seed(1)) for _ in "ab"
     )
     assert first.shape == images.shape
     assert first.isfinite().all()
@@ -61,14 +60,18 @@ def test_perturbation_of_no_strength_changes_nothing(name: str) -> None:
     torch.testing.assert_close(untouched, images, atol=1e-4, rtol=0)
 
 
+def with_share(share: float) -> dict[str, tuple[float, float]]:
+    return {name: (share, strength) for name, strength in ROBUSTNESS_STRENGTHS.items()}
+
+
 def test_augment_changes_the_given_share_and_stays_in_range() -> None:
     pictures, _ = toy_pictures(200)
-    same = augment(pictures, ROBUSTNESS_STRENGTHS, 0.0, torch.Generator().manual_seed(0))
+    same = augment(pictures, with_share(0.0), torch.Generator().manual_seed(0))
     torch.testing.assert_close(same, to_tensor(pictures))
-    some = augment(pictures, {"brightness": 0.2}, 0.25, torch.Generator().manual_seed(0))
+    some = augment(pictures, {"brightness": (0.25, 0.2)}, torch.Generator().manual_seed(0))
     changed = (some != same).flatten(1).any(dim=1).float().mean()
     assert 0.15 < changed < 0.35
-    every = augment(pictures, ROBUSTNESS_STRENGTHS, 1.0, torch.Generator().manual_seed(0))
+    every = augment(pictures, with_share(1.0), torch.Generator().manual_seed(0))
     assert every.min() >= -1
     assert every.max() <= 1
 
@@ -76,8 +79,8 @@ def test_augment_changes_the_given_share_and_stays_in_range() -> None:
 def test_recipes_differ_and_use_every_perturbation() -> None:
     assert RECIPES.keys() == set(CLASSIFIERS)
     assert len({recipe.seed_offset for recipe in RECIPES.values()}) == len(RECIPES)
-    assert RECIPES["resnet18"].strengths != RECIPES["referee"].strengths
-    for strengths in (*(recipe.strengths for recipe in RECIPES.values()), ROBUSTNESS_STRENGTHS):
+    assert RECIPES["resnet18"].changes != RECIPES["referee"].changes
+    for strengths in (*(recipe.changes for recipe in RECIPES.values()), ROBUSTNESS_STRENGTHS):
         assert list(strengths) == list(PERTURBATIONS)
 
 
@@ -98,9 +101,7 @@ def test_names_that_cannot_be_split() -> None:
 def test_training_learns_what_the_pictures_show() -> None:
     pictures, class_labels = toy_pictures(64)
     measured = pictures[:2], class_labels[:2]
-    classifier = train_classifier(
-        "referee", pictures, class_labels, *measured, epochs=8, seed=3, batch_size=16
-    )
+    classifier = train_classifier("referee", pictures, class_labels, *measured, epochs=8, seed=3, batch_size=16)
     hits = top_k_hits(predict(classifier, pictures), class_labels.numpy())
     assert hits.sum() > 0.9 * len(pictures)
 
@@ -144,4 +145,6 @@ def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> No
 
 def test_perturbed_pictures_are_always_the_same() -> None:
     pictures, _ = toy_pictures(3)
-    np.testing.assert_array_equal(perturbed(pictures, {"noise": 0.1}), perturbed(pictures, {"noise": 0.1}))
+    np.testing.assert_array_equal(
+        perturbed(pictures, {"noise": (1.0, 0.1)}), perturbed(pictures, {"noise": (1.0, 0.1)})
+    )

@@ -12,24 +12,18 @@ from lab_ddpm.images import Pictures, to_uint8
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import SCHEDULERS, make_scheduler
 
-CLASS_LABELS = encode(
-    [["red cube"], ["cyan sphere"], ["gray cylinder"], ["red cube", "gray cube"], ["blue cube"]]
-)
+CLASS_LABELS = encode([["red cube"], ["cyan sphere"], ["gray cylinder"], ["red cube", "gray cube"], ["blue cube"]])
 SEEDS = picture_seeds(0, 5)
 
 
-def sample(
-    pipeline: LabelConditionalPipeline, rows: list[int], name: str = "ddim", **options: float
-) -> Pictures:
+def sample(pipeline: LabelConditionalPipeline, rows: list[int], name: str = "ddim", **options: float) -> Pictures:
     pipeline.scheduler = make_scheduler(name, pipeline.scheduler, 2)
     seeds = [SEEDS[row] for row in rows]
     return generate(pipeline, CLASS_LABELS[rows], seeds, num_inference_steps=2, **options)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_picture_does_not_depend_on_the_batch_it_is_in(
-    tiny_pipeline: LabelConditionalPipeline, name: str
-) -> None:
+def test_a_picture_does_not_depend_on_the_batch_it_is_in(tiny_pipeline: LabelConditionalPipeline, name: str) -> None:
     together = sample(tiny_pipeline, [0, 1, 2, 3, 4], name, guidance_scale=2.0)
     assert together.shape == (5, 16, 16, 3)
     assert together.dtype == np.uint8
@@ -54,9 +48,7 @@ def test_generation_is_the_pipeline_with_one_generator_per_picture(
 ) -> None:
     pictures = sample(tiny_pipeline, [0, 1, 2])
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS[:3]]
-    np.testing.assert_array_equal(
-        pictures, to_uint8(tiny_pipeline(CLASS_LABELS[:3], 2, generator=generators))
-    )
+    np.testing.assert_array_equal(pictures, to_uint8(tiny_pipeline(CLASS_LABELS[:3], 2, generator=generators)))
 
 
 def test_the_callback_sees_every_batch(tiny_pipeline: LabelConditionalPipeline) -> None:

@@ -88,9 +88,7 @@ def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (64, 200), (300, 64), (50, 50), (10, 16)])
-def test_reading_resizes_as_torchvision_does_with_antialiasing(
-    tmp_path: Path, height: int, width: int
-) -> None:
+def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, height: int, width: int) -> None:
     picture = noise(height, width)
     write_png(tmp_path / "picture.png", picture)
     expected = resize(to_tensor(picture), [64, 64], antialias=True)

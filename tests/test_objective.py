@@ -17,9 +17,7 @@ T = 1000
 
 
 def noise_scheduler(prediction_type: str = "epsilon") -> DDPMScheduler:
-    return DDPMScheduler(
-        num_train_timesteps=T, beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type
-    )
+    return DDPMScheduler(num_train_timesteps=T, beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type)
 
 
 ABAR = noise_scheduler().alphas_cumprod.double()
@@ -64,9 +62,7 @@ def test_the_loss_is_the_weighted_mean_over_the_pictures(
         x, eps = clean_images[i].double().numpy(), noise[i].double().numpy()
         target = {"epsilon": eps, "sample": x, "v_prediction": signal * eps - sigma * x}[prediction_type]
         error = np.abs(prediction[i].double().numpy() - target)
-        distance = {"mse": error**2, "l1": error, "huber": np.where(error < 1, error**2 / 2, error - 0.5)}[
-            loss
-        ]
+        distance = {"mse": error**2, "l1": error, "huber": np.where(error < 1, error**2 / 2, error - 0.5)}[loss]
         total += weights[t] * distance.mean() / len(timesteps)
     objective = Objective(noise_scheduler(prediction_type), loss, loss_weight)
     assert objective(*batch).item() == pytest.approx(total, rel=1e-4)
@@ -148,9 +144,7 @@ def test_logit_normal_timesteps_have_the_quantiles_of_their_distribution(mean: f
     st.floats(-5, 5),
     st.floats(0.01, 10),
 )
-def test_timesteps_are_never_out_of_range(
-    uniforms: list[float], density: str, mean: float, std: float
-) -> None:
+def test_timesteps_are_never_out_of_range(uniforms: list[float], density: str, mean: float, std: float) -> None:
     objective = Objective(noise_scheduler(), timestep_density=density, logit_mean=mean, logit_std=std)
     timesteps = objective.timesteps(torch.tensor([0.0, 1.0, *uniforms]))
     assert timesteps.dtype == torch.int64

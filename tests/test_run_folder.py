@@ -43,6 +43,7 @@ def test_a_run_that_failed_lets_the_folder_go(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Path) -> None:
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
+        (run / "checkpoints" / "step_0000002").mkdir(parents=True)
         before = (run / "config.yaml").read_bytes()
     changed = tiny_config(tmp_path, seed=7, model__block_out_channels=(32, 32))
     with pytest.raises(UserError) as caught, claim_run_folder(changed, is_main_process=True):
@@ -56,8 +57,8 @@ def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Pat
 
 
 def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> None:
-    with claim_run_folder(tiny_config(tmp_path), is_main_process=True):
-        pass
+    with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
+        (run / "checkpoints" / "step_0000002").mkdir(parents=True)
     free = {
         "data__num_workers": 2,
         "data__root": "elsewhere",
@@ -67,6 +68,14 @@ def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> No
     with claim_run_folder(tiny_config(tmp_path, **free), is_main_process=True) as run:
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     assert settings["data"]["num_workers"] == 2
+
+
+def test_a_run_that_has_no_checkpoint_yet_takes_any_settings(tmp_path: Path) -> None:
+    with claim_run_folder(tiny_config(tmp_path), is_main_process=True):
+        pass
+    changed = tiny_config(tmp_path, seed=7)
+    with claim_run_folder(changed, is_main_process=True) as run:
+        assert parse_config(["--config", str(run / "config.yaml")]) == changed
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:

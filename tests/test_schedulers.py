@@ -19,12 +19,8 @@ PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 MEANS, STD = (-0.3, 0.4), 0.15
 
 
-def noise_scheduler(
-    prediction_type: str = "epsilon", beta_schedule: str = "squaredcos_cap_v2"
-) -> DDPMScheduler:
-    return DDPMScheduler(
-        num_train_timesteps=1000, beta_schedule=beta_schedule, prediction_type=prediction_type
-    )
+def noise_scheduler(prediction_type: str = "epsilon", beta_schedule: str = "squaredcos_cap_v2") -> DDPMScheduler:
+    return DDPMScheduler(num_train_timesteps=1000, beta_schedule=beta_schedule, prediction_type=prediction_type)
 
 
 class GaussianOracle(ModelMixin, ConfigMixin):
@@ -36,9 +32,7 @@ class GaussianOracle(ModelMixin, ConfigMixin):
         self.register_to_config(labels=("dark", "bright"), in_channels=3)
         self.register_buffer("abar", noise_scheduler().alphas_cumprod.double())
 
-    def forward(
-        self, noisy_images: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, noisy_images: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         abar = self.abar[timesteps.long()]
         mean = (class_labels.double() @ torch.tensor(MEANS).double()).reshape(-1, 1, 1, 1)
         noisy = noisy_images.double()
@@ -68,9 +62,7 @@ def test_every_sampler_has_the_noise_levels_of_the_training(name: str, beta_sche
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_a_sampler_made_from_another_is_the_sampler_made_from_the_training(
-    name: str, prediction_type: str
-) -> None:
+def test_a_sampler_made_from_another_is_the_sampler_made_from_the_training(name: str, prediction_type: str) -> None:
     training = noise_scheduler(prediction_type)
     for other in SCHEDULERS:
         again = make_scheduler(name, make_scheduler(other, training, 50), 50)
@@ -80,14 +72,10 @@ def test_a_sampler_made_from_another_is_the_sampler_made_from_the_training(
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("steps", [1, 2, 5, 7, 50, 1000])
-def test_every_sampler_starts_at_pure_noise_and_goes_down_in_as_many_steps_as_asked(
-    name: str, steps: int
-) -> None:
+def test_every_sampler_starts_at_pure_noise_and_goes_down_in_as_many_steps_as_asked(name: str, steps: int) -> None:
     scheduler = make_scheduler(name, noise_scheduler(), steps)
     scheduler.set_timesteps(steps)
-    timesteps = list(
-        dict.fromkeys(scheduler.timesteps.tolist())
-    )  # Heun calls the network twice at most of them
+    timesteps = list(dict.fromkeys(scheduler.timesteps.tolist()))  # Heun calls the network twice at most of them
     assert timesteps[0] == 999
     assert timesteps == sorted(timesteps, reverse=True)
     assert timesteps[-1] >= 0
@@ -96,9 +84,7 @@ def test_every_sampler_starts_at_pure_noise_and_goes_down_in_as_many_steps_as_as
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize(("name", "steps"), [(name, 100 if name == "ddpm" else 40) for name in SCHEDULERS])
-def test_every_sampler_ends_in_the_distribution_of_the_data(
-    name: str, steps: int, prediction_type: str
-) -> None:
+def test_every_sampler_ends_in_the_distribution_of_the_data(name: str, steps: int, prediction_type: str) -> None:
     for pictures, mean in zip(sample_oracle(name, steps, prediction_type), MEANS, strict=True):
         assert pictures.mean().item() == pytest.approx(mean, abs=0.01)
         assert pictures.std().item() == pytest.approx(STD, rel=0.1)

@@ -15,16 +15,19 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import tiny_arguments
+from lab_ddpm.classifiers import build_classifier, save_classifier
 from lab_ddpm.cli import main
 from lab_ddpm.metrics_log import read_records
 
-ROOT = Path(__file__).parents[1]
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 STEPS = 12
 
 
 @pytest.fixture
-def arguments(tiny_dataset: Path, tmp_path: Path) -> list[str]:
-    """A run of 12 steps (4 epochs of 3) with everything switched on."""
+def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run of 12 steps (4 epochs of 3) with everything switched on, in a folder with a random classifier."""
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
     return tiny_arguments(
         tmp_path,
         epochs=4,
@@ -48,7 +51,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def train_in_subprocess(arguments: list[str], before: str = "", **options: object) -> subprocess.Popen:
     """Train in a process of its own, after running the code `before` in it."""
     code = f"{before}\nimport sys\nfrom lab_ddpm.cli import main\nsys.exit(main(['train', *sys.argv[1:]]))"
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, text=True, **options)  # pyright: ignore
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, **options)  # pyright: ignore
 
 
 def assert_equal_weights(run: Path, other: Path) -> None:
@@ -109,8 +112,7 @@ def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path,
     assert main(["train", *arguments]) == 0
     assert_equal_weights(run, never_stopped)
     logged, expected = (
-        [(r["step"], r.get("loss")) for r in read_records(folder / "metrics.jsonl")]
-        for folder in (run, never_stopped)
+        [(r["step"], r.get("loss")) for r in read_records(folder / "metrics.jsonl")] for folder in (run, never_stopped)
     )
     assert logged == expected
     assert not list(run.rglob(".writing-*"))
@@ -149,9 +151,7 @@ def test_two_processes_and_accumulation_train_the_same_model(
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*launch, "scripts/train.py", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True
-    )
+    subprocess.run([*launch, str(SCRIPT), *arguments], env=environment, check=True, capture_output=True)
     accumulated, other_seed = ["--name", "accumulated", "--gradient_accumulation_steps", "4"], ["--seed", "1"]
     assert main(["train", *arguments, *accumulated]) == 0
     assert main(["train", *arguments, "--name", "other", *other_seed]) == 0

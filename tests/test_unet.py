@@ -50,9 +50,7 @@ def test_it_computes_what_a_plain_unet_with_a_class_embedding_computes(batch: tu
     torch.testing.assert_close(unet(images, timesteps, class_labels), expected)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"patch_size": 2, "resnet_time_scale_shift": "scale_shift"}], ids=str
-)
+@pytest.mark.parametrize("settings", [{}, {"patch_size": 2, "resnet_time_scale_shift": "scale_shift"}], ids=str)
 @torch.no_grad()
 def test_a_saved_network_predicts_bit_for_bit_the_same(tmp_path: Path, batch: tuple, settings: dict) -> None:
     unet = tiny_unet(labels=OBJECTS, **settings)

@@ -21,22 +21,19 @@ from lab_ddpm.images import Pictures, to_tensor
 Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 
 
-def augment(
-    pictures: Pictures, strengths: Mapping[str, float], share: float, generator: torch.Generator
-) -> torch.Tensor:
+def augment(pictures: Pictures, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
     """Apply every named perturbation to a random share of the pictures, independently of the others.
 
     Args:
         pictures: (B, H, W, 3) uint8.
-        strengths: {name in `PERTURBATIONS`: strength}.
-        share: The share of pictures that each perturbation changes, in [0, 1].
+        changes: {name in `PERTURBATIONS`: (share of the pictures in [0, 1], strength)}.
         generator: On the CPU; the same state gives the same result.
 
     Returns:
         (B, 3, H, W) float32 in [-1, 1].
     """
     images = (to_tensor(pictures) + 1) / 2
-    for name, strength in strengths.items():
+    for name, (share, strength) in changes.items():
         chosen = torch.rand(len(images), generator=generator) < share
         if chosen.any():
             images[chosen] = PERTURBATIONS[name](images[chosen], strength, generator)

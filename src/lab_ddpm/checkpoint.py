@@ -31,6 +31,7 @@ from lab_ddpm.errors import DataError
 from lab_ddpm.files import atomic_path, link_atomically, remove
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.unet import LabelConditionalUNet
+from lab_ddpm.weights import first_line
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
 _STATES_KEPT = 2
@@ -106,7 +107,7 @@ class TrainingObjects:
                     parameter.copy_(shadow[str(i)])
                 self.ema.optimization_step = content["step"]
         except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-            raise DataError(f"{folder}: this checkpoint cannot be resumed from ({_first_line(error)})") from None
+            raise DataError(f"{folder}: this checkpoint cannot be resumed from ({first_line(error)})") from None
         content["scores"] = {int(step): score for step, score in content["scores"].items()}
         return Progress(**content)
 
@@ -170,7 +171,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: this checkpoint is incomplete or broken ({_first_line(error)})") from None
+        raise DataError(f"{path}: this checkpoint is incomplete or broken ({first_line(error)})") from None
 
 
 def default_checkpoint(runs: str | Path = "runs", pretrained: Path = PRETRAINED) -> Path:
@@ -205,8 +206,4 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(f"a checkpoint could not be written ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise OSError(f"a checkpoint could not be written ({first_line(error)})") from error

@@ -10,7 +10,6 @@ score is never measured with the network that selected it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.errors import DataError, UserError, check_choice
 from lab_ddpm.files import atomic_path
 from lab_ddpm.images import Pictures, to_tensor
+from lab_ddpm.weights import check_state, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
 PICTURE_SIZE = 64
@@ -37,7 +37,7 @@ _REFEREE_LAYERS: list[str | int] = [16, "M", 32, 32, "M", 64, 64, "M", 128, 128,
 
 
 class _Float32Sigmoid(nn.Sigmoid):
-    """In float32 under autocast too: in bfloat16 a probability above 0.998 is 1, and a confident mistake has no gradient."""
+    """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient left."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.float())
@@ -59,7 +59,7 @@ def build_classifier(name: str) -> nn.Module:
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
         nn.Linear(256, len(OBJECTS)),
-        nn.Sigmoid(),
+        _Float32Sigmoid(),
     )
 
 
@@ -119,7 +119,7 @@ def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUA
         raise DataError(f"{path}: no such classifier")
     name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     classifier = build_classifier(name)
-    _check_state(path, state, classifier.state_dict())
+    check_state(path, state, classifier.state_dict())
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 
@@ -151,25 +151,8 @@ def _read_safetensors(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
 
 
 def _read_official(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken or hostile file makes the unpickler fail in any way at all
-        reason = "it is truncated, or holds more than plain weights"
-        raise DataError(f"{path}: refused: {reason} ({type(error).__name__})") from None
+    content = read_weights(path)
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f'{path}: must hold {{"model": state dict}}, as the official evaluator does')
     return "resnet18", state
-
-
-def _check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key} is unknown" for key in state if key not in expected]
-    problems += [
-        f"{key} must have the shape {tuple(expected[key].shape)}, got {tuple(value.shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise DataError(f"{path}: weights of another network: {'; '.join(problems[:3])}{more}")

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["train"]:
             return _train(arguments[1:])
-        options = _parser().parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         return options.run(options)
     except UserError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
@@ -150,7 +150,8 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command but `train`, which `config.parse_config` parses."""
     parser = _Parser(prog="lab-ddpm", description="Small, label-conditional diffusion models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     split_help = "test, new_test, val, unseen or a JSON file of conditions"

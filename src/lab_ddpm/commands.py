@@ -237,7 +237,9 @@ def _score(
     seeds, count = pictures.shape[:2]
     scores = {}
     for name, classifier in classifiers.items():
-        probabilities = predict(classifier, pictures.reshape(-1, *pictures.shape[2:]), device=str(PartialState().device))
+        probabilities = predict(
+            classifier, pictures.reshape(-1, *pictures.shape[2:]), device=str(PartialState().device)
+        )
         hits = top_k_hits(probabilities.reshape(seeds, count, -1), class_labels)
         scores[name] = summarise(hits, class_labels)
     return scores

@@ -7,6 +7,7 @@ of the wrong type or out of range is refused with its name before anything runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -246,7 +247,18 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(_plain_message(str(error))) from None
+
+
+def _plain_message(message: str) -> str:
+    """jsonargparse's message on one line, and in the words of our own where it is about a value."""
+    message = " ".join(message.split())
+    found = re.fullmatch(r'Parser key "(?P<key>.+?)": Expected an? (?P<rule>.+)\. Got value: (?P<value>.*)', message)
+    if found is None:
+        return message
+    rule = re.sub(r"^typing\.Literal(\[.*\])$", r"one of \1", found["rule"])
+    rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule)
+    return f"`{found['key']}` must be {rule}, got {found['value']!r}"
 
 
 def _plain(value: Any) -> Any:

@@ -132,13 +132,13 @@ def train_classifier(
     steps = -(-len(pictures) // batch_size)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
-    held_out_augmented = perturbed(held_out_pictures, recipe.strengths, recipe.share)
+    held_out_augmented = perturbed(held_out_pictures, recipe.changes)
     for epoch in range(1, epochs + 1):
         classifier.train()
         batches = _batches(len(pictures), batch_size, generator)
         progress = tqdm(batches, f"{name} {epoch}/{epochs}", steps, unit="batch")
         for chosen in progress:
-            images = augment(pictures[chosen], recipe.strengths, recipe.share, generator)
+            images = augment(pictures[chosen], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
                 probabilities = classifier(images.to(device, memory_format=torch.channels_last))
             loss = F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))
@@ -167,18 +167,18 @@ def measure(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tenso
         "perturbed": {
             name: {
                 "strength": strength,
-                **_scores(classifier, perturbed(pictures, {name: strength}), class_labels),
+                **_scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels),
             }
             for name, strength in ROBUSTNESS_STRENGTHS.items()
         },
     }
 
 
-def perturbed(pictures: Pictures, strengths: dict[str, float], share: float = 1.0) -> Pictures:
+def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pictures:
     """The pictures (M, 64, 64, 3) uint8 after `augment`, always with the same draws, as uint8 again."""
     generator = torch.Generator().manual_seed(0)
     batches = [
-        to_uint8(augment(pictures[start : start + BATCH_SIZE], strengths, share, generator))
+        to_uint8(augment(pictures[start : start + BATCH_SIZE], changes, generator))
         for start in range(0, len(pictures), BATCH_SIZE)
     ]
     return np.concatenate(batches)

@@ -9,7 +9,6 @@ shapes of the weights.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,8 +17,6 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.config import DiffusionConfig
@@ -27,6 +24,7 @@ from lab_ddpm.errors import DataError, UserError, check_at_least
 from lab_ddpm.files import atomic_path
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.unet import LabelConditionalUNet
+from lab_ddpm.weights import check_state, first_line, read_weights, some
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
@@ -73,9 +71,9 @@ def import_checkpoint(
             labels=OBJECTS, sample_size=sample_size, attention_head_dim=attention_head_dim, **architecture
         )
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise DataError(f"{source}: no UNet2DModel has these shapes ({_first_line(error)})") from None
+        raise DataError(f"{source}: no UNet2DModel has these shapes ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
-    _check_state(source, renamed, unet.state_dict())
+    check_state(source, renamed, unet.state_dict())
     unet.load_state_dict(renamed)
     with atomic_path(out) as temporary:
         LabelConditionalPipeline(unet, DDPMScheduler(**asdict(diffusion))).save_pretrained(temporary)
@@ -87,16 +85,7 @@ def _read(source: Path) -> Any:
         raise UserError(f"a checkpoint must be one of {list(_SUFFIXES)}, got {str(source)!r}")
     if not source.is_file():
         raise DataError(f"{source}: no such checkpoint")
-    try:
-        if source.suffix == ".safetensors":
-            return load_file(source)
-        return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise DataError(
-            f"{source}: refused, since it holds more than plain weights; save net.state_dict(), not net"
-        ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{source}: broken checkpoint ({_first_line(error)})") from None
+    return read_weights(source)
 
 
 def _unwrap(source: Path, content: Any) -> State:
@@ -116,7 +105,7 @@ def _strip_prefix(source: Path, state: State) -> State:
     prefix = next(key for key in state if key.endswith(_FIRST_KEY)).removesuffix(_FIRST_KEY)
     others = [key for key, value in state.items() if not (key.startswith(prefix) and torch.is_tensor(value))]
     if others:
-        raise DataError(f"{source}: must hold the weights of one UNet2DModel only, got also {_some(others)}")
+        raise DataError(f"{source}: must hold the weights of one UNet2DModel only, got also {some(others)}")
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
@@ -152,24 +141,3 @@ def _architecture(source: Path, state: State) -> dict[str, Any]:
 def _our_key(key: str) -> str:
     label_key = key.replace("class_embedding.", "label_embedding.", 1)
     return label_key if key.startswith("class_embedding.") else f"unet.{key}"
-
-
-def _check_state(source: Path, state: State, expected: State) -> None:
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key} is unknown" for key in state if key not in expected]
-    problems += [
-        f"{key} must have the shape {tuple(expected[key].shape)}, got {tuple(value.shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        raise DataError(f"{source}: weights of another network: {_some(problems)}")
-
-
-def _some(entries: list[str]) -> str:
-    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
-    return "; ".join(entries[:3]) + more
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

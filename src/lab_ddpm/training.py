@@ -214,7 +214,7 @@ class _Run:
                 timer.restart()
 
     def _forward_backward(self, batch: Sample) -> float:
-        """One part of a step: loss, gradients and, at the last part, the update; returns the loss over all processes."""
+        """One part of a step: loss, gradients and, at the last, the update; returns the loss over all processes."""
         objects, accelerator = self.objects, self.accelerator
         with accelerator.accumulate(objects.unet):
             timesteps = self.objective.timesteps(batch["uniforms"])
