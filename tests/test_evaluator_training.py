@@ -101,7 +101,7 @@ def test_names_that_cannot_be_split() -> None:
 def test_training_learns_what_the_pictures_show() -> None:
     pictures, class_labels = toy_pictures(64)
     measured = pictures[:2], class_labels[:2]
-    classifier = train_classifier("referee", pictures, class_labels, *measured, epochs=8, seed=3, batch_size=16)
+    classifier = train_classifier("referee", pictures, class_labels, *measured, epochs=20, seed=3, batch_size=16)
     hits = top_k_hits(predict(classifier, pictures), class_labels.numpy())
     assert hits.sum() > 0.9 * len(pictures)
 

@@ -12,7 +12,12 @@ from lab_ddpm.cli import build_parser
 from lab_ddpm.config import parse_config
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("pretrained/*/README.md")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("*/README.md"),
+    *ROOT.glob("pretrained/*/README.md"),
+]
 SOURCES = [*DOCUMENTS, *ROOT.glob("configs/*.yaml"), ROOT / "Makefile"]
 
 

@@ -70,7 +70,7 @@ def test_another_data_set_in_the_same_folder_is_refused(replica, arguments, mess
 def test_foreign_pictures_are_not_mixed_with(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "CLEVR_train_000000_0.png").touch()
-    with pytest.raises(ValueError, match="must be empty or part of a replica"):
+    with pytest.raises(ValueError, match="holds another data set"):
         render_replica(tmp_path, 1)
 
 

@@ -157,6 +157,9 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         if settings["_class_name"] != LabelConditionalPipeline.__name__:
             found = settings["_class_name"]
             raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
+        for part in ("unet", "scheduler"):
+            if not (path / part).is_dir():
+                raise DataError(f"{path}: this checkpoint is incomplete (it has no {part}/)")
         loaded: Any = LabelConditionalUNet.from_pretrained(
             path / "unet", output_loading_info=True, low_cpu_mem_usage=False
         )
@@ -171,7 +174,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: this checkpoint is incomplete or broken ({first_line(error)})") from None
+        raise DataError(f"{path}: this checkpoint is broken or another model's ({first_line(error)})") from None
 
 
 def default_checkpoint(runs: str | Path = "runs", pretrained: Path = PRETRAINED) -> Path:

@@ -24,7 +24,7 @@ from torchvision.models.vgg import make_layers
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.errors import DataError, UserError, check_choice
 from lab_ddpm.files import atomic_path
-from lab_ddpm.images import Pictures, to_tensor
+from lab_ddpm.images import Pictures, resize_pictures, to_tensor
 from lab_ddpm.weights import check_state, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
@@ -128,7 +128,11 @@ def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUA
 def predict(
     classifier: nn.Module, pictures: Pictures, batch_size: int = 128, device: str | torch.device = "cpu"
 ) -> NDArray[np.float32]:
-    """The probability of every object in every picture: (N, 64, 64, 3) uint8 -> (N, 24) float32 in [0, 1]."""
+    """The probability of every object in every picture: (N, S, S, 3) uint8 -> (N, 24) float32 in [0, 1].
+
+    Pictures of another size than 64 are resized as `images.read_picture` does it.
+    """
+    pictures = resize_pictures(pictures, PICTURE_SIZE)
     classifier.to(device).eval()
     batches = (pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size))
     outputs = [classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]

@@ -82,14 +82,33 @@ def load_labels(path: str | Path, labels: Sequence[str] = OBJECTS) -> dict[str, 
     """Read a training list: a JSON object {picture file name: list of label names}.
 
     Raises:
-        DataError: As `load_conditions`.
+        DataError: As `load_conditions`; every entry that is not valid is named.
+    """
+    content, problems = read_labels(path, labels)
+    if problems:
+        raise DataError("\n".join(problems))
+    return content
+
+
+def read_labels(path: str | Path, labels: Sequence[str] = OBJECTS) -> tuple[dict[str, Condition], list[str]]:
+    """As `load_labels`, but also returns one line for each entry that is not valid, in place of raising it.
+
+    Raises:
+        DataError: The file is missing or not a JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: must be a non-empty JSON object {{picture name: list of object names}}")
+    conditions: dict[str, Condition] = {}
+    problems = []
     for name, condition in content.items():
-        _check_entry(path, name, condition, labels)
-    return {name: tuple(condition) for name, condition in content.items()}
+        try:
+            _check_entry(path, name, condition, labels)
+            conditions[name] = tuple(condition)
+        except DataError as error:
+            conditions[name] = ()
+            problems.append(str(error))
+    return conditions, problems
 
 
 def load_objects(path: str | Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lab_ddpm.conditions import OBJECTS, encode, load_labels
+from lab_ddpm.conditions import OBJECTS, encode, read_labels
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import atomic_path, remove
 from lab_ddpm.images import Pictures, read_picture
@@ -57,13 +57,13 @@ def open_dataset(root: str | Path, image_size: int, labels: Sequence[str] = OBJE
         DataError: Missing, extra or broken pictures, or labels that are not valid; all of them are named.
     """
     root = Path(root)
-    conditions = load_labels(root / "train.json", labels)
+    conditions, problems = read_labels(root / "train.json", labels)
     names = sorted(conditions)
-    check_complete(root / "images", names)
-    paths = [root / "images" / name for name in names]
+    problems += compare_names(root / "images", names)
+    paths = [path for name in names if (path := root / "images" / name).is_file()]
     cache = root / ".cache" / f"{image_size}-{_content_key(paths)}.npy"
-    if not cache.is_file():
-        _decode_all(paths, image_size, cache)
+    if problems or not cache.is_file():
+        _decode_all(paths, image_size, cache, problems)
     return PictureDataset(
         names=names,
         pictures=np.load(cache, mmap_mode="r"),
@@ -77,20 +77,22 @@ def has_pictures(root: str | Path) -> bool:
     return (root / "train.json").is_file() and any((root / "images").glob("*.png"))
 
 
-def check_complete(folder: Path, names: Iterable[str]) -> None:
-    """Raise `DataError` naming every listed picture that is missing and every picture that is not listed."""
+def compare_names(folder: Path, names: Iterable[str]) -> list[str]:
+    """One line for every listed picture that is missing, and for every picture that is not listed.
+
+    Raises:
+        DataError: There is no such folder.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of pictures")
     listed = set(names)
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     problems = [f"{folder / name}: listed in train.json, but missing" for name in sorted(listed - present)]
-    problems += [f"{folder / name}: not listed in train.json" for name in sorted(present - listed)]
-    if problems:
-        raise DataError("\n".join(problems))
+    return problems + [f"{folder / name}: not listed in train.json" for name in sorted(present - listed)]
 
 
-def _decode_all(paths: Sequence[Path], image_size: int, cache: Path) -> None:
-    problems: list[str] = []
+def _decode_all(paths: Sequence[Path], image_size: int, cache: Path, problems: Sequence[str]) -> None:
+    """Write the cache, or raise `DataError` with `problems` and a line for every picture that is broken."""
     with atomic_path(cache) as temporary:
         shape = (len(paths), image_size, image_size, 3)
         pictures = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
@@ -103,9 +105,9 @@ def _decode_all(paths: Sequence[Path], image_size: int, cache: Path) -> None:
             except DataError as error:
                 return str(error)
 
-        problems += filter(None, _parallel(decode, range(len(paths)), "decoding pictures"))
-        if problems:
-            raise DataError("\n".join(problems))
+        broken = [line for line in _parallel(decode, range(len(paths)), "decoding pictures") if line]
+        if problems or broken:
+            raise DataError("\n".join([*problems, *broken]))
         pictures.flush()
     for stale in cache.parent.glob(f"{image_size}-*.npy"):
         if stale != cache:

@@ -54,11 +54,13 @@ def generate(
         (N, S, S, C) uint8 pictures in the order of the rows, on every process.
     """
     state = PartialState()
+    pipeline.scheduler.set_timesteps(num_inference_steps)
+    calls = int((pipeline.scheduler.timesteps >= 0).sum())  # of the network: for Heun's sampler two in most steps
     with state.split_between_processes(list(range(len(class_labels)))) as mine:
         batches = list(_chunks(cast(list[int], mine), batch_size))
         pictures: list[Pictures] = []
         with tqdm(
-            total=len(batches) * num_inference_steps,
+            total=len(batches) * calls,
             desc=progress,
             unit="step",
             disable=progress is None or not state.is_main_process,

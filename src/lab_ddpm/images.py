@@ -56,6 +56,14 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def resize_pictures(pictures: Pictures, size: int) -> Pictures:
+    """(N, H, W, 3) uint8 -> (N, size, size, 3), each resized as `read_picture` does it."""
+    if pictures.shape[1:3] == (size, size):
+        return pictures
+    resized = [Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR) for picture in pictures]
+    return np.stack([np.asarray(picture) for picture in resized])
+
+
 def write_png(path: str | Path, picture: Pictures) -> None:
     """Write a (H, W, C) uint8 picture as a PNG file, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -79,7 +79,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             step_options["generator"] = generators
         images = randn_tensor(shape, generator=generators, device=device) * self.scheduler.init_noise_sigma
-        for timestep in self.scheduler.timesteps:
+        # For 62 of the 1000 numbers of steps (61, 103, ...) diffusers rounds to one step too many, at t = -1.
+        for timestep in self.scheduler.timesteps[self.scheduler.timesteps >= 0]:
             noisy_images = self.scheduler.scale_model_input(images, timestep)
             if callback is not None:
                 callback(int(timestep), noisy_images)

@@ -40,10 +40,11 @@ class HeunCleanScheduler(HeunDiscreteScheduler):
 
 
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
-# 5-step run at t = 800. lambda_min_clipped = -5.1 (arXiv:2211.01095, appendix) keeps the multistep solvers finite at
-# the last steps of squaredcos_cap_v2, whose signal-to-noise ratio falls to zero.
+# 5-step run at t = 800. At T - 1 the signal is 5e-5 of the picture (squaredcos_cap_v2), and an error of the predicted
+# noise is divided by it. DDPM and DDIM survive by clipping the implied clean picture to [-1, 1]; "thresholding" with a
+# maximum of 1 is the same clipping in the multistep solvers (UniPC does not know DPM-Solver++'s lambda_min_clipped).
 _TRAILING = {"timestep_spacing": "trailing"}
-_MULTISTEP = {**_TRAILING, "lambda_min_clipped": -5.1}
+_MULTISTEP = {**_TRAILING, "thresholding": True, "sample_max_value": 1.0}
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, _TRAILING),
@@ -72,8 +73,13 @@ def make_scheduler(name: str, noise_scheduler: Scheduler, num_inference_steps: i
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise UserError(f"`steps` must be between 1 and {num_train_timesteps}, got {num_inference_steps}")
     scheduler_class, settings = SCHEDULERS[name]
-    if name == "heun" and noise_scheduler.config["prediction_type"] == "sample":
+    predicts_clean = isinstance(noise_scheduler, HeunCleanScheduler) or (
+        noise_scheduler.config["prediction_type"] == "sample"
+    )
+    if predicts_clean and name == "heun":
         scheduler_class, settings = HeunCleanScheduler, {**settings, "prediction_type": "epsilon"}
+    elif predicts_clean:
+        settings = {**settings, "prediction_type": "sample"}
     # Without this key diffusers would drop what the training scheduler has by default (beta_start, say), and put the
     # defaults of the sampler's class there.
     config = {key: value for key, value in noise_scheduler.config.items() if key != "_use_default_values"}
