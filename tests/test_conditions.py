@@ -101,6 +101,13 @@ def test_a_wrong_label_is_named_with_file_picture_and_rule(tmp_path: Path, condi
         load_labels(path)
 
 
+def test_every_wrong_label_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.json", {"a.png": ["red cone"], "b.png": ["red cube"], "c.png": []})
+    with pytest.raises(DataError) as caught:
+        load_labels(path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["a.png", "c.png"]
+
+
 @pytest.mark.parametrize("content", [{}, [], {"a": ["red cube"]}, "red cube", 3, None], ids=repr)
 def test_a_condition_list_of_another_shape_is_refused(tmp_path: Path, content: object) -> None:
     path = write(tmp_path / "list.json", content)

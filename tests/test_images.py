@@ -16,7 +16,16 @@ from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
 from lab_ddpm.errors import DataError
-from lab_ddpm.images import Pictures, make_grid, read_picture, to_tensor, to_uint8, write_gif, write_png
+from lab_ddpm.images import (
+    Pictures,
+    make_grid,
+    read_picture,
+    resize_pictures,
+    to_tensor,
+    to_uint8,
+    write_gif,
+    write_png,
+)
 
 pictures = arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6))
 
@@ -94,6 +103,13 @@ def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, h
     expected = resize(to_tensor(picture), [64, 64], antialias=True)
     difference = to_tensor(read_picture(tmp_path / "picture.png", 64)) - expected
     assert difference.abs().max() <= 2 / 255  # one of 255 levels of a range that is 2 wide
+
+
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_pictures_in_memory_are_resized_as_files_are(tmp_path: Path, size: int) -> None:
+    write_png(tmp_path / "picture.png", noise(20, 20))
+    resized = resize_pictures(np.stack([noise(20, 20)] * 2), size)
+    np.testing.assert_array_equal(resized, np.stack([read_picture(tmp_path / "picture.png", size)] * 2))
 
 
 def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:

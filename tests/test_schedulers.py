@@ -75,11 +75,7 @@ def test_every_sampler_has_the_noise_levels_of_the_training(name: str, beta_sche
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_sampler_made_from_another_takes_what_the_network_predicts(
-    name: str, prediction_type: str, request: pytest.FixtureRequest
-) -> None:
-    if (name, prediction_type) == ("heun", "sample"):
-        request.applymarker(pytest.mark.xfail(reason="the config of HeunCleanScheduler says epsilon", strict=True))
+def test_a_sampler_made_from_another_takes_what_the_network_predicts(name: str, prediction_type: str) -> None:
     training = noise_scheduler(prediction_type)
     again = make_scheduler("ddim", make_scheduler(name, training, 50), 50)
     assert again.config["prediction_type"] == prediction_type
