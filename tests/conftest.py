@@ -96,8 +96,13 @@ def tiny_pipeline() -> LabelConditionalPipeline:
 def tiny_unet(**settings: Any) -> LabelConditionalUNet:
     """A network for 16 x 16 pictures, always with the same random weights."""
     torch.manual_seed(0)
-    small = {"block_out_channels": (32, 64), "layers_per_block": 1, "attention_levels": (1,)}
-    return LabelConditionalUNet(**({"sample_size": 16} | small | settings)).eval()
+    small: dict[str, Any] = {
+        "sample_size": 16,
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "attention_levels": (1,),
+    }
+    return LabelConditionalUNet(**(small | settings)).eval()
 
 
 def _draw(objects: list[str]) -> Image.Image:

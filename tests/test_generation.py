@@ -1,5 +1,7 @@
 """A picture is a function of its seed, its condition and the sampler, whoever is sampled beside it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,16 @@ CLASS_LABELS = encode([["red cube"], ["cyan sphere"], ["gray cylinder"], ["red c
 SEEDS = picture_seeds(0, 5)
 
 
-def sample(pipeline: LabelConditionalPipeline, rows: list[int], name: str = "ddim", **options: float) -> Pictures:
+def sample(pipeline: LabelConditionalPipeline, rows: list[int], name: str = "ddim", **options: Any) -> Pictures:
     pipeline.scheduler = make_scheduler(name, pipeline.scheduler, 2)
     seeds = [SEEDS[row] for row in rows]
     return generate(pipeline, CLASS_LABELS[rows], seeds, num_inference_steps=2, **options)
+
+
+def check_equal_but_for_rounding(pictures: Pictures, others: Pictures) -> None:
+    difference = np.abs(pictures.astype(int) - others)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -27,11 +35,12 @@ def test_a_picture_does_not_depend_on_the_batch_it_is_in(tiny_pipeline: LabelCon
     together = sample(tiny_pipeline, [0, 1, 2, 3, 4], name, guidance_scale=2.0)
     assert together.shape == (5, 16, 16, 3)
     assert together.dtype == np.uint8
+    # Convolutions sum in another order in another batch (by 1e-5): a rounding here and there.
     for batch_size in (1, 2):
         apart = sample(tiny_pipeline, [0, 1, 2, 3, 4], name, guidance_scale=2.0, batch_size=batch_size)
-        assert np.abs(apart.astype(int) - together).max() <= 1
+        check_equal_but_for_rounding(apart, together)
     turned = sample(tiny_pipeline, [4, 2, 0], name, guidance_scale=2.0)
-    assert np.abs(turned.astype(int) - together[[4, 2, 0]]).max() <= 1
+    check_equal_but_for_rounding(turned, together[[4, 2, 0]])
 
 
 def test_pictures_of_one_condition_differ_by_their_seeds_alone(
@@ -40,7 +49,7 @@ def test_pictures_of_one_condition_differ_by_their_seeds_alone(
     tiny_pipeline.scheduler = make_scheduler("ddim", tiny_pipeline.scheduler, 2)
     pictures = generate(tiny_pipeline, CLASS_LABELS[[0, 0, 0]], [1, 2, 1], num_inference_steps=2)
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 10
-    assert np.abs(pictures[0].astype(int) - pictures[2]).max() <= 1
+    check_equal_but_for_rounding(pictures[0], pictures[2])
 
 
 def test_generation_is_the_pipeline_with_one_generator_per_picture(

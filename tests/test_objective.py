@@ -2,6 +2,7 @@
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lab_ddpm.objective import Objective, loss_weights
 T = 1000
 
 
-def noise_scheduler(prediction_type: str = "epsilon") -> DDPMScheduler:
+def noise_scheduler(prediction_type: Any = "epsilon") -> DDPMScheduler:
     return DDPMScheduler(num_train_timesteps=T, beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type)
 
 
@@ -154,5 +155,6 @@ def test_timesteps_are_never_out_of_range(uniforms: list[float], density: str, m
 
 @pytest.mark.parametrize("key", ["loss", "loss_weight", "timestep_density"])
 def test_an_unknown_choice_is_refused_by_name(key: str) -> None:
+    wrong: dict[str, Any] = {key: "other"}
     with pytest.raises(UserError, match=rf"`{key}` must be one of \[.*\], got 'other'"):
-        Objective(noise_scheduler(), **{key: "other"})
+        Objective(noise_scheduler(), **wrong)

@@ -1,6 +1,7 @@
 """The pipeline is the loop of its docstring; what is saved samples the same pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_a_call_that_names_no_guidance_takes_that_of_the_pipeline(pipeline: Labe
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_sampler_makes_pictures_in_range(name: str, prediction_type: str) -> None:
+def test_every_sampler_makes_pictures_in_range(name: str, prediction_type: Any) -> None:
     training = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type)
     pipeline = LabelConditionalPipeline(tiny_unet(labels=OBJECTS), make_scheduler(name, training, 2))
     pipeline.set_progress_bar_config(disable=True)

@@ -5,6 +5,8 @@ The oracle is a data set whose best network is known in closed form: pixels x_0 
     E[x_0 | x_t] = m_c + s^2 sqrt(abar) / (s^2 abar + 1 - abar) (x_t - sqrt(abar) m_c).
 """
 
+from typing import Any, cast
+
 import pytest
 import torch
 from diffusers import ConfigMixin, DDPMScheduler, ModelMixin
@@ -26,7 +28,7 @@ UNSTABLE = {
 }
 
 
-def noise_scheduler(prediction_type: str = "epsilon", beta_schedule: str = "squaredcos_cap_v2") -> DDPMScheduler:
+def noise_scheduler(prediction_type: Any = "epsilon", beta_schedule: Any = "squaredcos_cap_v2") -> DDPMScheduler:
     return DDPMScheduler(num_train_timesteps=1000, beta_schedule=beta_schedule, prediction_type=prediction_type)
 
 
@@ -53,7 +55,7 @@ class GaussianOracle(ModelMixin, ConfigMixin):
 def sample_oracle(name: str, steps: int, prediction_type: str, error: float = 0.0) -> list[torch.Tensor]:
     """8 pictures of each of the two labels."""
     scheduler = make_scheduler(name, noise_scheduler(prediction_type), steps)
-    pipeline = LabelConditionalPipeline(GaussianOracle(prediction_type, error), scheduler)
+    pipeline = LabelConditionalPipeline(cast(Any, GaussianOracle(prediction_type, error)), scheduler)
     pipeline.set_progress_bar_config(disable=True)
     class_labels = torch.eye(2).repeat_interleave(8, dim=0)
     generators = [torch.Generator().manual_seed(seed) for seed in range(16)]

@@ -44,7 +44,7 @@ def test_it_computes_what_a_plain_unet_with_a_class_embedding_computes(batch: tu
     )
     plain.load_state_dict(unet.unet.state_dict())
     assert isinstance(unet.label_embedding, nn.Linear)
-    plain.class_embedding = unet.label_embedding
+    plain.class_embedding = unet.label_embedding  # pyright: ignore[reportAttributeAccessIssue]
     images, timesteps, class_labels = batch
     expected = plain.eval()(images, timesteps, class_labels=class_labels).sample
     torch.testing.assert_close(unet(images, timesteps, class_labels), expected)
