@@ -82,7 +82,7 @@ def sync(path: Path) -> None:
         if entry.is_dir():
             _sync_entry(entry)
         else:
-            with open(entry, "rb+") as file:
+            with open(entry, "rb") as file:
                 os.fsync(file.fileno())
 
 
