@@ -23,22 +23,6 @@ from lab_ddpm.errors import UserError, check_choice
 # Any diffusers scheduler: their common base class declares neither `config` nor `step`.
 Scheduler = Any
 
-
-class HeunCleanScheduler(HeunDiscreteScheduler):
-    """Heun's sampler for a network that predicts the clean picture, which `HeunDiscreteScheduler` cannot take.
-
-    Its config says "epsilon": each step turns the clean picture x_0 into the noise that it implies at the present
-    noise level sigma, (x - x_0) / sigma (arXiv:2206.00364, algorithm 1, line 4).
-    """
-
-    def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
-        """As `HeunDiscreteScheduler.step`, but `model_output` is the predicted clean picture."""
-        if self.step_index is None:
-            self._init_step_index(timestep)
-        sigma = self.sigmas[self.step_index]
-        return super().step((sample - model_output) / sigma, timestep, sample, return_dict)
-
-
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
 # 5-step run at t = 800. At T - 1 the signal is 5e-5 of the picture (squaredcos_cap_v2), and an error of the predicted
 # noise is divided by it. DDPM and DDIM survive by clipping the implied clean picture to [-1, 1]; "thresholding" with a
@@ -73,13 +57,6 @@ def make_scheduler(name: str, noise_scheduler: Scheduler, num_inference_steps: i
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise UserError(f"`steps` must be between 1 and {num_train_timesteps}, got {num_inference_steps}")
     scheduler_class, settings = SCHEDULERS[name]
-    predicts_clean = isinstance(noise_scheduler, HeunCleanScheduler) or (
-        noise_scheduler.config["prediction_type"] == "sample"
-    )
-    if predicts_clean and name == "heun":
-        scheduler_class, settings = HeunCleanScheduler, {**settings, "prediction_type": "epsilon"}
-    elif predicts_clean:
-        settings = {**settings, "prediction_type": "sample"}
     # Without this key diffusers would drop what the training scheduler has by default (beta_start, say), and put the
     # defaults of the sampler's class there.
     config = {key: value for key, value in noise_scheduler.config.items() if key != "_use_default_values"}
