@@ -2,7 +2,7 @@
 
     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps                        (DDPM, arXiv:2006.11239, eq. 4)
     L   = E[ w(t) * l(network(x_t, t, c), target) ]
-    target = eps ("epsilon"), x_0 ("sample") or v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 ("v_prediction")
+    target = eps, x_0 or v, see `predictions`
 
 With the signal-to-noise ratio SNR = abar_t / (1 - abar_t), a unit of weight on the error of x_0 is 1 / SNR units on
 the error of eps and 1 / (SNR + 1) on that of v (arXiv:2303.09556, section 3.4). `loss_weight` therefore names a
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 
 from lab_ddpm.errors import check_choice
+from lab_ddpm.predictions import PREDICTION_TYPES
 
-PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 LOSSES = ("mse", "l1", "huber")
 LOSS_WEIGHTS = ("none", "min_snr", "clamped_snr", "p2")
 TIMESTEP_DENSITIES = ("uniform", "logit_normal")

@@ -7,10 +7,10 @@ squaredcos_cap_v2, say) silently starts every step from the wrong noise level. S
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import torch
 from diffusers import (
-    DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -24,17 +24,19 @@ from lab_ddpm.errors import UserError, check_choice
 Scheduler = Any
 
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
-# 5-step run at t = 800. At T - 1 the signal is 5e-5 of the picture (squaredcos_cap_v2), and an error of the predicted
-# noise is divided by it. DDPM and DDIM survive by clipping the implied clean picture to [-1, 1]; "thresholding" with a
-# maximum of 1 is the same clipping in the multistep solvers (UniPC does not know DPM-Solver++'s lambda_min_clipped).
+# 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
+# DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
 _TRAILING = {"timestep_spacing": "trailing"}
-_MULTISTEP = {**_TRAILING, "thresholding": True, "sample_max_value": 1.0}
+
+# Heun's sampler averages the slopes at both ends of a step, in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999
+# of squaredcos_cap_v2, that blows up any error of the second slope: it starts under its paper's sigma_max, at t = 990.
+_HEUN_MAX_NOISE_LEVEL = 80.0
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, _TRAILING),
-    "ddim": (DDIMScheduler, _TRAILING),
-    "dpmpp": (DPMSolverMultistepScheduler, _MULTISTEP),
-    "unipc": (UniPCMultistepScheduler, _MULTISTEP),
+    "ddim": (DPMSolverMultistepScheduler, {**_TRAILING, "solver_order": 1}),
+    "dpmpp": (DPMSolverMultistepScheduler, {**_TRAILING, "solver_order": 2}),
+    "unipc": (UniPCMultistepScheduler, _TRAILING),
     "euler": (EulerDiscreteScheduler, _TRAILING),
     "heun": (HeunDiscreteScheduler, _TRAILING),
 }
@@ -61,3 +63,20 @@ def make_scheduler(name: str, noise_scheduler: Scheduler, num_inference_steps: i
     # defaults of the sampler's class there.
     config = {key: value for key, value in noise_scheduler.config.items() if key != "_use_default_values"}
     return scheduler_class.from_config(config, **settings)
+
+
+def sampling_timesteps(
+    scheduler: Scheduler, num_inference_steps: int, device: torch.device | None = None
+) -> torch.Tensor:
+    """Prepare `scheduler` for a run; returns the timesteps of its network calls, falling, in [0, T - 1].
+
+    Heun's sampler calls the network twice in most steps. For 62 of the 1000 numbers of steps (61, 103, ...)
+    diffusers rounds to one step too many, at t = -1; it is left out.
+    """
+    options = {}
+    if isinstance(scheduler, HeunDiscreteScheduler):
+        alphas_cumprod = cast(torch.Tensor, scheduler.alphas_cumprod)
+        noise_levels = (1 / alphas_cumprod - 1).sqrt()
+        options["num_train_timesteps"] = int((noise_levels < _HEUN_MAX_NOISE_LEVEL).sum())
+    scheduler.set_timesteps(num_inference_steps, device=device, **options)
+    return scheduler.timesteps[scheduler.timesteps >= 0]
