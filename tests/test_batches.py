@@ -114,3 +114,14 @@ def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_
 def test_another_seed_gives_other_noise(dataset: PictureDataset) -> None:
     first, second = (StreamDataset(dataset, seed, 0.0)[0, 0]["noise"] for seed in (0, 1))
     assert not first.equal(second)
+
+
+def test_the_order_of_an_epoch_and_the_noise_of_a_sample_are_drawn_by_different_generators(
+    dataset: PictureDataset,
+) -> None:
+    random = np.random.default_rng((0, 0, 0))
+    assert [index for _, index in stream(5, 5, 0, 0, 1)] == random.permutation(5).tolist()
+    random = np.random.default_rng((0, 0, 0))
+    random.random(2)
+    noise = StreamDataset(dataset, seed=0, condition_dropout=0.0)[0, 0]["noise"]
+    assert not np.allclose(noise, random.standard_normal(noise.shape, dtype=np.float32))

@@ -141,7 +141,9 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--objective.logit_std", "0"], ["`objective.logit_std`", "positive"]),
         (["--objective.condition_dropout", "1"], ["`objective.condition_dropout`", "[0, 1)"]),
         (["--optimizer.learning_rate", "0"], ["`optimizer.learning_rate`", "positive"]),
-        (["--optimizer.learning_rate", ".nan"], ["`optimizer.learning_rate`", "positive", "nan"]),
+        (["--optimizer.learning_rate", ".nan"], ["`optimizer.learning_rate`", "finite", "nan"]),
+        (["--optimizer.learning_rate", ".inf"], ["`optimizer.learning_rate`", "finite", "inf"]),
+        (["--objective.logit_mean", ".inf"], ["`objective.logit_mean`", "finite", "inf"]),
         (["--optimizer.weight_decay", "-1"], ["`optimizer.weight_decay`", "at least 0"]),
         (["--optimizer.warmup_steps", "-1"], ["`optimizer.warmup_steps`", "at least 0"]),
         (["--optimizer.max_grad_norm", "0"], ["`optimizer.max_grad_norm`", "positive"]),
@@ -174,8 +176,12 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),
         ({"objective": {"loss": "l2"}}, ["loss", "mse", "l2"]),
-        (["epochs"], ["config", "epochs"]),
-        ("epochs: : 3", ["config", "line 1"]),
+        ({"optimizer": 3}, ["`optimizer`", "mapping", "3"]),
+        ({"data": ["root"]}, ["`data`", "mapping", "root"]),
+        (["epochs"], ["mapping", "epochs"]),
+        ("", ["mapping"]),
+        ("epochs: : 3", ["no valid YAML", "line 1"]),
+        ("data: [1", ["no valid YAML", "line 1"]),
     ],
     ids=repr,
 )
@@ -188,6 +194,7 @@ def test_a_wrong_preset_is_refused_with_the_key_and_the_value(
     with pytest.raises(UserError) as caught:
         parse_config(arguments)
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_preset_is_named() -> None:

@@ -10,13 +10,14 @@ import pytest
 from lab_ddpm.conditions import encode, load_labels
 from lab_ddpm.dataset import has_pictures, open_dataset
 from lab_ddpm.errors import DataError
+from lab_ddpm.files import TEMPORARY_PREFIX
 from lab_ddpm.images import read_picture, write_png
 
 FIRST, SECOND, LAST = "CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png", "CLEVR_train_000006_2.png"
 
 
 def only_cache(root: Path) -> Path:
-    (path,) = (root / ".cache").iterdir()
+    (path,) = (root / ".cache").glob("[!.]*")
     return path
 
 
@@ -84,7 +85,7 @@ def test_the_same_pictures_elsewhere_and_with_other_times_have_the_same_cache(
 def test_each_size_has_its_own_cache(tiny_dataset: Path) -> None:
     assert open_dataset(tiny_dataset, 16).pictures.shape == (21, 16, 16, 3)
     assert open_dataset(tiny_dataset, 8).pictures.shape == (21, 8, 8, 3)
-    assert len(list((tiny_dataset / ".cache").iterdir())) == 2
+    assert len(list((tiny_dataset / ".cache").glob("*.npy"))) == 2
 
 
 def test_changed_labels_are_read_anew(tiny_dataset: Path) -> None:
@@ -114,7 +115,7 @@ def test_missing_extra_and_broken_pictures_and_wrong_labels_are_listed_together(
         ("CLEVR_train_000003_0.png", "got an empty list"),
     ]:
         assert any(name in line and rule in line for line in lines), (name, lines)
-    assert not list(tiny_dataset.glob(".cache/*"))
+    assert not list(tiny_dataset.glob(".cache/[!.]*"))
 
 
 def test_a_data_set_that_was_repaired_opens(tiny_dataset: Path) -> None:
@@ -146,6 +147,24 @@ def test_a_root_without_pictures_or_labels_is_named(tiny_dataset: Path, tmp_path
     assert not has_pictures(tiny_dataset)
     with pytest.raises(DataError, match=r"images: no such folder of pictures"):
         open_dataset(tiny_dataset, 16)
+
+
+def test_what_a_killed_decoding_left_is_removed(tiny_dataset: Path) -> None:
+    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}1-16-0.npy"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    open_dataset(tiny_dataset, 16)
+    assert not leftover.exists()
+
+
+def test_a_read_only_data_set_has_its_cache_in_the_cache_folder_of_the_user(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda path, mode: path != tiny_dataset)  # root may write everywhere
+    assert len(open_dataset(tiny_dataset, 16)) == 21
+    assert not (tiny_dataset / ".cache").exists()
+    assert len(list((tmp_path / "cache" / "lab_ddpm").glob("16-*.npy"))) == 1
 
 
 def test_hidden_files_beside_the_pictures_do_not_matter(tiny_dataset: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_classifier() -> None:
 
 def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
     root = toy_folder(tmp_path / "data", 20)
-    paths = train_evaluators(root, None, tmp_path / "out", epochs=1)
+    paths = train_evaluators([root], None, tmp_path / "out", epochs=1)
     assert [path.name for path in paths] == ["resnet18.safetensors", "referee.safetensors"]
     for name in CLASSIFIERS:
         load_classifier(name, tmp_path / "out")
@@ -131,16 +131,16 @@ def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
 
 def test_own_held_out_folder_leaves_every_picture_for_training(tmp_path: Path) -> None:
     root, held_out = toy_folder(tmp_path / "data", 4), toy_folder(tmp_path / "held_out", 3)
-    train_evaluators(root, held_out, tmp_path, names=["referee"], epochs=1)
+    train_evaluators([root], held_out, tmp_path, names=["referee"], epochs=1)
     figures = json.loads((tmp_path / "referee.json").read_text())
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (4, 3)
 
 
 def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`classifier` must be one of"):
-        train_evaluators(tmp_path / "none", None, tmp_path, names=["vgg"])
+        train_evaluators([tmp_path / "none"], None, tmp_path, names=["vgg"])
     with pytest.raises(UserError, match="`epochs` must be positive"):
-        train_evaluators(tmp_path / "none", None, tmp_path, epochs=0)
+        train_evaluators([tmp_path / "none"], None, tmp_path, epochs=0)
 
 
 def test_perturbed_pictures_are_always_the_same() -> None:

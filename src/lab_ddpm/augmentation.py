@@ -108,12 +108,24 @@ def blotches(images: torch.Tensor, strength: float, generator: torch.Generator) 
 
 
 def shift(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Move by up to `strength` pixels along both axes, between pixels too; the border is repeated."""
-    offsets = _uniform(images, strength, generator, channels=2).flatten(1)
-    offsets = offsets * torch.tensor([2 / images.shape[-1], 2 / images.shape[-2]])
-    turn = torch.eye(2).expand(len(images), 2, 2)
-    grid = F.affine_grid(torch.cat([turn, offsets[..., None]], dim=2), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    """Move by up to `strength` pixels along both axes, whole ones, which keeps edges sharp; the border is repeated."""
+    size = torch.tensor([images.shape[-1], images.shape[-2]])
+    offsets = _uniform(images, strength, generator, channels=2).flatten(1).round()
+    return _resample(images, torch.ones_like(offsets), offsets * 2 / size, mode="nearest")
+
+
+def zoom(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Scale width and height about the centre, each by its own exp(u); the border is repeated."""
+    factors = _uniform(images, strength, generator, channels=2).flatten(1).exp()
+    return _resample(images, factors, torch.zeros_like(factors), mode="bicubic")
+
+
+def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
+    """Read the pictures at (factors x position + offsets), (B, 2) each, the picture spanning -1 to 1."""
+    grid = F.affine_grid(
+        torch.cat([torch.diag_embed(factors), offsets[..., None]], dim=2), list(images.shape), align_corners=False
+    )
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -125,7 +137,7 @@ def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
 PERTURBATIONS: dict[str, Perturbation] = {
     function.__name__: function
     for function in (
-        *(flip, shift, lamp, brightness, contrast, saturation, tint),  # the scene, then its light
+        *(flip, zoom, shift, lamp, brightness, contrast, saturation, tint),  # the scene, then its light
         *(blur, resize, blotches, noise),  # what the camera or a model does to it, grain last
     )
 }

@@ -19,6 +19,9 @@ from torch.utils.data import Dataset, Sampler
 from lab_ddpm.dataset import PictureDataset
 from lab_ddpm.images import to_tensor
 
+# The first word of a generator's seed, which keeps permutations and samples apart.
+_ORDER, _SAMPLE = 0, 1
+
 
 class Sample(TypedDict):
     """One training sample; a batch of them has a leading dimension."""
@@ -56,7 +59,7 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
             for position in range(batch * self.batch_size, (batch + 1) * self.batch_size):
                 if position // self.num_pictures != epoch:
                     epoch = position // self.num_pictures
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.num_pictures)
+                    order = np.random.default_rng((_ORDER, self.seed, epoch)).permutation(self.num_pictures)
                 samples.append((position, int(order[position % self.num_pictures])))
             yield samples
 
@@ -78,8 +81,7 @@ class StreamDataset(Dataset[Sample]):
     def __getitem__(self, sample: tuple[int, int]) -> Sample:
         position, index = sample
         clean_images = to_tensor(self.dataset.pictures[index])
-        # The first word keeps these generators apart from those of the permutations.
-        random = np.random.default_rng((0, self.seed, position))
+        random = np.random.default_rng((_SAMPLE, self.seed, position))
         keep = random.random() >= self.condition_dropout
         uniform = random.random()
         noise = random.standard_normal(clean_images.shape, dtype=np.float32)

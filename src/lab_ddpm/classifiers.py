@@ -33,7 +33,7 @@ EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
 # A number is a convolution with that many channels, "M" halves the picture: 64 -> 4.
-_REFEREE_LAYERS: list[str | int] = [16, "M", 32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256]
+_REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, 256]
 
 
 class _Float32Sigmoid(nn.Sigmoid):

@@ -53,7 +53,7 @@ def _train(arguments: Sequence[str]) -> int:
 def _render(options: argparse.Namespace) -> int:
     from lab_ddpm.commands import render_command
 
-    return render_command(options.out, options.num_scenes, options.seed, options.workers)
+    return render_command(options.out, options.num_scenes, options.seed, options.workers, options.with_unseen)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -168,6 +168,9 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--workers", type=int, help="processes (default: one per core)")
     render.add_argument("--seed", type=int, default=0, help="default: 0")
     render.add_argument("--out", type=Path, default=DATA, help=f"default: {DATA}")
+    render.add_argument(
+        "--with-unseen", action="store_true", help="let the combinations of unseen.json occur too (for classifiers)"
+    )
 
     generate = add("generate", _generate, "sample one picture per condition")
     conditions = generate.add_mutually_exclusive_group()
@@ -188,7 +191,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
 
     evaluator = add("train-evaluator", _train_evaluator, "train the classifiers that score the pictures")
-    evaluator.add_argument("--root", type=Path, default=DATA, help=f"training pictures (default: {DATA})")
+    evaluator.add_argument(
+        "--root", type=Path, nargs="+", default=[DATA], help=f"folders of training pictures (default: {DATA})"
+    )
     evaluator.add_argument(
         "--held-out", type=Path, help="folder of pictures to measure on; default: 5 %% of the scenes"
     )

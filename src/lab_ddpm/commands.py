@@ -74,13 +74,13 @@ def _provide_pictures(config: TrainConfig) -> None:
     render_command(root, config.data.num_scenes, seed=0, workers=None)
 
 
-def render_command(out: Path, num_scenes: int, seed: int, workers: int | None) -> int:
+def render_command(out: Path, num_scenes: int, seed: int, workers: int | None, with_unseen: bool = False) -> int:
     """Render `num_scenes` scenes of the replica into `out`, with the condition lists beside them."""
     from lab_ddpm.replica import render_replica
 
     write_condition_lists(out)
-    unseen = [frozenset(condition) for condition in load_conditions(resolve_split("unseen", out))]
-    summary = render_replica(out, num_scenes, seed, workers or os.cpu_count() or 1, unseen)
+    forbidden = [] if with_unseen else load_conditions(resolve_split("unseen", out))
+    summary = render_replica(out, num_scenes, seed, workers or os.cpu_count() or 1, forbidden)
     print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {out}/")
     return 0
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from jsonargparse import ArgumentParser
 
-from lab_ddpm.errors import UserError, check_at_least, check_choice, check_positive
+from lab_ddpm.errors import UserError, check_at_least, check_choice, check_finite, check_positive
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
+        check_finite("objective.logit_mean", self.logit_mean)
         check_positive("objective.logit_std", self.logit_std)
         if not 0 <= self.condition_dropout < 1:
             raise UserError(f"`objective.condition_dropout` must be in [0, 1), got {self.condition_dropout}")
@@ -232,6 +235,8 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
     """
     if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
         raise UserError("`--config` must come first: what follows it overrides the preset")
+    if arguments[:1] == ["--config"] and len(arguments) > 1:
+        read_preset(arguments[1])  # for its messages
     parser = ArgumentParser(
         prog="lab-ddpm train",
         description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
@@ -248,6 +253,26 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
         raise
     except Exception as error:
         raise UserError(_plain_message(str(error))) from None
+
+
+def read_preset(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, unchecked but for their shape: a mapping whose sections are mappings.
+
+    Raises:
+        UserError: Naming the file and what is wrong with it.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: a config must be a mapping of settings, got {settings!r}")
+    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
+        if not isinstance(settings.get(section, {}), dict):
+            raise UserError(f"{path}: `{section}` must be a mapping of settings, got {settings[section]!r}")
+    return settings
 
 
 def _plain_message(message: str) -> str:

@@ -3,6 +3,7 @@
 The layout is the official one, and the replica has it too: `root/images/*.png` and `root/train.json`
 ({picture name: [objects]}). All pictures are checked and decoded once, in parallel, into a uint8 cache
 `root/.cache/SIZE-KEY.npy` whose key is a hash of the picture files themselves; afterwards it is memory-mapped.
+A read-only `root` has its cache in the user's own cache folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.conditions import OBJECTS, encode, read_labels
 from lab_ddpm.errors import DataError
-from lab_ddpm.files import atomic_path, remove
+from lab_ddpm.files import atomic_path, lock, remove, remove_leftovers
 from lab_ddpm.images import Pictures, read_picture
 
 Result = TypeVar("Result")
@@ -61,7 +62,7 @@ def open_dataset(root: str | Path, image_size: int, labels: Sequence[str] = OBJE
     names = sorted(conditions)
     problems += compare_names(root / "images", names)
     paths = [path for name in names if (path := root / "images" / name).is_file()]
-    cache = root / ".cache" / f"{image_size}-{_content_key(paths)}.npy"
+    cache = _cache_folder(root) / f"{image_size}-{_content_key(paths)}.npy"
     if problems or not cache.is_file():
         _decode_all(paths, image_size, cache, problems)
     return PictureDataset(
@@ -91,8 +92,25 @@ def compare_names(folder: Path, names: Iterable[str]) -> list[str]:
     return problems + [f"{folder / name}: not listed in train.json" for name in sorted(present - listed)]
 
 
+def _cache_folder(root: Path) -> Path:
+    """`root/.cache`; the user's own cache folder where `root` is read-only, as shared data sets often are."""
+    if os.access(root, os.W_OK):
+        return root / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lab_ddpm"
+
+
 def _decode_all(paths: Sequence[Path], image_size: int, cache: Path, problems: Sequence[str]) -> None:
     """Write the cache, or raise `DataError` with `problems` and a line for every picture that is broken."""
+    with lock(cache.parent):  # the second of two runs waits for the first one's cache
+        remove_leftovers(cache.parent)
+        if problems or not cache.is_file():
+            _write_cache(paths, image_size, cache, problems)
+    for stale in cache.parent.glob(f"{image_size}-*.npy"):
+        if stale != cache:
+            remove(stale)
+
+
+def _write_cache(paths: Sequence[Path], image_size: int, cache: Path, problems: Sequence[str]) -> None:
     with atomic_path(cache) as temporary:
         shape = (len(paths), image_size, image_size, 3)
         pictures = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
@@ -109,9 +127,6 @@ def _decode_all(paths: Sequence[Path], image_size: int, cache: Path, problems: S
         if problems or broken:
             raise DataError("\n".join([*problems, *broken]))
         pictures.flush()
-    for stale in cache.parent.glob(f"{image_size}-*.npy"):
-        if stale != cache:
-            remove(stale)
 
 
 def _content_key(paths: Sequence[Path]) -> str:

@@ -6,6 +6,7 @@ exit code 2 or 1. Any other exception is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 
@@ -37,12 +38,20 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
 
 
 def check_at_least(name: str, value: float, minimum: float) -> None:
-    """Raise `UserError` unless `value >= minimum` (a NaN fails too)."""
-    if not value >= minimum:
+    """Raise `UserError` unless `value >= minimum` and finite."""
+    check_finite(name, value)
+    if value < minimum:
         raise UserError(f"`{name}` must be at least {minimum}, got {value}")
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise `UserError` unless `value > 0` (a NaN fails too)."""
-    if not value > 0:
+    """Raise `UserError` unless `value > 0` and finite."""
+    check_finite(name, value)
+    if value <= 0:
         raise UserError(f"`{name}` must be positive, got {value}")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise `UserError` for an infinite value and for NaN."""
+    if not math.isfinite(value):
+        raise UserError(f"`{name}` must be finite, got {value}")

@@ -2,7 +2,7 @@
 
 Binary cross-entropy over the 24 sigmoids, AdamW ("Decoupled Weight Decay Regularization", 2019,
 arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
-recipe in `evaluator_recipes`.
+recipe in `evaluator_recipes`. A picture is drawn in proportion to the number of its objects.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ HELD_OUT_SHARE = 0.05
 
 
 def train_evaluators(
-    root: str | Path,
+    roots: Sequence[str | Path],
     held_out_root: str | Path | None,
     out: str | Path,
     names: Sequence[str] = CLASSIFIERS,
     epochs: int | None = None,
     seed: int = 0,
 ) -> list[Path]:
-    """Train classifiers on `root` and write `out/NAME.safetensors` and its figures, `out/NAME.json`.
+    """Train classifiers on `roots` and write `out/NAME.safetensors` and its figures, `out/NAME.json`.
 
     Args:
-        root: A folder that `dataset.open_dataset` reads.
-        held_out_root: Another one, to measure on; None keeps the last 5 % of the scenes of `root` back.
+        roots: Folders that `dataset.open_dataset` reads.
+        held_out_root: Another one, to measure on; None keeps the last 5 % of the scene numbers of `roots` back.
         out: Where the files go.
         names: Which of `CLASSIFIERS`.
-        epochs: Passes over the pictures, instead of the recipe's.
+        epochs: As many draws as there are pictures, so many times, instead of the recipe's.
         seed: Of the weights, the order and the augmentation.
 
     Returns:
@@ -69,13 +69,15 @@ def train_evaluators(
         check_choice("classifier", name, CLASSIFIERS)
     if epochs is not None:
         check_positive("epochs", epochs)
-    data = open_dataset(Path(root), PICTURE_SIZE)
+    sets = [open_dataset(root, PICTURE_SIZE) for root in roots]
+    pictures = np.concatenate([data.pictures for data in sets])
+    class_labels = torch.cat([data.class_labels for data in sets])
     if held_out_root is not None:
-        kept, measured, held_out = slice(None), slice(None), open_dataset(Path(held_out_root), PICTURE_SIZE)
+        training, held_out = (pictures, class_labels), open_dataset(held_out_root, PICTURE_SIZE)
+        measuring = held_out.pictures, held_out.class_labels
     else:
-        (kept, measured), held_out = split_scenes(data.names), data
-    training = data.pictures[kept], data.class_labels[kept]
-    measuring = held_out.pictures[measured], held_out.class_labels[measured]
+        kept, measured = split_scenes([name for data in sets for name in data.names])
+        training, measuring = ((pictures[chosen], class_labels[chosen]) for chosen in (kept, measured))
     paths = []
     for name in names:
         passes = epochs or RECIPES[name].epochs
@@ -113,7 +115,7 @@ def train_classifier(
         class_labels: (N, 24) multi-hot.
         held_out_pictures: (M, 64, 64, 3) uint8, used for nothing but the printed figures.
         held_out_labels: (M, 24) multi-hot.
-        epochs: Passes over the pictures.
+        epochs: As many draws as there are pictures, so many times.
         seed: The same seed gives the same weights on the same machine.
         batch_size: Pictures per step.
 
@@ -135,7 +137,7 @@ def train_classifier(
     held_out_augmented = perturbed(held_out_pictures, recipe.changes)
     for epoch in range(1, epochs + 1):
         classifier.train()
-        batches = _batches(len(pictures), batch_size, generator)
+        batches = _batches(class_labels, batch_size, generator)
         progress = tqdm(batches, f"{name} {epoch}/{epochs}", steps, unit="batch")
         for chosen in progress:
             images = augment(pictures[chosen], recipe.changes, generator)
@@ -207,10 +209,11 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     return np.flatnonzero(scenes < first_held_out), np.flatnonzero(scenes >= first_held_out)
 
 
-def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
-    order = torch.randperm(count, generator=generator).numpy()
-    for start in range(0, count, batch_size):
-        yield order[start : start + batch_size]
+def _batches(class_labels: torch.Tensor, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
+    """As many pictures as there are, each drawn in proportion to its objects: what a score counts is objects."""
+    drawn = torch.multinomial(class_labels.sum(dim=1), len(class_labels), replacement=True, generator=generator)
+    for chosen in drawn.split(batch_size):
+        yield chosen.numpy()
 
 
 def _scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, float]:

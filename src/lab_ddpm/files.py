@@ -5,6 +5,7 @@ Everything is written under a temporary name beside its place, flushed to the di
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -60,6 +61,19 @@ def link_atomically(target: Path, link: Path) -> None:
     temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
     os.replace(temporary, link)
     _sync_entry(link.parent)
+
+
+@contextmanager
+def lock(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Keep other processes that lock `folder` out of the block; the lock ends with the process, however that ends.
+
+    Raises:
+        BlockingIOError: Another process holds the lock, and `wait` is false.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
 
 
 def remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from lab_ddpm.config import TrainConfig
+from lab_ddpm.config import TrainConfig, read_preset
 from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.files import remove_leftovers, write_text
+from lab_ddpm.files import lock, remove_leftovers, write_text
 
 # What a run may change when it goes on: settings that say how it is carried out, not what comes out.
 _FREE_KEYS = (
@@ -37,22 +36,20 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     if not is_main_process:
         yield run
         return
-    run.mkdir(parents=True, exist_ok=True)
-    with open(run / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{run}: another process is training this run") from None
-        _check_same_settings(config, run / "config.yaml")
-        for folder in (run, run / "checkpoints", run / "pipelines"):
-            remove_leftovers(folder)
-        yield run
+    try:
+        with lock(run, wait=False):
+            _check_same_settings(config, run / "config.yaml")
+            for folder in (run, run / "checkpoints", run / "pipelines"):
+                remove_leftovers(folder)
+            yield run
+    except BlockingIOError:
+        raise DataError(f"{run}: another process is training this run") from None
 
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
     if path.is_file() and any((path.parent / "checkpoints").glob("step_*")):
-        before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(settings)
+        before, now = _flat(read_preset(path)), _flat(settings)
         changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
         if changed:
             differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
