@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from lab_ddpm.batches import StreamDataset, StreamSampler
 from lab_ddpm.conditions import OBJECTS
-from lab_ddpm.dataset import PictureDataset
+from lab_ddpm.picture_cache import PictureDataset
 
 
 def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int) -> list[tuple[int, int]]:
@@ -19,7 +19,7 @@ def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int)
 @pytest.fixture(scope="module")
 def dataset() -> PictureDataset:
     pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
-    return PictureDataset([f"{index}.png" for index in range(5)], pictures, torch.eye(5, len(OBJECTS)))
+    return PictureDataset([f"{index}.png" for index in range(5)], pictures, torch.eye(5, len(OBJECTS)), OBJECTS)
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**31))

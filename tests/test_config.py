@@ -1,6 +1,7 @@
 """Every preset parses, flags beat presets, and a wrong key or value is refused with its name and the rule."""
 
 from dataclasses import asdict, fields, is_dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -8,7 +9,8 @@ import pytest
 import yaml
 
 from conftest import tiny_config
-from lab_ddpm.config import DiffusionConfig, EvaluationConfig, ObjectiveConfig, TrainConfig, parse_config
+from lab_ddpm.config import DataConfig, DiffusionConfig, EvaluationConfig, ObjectiveConfig, TrainConfig, parse_config
+from lab_ddpm.dataset import DATASETS
 from lab_ddpm.errors import UserError
 from lab_ddpm.objective import LOSS_WEIGHTS, LOSSES, PREDICTION_TYPES, TIMESTEP_DENSITIES
 from lab_ddpm.schedulers import SCHEDULERS
@@ -62,8 +64,8 @@ def contains(settings: dict[str, Any], part: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_parses_and_says_what_runs_it(path: Path) -> None:
     assert parse_config(["--config", str(path)]).name
-    comment = path.read_text(encoding="utf-8").split("\nname:")[0]
-    assert all(line.startswith("#") for line in comment.splitlines())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = "\n".join(takewhile(lambda line: line.startswith("#"), lines))
     assert "\n#   accelerate launch scripts/train.py" in comment or "\n#   make " in comment
 
 
@@ -97,6 +99,20 @@ def test_overrides_beat_the_preset_and_leave_the_rest_of_it() -> None:
     assert restored == before
 
 
+def test_a_preset_states_only_what_differs_from_the_one_that_it_extends(tmp_path: Path) -> None:
+    base = {"name": "base", "epochs": 7, "optimizer": {"learning_rate": 0.5, "ema_decay": 0.5}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    arguments = preset(tmp_path, {"extends": "base.yaml", "name": "own", "optimizer": {"learning_rate": 0.25}})
+    config = parse_config([*arguments, "--seed", "3"])
+    assert (config.name, config.epochs, config.seed) == ("own", 7, 3)
+    assert (config.optimizer.learning_rate, config.optimizer.ema_decay) == (0.25, 0.5)
+
+
+def test_the_two_forms_of_naming_a_preset_are_the_same() -> None:
+    path = CONFIGS / "faces.yaml"
+    assert parse_config([f"--config={path}", "--seed", "3"]) == parse_config(["--config", str(path), "--seed", "3"])
+
+
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
 def test_a_preset_after_an_override_is_refused(form: str) -> None:
     later = form.format(CONFIGS / "iclevr_cpu.yaml").split()
@@ -127,6 +143,9 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--data.image_size", "0"], ["`data.image_size`", "at least 1"]),
         (["--data.num_workers", "-1"], ["`data.num_workers`", "at least 0"]),
         (["--data.num_scenes", "0"], ["`data.num_scenes`", "at least 1"]),
+        (["--data.dataset", "imagenet"], ["data.dataset", "cifar10", "imagenet"]),
+        (["--model.num_labels", "-1"], ["`model.num_labels`", "at least 0"]),
+        (["--evaluation.num_pictures", "0"], ["`evaluation.num_pictures`", "at least 1"]),
         (["--model.patch_size", "0"], ["`model.patch_size`", "at least 1"]),
         (["--model.layers_per_block", "0"], ["`model.layers_per_block`", "at least 1"]),
         (["--model.attention_head_dim", "0"], ["`model.attention_head_dim`", "at least 1"]),
@@ -176,6 +195,11 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),
         ({"objective": {"loss": "l2"}}, ["loss", "mse", "l2"]),
+        ({"extends": "preset.yaml"}, ["`extends`", "another YAML file", "preset.yaml"]),
+        ({"extends": 3}, ["`extends`", "another YAML file", "3"]),
+        ({"extends": "absent.yaml"}, ["absent.yaml", "cannot be read"]),
+        ({"data": {"dataset": "folder"}}, ["`evaluation.metric`", "'none'", "'folder'"]),
+        ({"model": {"num_labels": 0}}, ["`evaluation.metric`", "'none'", "unconditional"]),
         ({"optimizer": 3}, ["`optimizer`", "mapping", "3"]),
         ({"data": ["root"]}, ["`data`", "mapping", "root"]),
         (["epochs"], ["mapping", "epochs"]),
@@ -231,6 +255,7 @@ def test_the_choices_are_those_of_the_modules_that_use_them() -> None:
     assert choices(ObjectiveConfig, "loss") == LOSSES
     assert choices(ObjectiveConfig, "loss_weight") == LOSS_WEIGHTS
     assert choices(ObjectiveConfig, "timestep_density") == TIMESTEP_DENSITIES
+    assert choices(DataConfig, "dataset") == DATASETS
     assert choices(EvaluationConfig, "scheduler") == tuple(SCHEDULERS)
 
 

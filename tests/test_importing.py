@@ -17,10 +17,10 @@ from PIL import Image
 
 from lab_ddpm.classifiers import build_classifier, load_classifier
 from lab_ddpm.conditions import OBJECTS, load_conditions, load_labels, load_objects
-from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import TEMPORARY_PREFIX
 from lab_ddpm.importing import _check_space, import_data
+from lab_ddpm.labelled_pictures import open_labelled_pictures
 from lab_ddpm.official_files import OfficialFiles, SourceFile, open_official_files
 
 OFFICIAL = Path(__file__).parents[2] / "shared" / "iclevr_official"
@@ -83,7 +83,7 @@ def refuse(source: Path, out: Path) -> str:
 def test_everything_at_once(write, tmp_path: Path) -> None:
     source, out = write(tmp_path / "material.zip", MATERIAL), tmp_path / "data" / "iclevr"
     report = import_data(source, out, tmp_path / "evaluator")
-    assert len(open_dataset(out, 16)) == len(NAMES)
+    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
     assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
     assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items())
     assert (report.num_added, report.num_pictures, report.missing) == (6, 6, [])
@@ -103,7 +103,7 @@ def test_parts_add_up_in_either_order(tmp_path: Path) -> None:
         assert len(first.missing) == 1
         assert f"training still needs {first.missing[0]}" in str(first)
         assert import_data(parts[order[1]], out, tmp_path / "evaluator").missing == []
-        assert len(open_dataset(out, 16)) == len(NAMES)
+        assert len(open_labelled_pictures(out, 16)) == len(NAMES)
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_killed_import_is_completed(tmp_path: Path) -> None:
     write_folder(out, {f"images/{NAMES[1]}": png(1)})  # moved before the kill
     assert import_data(source, out, tmp_path / "evaluator").num_added == 5
     assert not (out / staging).exists()
-    assert len(open_dataset(out, 16)) == len(NAMES)
+    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "a\\..\\..\\x.png"])

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from lab_ddpm.dataset import PictureDataset
 from lab_ddpm.images import to_tensor
+from lab_ddpm.picture_cache import PictureDataset
 
 # The first word of a generator's seed, which keeps permutations and samples apart.
 _ORDER, _SAMPLE = 0, 1
@@ -71,12 +71,16 @@ class StreamDataset(Dataset[Sample]):
         dataset: The pictures and labels.
         seed: Seed of the noise, the timesteps and the label dropout.
         condition_dropout: Probability that a sample's labels are replaced by the null label (arXiv:2207.12598).
+        random_flip: Whether half of the pictures are mirrored, left and right.
     """
 
-    def __init__(self, dataset: PictureDataset, seed: int, condition_dropout: float) -> None:
+    def __init__(
+        self, dataset: PictureDataset, seed: int, condition_dropout: float = 0.0, random_flip: bool = False
+    ) -> None:
         self.dataset = dataset
         self.seed = seed
         self.condition_dropout = condition_dropout
+        self.random_flip = random_flip
 
     def __getitem__(self, sample: tuple[int, int]) -> Sample:
         position, index = sample
@@ -85,6 +89,8 @@ class StreamDataset(Dataset[Sample]):
         keep = random.random() >= self.condition_dropout
         uniform = random.random()
         noise = random.standard_normal(clean_images.shape, dtype=np.float32)
+        if self.random_flip and random.random() < 0.5:
+            clean_images = clean_images.flip(-1)
         return Sample(
             clean_images=clean_images,
             class_labels=self.dataset.class_labels[index] * keep,

@@ -19,10 +19,10 @@ import torch
 from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.condition_lists import write_condition_lists
 from lab_ddpm.config import TrainConfig, parse_config
-from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import check_at_least
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import read_picture, to_tensor
+from lab_ddpm.labelled_pictures import open_labelled_pictures
 from lab_ddpm.metrics_log import read_records
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.replica import render_replica
@@ -63,7 +63,7 @@ def benchmark(configs: list[Path], checkpoint: Path, steps: int) -> list[str]:
 
 
 def _reading(root: Path) -> str:
-    dataset = open_dataset(root, 64)
+    dataset = open_labelled_pictures(root, 64)
     paths = [root / "images" / name for name in dataset.names]
     decoding = _rate(lambda index: read_picture(paths[index], 64), len(paths))
     cached = _rate(lambda index: to_tensor(dataset.pictures[index]), len(paths))

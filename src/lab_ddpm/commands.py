@@ -27,12 +27,12 @@ from lab_ddpm.conditions import (
     resolve_split,
 )
 from lab_ddpm.config import TrainConfig
-from lab_ddpm.dataset import has_pictures
 from lab_ddpm.errors import UserError, check_at_least, check_positive
 from lab_ddpm.evaluation import Score, Scores, summarise, top_k_hits
 from lab_ddpm.files import check_writable, remove, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, write_png
+from lab_ddpm.labelled_pictures import has_pictures
 from lab_ddpm.numbered_pictures import read_numbered_pictures
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
@@ -60,7 +60,7 @@ def train_command(config: TrainConfig) -> int:
 
 def _provide_pictures(config: TrainConfig) -> None:
     root = Path(config.data.root)
-    if has_pictures(root):
+    if config.data.dataset != "iclevr" or has_pictures(root):
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(

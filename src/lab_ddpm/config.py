@@ -1,8 +1,9 @@
 """The settings of a training run: frozen dataclasses, YAML presets and dotted command-line overrides.
 
 `parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and
-changes one value of it. The defaults are the i-CLEVR experiment of the report. A key that does not exist, a value
-of the wrong type or out of range is refused with its name before anything runs.
+changes one value of it. A preset that begins with `extends: OTHER.yaml` states only what differs from that file beside
+it. The defaults are the i-CLEVR experiment of the report. A key that does not exist, a value of the wrong type or out
+of range is refused with its name before anything runs.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ class DataConfig:
     """Where the pictures are.
 
     Attributes:
-        root: Folder with images/, train.json and the condition lists.
+        dataset: "iclevr", a data set of torchvision, or "folder" for pictures of one's own; see `dataset`.
+        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
         image_size: Height and width to train at, in pixels.
-        num_scenes: Scenes (of three pictures) that the replica renderer makes where root has no pictures yet.
+        random_flip: Mirror half of the pictures, left and right.
+        num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
+    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
     root: str = "data/iclevr"
     image_size: int = 64
+    random_flip: bool = False
     num_scenes: int = 6003
     num_workers: int = 0
 
@@ -43,8 +48,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The label-conditional UNet; see `unet.LabelConditionalUNet` for the meaning of each."""
+    """The label-conditional UNet; see `unet.LabelConditionalUNet` for the meaning of the others.
 
+    Attributes:
+        num_labels: As many as the data set has, for a conditional model; 0 for an unconditional one.
+    """
+
+    num_labels: int = 24
     patch_size: int = 1
     block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
     layers_per_block: int = 2
@@ -54,6 +64,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
+        check_at_least("model.num_labels", self.num_labels, 0)
         check_at_least("model.patch_size", self.patch_size, 1)
         check_at_least("number of model.block_out_channels", levels, 1)
         check_at_least("model.layers_per_block", self.layers_per_block, 1)
@@ -127,17 +138,20 @@ class EvaluationConfig:
 
     Attributes:
         every_epochs: Epochs between evaluations (the last step is always evaluated).
+        metric: "micro" (objects found / objects asked) or "exact_match", both for i-CLEVR; "none" scores nothing,
+            writes a grid of `num_pictures` samples and takes the newest pipeline for the best.
+        num_pictures: Samples where nothing is scored.
         split: Condition list to sample: a split name or a JSON file. The default is not one of the lists that
             results are reported on.
-        metric: "micro" (objects found / objects asked) or "exact_match".
         classifier: Which of the classifiers in evaluator/ scores. The referee is for final results only.
         scheduler, steps, guidance_scale: The sampler; the guidance is saved with the pipeline as its default.
         keep: How many of the best pipelines stay on disk.
     """
 
     every_epochs: int = 5
+    metric: Literal["micro", "exact_match", "none"] = "micro"
+    num_pictures: int = 64
     split: str = "val"
-    metric: Literal["micro", "exact_match"] = "micro"
     classifier: Literal["resnet18", "referee"] = "resnet18"
     scheduler: Literal["ddpm", "ddim", "dpmpp", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
@@ -146,6 +160,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_at_least("evaluation.every_epochs", self.every_epochs, 1)
+        check_at_least("evaluation.num_pictures", self.num_pictures, 1)
         check_at_least("evaluation.steps", self.steps, 1)
         check_positive("evaluation.guidance_scale", self.guidance_scale)
         check_at_least("evaluation.keep", self.keep, 1)
@@ -211,6 +226,21 @@ class TrainConfig:
                 f"`data.image_size` must be a multiple of {self.downsampling()} for this model "
                 f"(patch_size x 2 per level), got {self.data.image_size}"
             )
+        if self.data.dataset != "iclevr" and self.evaluation.metric != "none":
+            raise UserError(
+                f"`evaluation.metric` must be 'none' for `data.dataset` {self.data.dataset!r}, "
+                f"got {self.evaluation.metric!r}: there is a classifier for i-CLEVR only"
+            )
+        if self.evaluation.metric != "none" and not self.model.num_labels:
+            raise UserError(
+                "`evaluation.metric` must be 'none' for an unconditional model (`model.num_labels` 0), "
+                f"got {self.evaluation.metric!r}"
+            )
+        if self.evaluation.guidance_scale != 1 and not self.model.num_labels:
+            raise UserError(
+                "`evaluation.guidance_scale` must be 1 for an unconditional model (`model.num_labels` 0), "
+                f"got {self.evaluation.guidance_scale}"
+            )
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
 
@@ -235,8 +265,9 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
     """
     if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
         raise UserError("`--config` must come first: what follows it overrides the preset")
+    arguments = [part for argument in arguments[:1] for part in argument.split("=", 1)] + list(arguments[1:])
     if arguments[:1] == ["--config"] and len(arguments) > 1:
-        read_preset(arguments[1])  # for its messages
+        arguments[1] = yaml.safe_dump(read_preset(arguments[1]))
     parser = ArgumentParser(
         prog="lab-ddpm train",
         description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
@@ -246,7 +277,7 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
     parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
     parser.add_class_arguments(TrainConfig, as_group=False)
     try:
-        values = parser.parse_args(list(arguments))
+        values = parser.parse_args(arguments)
         values.pop("config", None)
         return TrainConfig(**vars(parser.instantiate(values)))
     except UserError:
@@ -256,7 +287,7 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
 
 
 def read_preset(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file, unchecked but for their shape: a mapping whose sections are mappings.
+    """The settings in a YAML file and in those that it extends, unchecked but for their shape.
 
     Raises:
         UserError: Naming the file and what is wrong with it.
@@ -272,7 +303,14 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
         if not isinstance(settings.get(section, {}), dict):
             raise UserError(f"{path}: `{section}` must be a mapping of settings, got {settings[section]!r}")
-    return settings
+    if (base := settings.pop("extends", None)) is None:
+        return settings
+    if not isinstance(base, str) or (Path(path).parent / base).resolve() == Path(path).resolve():
+        raise UserError(f"{path}: `extends` must name another YAML file beside it, got {base!r}")
+    merged = read_preset(Path(path).parent / base)
+    for key, value in settings.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
 
 
 def _plain_message(message: str) -> str:

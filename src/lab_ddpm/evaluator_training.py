@@ -28,13 +28,13 @@ from lab_ddpm.classifiers import (
     predict,
     save_classifier,
 )
-from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import DataError, check_choice, check_positive
 from lab_ddpm.evaluation import top_k_hits
 from lab_ddpm.evaluator_recipes import RECIPES, ROBUSTNESS_STRENGTHS
 from lab_ddpm.files import write_json
 from lab_ddpm.hardware import computes_in_bf16
 from lab_ddpm.images import Pictures, to_uint8
+from lab_ddpm.labelled_pictures import open_labelled_pictures
 
 BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many pictures
 HELD_OUT_SHARE = 0.05
@@ -51,7 +51,7 @@ def train_evaluators(
     """Train classifiers on `roots` and write `out/NAME.safetensors` and its figures, `out/NAME.json`.
 
     Args:
-        roots: Folders that `dataset.open_dataset` reads.
+        roots: Folders that `labelled_pictures.open_labelled_pictures` reads.
         held_out_root: Another one, to measure on; None keeps the last 5 % of the scene numbers of `roots` back.
         out: Where the files go.
         names: Which of `CLASSIFIERS`.
@@ -69,11 +69,11 @@ def train_evaluators(
         check_choice("classifier", name, CLASSIFIERS)
     if epochs is not None:
         check_positive("epochs", epochs)
-    sets = [open_dataset(root, PICTURE_SIZE) for root in roots]
+    sets = [open_labelled_pictures(root, PICTURE_SIZE) for root in roots]
     pictures = np.concatenate([data.pictures for data in sets])
     class_labels = torch.cat([data.class_labels for data in sets])
     if held_out_root is not None:
-        training, held_out = (pictures, class_labels), open_dataset(held_out_root, PICTURE_SIZE)
+        training, held_out = (pictures, class_labels), open_labelled_pictures(held_out_root, PICTURE_SIZE)
         measuring = held_out.pictures, held_out.class_labels
     else:
         kept, measured = split_scenes([name for data in sets for name in data.names])

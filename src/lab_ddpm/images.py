@@ -1,22 +1,23 @@
 """Pictures: files, uint8 arrays, tensors in [-1, 1], and the two conversions between them.
 
 A picture on disk or on its way to a figure is a uint8 array (H, W, C); a picture that a network sees is a float
-tensor (C, H, W) with `x = uint8 / 127.5 - 1`. A picture of any size is read in one way only: decoded as RGB and
-resized directly (squashed, not cropped or padded) with an antialiased bilinear filter. The official i-CLEVR
-classifier expects exactly this, and scores drop by up to half under any other preprocessing.
+tensor (C, H, W) with `x = uint8 / 127.5 - 1`. An i-CLEVR picture of any size is read in one way only: decoded as RGB
+and resized directly (squashed, not cropped or padded) with an antialiased bilinear filter. The official classifier
+expects exactly this, and scores drop by up to half under any other preprocessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lab_ddpm.errors import DataError
+from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.files import atomic_path
 
 Pictures = NDArray[np.uint8]
@@ -33,26 +34,67 @@ def to_uint8(images: torch.Tensor) -> Pictures:
     return np.moveaxis(rounded.numpy(), -3, -1)
 
 
-def read_picture(path: str | Path, size: int) -> Pictures:
-    """Read a picture file as (size, size, 3) uint8, resized directly with antialiasing.
+def read_picture(path: str | Path, size: int, fit: str = "squash") -> Pictures:
+    """Read a picture file as (size, size, 3) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
 
     Raises:
         DataError: The file is missing, truncated or not a picture.
     """
+    with naming_broken_pictures(path), Image.open(path) as picture:
+        return fit_picture(ImageOps.exif_transpose(picture), size, fit)
+
+
+def fit_picture(picture: Image.Image, size: int, fit: str, channels: int = 3) -> Pictures:
+    """Bring a picture of any mode and size into one form.
+
+    Args:
+        picture: Grey ones become colour, 16 bits become 8, transparent ones are laid on white.
+        size: Height and width of the result, in pixels.
+        fit: "squash" resizes directly; "crop" cuts out the central square and resizes it; "pad" surrounds a picture
+            of at most `size` pixels with black. Resizing is bilinear with antialiasing.
+        channels: 3, or 1 for grey.
+
+    Returns:
+        (size, size, channels) uint8.
+
+    Raises:
+        UserError: A picture that is to be padded is larger than `size`.
+    """
+    picture = _as_rgb(picture)
+    if fit == "squash":
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    elif fit == "crop":
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
+    else:
+        if max(picture.size) > size:
+            raise UserError(f"`image_size` must be at least {max(picture.size)} for these pictures, got {size}")
+        canvas = Image.new("RGB", (size, size))
+        canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+        picture = canvas
+    return np.asarray(picture) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+
+
+@contextmanager
+def naming_broken_pictures(place: object) -> Iterator[None]:
+    """Turn what Pillow raises for a bad file into a `DataError` that names its place."""
     try:
-        with Image.open(path) as picture:
-            return np.asarray(_as_rgb(picture).resize((size, size), Image.Resampling.BILINEAR))
+        yield
     except FileNotFoundError:
-        raise DataError(f"{path}: no such picture") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: broken picture ({error})") from None
+        raise DataError(f"{place}: no such picture") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise DataError(f"{place}: broken picture ({error})") from None
+    except UserError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{place}: broken picture ({error})") from None
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):  # grey of 16 bits, which Pillow cuts off at 255
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    elif "transparency" in picture.info:  # a palette with it, which Pillow converts with a warning
+    if picture.has_transparency_data:
         picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
 
 

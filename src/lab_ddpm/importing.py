@@ -33,6 +33,7 @@ from lab_ddpm.conditions import (
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import TEMPORARY_PREFIX, atomic_path, remove
 from lab_ddpm.import_report import ImportReport
+from lab_ddpm.labelled_pictures import compare_names, picture_places
 from lab_ddpm.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
 
 
@@ -66,10 +67,10 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
             if problems:
                 raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
 
-            num_added = len(_names(staging / "images"))
+            num_added = len(picture_places(staging / "images"))
             _move_pictures(staging / "images", out / "images")
             files = {place: _put(staging / name, place) for name, place in places.items()}
-    num_pictures = len(_names(out / "images"))
+    num_pictures = len(picture_places(out / "images"))
     missing = [] if num_pictures else ["the pictures (CLEVR_train_SSSSSS_K.png)"]
     missing += [] if (out / "train.json").is_file() else ["train.json"]
     return ImportReport(source, out, num_added, num_pictures, files, seen, missing, found.unopened)
@@ -144,19 +145,9 @@ def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str,
 
 def _compare(labels: Mapping[str, Condition], found: OfficialFiles, images: Path) -> list[str]:
     """The pictures, present and new, against `train.json`; having none at all is fine, they may follow."""
-    places = {name: str(images / name) for name in _names(images)}
+    places = picture_places(images) if images.is_dir() else {}
     places |= {name: file.place for name, file in found.pictures.items()}
-    if not places:
-        return []
-    missing, extra = labels.keys() - places.keys(), places.keys() - labels.keys()
-    problems = [f"{name}: listed in train.json, but missing" for name in sorted(missing)]
-    return problems + [f"{places[name]}: not listed in train.json" for name in sorted(extra)]
-
-
-def _names(images: Path) -> set[str]:
-    if not images.is_dir():
-        return set()
-    return {path.name for path in images.iterdir() if not path.name.startswith(".")}
+    return compare_names(labels, places) if places else []
 
 
 def _stage_pictures(files: Sequence[SourceFile], images: Path, staged: Path) -> list[str]:
@@ -197,7 +188,7 @@ def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
 
     def is_kept(place: Path) -> bool:
         return place.name == OFFICIAL_CHECKPOINT or (
-            place.name == "train.json" and bool(_names(place.parent / "images"))
+            place.name == "train.json" and any((place.parent / "images").glob("[!.]*"))
         )
 
     return [

@@ -10,6 +10,7 @@ weights of a run that was never stopped: the randomness of a sample depends on i
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import time
@@ -29,13 +30,13 @@ from transformers import get_cosine_schedule_with_warmup
 
 from lab_ddpm.batches import Sample, StreamDataset, StreamSampler
 from lab_ddpm.checkpoint import TrainingObjects, save_pipeline
-from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.hardware import computes_in_bf16
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
+from lab_ddpm.picture_cache import PictureDataset
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.run_folder import claim_run_folder
 from lab_ddpm.step_timer import StepTimer
@@ -108,7 +109,7 @@ class _Run:
         self.metrics = run / "metrics.jsonl"
         self.validation = Validation(config, run, accelerator.device)
         with accelerator.main_process_first():
-            dataset = open_dataset(config.data.root, config.data.image_size)
+            dataset = _open_dataset(config)
         self.steps_per_epoch = math.ceil(len(dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
 
@@ -128,17 +129,20 @@ class _Run:
             logit_mean=settings.logit_mean,
             logit_std=settings.logit_std,
         )
-        self.objects = self._training_objects()
+        self.objects = self._training_objects(dataset)
         self.progress = self.objects.load(run)
-        self.loader = self._loader(StreamDataset(dataset, config.seed, settings.condition_dropout))
+        self.loader = self._loader(
+            StreamDataset(dataset, config.seed, settings.condition_dropout, config.data.random_flip)
+        )
 
-    def _training_objects(self) -> TrainingObjects:
+    def _training_objects(self, dataset: PictureDataset) -> TrainingObjects:
         config = self.config
         set_seed(config.seed)
         model = config.model
         unet = LabelConditionalUNet(
-            labels=OBJECTS,
+            labels=dataset.labels,
             sample_size=config.data.image_size,
+            in_channels=dataset.pictures.shape[-1],
             patch_size=model.patch_size,
             block_out_channels=model.block_out_channels,
             layers_per_block=model.layers_per_block,
@@ -253,17 +257,20 @@ class _Run:
             unet.eval()
             scores = self.validation(pipeline, step)
             unet.train()
-            self.progress.scores[step] = scores[self.config.evaluation.metric]["mean"]
+            # of equal ones the newest is the best
+            self.progress.scores[step] = scores[self.config.evaluation.metric]["mean"] if scores else 0.0
             self.progress.seconds += time.perf_counter() - started
             if self.accelerator.is_main_process:
                 save_pipeline(pipeline, self.run, self.progress, self.config.evaluation.keep)
-                append_record(self.metrics, self._record(validation=scores))
-        best = self.progress.best_steps(1)[0]
-        metric, split = self.config.evaluation.metric, self.config.evaluation.split
-        self.accelerator.print(
-            f"step {step}: {metric} on {split} {self.progress.scores[step]:.4f} (best {self.progress.scores[best]:.4f} "
-            f"at step {best})"
-        )
+                if scores:
+                    append_record(self.metrics, self._record(validation=scores))
+        if scores:
+            best = self.progress.best_steps(1)[0]
+            metric, split = self.config.evaluation.metric, self.config.evaluation.split
+            self.accelerator.print(
+                f"step {step}: {metric} on {split} {self.progress.scores[step]:.4f} "
+                f"(best {self.progress.scores[best]:.4f} at step {best})"
+            )
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
@@ -297,6 +304,23 @@ class _Run:
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
                 "configs/iclevr_cpu.yaml is made for machines without a GPU. Going on."
             )
+
+
+def _open_dataset(config: TrainConfig) -> PictureDataset:
+    """The pictures of `config`, without their labels for an unconditional model.
+
+    Raises:
+        UserError: The model shall have another number of labels than the pictures have.
+    """
+    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
+    if config.model.num_labels not in (0, len(dataset.labels)):
+        raise UserError(
+            f"`model.num_labels` must be 0 or {len(dataset.labels)} for {config.data.root}, "
+            f"got {config.model.num_labels}"
+        )
+    if config.model.num_labels == 0:
+        return dataclasses.replace(dataset, labels=(), class_labels=dataset.class_labels[:, :0])
+    return dataset
 
 
 @contextmanager

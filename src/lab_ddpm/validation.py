@@ -1,4 +1,4 @@
-"""Judging a run while it trains: sample a condition list, score the pictures, write them as a grid."""
+"""Looking at a run while it trains: sample a condition list, or every class in turn, write a grid, score it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GRID_COLUMNS = 8
 
 
 class Validation:
-    """Scores pipelines of one run, each time with the same conditions and the same noise.
+    """Samples pipelines of one run, each time with the same conditions and the same noise, and scores them.
 
     Args:
         config: `evaluation` says what to sample and how to score it.
@@ -35,23 +35,24 @@ class Validation:
     def __init__(self, config: TrainConfig, run: Path, device: torch.device) -> None:
         self.settings = config.evaluation
         self.run, self.device = run, device
-        self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
+        if self.settings.metric == "none":
+            num_labels, count = config.model.num_labels, self.settings.num_pictures
+            self.classifier = None
+            self.class_labels = torch.eye(num_labels).repeat(count, 1)[:count] if num_labels else torch.zeros(count, 0)
+        else:
+            self.classifier = load_classifier(classifier_file(self.settings.classifier))
+            self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
         self.seeds = picture_seeds(config.seed, len(self.class_labels))
-        self.classifier = load_classifier(classifier_file(self.settings.classifier))
 
-    def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores:
-        """Sample, write `samples/step_N.png`, score. Every process calls it and gets the same scores."""
+    def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores | None:
+        """Sample, write `samples/step_N.png`, score. Every process calls it and gets the same scores, or None."""
         training_scheduler = pipeline.scheduler
         pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
-        pictures = generate(
-            pipeline,
-            self.class_labels,
-            self.seeds,
-            self.settings.steps,
-            progress=f"sampling {self.settings.split}",
-        )
+        pictures = generate(pipeline, self.class_labels, self.seeds, self.settings.steps, progress="sampling")
         pipeline.scheduler = training_scheduler
         if PartialState().is_main_process:
             write_png(self.run / "samples" / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
+        if self.classifier is None:
+            return None
         hits = top_k_hits(predict(self.classifier, pictures, device=self.device), self.class_labels)
         return summarise(hits[None], self.class_labels)
