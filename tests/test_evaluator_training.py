@@ -77,10 +77,10 @@ def test_augment_changes_the_given_share_and_stays_in_range() -> None:
 
 
 def test_recipes_differ_and_use_every_perturbation() -> None:
-    assert RECIPES.keys() == set(CLASSIFIERS)
+    assert RECIPES.keys() == {*CLASSIFIERS, "pictures"}
     assert len({recipe.seed_offset for recipe in RECIPES.values()}) == len(RECIPES)
     assert RECIPES["resnet18"].changes != RECIPES["referee"].changes
-    for strengths in (*(recipe.changes for recipe in RECIPES.values()), ROBUSTNESS_STRENGTHS):
+    for strengths in (*(RECIPES[name].changes for name in CLASSIFIERS), ROBUSTNESS_STRENGTHS):
         assert list(strengths) == list(PERTURBATIONS)
 
 
@@ -101,7 +101,9 @@ def test_names_that_cannot_be_split() -> None:
 def test_training_learns_what_the_pictures_show() -> None:
     pictures, class_labels = toy_pictures(64)
     measured = pictures[:2], class_labels[:2]
-    classifier = train_classifier("referee", pictures, class_labels, *measured, epochs=20, seed=3, batch_size=16)
+    classifier = train_classifier(
+        RECIPES["referee"], pictures, class_labels, *measured, epochs=20, seed=3, batch_size=16
+    )
     hits = top_k_hits(predict(classifier, pictures), class_labels.numpy())
     assert hits.sum() > 0.9 * len(pictures)
 
@@ -110,7 +112,7 @@ def test_the_same_seed_gives_the_same_classifier() -> None:
     pictures, class_labels = toy_pictures(12)
     measured = pictures[:2], class_labels[:2]
     first, again, other = (
-        train_classifier("referee", pictures, class_labels, *measured, epochs=1, seed=seed, batch_size=6)
+        train_classifier(RECIPES["referee"], pictures, class_labels, *measured, epochs=1, seed=seed, batch_size=6)
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(predict(first, pictures), predict(again, pictures))

@@ -5,7 +5,7 @@ differ in light (lamps, tone, tint), in sharpness (blur, another resize filter) 
 colour must stay well under the distance between two object colours: red and brown, or blue and purple, shall
 still be told apart.
 
-Every perturbation maps images (B, 3, H, W) in [0, 1] to the same shape (values may leave the range; `augment`
+Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape (values may leave the range; `augment`
 clips), drawing one change per picture, uniformly up to `strength`.
 """
 
@@ -25,12 +25,12 @@ def augment(pictures: Pictures, changes: Mapping[str, tuple[float, float]], gene
     """Apply every named perturbation to a random share of the pictures, independently of the others.
 
     Args:
-        pictures: (B, H, W, 3) uint8.
+        pictures: (B, H, W, C) uint8.
         changes: {name in `PERTURBATIONS`: (share of the pictures in [0, 1], strength)}.
         generator: On the CPU; the same state gives the same result.
 
     Returns:
-        (B, 3, H, W) float32 in [-1, 1].
+        (B, C, H, W) float32 in [-1, 1].
     """
     images = (to_tensor(pictures) + 1) / 2
     for name, (share, strength) in changes.items():
@@ -80,8 +80,10 @@ def blur(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
     radius = max(1, round(3 * strength))
     sigma = _uniform(images, strength, generator).abs().flatten(1) + 1e-3
     kernel = torch.exp(-((torch.arange(-radius, radius + 1) / sigma) ** 2) / 2)
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)[:, None]  # (3 B, 1, taps)
-    planes = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, 3 B, H', W')
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)[
+        :, None
+    ]  # (C B, 1, taps)
+    planes = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, C B, H', W')
     planes = F.conv2d(F.conv2d(planes, kernel[..., None], groups=len(kernel)), kernel[:, :, None], groups=len(kernel))
     return planes.reshape(images.shape)
 

@@ -123,6 +123,62 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
     }
 
 
+def setting_panels(values: Mapping[str, Mapping[str, Sequence[float]]], theme: Theme = "light") -> bytes:
+    """One panel per measure: a dot for each seed of each setting, and a line at each setting's mean.
+
+    Args:
+        values: Measure -> setting -> a value per seed; the same settings under every measure.
+        theme: "light" or "dark".
+
+    Returns:
+        PNG bytes.
+    """
+    settings = list(next(iter(values.values())))
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
+        for axes, (measure, by_setting) in zip(panels, values.items(), strict=True):
+            for row, setting in enumerate(settings):
+                seeds = by_setting[setting]
+                axes.plot(seeds, [row] * len(seeds), "o", color="C0", alpha=0.7, markersize=5)
+                axes.plot([np.mean(seeds)] * 2, [row - 0.3, row + 0.3], color="C1", linewidth=2)
+            axes.set_title(measure, fontsize=11.5)
+            axes.tick_params(axis="x", labelsize=9)
+        panels[0].set_yticks(range(len(settings)), settings)
+        panels[0].set_ylim(len(settings) - 0.5, -0.5)
+
+    return _draw_figure(theme, paint, (1.4 + 1.75 * len(values), 1.0 + 0.36 * len(settings)))
+
+
+def distance_curves(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str, theme: Theme = "light"
+) -> bytes:
+    """Panels side by side, each with its curves over lambda.
+
+    Args:
+        panels: Title -> name of the curve -> its values, evenly spread from lambda 0 to 1.
+        xlabel: Under every panel.
+        ylabel: Beside the first one.
+        theme: "light" or "dark".
+
+    Returns:
+        PNG bytes.
+    """
+
+    def paint(figure: Figure) -> None:
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+            for name, curve in curves.items():
+                places = (np.arange(len(curve)) + 0.5) / len(curve)
+                axes.plot(places, curve, "o-", markersize=4, label=name)
+            axes.set(xlabel=xlabel, xlim=(0, 1), ylim=(0, None))
+            axes.set_title(title, fontsize=11.5)
+        all_axes[0].set_ylabel(ylabel)
+        all_axes[-1].legend(fontsize=9)
+
+    return _draw_figure(theme, paint, (0.8 + 3.0 * len(panels), 3.3))
+
+
 def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score | None]]) -> None:
     """Bars with whiskers and their values, one group per place on the x axis, one bar of it per series."""
     width = 0.8 / len(series)
@@ -161,6 +217,10 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _draw(theme: Theme, paint: Callable[[Axes], None], height: float = 3.3) -> bytes:
+    return _draw_figure(theme, lambda figure: paint(figure.add_subplot()), (5.2, height))
+
+
+def _draw_figure(theme: Theme, paint: Callable[[Figure], None], size: tuple[float, float]) -> bytes:
     background, ink, colours = _PALETTES[theme]
     style: Any = {
         "font.size": 11.5,
@@ -177,9 +237,8 @@ def _draw(theme: Theme, paint: Callable[[Axes], None], height: float = 3.3) -> b
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink),
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.2, height), layout="constrained")
-        axes = figure.add_subplot()
-        paint(axes)
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()

@@ -1,15 +1,18 @@
-"""The two classifiers that read the objects off a picture: architecture, files, predictions.
+"""The classifiers that read the labels off a picture: architecture, files, predictions, features.
 
-Both take pictures (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object of
+The two for i-CLEVR take pictures (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object of
 `conditions.OBJECTS`. `resnet18` is the architecture of the official i-CLEVR evaluator and picks checkpoints;
 `referee` is a plain convolutional network without skip connections (VGG with batch normalisation, Simonyan &
 Zisserman, "Very Deep Convolutional Networks", 2014, arXiv:1409.1556) and only scores final results, so that a
-score is never measured with the network that selected it.
+score is never measured with the network that selected it. The referee's architecture also serves the data sets of
+one label per picture, at their own size: there it gives class accuracies, and its features give the distances between
+sets of pictures (`distribution`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,7 @@ from torchvision.models.vgg import make_layers
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.errors import DataError, UserError, check_choice
 from lab_ddpm.files import atomic_path
-from lab_ddpm.images import Pictures, resize_pictures, to_tensor
+from lab_ddpm.images import Pictures, to_tensor
 from lab_ddpm.weights import check_state, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
@@ -33,7 +36,8 @@ EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
 # A number is a convolution with that many channels, "M" halves the picture: 64 -> 4.
-_REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, 256]
+_NUM_FEATURES = 256
+_REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES]
 
 
 class _Float32Sigmoid(nn.Sigmoid):
@@ -43,8 +47,8 @@ class _Float32Sigmoid(nn.Sigmoid):
         return super().forward(input.float())
 
 
-def build_classifier(name: str) -> nn.Module:
-    """An untrained classifier, (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1].
+def build_classifier(name: str, num_labels: int = len(OBJECTS), channels: int = 3) -> nn.Module:
+    """An untrained classifier, (B, channels, H, W) in [-1, 1] -> (B, num_labels) in [0, 1].
 
     Raises:
         UserError: `name` is not one of `CLASSIFIERS`.
@@ -52,29 +56,44 @@ def build_classifier(name: str) -> nn.Module:
     check_choice("classifier", name, CLASSIFIERS)
     if name == "resnet18":
         classifier = resnet18(weights=None)
-        classifier.fc = nn.Sequential(nn.Linear(512, len(OBJECTS)), _Float32Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
+        classifier.fc = nn.Sequential(nn.Linear(512, num_labels), _Float32Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
         return classifier
     return nn.Sequential(
-        make_layers(_REFEREE_LAYERS, batch_norm=True),
+        _referee_layers(channels),
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
-        nn.Linear(256, len(OBJECTS)),
+        nn.Linear(_NUM_FEATURES, num_labels),
         _Float32Sigmoid(),
     )
 
 
-def save_classifier(classifier: nn.Module, name: str, folder: str | Path) -> Path:
-    """Write `folder/NAME.safetensors`, atomically; its header holds the classifier's name and its labels.
+def _referee_layers(channels: int) -> nn.Sequential:
+    layers = make_layers(_REFEREE_LAYERS, batch_norm=True)
+    if channels != 3:
+        first = layers[0]
+        layers[0] = nn.Conv2d(channels, first.out_channels, first.kernel_size, padding=first.padding)
+    return layers
 
+
+def save_classifier(
+    classifier: nn.Module,
+    architecture: str,
+    folder: str | Path,
+    name: str | None = None,
+    labels: Sequence[str] = OBJECTS,
+) -> Path:
+    """Write `folder/NAME.safetensors`, atomically; its header holds the classifier's architecture and its labels.
+
+    The name is that of the architecture, unless another one is given.
     Kernels and matrices are stored as float16; vectors (biases, batch-norm statistics) stay float32.
     """
     state = {
         key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
         for key, value in classifier.state_dict().items()
     }
-    path = Path(folder) / f"{name}.safetensors"
+    path = Path(folder) / f"{name or architecture}.safetensors"
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"classifier": name, "labels": json.dumps(OBJECTS)})
+        save_file(state, temporary, metadata={"classifier": architecture, "labels": json.dumps(labels)})
     return path
 
 
@@ -97,12 +116,15 @@ def classifier_file(name: str, evaluator_dir: str | Path = EVALUATOR_DIR) -> Pat
     return path
 
 
-def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUATOR_DIR) -> nn.Module:
+def load_classifier(
+    name_or_path: str | Path, evaluator_dir: str | Path = EVALUATOR_DIR, labels: Sequence[str] = OBJECTS
+) -> nn.Module:
     """Load a classifier in float32, ready to predict. No code in the file is ever run.
 
     Args:
         name_or_path: One of `CLASSIFIERS`, or a `.safetensors` file of ours, or an official `.pth` file.
         evaluator_dir: Where the named ones are.
+        labels: What it must have been trained for.
 
     Raises:
         UserError: Neither a known name nor a file of the two kinds.
@@ -117,8 +139,9 @@ def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUA
             raise UserError(f"`classifier` must be {kinds}, got {str(name_or_path)!r}")
     if not path.is_file():
         raise DataError(f"{path}: no such classifier")
-    name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
-    classifier = build_classifier(name)
+    name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path, labels)
+    first = next(iter(state.values()), torch.empty(0))
+    classifier = build_classifier(name, len(labels), first.shape[1] if first.ndim == 4 else 3)
     check_state(path, state, classifier.state_dict())
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
@@ -128,18 +151,33 @@ def load_classifier(name_or_path: str | Path, evaluator_dir: str | Path = EVALUA
 def predict(
     classifier: nn.Module, pictures: Pictures, batch_size: int = 128, device: str | torch.device = "cpu"
 ) -> NDArray[np.float32]:
-    """The probability of every object in every picture: (N, S, S, 3) uint8 -> (N, 24) float32 in [0, 1].
+    """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].
 
-    Pictures of another size than 64 are resized as `images.read_picture` does it.
+    For i-CLEVR, S must be 64: see `images.resize_pictures`.
     """
-    pictures = resize_pictures(pictures, PICTURE_SIZE)
     classifier.to(device).eval()
-    batches = (pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size))
-    outputs = [classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]
-    return torch.cat([torch.empty(0, len(OBJECTS)), *outputs]).numpy()
+    batches = (pictures[start : start + batch_size] for start in range(0, max(len(pictures), 1), batch_size))
+    return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 
 
-def _read_safetensors(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+class Features(nn.Module):
+    """The inputs of a referee's last layer: (B, C, S, S) uint8 -> (B, 256), for the metrics of torchmetrics."""
+
+    num_features = _NUM_FEATURES
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(classifier, nn.Sequential):
+            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+        self.layers = classifier[:3].eval()
+
+    @torch.inference_mode()
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, C, S, S) uint8 -> (B, 256) float32."""
+        return self.layers(pictures / 127.5 - 1)
+
+
+def _read_safetensors(path: Path, labels: Sequence[str]) -> tuple[str, dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -149,8 +187,8 @@ def _read_safetensors(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     name = header.get("classifier")
     if name not in CLASSIFIERS:
         raise DataError(f"{path}: its header must name one of {list(CLASSIFIERS)}, got {name!r}")
-    if header.get("labels") != json.dumps(OBJECTS):
-        raise DataError(f"{path}: made for other labels than the {len(OBJECTS)} i-CLEVR objects")
+    if header.get("labels") != json.dumps(labels):
+        raise DataError(f"{path}: made for other labels than {', '.join(labels)}")
     return name, state
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
 
 from lab_ddpm.errors import UserError, check_at_least, check_choice, check_finite, check_positive
+from lab_ddpm.presets import read_preset
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,20 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
         raise UserError("`--config` must come first: what follows it overrides the preset")
     arguments = [part for argument in arguments[:1] for part in argument.split("=", 1)] + list(arguments[1:])
     if arguments[:1] == ["--config"] and len(arguments) > 1:
-        arguments[1] = yaml.safe_dump(read_preset(arguments[1]))
+        return make_config(read_preset(arguments[1]), arguments[2:], source=arguments[1])
+    return make_config({}, arguments)
+
+
+def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> TrainConfig:
+    """The config of nested `settings` under the command-line `overrides`; errors about `settings` name `source`.
+
+    Raises:
+        UserError: Naming the key, the value and the rule.
+        SystemExit: For `--help` among the overrides.
+    """
+    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
+        if not isinstance(settings.get(section, {}), dict):
+            raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
     parser = ArgumentParser(
         prog="lab-ddpm train",
         description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
@@ -277,40 +290,13 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
     parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
     parser.add_class_arguments(TrainConfig, as_group=False)
     try:
-        values = parser.parse_args(arguments)
+        values = parser.parse_args(["--config", yaml.safe_dump(settings), *overrides])
         values.pop("config", None)
         return TrainConfig(**vars(parser.instantiate(values)))
     except UserError:
         raise
     except Exception as error:
         raise UserError(_plain_message(str(error))) from None
-
-
-def read_preset(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file and in those that it extends, unchecked but for their shape.
-
-    Raises:
-        UserError: Naming the file and what is wrong with it.
-    """
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: a config must be a mapping of settings, got {settings!r}")
-    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
-        if not isinstance(settings.get(section, {}), dict):
-            raise UserError(f"{path}: `{section}` must be a mapping of settings, got {settings[section]!r}")
-    if (base := settings.pop("extends", None)) is None:
-        return settings
-    if not isinstance(base, str) or (Path(path).parent / base).resolve() == Path(path).resolve():
-        raise UserError(f"{path}: `extends` must name another YAML file beside it, got {base!r}")
-    merged = read_preset(Path(path).parent / base)
-    for key, value in settings.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-    return merged
 
 
 def _plain_message(message: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab_ddpm.errors import check_choice
+from lab_ddpm.errors import UserError, check_choice
 from lab_ddpm.labelled_pictures import open_labelled_pictures
 from lab_ddpm.picture_cache import PictureDataset
 from lab_ddpm.picture_folder import open_folder
@@ -31,3 +31,31 @@ def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureData
     if dataset == "folder":
         return open_folder(root, image_size)
     return open_torchvision(dataset, root, image_size)
+
+
+def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: int) -> PictureDataset:
+    """Pictures that are never trained on: the own part of torchvision's data sets, or another folder.
+
+    Args:
+        dataset: One of `DATASETS`.
+        root: Its folder.
+        held_out_root: The other folder; only for the data sets that have no own part.
+        image_size: Height and width to read the pictures at, in pixels.
+
+    Raises:
+        UserError: A folder is named for a data set with an own part, or none for one without.
+        DataError: Pictures or labels that are missing or broken; all of them are named.
+    """
+    check_choice("dataset", dataset, DATASETS)
+    if dataset in TORCHVISION_DATASETS:
+        if held_out_root is not None:
+            raise UserError(f"`held-out` must not be given for {dataset!r}, which has a part of its own for that")
+        return open_torchvision(dataset, root, image_size, held_out=True)
+    if held_out_root is None:
+        raise UserError(f"`held-out` must be given for {dataset!r}: a folder of pictures that were not trained on")
+    return open_dataset(dataset, held_out_root, image_size)
+
+
+def short_name(dataset: str, root: str | Path) -> str:
+    """What files about a data set are named after: its own name, or its folder's."""
+    return Path(root).resolve().name if dataset == "folder" else dataset

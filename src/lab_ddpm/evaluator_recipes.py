@@ -1,7 +1,7 @@
-"""How each classifier is trained, and the perturbations under which both are measured.
+"""How each classifier is trained, and the perturbations under which the two for i-CLEVR are measured.
 
-The two recipes differ in seed and augmentation, and their classifiers in architecture, so that they do not
-share their mistakes.
+Those two differ in seed and augmentation, and in architecture, so that they do not share their mistakes. "pictures" is
+for every data set with one label per picture.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ class Recipe:
     """How one classifier is trained.
 
     Attributes:
+        architecture: One of `classifiers.CLASSIFIERS`.
         epochs: As many draws as there are pictures, so many times.
         learning_rate: The peak of the cycle.
         changes: {perturbation: (share of the pictures, strength)}, as `augmentation.augment` takes them. Every
-            picture is moved and half of them are mirrored, since positions are what a few thousand scenes have too
-            few of.
+            i-CLEVR picture is moved and half of them are mirrored, since positions are what a few thousand scenes have
+            too few of.
         seed_offset: Added to the user's seed, so that no two recipes draw the same numbers.
     """
 
+    architecture: str
     epochs: int
     learning_rate: float
     changes: dict[str, tuple[float, float]]
@@ -30,6 +32,7 @@ class Recipe:
 
 RECIPES = {
     "resnet18": Recipe(
+        architecture="resnet18",
         epochs=10,
         learning_rate=1e-3,
         changes={
@@ -49,6 +52,7 @@ RECIPES = {
         seed_offset=0,
     ),
     "referee": Recipe(
+        architecture="referee",
         epochs=16,
         learning_rate=2e-3,
         changes={
@@ -66,6 +70,13 @@ RECIPES = {
             "noise": (0.25, 0.08),
         },
         seed_offset=1000,
+    ),
+    "pictures": Recipe(
+        architecture="referee",
+        epochs=10,
+        learning_rate=2e-3,
+        changes={"zoom": (0.5, 0.1), "shift": (1.0, 2.0), "blur": (0.2, 1.0), "noise": (0.2, 0.05)},
+        seed_offset=2000,
     ),
 }
 

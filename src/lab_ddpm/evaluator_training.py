@@ -1,4 +1,4 @@
-"""Training the two classifiers on a data set, and measuring them on scenes that they never saw.
+"""Training the classifiers on a data set, and measuring them on pictures that they never saw.
 
 Binary cross-entropy over the 24 sigmoids, AdamW ("Decoupled Weight Decay Regularization", 2019,
 arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
@@ -28,13 +28,17 @@ from lab_ddpm.classifiers import (
     predict,
     save_classifier,
 )
+from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.errors import DataError, check_choice, check_positive
 from lab_ddpm.evaluation import top_k_hits
-from lab_ddpm.evaluator_recipes import RECIPES, ROBUSTNESS_STRENGTHS
+from lab_ddpm.evaluator_recipes import RECIPES, ROBUSTNESS_STRENGTHS, Recipe
 from lab_ddpm.files import write_json
 from lab_ddpm.hardware import computes_in_bf16
 from lab_ddpm.images import Pictures, to_uint8
 from lab_ddpm.labelled_pictures import open_labelled_pictures
+from lab_ddpm.picture_cache import PictureDataset
+
+Labelled = tuple[Pictures, torch.Tensor]
 
 BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many pictures
 HELD_OUT_SHARE = 0.05
@@ -80,25 +84,80 @@ def train_evaluators(
         training, measuring = ((pictures[chosen], class_labels[chosen]) for chosen in (kept, measured))
     paths = []
     for name in names:
-        passes = epochs or RECIPES[name].epochs
-        started = time.monotonic()
-        classifier = train_classifier(name, *training, *measuring, epochs=passes, seed=seed)
-        minutes = (time.monotonic() - started) / 60
-        paths.append(save_classifier(classifier, name, out))
-        figures = {
-            "classifier": name,
-            "training_pictures": len(training[0]),
-            "epochs": passes,
-            "seed": seed,
-            "minutes": round(minutes, 1),
-            **measure(load_classifier(paths[-1]), *measuring),  # what was written, not what was trained
-        }
-        write_json(Path(out) / f"{name}.json", figures)
+        path, figures = _train_and_save(name, name, training, measuring, OBJECTS, out, epochs, seed)
+        figures["perturbed"] = measure_perturbed(load_classifier(path), *measuring)
+        write_json(path.with_suffix(".json"), figures)
+        paths.append(path)
     return paths
 
 
-def train_classifier(
+def train_picture_classifier(
+    training: PictureDataset,
+    held_out: PictureDataset,
     name: str,
+    out: str | Path,
+    epochs: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Train a classifier of pictures with one label each, and write `out/NAME.safetensors` and `out/NAME.json`.
+
+    Args:
+        training: Of any size; its labels are what the classifier learns.
+        held_out: The same labels, other pictures.
+        name: Of the files.
+        out: Where they go.
+        epochs: As many draws as there are pictures, so many times, instead of the recipe's.
+        seed: Of the weights, the order and the augmentation.
+
+    Returns:
+        The weight file.
+
+    Raises:
+        UserError: `epochs` is not positive.
+        DataError: Pictures without labels, or labels that differ between the two.
+    """
+    if epochs is not None:
+        check_positive("epochs", epochs)
+    if not training.labels or training.labels != held_out.labels:
+        raise DataError(
+            f"both parts must have the same labels, got {list(training.labels)} and {list(held_out.labels)}"
+        )
+    sets = ((data.pictures, data.class_labels) for data in (training, held_out))
+    path, figures = _train_and_save("pictures", name, *sets, training.labels, out, epochs, seed)
+    write_json(path.with_suffix(".json"), figures)
+    return path
+
+
+def _train_and_save(
+    recipe_name: str,
+    name: str,
+    training: Labelled,
+    measuring: Labelled,
+    labels: Sequence[str],
+    out: str | Path,
+    epochs: int | None,
+    seed: int,
+) -> tuple[Path, dict[str, object]]:
+    recipe = RECIPES[recipe_name]
+    passes = epochs or recipe.epochs
+    started = time.monotonic()
+    classifier = train_classifier(recipe, *training, *measuring, epochs=passes, seed=seed)
+    minutes = (time.monotonic() - started) / 60
+    path = save_classifier(classifier, recipe.architecture, out, name, labels)
+    figures = {
+        "classifier": name,
+        "training_pictures": len(training[0]),
+        "epochs": passes,
+        "seed": seed,
+        "minutes": round(minutes, 1),
+        "held_out_pictures": len(measuring[0]),
+        "clean": _scores(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
+    }
+    return path, figures
+
+
+def train_classifier(
+    recipe: Recipe,
     pictures: Pictures,
     class_labels: torch.Tensor,
     held_out_pictures: Pictures,
@@ -107,14 +166,14 @@ def train_classifier(
     seed: int,
     batch_size: int = BATCH_SIZE,
 ) -> nn.Module:
-    """Train the classifier `name` by its recipe and print, per epoch, what it finds in the held-out pictures.
+    """Train a classifier by `recipe` and print, per epoch, what it finds in the held-out pictures.
 
     Args:
-        name: One of `CLASSIFIERS`.
-        pictures: (N, 64, 64, 3) uint8.
-        class_labels: (N, 24) multi-hot.
-        held_out_pictures: (M, 64, 64, 3) uint8, used for nothing but the printed figures.
-        held_out_labels: (M, 24) multi-hot.
+        recipe: One of `evaluator_recipes.RECIPES`.
+        pictures: (N, S, S, C) uint8.
+        class_labels: (N, num_labels) multi-hot.
+        held_out_pictures: (M, S, S, C) uint8, used for nothing but the printed figures.
+        held_out_labels: (M, num_labels) multi-hot.
         epochs: As many draws as there are pictures, so many times.
         seed: The same seed gives the same weights on the same machine.
         batch_size: Pictures per step.
@@ -122,13 +181,11 @@ def train_classifier(
     Returns:
         The classifier after the last epoch, on the CPU.
     """
-    check_choice("classifier", name, CLASSIFIERS)
-    recipe = RECIPES[name]
     seed += recipe.seed_offset
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = build_classifier(name).to(device)
+        classifier = build_classifier(recipe.architecture, class_labels.shape[1], pictures.shape[-1]).to(device)
     classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     generator = torch.Generator().manual_seed(seed)
     steps = -(-len(pictures) // batch_size)
@@ -138,7 +195,7 @@ def train_classifier(
     for epoch in range(1, epochs + 1):
         classifier.train()
         batches = _batches(class_labels, batch_size, generator)
-        progress = tqdm(batches, f"{name} {epoch}/{epochs}", steps, unit="batch")
+        progress = tqdm(batches, f"{recipe.architecture} {epoch}/{epochs}", steps, unit="batch")
         for chosen in progress:
             images = augment(pictures[chosen], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
@@ -151,12 +208,12 @@ def train_classifier(
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
         clean = _scores(classifier, held_out_pictures, held_out_labels)
         augmented = _scores(classifier, held_out_augmented, held_out_labels)
-        tqdm.write(f"{name} epoch {epoch}: held out {clean}, augmented {augmented}")
+        tqdm.write(f"{recipe.architecture} epoch {epoch}: held out {clean}, augmented {augmented}")
     return classifier.cpu()
 
 
-def measure(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
-    """What a classifier finds in clean pictures and under every perturbation, one at a time.
+def measure_perturbed(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
+    """What a classifier finds under every perturbation of `ROBUSTNESS_STRENGTHS`, one at a time.
 
     Args:
         classifier: A trained classifier.
@@ -164,20 +221,13 @@ def measure(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tenso
         class_labels: (M, 24) multi-hot.
     """
     return {
-        "held_out_pictures": len(pictures),
-        "clean": _scores(classifier, pictures, class_labels),
-        "perturbed": {
-            name: {
-                "strength": strength,
-                **_scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels),
-            }
-            for name, strength in ROBUSTNESS_STRENGTHS.items()
-        },
+        name: {"strength": strength, **_scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
+        for name, strength in ROBUSTNESS_STRENGTHS.items()
     }
 
 
 def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pictures:
-    """The pictures (M, 64, 64, 3) uint8 after `augment`, always with the same draws, as uint8 again."""
+    """The pictures (M, S, S, C) uint8 after `augment`, always with the same draws, as uint8 again."""
     generator = torch.Generator().manual_seed(0)
     batches = [
         to_uint8(augment(pictures[start : start + BATCH_SIZE], changes, generator))

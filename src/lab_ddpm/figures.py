@@ -1,4 +1,4 @@
-"""Pictures with words beside them: captioned grids, the denoising strip, the frames of the denoising animation.
+"""Pictures with words beside them: captioned grids, denoising and interpolation strips, the denoising animation.
 
 The reverse process is read in *progress* i = T - 1 - t: i = 0 is pure noise, i = T - 1 the finished picture. The
 strip shows i = 550, 600, ..., 950, 999 for T = 1000, the part in which objects appear; a sampler that visits
@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lab_ddpm.conditions import Condition
 from lab_ddpm.images import Pictures, to_uint8, write_gif, write_png
+from lab_ddpm.interpolation import Walk
 
 FINISHED = -1  # the timestep under which the pipeline hands over the finished pictures
 
@@ -113,6 +114,37 @@ def denoising_strip(
         for row, caption in enumerate(captions)
     ]
     return _table([header, *rows], row_gap=_GAP, vertical=0.5)
+
+
+def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence[str], scale: int = 2) -> Pictures:
+    """One row: the first source, the pictures from lambda 0 to 1, the second source; without sources for conditions.
+
+    Args:
+        walk: From `interpolation`.
+        ends: The two sources (H, W, C) uint8, or none.
+        captions: Of the two ends.
+        scale: Magnification.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    pictures = list(to_uint8(walk.images))
+    names = [f"lambda {value:.2f}" for value in walk.lambdas.tolist()]
+    if ends:
+        pictures, names = [ends[0], *pictures, ends[1]], [captions[0], *names, captions[1]]
+    else:
+        names[0], names[-1] = f"{captions[0]}, lambda 0", f"{captions[1]}, lambda 1"
+    cells = [_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in pictures]
+    return _table([[_text(name, cell.width) for name, cell in zip(names, cells, strict=True)], cells], vertical=0.5)
+
+
+def copies_figure(pictures: Pictures, training: Pictures, scale: int = 2) -> Pictures:
+    """Two rows: samples, and the training picture that is nearest to each; (N, H, W, C) uint8 both."""
+    rows = [
+        [_text(name, 0), *(_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in row)]
+        for name, row in (("sample", pictures), ("nearest", training))
+    ]
+    return _table(rows, row_gap=_GAP, vertical=0.5)
 
 
 def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 3) -> list[Pictures]:

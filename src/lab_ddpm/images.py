@@ -34,14 +34,14 @@ def to_uint8(images: torch.Tensor) -> Pictures:
     return np.moveaxis(rounded.numpy(), -3, -1)
 
 
-def read_picture(path: str | Path, size: int, fit: str = "squash") -> Pictures:
-    """Read a picture file as (size, size, 3) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
+def read_picture(path: str | Path, size: int, fit: str = "squash", channels: int = 3) -> Pictures:
+    """Read a picture file as (size, size, channels) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
 
     Raises:
         DataError: The file is missing, truncated or not a picture.
     """
     with naming_broken_pictures(path), Image.open(path) as picture:
-        return fit_picture(ImageOps.exif_transpose(picture), size, fit)
+        return fit_picture(ImageOps.exif_transpose(picture), size, fit, channels)
 
 
 def fit_picture(picture: Image.Image, size: int, fit: str, channels: int = 3) -> Pictures:

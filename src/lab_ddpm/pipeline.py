@@ -46,8 +46,10 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: float | None = None,
         generator: Sequence[torch.Generator] | None = None,
         callback: Callable[[int, torch.Tensor], None] | None = None,
+        noisy_images: torch.Tensor | None = None,
+        start_timestep: int | None = None,
     ) -> torch.Tensor:
-        """Sample one picture for each row of labels.
+        """Sample one picture for each row of labels, from pure noise or from noisy pictures.
 
         Args:
             class_labels: (B, num_labels) multi-hot; (B, 0) for an unconditional model.
@@ -57,12 +59,16 @@ class LabelConditionalPipeline(DiffusionPipeline):
             generator: One CPU generator per picture, so that no picture depends on the batch it is in.
             callback: Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with
                 (-1, the finished pictures) at the end.
+            noisy_images: (B, C, H, W) pictures at the noise level of `start_timestep` to go on from, in place of pure
+                noise.
+            start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
         Returns:
             (B, C, H, W) pictures in [-1, 1].
 
         Raises:
-            UserError: The labels do not fit the model, or an unconditional model is to be guided.
+            UserError: The labels do not fit the model, an unconditional model is to be guided, or a sampler that scales
+                its pictures is to start in the middle.
         """
         config = self.unet.config
         guidance_scale = float(self.config["guidance_scale"] if guidance_scale is None else guidance_scale)
@@ -82,35 +88,47 @@ class LabelConditionalPipeline(DiffusionPipeline):
         step_options = {}
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             step_options["generator"] = generators
-        images = randn_tensor(shape, generator=generators, device=device) * self.scheduler.init_noise_sigma
+        if noisy_images is None or start_timestep is None:
+            images = randn_tensor(shape, generator=generators, device=device) * self.scheduler.init_noise_sigma
+        else:
+            if self.scheduler.init_noise_sigma != 1:
+                raise UserError("`scheduler` must be ddpm, ddim, dpmpp or unipc to start from noisy pictures")
+            images, timesteps = noisy_images.to(device), timesteps[timesteps <= start_timestep]
         for timestep in timesteps:
-            noisy_images = self.scheduler.scale_model_input(images, timestep)
+            model_input = self.scheduler.scale_model_input(images, timestep)
             if callback is not None:
-                callback(int(timestep), noisy_images)
-            prediction = self._predict(noisy_images, timestep, class_labels, guidance_scale)
-            if self.scheduler.config["clip_sample"]:
-                prediction = self._clip(prediction, noisy_images, timestep)
+                callback(int(timestep), model_input)
+            prediction = self.predict(model_input, timestep, class_labels, guidance_scale)
             images = self.scheduler.step(prediction, timestep, images, **step_options).prev_sample
         images = images.clamp(-1, 1)
         if callback is not None:
             callback(-1, images)
         return images
 
-    def _predict(
+    @torch.no_grad()
+    def predict(
         self,
         noisy_images: torch.Tensor,
         timestep: torch.Tensor,
         class_labels: torch.Tensor,
         guidance_scale: float,
     ) -> torch.Tensor:
-        if guidance_scale == 1.0:
-            return self.unet(noisy_images, timestep, class_labels)
-        labels = torch.cat([torch.zeros_like(class_labels), class_labels])
-        uncond, cond = self.unet(torch.cat([noisy_images, noisy_images]), timestep, labels).chunk(2)
-        return uncond + guidance_scale * (cond - uncond)
+        """The guided prediction, of the type that the network was trained for, with its clean picture clipped.
 
-    def _clip(self, prediction: torch.Tensor, noisy_images: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """The prediction of the same type that implies the clipped clean picture."""
+        Args:
+            noisy_images: (B, C, H, W).
+            timestep: Scalar.
+            class_labels: (B, num_labels).
+            guidance_scale: 1 is unguided.
+        """
+        if guidance_scale == 1.0:
+            prediction = self.unet(noisy_images, timestep, class_labels)
+        else:
+            labels = torch.cat([torch.zeros_like(class_labels), class_labels])
+            uncond, cond = self.unet(torch.cat([noisy_images, noisy_images]), timestep, labels).chunk(2)
+            prediction = uncond + guidance_scale * (cond - uncond)
+        if not self.scheduler.config["clip_sample"]:
+            return prediction
         alpha_bar = self.scheduler.alphas_cumprod[int(timestep)].to(prediction.device)
         prediction_type = self.scheduler.config["prediction_type"]
         clean_images = to_clean(prediction, noisy_images, alpha_bar, prediction_type).clamp(-1, 1)

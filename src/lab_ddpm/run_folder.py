@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from lab_ddpm.config import TrainConfig, read_preset
+from lab_ddpm.config import TrainConfig
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.files import lock, remove_leftovers, write_text
+from lab_ddpm.presets import read_mapping
 
 # What a run may change when it goes on: settings that say how it is carried out, not what comes out.
 _FREE_KEYS = (
@@ -49,7 +50,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
     if path.is_file() and any((path.parent / "checkpoints").glob("step_*")):
-        before, now = _flat(read_preset(path)), _flat(settings)
+        before, now = _flat(read_mapping(path)), _flat(settings)
         changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
         if changed:
             differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)

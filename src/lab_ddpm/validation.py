@@ -8,12 +8,12 @@ import torch
 from accelerate import PartialState
 
 from lab_ddpm.checkpoint import step_name
-from lab_ddpm.classifiers import classifier_file, load_classifier, predict
+from lab_ddpm.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.conditions import encode, load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
 from lab_ddpm.generation import generate, picture_seeds
-from lab_ddpm.images import make_grid, write_png
+from lab_ddpm.images import make_grid, resize_pictures, write_png
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
 
@@ -54,5 +54,6 @@ class Validation:
             write_png(self.run / "samples" / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
         if self.classifier is None:
             return None
-        hits = top_k_hits(predict(self.classifier, pictures, device=self.device), self.class_labels)
+        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE), device=self.device)
+        hits = top_k_hits(probabilities, self.class_labels)
         return summarise(hits[None], self.class_labels)

@@ -1,0 +1,187 @@
+"""A sweep: the same training with one thing changed at a time, each with the same budget and the same seeds.
+
+A sweep file holds the training that all settings have in common (which may extend a preset), the seeds, the settings
+and the classifier whose features compare the pictures:
+
+    training: {extends: ../demo.yaml, epochs: 5}
+    classifier: ../../evaluator/referee.safetensors
+    num_pictures: 1000
+    seeds: [0, 1, 2]
+    settings:
+      baseline: {}
+      l1: {objective.loss: l1}
+
+Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how pictures
+are sampled share one training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lab_ddpm.charts import setting_panels
+from lab_ddpm.checkpoint import load_pipeline
+from lab_ddpm.classifiers import Features, load_classifier, predict
+from lab_ddpm.config import TrainConfig, make_config
+from lab_ddpm.dataset import open_dataset
+from lab_ddpm.distribution import compare, extract
+from lab_ddpm.errors import UserError
+from lab_ddpm.evaluation import top_k_hits
+from lab_ddpm.files import atomic_path, write_json, write_text
+from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.picture_statistics import picture_statistics
+from lab_ddpm.presets import extended, read_mapping
+from lab_ddpm.schedulers import make_scheduler
+from lab_ddpm.training import train
+
+_KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file.
+
+    Attributes:
+        name: Of the file.
+        training: What all settings have in common: nested settings of the config.
+        classifier: File of the classifier.
+        num_pictures: Samples of each model, and real pictures, that are compared.
+        seeds: Each setting is trained with each of them.
+        settings: Name -> {dotted key of the config: value}.
+    """
+
+    name: str
+    training: dict[str, Any]
+    classifier: Path
+    num_pictures: int
+    seeds: list[int]
+    settings: dict[str, dict[str, Any]]
+
+    def config(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
+        """The training of a setting; its name says what it shares with others."""
+        overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
+        for key, value in self.settings[setting].items():
+            overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
+        config = make_config(self.training, overrides, source=self.name)
+        trained = replace(config, diffusion=replace(config.diffusion, clip_sample=True))
+        digest = hashlib.sha256(json.dumps(trained.as_dict()).encode()).hexdigest()[:8]
+        return replace(config, name=f"{self.name}-{digest}")
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """Read a sweep file; its paths are relative to its folder.
+
+    Raises:
+        UserError: Naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    content = read_mapping(path)
+    if set(content) != _KEYS:
+        raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(content)}")
+    if not isinstance(content["training"], dict):
+        raise UserError(f"{path}: `training` must be a mapping of settings, got {content['training']!r}")
+    settings = content["settings"]
+    if not isinstance(settings, dict) or not all(isinstance(changes, dict) for changes in settings.values()):
+        raise UserError(f"{path}: `settings` must map names to mappings of config keys, got {settings!r}")
+    return Sweep(
+        path.stem,
+        extended(content["training"], path),
+        path.parent / content["classifier"],
+        content["num_pictures"],
+        content["seeds"],
+        settings,
+    )
+
+
+def run_sweep(sweep: Sweep, out: Path) -> Path:
+    """Train and measure every setting; write `out/table.md`, `out/table.json` and `out/figure.png`.
+
+    Args:
+        sweep: From `read_sweep`.
+        out: Also holds the runs, in `out/runs/`.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: A setting that is no setting of the config, before anything is trained.
+        DataError: Unusable pictures or classifier.
+    """
+    configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
+    measures: dict[str, dict[str, list[float]]] = {}
+    for (name, _), config in configs.items():
+        for measure, value in _measured(sweep, name, config, out).items():
+            measures.setdefault(measure, {}).setdefault(name, []).append(value)
+    real = _real(sweep, next(iter(configs.values())))
+    write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
+    write_text(out / "table.md", _table(sweep, measures, real))
+    with atomic_path(out / "figure.png") as temporary:
+        temporary.write_bytes(setting_panels(measures))
+    return out / "table.md"
+
+
+def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[str, float]:
+    """Train one setting with one seed, sample it and compare the samples with the training pictures."""
+    done = out / "measures" / f"{name}-{config.seed}.json"
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
+    shared = replace(config, diffusion=replace(config.diffusion, clip_sample=True))
+    pipeline = load_pipeline(train(shared) / "last")
+    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
+    classifier = load_classifier(sweep.classifier, labels=dataset.labels)
+    chosen = np.random.default_rng(config.seed).choice(len(dataset), sweep.num_pictures)
+    asked = dataset.class_labels[chosen]
+    rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
+    scheduler = make_scheduler(config.evaluation.scheduler, pipeline.scheduler, config.evaluation.steps)
+    scheduler.register_to_config(clip_sample=config.diffusion.clip_sample)
+    pipeline.scheduler = scheduler
+    seeds = picture_seeds(config.seed, len(rows))
+    pictures = generate(
+        pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
+    )
+    features = Features(classifier)
+    measures: dict[str, float] = {**compare(extract(features, dataset.pictures[chosen]), extract(features, pictures))}
+    if config.model.num_labels:
+        measures["labels found"] = float(top_k_hits(predict(classifier, pictures), asked).sum() / asked.sum())
+    measures |= {**picture_statistics(pictures)}
+    write_json(done, measures)
+    return measures
+
+
+def _real(sweep: Sweep, config: TrainConfig) -> dict[str, float]:
+    """The same measures for real pictures: one half of a random choice of them against the other."""
+    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
+    classifier = load_classifier(sweep.classifier, labels=dataset.labels)
+    chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
+    first, second = np.array_split(chosen, 2)
+    features = Features(classifier)
+    measures: dict[str, float] = {
+        **compare(extract(features, dataset.pictures[first]), extract(features, dataset.pictures[second]))
+    }
+    asked = dataset.class_labels[second]
+    if config.model.num_labels:
+        hits = top_k_hits(predict(classifier, dataset.pictures[second]), asked)
+        measures["labels found"] = float(hits.sum() / asked.sum())
+    return measures | {**picture_statistics(dataset.pictures[second])}
+
+
+def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:
+    """Markdown: a row per setting, mean and spread (smallest to largest) over the seeds."""
+    lines = ["| setting | " + " | ".join(measures) + " |", "|---" * (1 + len(measures)) + "|"]
+    for name in sweep.settings:
+        cells = [_cell(by_setting[name]) for by_setting in measures.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("| real pictures | " + " | ".join(f"{real[measure]:.3g}" for measure in measures) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: list[float]) -> str:
+    mean = f"{np.mean(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"

@@ -1,0 +1,75 @@
+"""A checkpoint with the sampler that a command asks for, and both as they stand in the files that it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+from accelerate import PartialState
+
+from lab_ddpm.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
+from lab_ddpm.errors import check_positive
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.schedulers import make_scheduler
+
+diffusers.utils.logging.set_verbosity_error()  # it warns where `load_pipeline` raises
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What turns labels and seeds into pictures.
+
+    Attributes:
+        checkpoint: Folder of the pipeline.
+        pipeline: With the scheduler in place, on this process's device.
+        scheduler: Its name.
+        steps: Denoising steps.
+        guidance_scale: 1 is unguided.
+    """
+
+    checkpoint: Path
+    pipeline: LabelConditionalPipeline
+    scheduler: str
+    steps: int
+    guidance_scale: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model was trained on; empty for an unconditional one."""
+        return tuple(self.pipeline.unet.config["labels"])
+
+    def settings(self) -> dict[str, object]:
+        """For manifest.json and metrics.json."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "checkpoint_hash": checkpoint_hash(self.checkpoint),
+            "scheduler": self.scheduler,
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+        }
+
+
+def open_sampler(checkpoint: Path | None, scheduler: str, steps: int, guidance_scale: float | None) -> Sampler:
+    """Load a checkpoint and put the sampler in; say which checkpoint it is.
+
+    Args:
+        checkpoint: Folder of a pipeline; None takes the default one.
+        scheduler: One of `schedulers.SCHEDULERS`.
+        steps: Denoising steps.
+        guidance_scale: None takes the checkpoint's own.
+
+    Raises:
+        UserError: An unknown scheduler, or a number out of range.
+        DataError: No such checkpoint, or a broken one.
+    """
+    if guidance_scale is not None:
+        check_positive("guidance-scale", guidance_scale)
+    checkpoint = checkpoint or default_checkpoint()
+    pipeline = load_pipeline(checkpoint)
+    pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler, steps)
+    pipeline.to(PartialState().device)
+    if PartialState().is_main_process:
+        print(f"checkpoint: {checkpoint}")
+    own: float = pipeline.config["guidance_scale"]
+    return Sampler(checkpoint, pipeline, scheduler, steps, own if guidance_scale is None else guidance_scale)
