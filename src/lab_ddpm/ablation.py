@@ -147,10 +147,10 @@ def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[s
         pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
     )
     features = Features(classifier)
-    measures: dict[str, float] = {**compare(extract(features, dataset.pictures[chosen]), extract(features, pictures))}
+    measures = compare(extract(features, dataset.pictures[chosen]), extract(features, pictures))
     if config.model.num_labels:
         measures["labels found"] = float(top_k_hits(predict(classifier, pictures), asked).sum() / asked.sum())
-    measures |= {**picture_statistics(pictures)}
+    measures |= picture_statistics(pictures)
     write_json(done, measures)
     return measures
 
@@ -162,14 +162,12 @@ def _real(sweep: Sweep, config: TrainConfig) -> dict[str, float]:
     chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
     first, second = np.array_split(chosen, 2)
     features = Features(classifier)
-    measures: dict[str, float] = {
-        **compare(extract(features, dataset.pictures[first]), extract(features, dataset.pictures[second]))
-    }
+    measures = compare(extract(features, dataset.pictures[first]), extract(features, dataset.pictures[second]))
     asked = dataset.class_labels[second]
     if config.model.num_labels:
         hits = top_k_hits(predict(classifier, dataset.pictures[second]), asked)
         measures["labels found"] = float(hits.sum() / asked.sum())
-    return measures | {**picture_statistics(dataset.pictures[second])}
+    return measures | picture_statistics(dataset.pictures[second])
 
 
 def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -70,8 +71,8 @@ def build_classifier(name: str, num_labels: int = len(OBJECTS), channels: int = 
 def _referee_layers(channels: int) -> nn.Sequential:
     layers = make_layers(_REFEREE_LAYERS, batch_norm=True)
     if channels != 3:
-        first = layers[0]
-        layers[0] = nn.Conv2d(channels, first.out_channels, first.kernel_size, padding=first.padding)
+        first = cast(nn.Conv2d, layers[0])
+        layers[0] = nn.Conv2d(channels, first.out_channels, kernel_size=3, padding=1)
     return layers
 
 

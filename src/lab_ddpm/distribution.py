@@ -13,7 +13,6 @@ classifier not with published ones, which are Inception's.
 from __future__ import annotations
 
 import warnings
-from typing import TypedDict
 from urllib.error import URLError
 
 import torch
@@ -27,15 +26,6 @@ from lab_ddpm.images import Pictures
 NEIGHBOUR = 3
 _BATCH = 256
 _KERNEL_SUBSET = 1000
-
-
-class DistributionScores(TypedDict):
-    """One set of generated pictures against one set of real ones."""
-
-    frechet: float
-    kernel: float
-    precision: float
-    recall: float
 
 
 class _Stored(nn.Module):
@@ -74,8 +64,8 @@ def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
     return torch.cat(batches)
 
 
-def compare(real: torch.Tensor, generated: torch.Tensor) -> DistributionScores:
-    """All scores, from the features of the two sets: (N, F) and (M, F).
+def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
+    """ "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
 
     Raises:
         UserError: Fewer pictures than a neighbour's rank needs.
@@ -92,12 +82,12 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> DistributionScores:
             metric.update(real, real=True)
             metric.update(generated, real=False)
         distances = float(frechet.compute()), float(kernel.compute()[0])
-    return DistributionScores(
-        frechet=distances[0],
-        kernel=distances[1],
-        precision=covered(real, generated),
-        recall=covered(generated, real),
-    )
+    return {
+        "frechet": distances[0],
+        "kernel": distances[1],
+        "precision": covered(real, generated),
+        "recall": covered(generated, real),
+    }
 
 
 def covered(reference: torch.Tensor, points: torch.Tensor) -> float:

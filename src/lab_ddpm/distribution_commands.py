@@ -67,7 +67,7 @@ def evaluate_distribution_command(
             batch_size=256,
             progress=f"sampling seed {seed}",
         )
-        scores: dict[str, float] = {**compare(training_features, extract(network, pictures))}
+        scores = compare(training_features, extract(network, pictures))
         if classifier is not None and class_labels.any():
             right = predict(classifier, pictures).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
             scores["class_accuracy"] = float(right.mean())
@@ -75,7 +75,7 @@ def evaluate_distribution_command(
         samples.append(pictures)
     if not PartialState().is_main_process:
         return 0
-    floor: dict[str, float] = {**compare(training_features, extract(network, real.pictures[:num_pictures]))}
+    floor = compare(training_features, extract(network, real.pictures[:num_pictures]))
     if classifier is not None:
         right = predict(classifier, real.pictures).argmax(axis=1) == real.class_labels.argmax(dim=1).numpy()
         floor["class_accuracy"] = float(right.mean())

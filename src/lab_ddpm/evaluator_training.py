@@ -122,8 +122,8 @@ def train_picture_classifier(
         raise DataError(
             f"both parts must have the same labels, got {list(training.labels)} and {list(held_out.labels)}"
         )
-    sets = ((data.pictures, data.class_labels) for data in (training, held_out))
-    path, figures = _train_and_save("pictures", name, *sets, training.labels, out, epochs, seed)
+    learnt, measured = ((data.pictures, data.class_labels) for data in (training, held_out))
+    path, figures = _train_and_save("pictures", name, learnt, measured, training.labels, out, epochs, seed)
     write_json(path.with_suffix(".json"), figures)
     return path
 

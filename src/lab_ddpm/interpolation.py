@@ -93,7 +93,7 @@ def interpolate_pictures(
         alpha_bar = pipeline.scheduler.alphas_cumprod[start].to(clean_images)
         noisy_images = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * drawn
     lambdas = torch.linspace(0, 1, count)
-    mixed = torch.stack([mix(*noisy_images, float(value), mixing) for value in lambdas])
+    mixed = torch.stack([mix(noisy_images[0], noisy_images[1], float(value), mixing) for value in lambdas])
     seeds = [seed + 1 + (position if noise == "fresh" else 0) for position in range(count)]
     images = pipeline(
         _mixed_labels(class_labels, lambdas),

@@ -8,30 +8,19 @@ sharpness    mean absolute Laplacian (each pixel against the mean of its four ne
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 
 from lab_ddpm.images import Pictures
 
 
-class PictureStatistics(TypedDict):
-    """See the module."""
-
-    brightness: float
-    contrast: float
-    saturation: float
-    sharpness: float
-
-
-def picture_statistics(pictures: Pictures) -> PictureStatistics:
+def picture_statistics(pictures: Pictures) -> dict[str, float]:
     """The four numbers for (N, H, W, C) uint8 pictures."""
     values = pictures.astype(np.float32) / 255
     inner = values[:, 1:-1, 1:-1]
     neighbours = values[:, :-2, 1:-1] + values[:, 2:, 1:-1] + values[:, 1:-1, :-2] + values[:, 1:-1, 2:]
-    return PictureStatistics(
-        brightness=float(values.mean()),
-        contrast=float(values.std(axis=(1, 2, 3)).mean()),
-        saturation=float((values.max(axis=-1) - values.min(axis=-1)).mean()),
-        sharpness=float(np.abs(inner - neighbours / 4).mean()),
-    )
+    return {
+        "brightness": float(values.mean()),
+        "contrast": float(values.std(axis=(1, 2, 3)).mean()),
+        "saturation": float((values.max(axis=-1) - values.min(axis=-1)).mean()),
+        "sharpness": float(np.abs(inner - neighbours / 4).mean()),
+    }

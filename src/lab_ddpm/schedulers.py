@@ -7,7 +7,7 @@ squaredcos_cap_v2, say) silently starts every step from the wrong noise level. S
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import (
@@ -74,9 +74,9 @@ def sampling_timesteps(
     diffusers rounds to one step too many, at t = -1; it is left out.
     """
     options = {}
-    if isinstance(scheduler, HeunDiscreteScheduler):
-        alphas_cumprod = cast(torch.Tensor, scheduler.alphas_cumprod)
-        noise_levels = (1 / alphas_cumprod - 1).sqrt()
+    starts_lower = isinstance(scheduler, HeunDiscreteScheduler)
+    if starts_lower:
+        noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
         options["num_train_timesteps"] = int((noise_levels < _HEUN_MAX_NOISE_LEVEL).sum())
     scheduler.set_timesteps(num_inference_steps, device=device, **options)
     return scheduler.timesteps[scheduler.timesteps >= 0]

@@ -257,8 +257,9 @@ class _Run:
             unet.eval()
             scores = self.validation(pipeline, step)
             unet.train()
-            # of equal ones the newest is the best
-            self.progress.scores[step] = scores[self.config.evaluation.metric]["mean"] if scores else 0.0
+            metric = self.config.evaluation.metric
+            # without a score all are equal, and of equal ones the newest is the best
+            self.progress.scores[step] = scores[metric]["mean"] if scores and metric != "none" else 0.0
             self.progress.seconds += time.perf_counter() - started
             if self.accelerator.is_main_process:
                 save_pipeline(pipeline, self.run, self.progress, self.config.evaluation.keep)
@@ -266,9 +267,8 @@ class _Run:
                     append_record(self.metrics, self._record(validation=scores))
         if scores:
             best = self.progress.best_steps(1)[0]
-            metric, split = self.config.evaluation.metric, self.config.evaluation.split
             self.accelerator.print(
-                f"step {step}: {metric} on {split} {self.progress.scores[step]:.4f} "
+                f"step {step}: {metric} on {self.config.evaluation.split} {self.progress.scores[step]:.4f} "
                 f"(best {self.progress.scores[best]:.4f} at step {best})"
             )
         self.accelerator.wait_for_everyone()
