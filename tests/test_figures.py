@@ -111,7 +111,7 @@ def test_recorder_follows_spread_pictures_of_the_first_batch_only() -> None:
 
 def test_recorder_keeps_few_states_of_a_long_run() -> None:
     recorder = record(list(range(999, -1, -1)))
-    assert 20 <= len(recorder.animation_states()) <= 40
+    assert 16 <= len(recorder.animation_states()) <= 40
     assert len({id(state) for _, state in recorder._nearest.values()}) <= 40
 
 

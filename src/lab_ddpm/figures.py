@@ -21,7 +21,7 @@ from lab_ddpm.interpolation import Walk
 
 FINISHED = -1  # the timestep under which the pipeline hands over the finished pictures
 
-_ANIMATION_FRAMES = 20
+_ANIMATION_FRAMES = 16
 _FONT = ImageFont.load_default(13)
 _GAP = 6
 
@@ -147,7 +147,7 @@ def copies_figure(pictures: Pictures, training: Pictures, scale: int = 2) -> Pic
     return _table(rows, row_gap=_GAP, vertical=0.5)
 
 
-def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 3) -> list[Pictures]:
+def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2) -> list[Pictures]:
     """Frames for `images.write_gif`: at each noise level a captioned grid, four pictures in a row.
 
     Args:
