@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from conftest import tiny_unet
+from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.conditions import OBJECTS, encode
 from lab_ddpm.errors import UserError
 from lab_ddpm.pipeline import LabelConditionalPipeline
@@ -121,3 +122,11 @@ def test_a_saved_pipeline_samples_the_same_pictures_with_the_same_guidance(
     assert type(loaded.scheduler) is type(guided.scheduler)
     images = loaded(CLASS_LABELS, 3, generator=generators())
     assert torch.equal(images, guided(CLASS_LABELS, 3, generator=generators()))
+
+
+def test_weights_of_half_precision_are_loaded_as_float32(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    expected = {key: value.half().float() for key, value in pipeline.unet.state_dict().items()}
+    LabelConditionalPipeline(pipeline.unet.half(), pipeline.scheduler).save_pretrained(tmp_path)
+    loaded = load_pipeline(tmp_path).unet.state_dict()
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)

@@ -73,8 +73,10 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
     assert [r["step"] for r in records if "validation" in r] == [6, 12]
     assert (never_stopped / "config.yaml").is_file()
     assert sorted(path.name for path in (never_stopped / "samples").iterdir()) == [
+        "denoising.gif",
         "step_0000006.png",
         "step_0000012.png",
+        "strip.png",
     ]
     assert (never_stopped / "last").resolve().name == "step_0000012"
     assert (never_stopped / "best" / "model_index.json").is_file()

@@ -136,7 +136,7 @@ def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[s
     pipeline = load_pipeline(train(shared) / "last")
     dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
     classifier = load_classifier(sweep.classifier, labels=dataset.labels)
-    chosen = np.random.default_rng(config.seed).choice(len(dataset), sweep.num_pictures)
+    chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
     asked = dataset.class_labels[chosen]
     rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
     scheduler = make_scheduler(config.evaluation.scheduler, pipeline.scheduler, config.evaluation.steps)

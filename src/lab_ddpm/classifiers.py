@@ -141,8 +141,8 @@ def load_classifier(
     if not path.is_file():
         raise DataError(f"{path}: no such classifier")
     name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path, labels)
-    first = next(iter(state.values()), torch.empty(0))
-    classifier = build_classifier(name, len(labels), first.shape[1] if first.ndim == 4 else 3)
+    kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
+    classifier = build_classifier(name, len(labels), kernels[0].shape[1] if kernels else 3)
     check_state(path, state, classifier.state_dict())
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()

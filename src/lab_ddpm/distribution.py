@@ -3,7 +3,7 @@
     frechet    || m - m' ||^2 + tr(C + C' - 2 (C C')^(1/2)) of the features' means and covariances (arXiv:1706.08500)
     kernel     squared maximum mean discrepancy under a cubic kernel; unbiased, so it can be below 0 (arXiv:1801.01401)
     precision  share of the generated pictures within the reach of real ones: closer to one of them than its own third
-               neighbour (arXiv:1904.06991, eq. 1 and 2)
+               neighbour (arXiv:1904.06991, eq. 1 and 2), of as many real ones as there are generated ones
     recall     the same with the two sets exchanged
 
 The first two are torchmetrics'. Values of different features cannot be compared with each other, and those of a small
@@ -65,7 +65,7 @@ def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
 
 
 def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
-    """ "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
+    """The scores "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
 
     Raises:
         UserError: Fewer pictures than a neighbour's rank needs.
@@ -82,6 +82,9 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
             metric.update(real, real=True)
             metric.update(generated, real=False)
         distances = float(frechet.compute()), float(kernel.compute()[0])
+    count = min(len(real), len(generated))
+    order = torch.Generator().manual_seed(0)
+    real, generated = (part[torch.randperm(len(part), generator=order)[:count]] for part in (real, generated))
     return {
         "frechet": distances[0],
         "kernel": distances[1],

@@ -53,7 +53,7 @@ RECIPES = {
     ),
     "referee": Recipe(
         architecture="referee",
-        epochs=16,
+        epochs=10,
         learning_rate=2e-3,
         changes={
             "flip": (1.0, 0.5),

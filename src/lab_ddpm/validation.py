@@ -9,9 +9,10 @@ from accelerate import PartialState
 
 from lab_ddpm.checkpoint import step_name
 from lab_ddpm.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
-from lab_ddpm.conditions import encode, load_conditions, resolve_split
+from lab_ddpm.conditions import decode, encode, load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
+from lab_ddpm.figures import DenoisingRecorder
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, resize_pictures, write_png
 from lab_ddpm.pipeline import LabelConditionalPipeline
@@ -45,13 +46,21 @@ class Validation:
         self.seeds = picture_seeds(config.seed, len(self.class_labels))
 
     def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores | None:
-        """Sample, write `samples/step_N.png`, score. Every process calls it and gets the same scores, or None."""
+        """Sample, write `samples/step_N.png` and the newest denoising strip, score.
+
+        Every process calls it and gets the same scores, or None where nothing is scored.
+        """
         training_scheduler = pipeline.scheduler
         pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
-        pictures = generate(pipeline, self.class_labels, self.seeds, self.settings.steps, progress="sampling")
+        recorder = DenoisingRecorder(num_train_timesteps=training_scheduler.config["num_train_timesteps"])
+        pictures = generate(
+            pipeline, self.class_labels, self.seeds, self.settings.steps, progress="sampling", callback=recorder
+        )
         pipeline.scheduler = training_scheduler
         if PartialState().is_main_process:
-            write_png(self.run / "samples" / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
+            samples = self.run / "samples"
+            write_png(samples / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
+            recorder.write(samples, decode(self.class_labels, pipeline.unet.config["labels"]))
         if self.classifier is None:
             return None
         probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE), device=self.device)
