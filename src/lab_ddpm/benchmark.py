@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ _SCENES = 32
 _SECONDS = 5.0
 
 
-def benchmark(configs: list[Path], checkpoint: Path, steps: int) -> list[str]:
+def benchmark(configs: Sequence[Path], checkpoint: Path, steps: int) -> list[str]:
     """Measure everything; returns the lines of the report.
 
     Args:

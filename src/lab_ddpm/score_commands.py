@@ -22,6 +22,26 @@ from lab_ddpm.sampler import open_sampler
 
 
 def evaluate_command(
+    split: Sequence[str] | None,
+    images: Path | None,
+    checkpoint: Path | None,
+    scheduler: str,
+    steps: int,
+    guidance_scale: float | None,
+    num_seeds: int,
+    out: Path,
+    root: Path,
+) -> int:
+    """Score samples of each split (by default test and new_test), or the pictures of `images`, made for one split."""
+    if images is not None:
+        if split is None or len(split) != 1:
+            raise UserError("`--images` needs the one `--split` that its pictures were made for")
+        return _evaluate_pictures(images, split[0], out, root)
+    splits = split or ["test", "new_test"]
+    return _evaluate_samples(splits, checkpoint, scheduler, steps, guidance_scale, num_seeds, out, root)
+
+
+def _evaluate_samples(
     splits: Sequence[str],
     checkpoint: Path | None,
     scheduler: str,
@@ -63,7 +83,7 @@ def evaluate_command(
     return 0
 
 
-def score_folder_command(images: Path, split: str, out: Path, root: Path) -> int:
+def _evaluate_pictures(images: Path, split: str, out: Path, root: Path) -> int:
     """Score the numbered pictures of a folder against a condition list."""
     check_writable(out)
     conditions = load_conditions(resolve_split(split, root))

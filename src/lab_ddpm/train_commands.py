@@ -18,7 +18,8 @@ from lab_ddpm.labelled_pictures import has_pictures
 
 def train_command(config: TrainConfig) -> int:
     """Train, rendering the replica first where i-CLEVR has no pictures; returns the exit code."""
-    from lab_ddpm.training import Interrupted, train
+    from lab_ddpm.interruption import Interrupted
+    from lab_ddpm.training import train
 
     _provide_pictures(config)
     try:
@@ -62,7 +63,7 @@ def render_command(out: Path, num_scenes: int, seed: int, workers: int | None, w
 
 def train_evaluator_command(
     dataset: str,
-    roots: Sequence[Path],
+    root: Sequence[Path],
     held_out: Path | None,
     out: Path,
     names: Sequence[str],
@@ -74,15 +75,15 @@ def train_evaluator_command(
     from lab_ddpm.evaluator_training import train_evaluators, train_picture_classifier
 
     if dataset == "iclevr":
-        paths = train_evaluators(roots, held_out, out, names, epochs, seed)
+        paths = train_evaluators(root, held_out, out, names, epochs, seed)
     else:
-        if len(roots) != 1:
-            raise UserError(f"`root` must be one folder for the data set {dataset!r}, got {len(roots)}")
-        (root,) = roots
+        if len(root) != 1:
+            raise UserError(f"`root` must be one folder for the data set {dataset!r}, got {len(root)}")
+        (folder,) = root
         size = 64 if dataset in ("flowers102", "folder") else 32
-        held_out_pictures = open_held_out(dataset, root, held_out, size)
-        training = open_dataset(dataset, root, size)
-        name = short_name(dataset, root)
+        held_out_pictures = open_held_out(dataset, folder, held_out, size)
+        training = open_dataset(dataset, folder, size)
+        name = short_name(dataset, folder)
         paths = [train_picture_classifier(training, held_out_pictures, name, out, epochs, seed)]
     print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
     return 0

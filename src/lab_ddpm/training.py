@@ -14,26 +14,26 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import set_seed
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from lab_ddpm.accelerator import make_accelerator
 from lab_ddpm.batches import Sample, StreamDataset, StreamSampler
 from lab_ddpm.checkpoint import TrainingObjects, save_pipeline
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.dataset import open_dataset
 from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.hardware import computes_in_bf16
+from lab_ddpm.interruption import Interrupted, stop_signals
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
 from lab_ddpm.picture_cache import PictureDataset
@@ -45,14 +45,6 @@ from lab_ddpm.validation import Validation
 
 _STEPS_TO_TIME = 5
 _DAY = 86_400.0
-
-
-class Interrupted(Exception):
-    """SIGTERM or SIGINT arrived; the state of the step that was under way is saved."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
-        self.signal_number = signal_number
 
 
 def train(config: TrainConfig) -> Path:
@@ -76,29 +68,6 @@ def train(config: TrainConfig) -> Path:
         _Run(config, accelerator, run).loop()
     accelerator.end_training()
     return run
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The accelerator for the device and the precision that `config` asks for.
-
-    Raises:
-        UserError: It asks for a GPU that is not there.
-    """
-    use_gpu = config.device != "cpu" and torch.cuda.is_available()
-    if config.device == "cuda" and not use_gpu:
-        raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
-    if config.mixed_precision == "fp16" and not use_gpu:
-        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
-    precision = config.mixed_precision
-    if precision == "auto":
-        fallback = "fp16" if use_gpu else "no"
-        precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
-    return Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision=precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-    )
 
 
 class _Run:
@@ -190,7 +159,7 @@ class _Run:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        with _stop_signals(self.accelerator.set_trigger) as received, bar:
+        with stop_signals(self.accelerator.set_trigger) as received, bar:
             self._evaluate_if_due()
             timer, losses = StepTimer(), []
             for batch in self.loader:
@@ -335,20 +304,3 @@ def _averaged_weights(ema: EMAModel | None, unet: torch.nn.Module) -> Iterator[N
         yield
     finally:
         ema.restore(unet.parameters())
-
-
-@contextmanager
-def _stop_signals(notify: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `notify` on SIGTERM and SIGINT in place of dying; yields the list of the signals that came."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        notify()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,34 @@
+"""The device, the precision and the accumulation of a run, as one `accelerate.Accelerator`."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.errors import UserError
+from lab_ddpm.hardware import computes_in_bf16
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The accelerator for the device and the precision that `config` asks for.
+
+    Raises:
+        UserError: It asks for a GPU that is not there.
+    """
+    use_gpu = config.device != "cpu" and torch.cuda.is_available()
+    if config.device == "cuda" and not use_gpu:
+        raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
+    if config.mixed_precision == "fp16" and not use_gpu:
+        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
+    precision = config.mixed_precision
+    if precision == "auto":
+        fallback = "fp16" if use_gpu else "no"
+        precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
