@@ -40,7 +40,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     try:
         with lock(run, wait=False):
             _check_same_settings(config, run / "config.yaml")
-            for folder in (run, run / "checkpoints", run / "pipelines"):
+            for folder in (run, run / "checkpoints", run / "pipelines", run / "samples"):
                 remove_leftovers(folder)
             yield run
     except BlockingIOError:
