@@ -105,6 +105,13 @@ def tiny_unet(**settings: Any) -> LabelConditionalUNet:
     return LabelConditionalUNet(**(small | settings)).eval()
 
 
+def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = ()) -> Path:
+    """Write a random pipeline for 32 x 32 pictures."""
+    unet = tiny_unet(labels=labels, in_channels=channels, sample_size=32)
+    LabelConditionalPipeline(unet, DDPMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(path)
+    return Path(path)
+
+
 def _draw(objects: list[str]) -> Image.Image:
     picture = Image.new("RGB", (32, 24), "lightgray")
     pen = ImageDraw.Draw(picture)

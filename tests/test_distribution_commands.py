@@ -4,22 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from diffusers import DDPMScheduler
 
-from conftest import tiny_unet
+from conftest import save_tiny_pipeline
 from lab_ddpm import torchvision_data
 from lab_ddpm.cli import main
 from lab_ddpm.distribution_commands import summary
-from lab_ddpm.pipeline import LabelConditionalPipeline
 from real_formats import write_folder, write_mnist
 
 DIGITS = ["--dataset", "mnist", "--root", "digits"]
 SAMPLING = ["--steps", "1", "--num-pictures", "8", "--num-seeds", "2"]
-
-
-def save_pipeline(labels: tuple[str, ...], channels: int, path: str) -> None:
-    unet = tiny_unet(labels=labels, in_channels=channels, sample_size=32)
-    LabelConditionalPipeline(unet, DDPMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(path)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +28,7 @@ def test_a_conditional_model_is_compared_with_the_training_and_the_held_out_pict
     assert main(["train-evaluator", *DIGITS, "--epochs", "1"]) == 0
     figures = json.loads(Path("evaluator/mnist.json").read_text(encoding="utf-8"))
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (12, 12)
-    save_pipeline(labels, 1, "runs/digits/best")
+    save_tiny_pipeline("runs/digits/best", 1, labels)
     assert main(["evaluate-distribution", *DIGITS, *SAMPLING]) == 0
     content = json.loads(Path("evaluation/metrics.json").read_text(encoding="utf-8"))
     assert set(content["scores"]) == {"frechet", "kernel", "precision", "recall", "class_accuracy"}
@@ -56,7 +49,7 @@ def test_a_folder_needs_a_folder_of_held_out_pictures(capsys: pytest.CaptureFixt
     assert main(["train-evaluator", *folder, "--epochs", "1"]) == 2
     assert "`held-out` must be given for 'folder'" in capsys.readouterr().err
     assert main(["train-evaluator", *folder, "--held-out", "other", "--epochs", "1"]) == 0
-    save_pipeline((), 3, "runs/pets/best")
+    save_tiny_pipeline("runs/pets/best", 3)
     assert main(["evaluate-distribution", *folder, "--held-out", "other", *SAMPLING]) == 0
     content = json.loads(Path("evaluation/metrics.json").read_text(encoding="utf-8"))
     assert content["features"] == "evaluator/pets.safetensors"
@@ -64,7 +57,7 @@ def test_a_folder_needs_a_folder_of_held_out_pictures(capsys: pytest.CaptureFixt
 
 def test_what_does_not_fit_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-evaluator", *DIGITS, "--epochs", "1"]) == 0
-    save_pipeline(("cat", "dog"), 1, "runs/pets/best")
+    save_tiny_pipeline("runs/pets/best", 1, ("cat", "dog"))
     assert main(["evaluate-distribution", *DIGITS, *SAMPLING]) == 2
     assert "trained on other labels than those of digits" in capsys.readouterr().err
     assert main(["evaluate-distribution", *DIGITS, "--held-out", "digits", *SAMPLING]) == 2

@@ -4,29 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from diffusers import DDPMScheduler
 from PIL import Image
 
-from conftest import tiny_unet
+from conftest import save_tiny_pipeline
 from lab_ddpm import interpolation_study, torchvision_data
 from lab_ddpm.cli import main
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.interpolation_study import WAYS, study_interpolation
-from lab_ddpm.pipeline import LabelConditionalPipeline
 from real_formats import write_folder, write_mnist
-
-
-def save_pipeline(path: str, channels: int, labels: tuple[str, ...] = ()) -> Path:
-    unet = tiny_unet(labels=labels, in_channels=channels, sample_size=32)
-    LabelConditionalPipeline(unet, DDPMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(path)
-    return Path(path)
 
 
 def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
     monkeypatch.setattr(interpolation_study, "_STEPS", {"ddpm": 4, "ddim": 4})
     write_mnist(tmp_path / "digits")
-    checkpoint = save_pipeline(str(tmp_path / "model"), 1)
+    checkpoint = save_tiny_pipeline(str(tmp_path / "model"), 1)
     table = study_interpolation("mnist", tmp_path / "digits", None, checkpoint, 2, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (250, 500, 750) for way in WAYS]
@@ -40,7 +32,7 @@ def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monke
 def test_interpolate_between_two_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(Path("pets"), count=2)
-    save_pipeline("runs/pets/best", 3)
+    save_tiny_pipeline("runs/pets/best", 3)
     files = ["--pictures", "pets/0.png", "pets/1.png"]
     assert main(["interpolate", *files, "--steps", "4", "--count", "3", "--mixing", "spherical"]) == 0
     content = json.loads(Path("interpolation/interpolation.json").read_text(encoding="utf-8"))
@@ -55,7 +47,7 @@ def test_interpolate_between_two_conditions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save_pipeline("runs/objects/best", 3, OBJECTS)
+    save_tiny_pipeline("runs/objects/best", 3, OBJECTS)
     ends = ["--conditions", "red cube, gray sphere", "cyan cylinder"]
     assert main(["interpolate", *ends, "--scheduler", "ddim", "--steps", "2", "--count", "3"]) == 0
     content = json.loads(Path("interpolation/interpolation.json").read_text(encoding="utf-8"))

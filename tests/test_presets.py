@@ -25,6 +25,7 @@ SMALL = {
     "evaluation.steps": 1,
     "evaluation.num_pictures": 4,
 }
+SMALL_ARGUMENTS = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
 
 
 def write_data(dataset: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +54,7 @@ def test_preset_trains_and_samples(
         write_data(config.data.dataset, root, monkeypatch)
     elif config.evaluation.metric != "none":
         save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
-    settings = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
-    assert main(["train", "--config", str(path), "--data.root", str(root), *settings]) == 0
+    assert main(["train", "--config", str(path), "--data.root", str(root), *SMALL_ARGUMENTS]) == 0
     run = Path("runs") / config.name
     assert len(list((run / "samples").glob("step_*.png"))) == 1
     arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
@@ -68,8 +68,7 @@ def test_preset_trains_and_samples(
 def test_a_labelled_data_set_trains_a_conditional_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_data("mnist", tmp_path / "pictures", monkeypatch)
-    settings = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
-    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *settings]
+    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
     assert main(["train", *arguments, "--model.num_labels", "10"]) == 0
     assert main(["generate", "--steps", "1", "--objects", "3 - three", "--out", "three"]) == 0
     assert main(["generate", "--steps", "1", "--num-pictures", "12", "--out", "all"]) == 0
@@ -84,7 +83,6 @@ def test_another_number_of_labels_than_the_data_set_has_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_data("mnist", tmp_path / "pictures", monkeypatch)
-    settings = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
-    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *settings]
+    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
     assert main(["train", *arguments, "--model.num_labels", num_labels]) == 2
     assert "`model.num_labels` must be 0 or 10" in capsys.readouterr().err

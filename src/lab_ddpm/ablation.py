@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lab_ddpm.charts import setting_panels
 from lab_ddpm.checkpoint import load_pipeline
@@ -34,8 +35,9 @@ from lab_ddpm.dataset import open_dataset
 from lab_ddpm.distribution import compare, extract
 from lab_ddpm.errors import UserError
 from lab_ddpm.evaluation import top_k_hits
-from lab_ddpm.files import atomic_path, write_json, write_text
+from lab_ddpm.files import write_bytes, write_json, write_text
 from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.images import Pictures
 from lab_ddpm.picture_statistics import picture_statistics
 from lab_ddpm.presets import extended, read_mapping
 from lab_ddpm.schedulers import make_scheduler
@@ -70,8 +72,7 @@ class Sweep:
         for key, value in self.settings[setting].items():
             overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
         config = make_config(self.training, overrides, source=self.name)
-        trained = replace(config, diffusion=replace(config.diffusion, clip_sample=True))
-        digest = hashlib.sha256(json.dumps(trained.as_dict()).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(_trained(config).as_dict()).encode()).hexdigest()[:8]
         return replace(config, name=f"{self.name}-{digest}")
 
 
@@ -122,8 +123,7 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     real = _real(sweep, next(iter(configs.values())))
     write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
     write_text(out / "table.md", _table(sweep, measures, real))
-    with atomic_path(out / "figure.png") as temporary:
-        temporary.write_bytes(setting_panels(measures))
+    write_bytes(out / "figure.png", setting_panels(measures))
     return out / "table.md"
 
 
@@ -132,8 +132,7 @@ def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[s
     done = out / "measures" / f"{name}-{config.seed}.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
-    shared = replace(config, diffusion=replace(config.diffusion, clip_sample=True))
-    pipeline = load_pipeline(train(shared) / "last")
+    pipeline = load_pipeline(train(_trained(config)) / "last")
     dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
     classifier = load_classifier(sweep.classifier, labels=dataset.labels)
     chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
@@ -146,11 +145,7 @@ def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[s
     pictures = generate(
         pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
     )
-    features = Features(classifier)
-    measures = compare(extract(features, dataset.pictures[chosen]), extract(features, pictures))
-    if config.model.num_labels:
-        measures["labels found"] = float(top_k_hits(predict(classifier, pictures), asked).sum() / asked.sum())
-    measures |= picture_statistics(pictures)
+    measures = _compared(classifier, dataset.pictures[chosen], pictures, asked if config.model.num_labels else None)
     write_json(done, measures)
     return measures
 
@@ -161,13 +156,24 @@ def _real(sweep: Sweep, config: TrainConfig) -> dict[str, float]:
     classifier = load_classifier(sweep.classifier, labels=dataset.labels)
     chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
     first, second = np.array_split(chosen, 2)
+    asked = dataset.class_labels[second] if config.model.num_labels else None
+    return _compared(classifier, dataset.pictures[first], dataset.pictures[second], asked)
+
+
+def _compared(
+    classifier: nn.Module, real: Pictures, pictures: Pictures, asked: torch.Tensor | None
+) -> dict[str, float]:
+    """All measures of `pictures`; against their labels too where they were asked for some."""
     features = Features(classifier)
-    measures = compare(extract(features, dataset.pictures[first]), extract(features, dataset.pictures[second]))
-    asked = dataset.class_labels[second]
-    if config.model.num_labels:
-        hits = top_k_hits(predict(classifier, dataset.pictures[second]), asked)
-        measures["labels found"] = float(hits.sum() / asked.sum())
-    return measures | picture_statistics(dataset.pictures[second])
+    measures = compare(extract(features, real), extract(features, pictures))
+    if asked is not None:
+        measures["labels found"] = float(top_k_hits(predict(classifier, pictures), asked).sum() / asked.sum())
+    return measures | picture_statistics(pictures)
+
+
+def _trained(config: TrainConfig) -> TrainConfig:
+    """The training behind `config`, to which it does not matter how the samples are clipped."""
+    return replace(config, diffusion=replace(config.diffusion, clip_sample=True))
 
 
 def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:

@@ -50,6 +50,13 @@ def decode(class_labels: torch.Tensor, labels: Sequence[str] = OBJECTS) -> list[
     return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
 
 
+def labels_in_turn(num_labels: int, count: int) -> torch.Tensor:
+    """(count, num_labels): the one-hot rows of every label in turn; rows without columns where there are no labels."""
+    if num_labels == 0:
+        return torch.zeros(count, 0)
+    return torch.eye(num_labels)[torch.arange(count) % num_labels]
+
+
 def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -> None:
     """Raise `UserError` unless `condition` is a non-empty list of different known names."""
     if isinstance(condition, str) or not isinstance(condition, Sequence):

@@ -39,14 +39,25 @@ class _Stored(nn.Module):
         return features
 
 
+class _InColour(nn.Module):
+    """A network that takes colour only, for grey pictures too: (B, 1 or 3, S, S)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.network(pictures.expand(-1, 3, -1, -1))
+
+
 def inception_features() -> nn.Module:
-    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 3, S, S) uint8 -> (B, 2048).
+    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 1 or 3, S, S) uint8 -> (B, 2048).
 
     Raises:
         DataError: torchmetrics cannot load it; the message says what is missing.
     """
     try:
-        return FrechetInceptionDistance(feature=2048).inception
+        return _InColour(FrechetInceptionDistance(feature=2048).inception)
     except (ModuleNotFoundError, URLError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"inception: its weights could not be loaded ({reason})") from None
@@ -58,8 +69,6 @@ def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
     batches = []
     for start in range(0, len(pictures), _BATCH):
         batch = torch.from_numpy(pictures[start : start + _BATCH].copy()).movedim(-1, 1)
-        if not hasattr(features, "layers"):  # Inception takes colour only
-            batch = batch.expand(-1, 3, -1, -1)
         batches.append(features(batch).float())
     return torch.cat(batches)
 

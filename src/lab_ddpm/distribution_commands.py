@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import nn
 
 from lab_ddpm.classifiers import EVALUATOR_DIR, Features, load_classifier, predict
+from lab_ddpm.conditions import labels_in_turn
 from lab_ddpm.dataset import open_dataset, open_held_out, short_name
 from lab_ddpm.distribution import compare, extract, inception_features, nearest
 from lab_ddpm.errors import UserError, check_at_least
@@ -69,16 +70,14 @@ def evaluate_distribution_command(
         )
         scores = compare(training_features, extract(network, pictures))
         if classifier is not None and class_labels.any():
-            right = predict(classifier, pictures).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
-            scores["class_accuracy"] = float(right.mean())
+            scores["class_accuracy"] = _accuracy(classifier, pictures, class_labels)
         runs.append(scores)
         samples.append(pictures)
     if not PartialState().is_main_process:
         return 0
     floor = compare(training_features, extract(network, real.pictures[:num_pictures]))
     if classifier is not None:
-        right = predict(classifier, real.pictures).argmax(axis=1) == real.class_labels.argmax(dim=1).numpy()
-        floor["class_accuracy"] = float(right.mean())
+        floor["class_accuracy"] = _accuracy(classifier, real.pictures, real.class_labels)
     distances, places = nearest(samples[0], training.pictures)
     real_distances, _ = nearest(real.pictures[:num_pictures], training.pictures)
     closest = distances.argsort()[:_COPIES_SHOWN]
@@ -136,7 +135,13 @@ def _wanted_labels(sampler: Sampler, unconditional: bool, num_pictures: int) -> 
     num_labels = len(sampler.labels)
     if unconditional or not num_labels:
         return torch.zeros(num_pictures, num_labels), 1.0
-    return torch.eye(num_labels).repeat(-(-num_pictures // num_labels), 1)[:num_pictures], sampler.guidance_scale
+    return labels_in_turn(num_labels, num_pictures), sampler.guidance_scale
+
+
+def _accuracy(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> float:
+    """Share of the pictures whose likeliest label is the one of their row of (N, num_labels) one-hot labels."""
+    right = predict(classifier, pictures).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
+    return float(right.mean())
 
 
 def _print_table(content: dict[str, Any]) -> None:

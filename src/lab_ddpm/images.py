@@ -81,11 +81,9 @@ def naming_broken_pictures(place: object) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{place}: no such picture") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise DataError(f"{place}: broken picture ({error})") from None
     except UserError:
         raise
-    except ValueError as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{place}: broken picture ({error})") from None
 
 

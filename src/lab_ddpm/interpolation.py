@@ -42,8 +42,13 @@ class Walk:
     timestep: int
 
     def distances(self) -> torch.Tensor:
-        """(L - 1,) root mean square difference of neighbouring pictures, of a range of values of 1."""
-        return ((self.images[1:] - self.images[:-1]) / 2).square().mean(dim=(1, 2, 3)).sqrt()
+        """(L - 1,) `distance` of neighbouring pictures."""
+        return distance(self.images[1:], self.images[:-1])
+
+
+def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1], of a range of values of 1."""
+    return ((first - second) / 2).square().mean(dim=(1, 2, 3)).sqrt()
 
 
 def interpolate_pictures(

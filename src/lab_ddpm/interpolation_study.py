@@ -22,9 +22,9 @@ from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.dataset import open_held_out
 from lab_ddpm.errors import check_at_least
 from lab_ddpm.figures import interpolation_strip
-from lab_ddpm.files import atomic_path, check_writable, write_json, write_text
+from lab_ddpm.files import check_writable, write_bytes, write_json, write_text
 from lab_ddpm.images import Pictures, to_tensor, write_png
-from lab_ddpm.interpolation import Mixing, Noise, interpolate_pictures
+from lab_ddpm.interpolation import Mixing, Noise, distance, interpolate_pictures
 from lab_ddpm.schedulers import make_scheduler
 
 COUNT = 10
@@ -93,8 +93,8 @@ def study_interpolation(
                 walk = interpolate_pictures(
                     pipeline, to_tensor(ends), class_labels, timestep, steps, COUNT, way.mixing, way.noise, seed=number
                 )
-                distances.append(torch.cat([walk.distances(), _between(walk.images[0], walk.images[-1])]))
-                errors.append(_between(walk.images[[0, -1]], to_tensor(ends)).mean())
+                distances.append(torch.cat([walk.distances(), distance(walk.images[:1], walk.images[-1:])]))
+                errors.append(distance(walk.images[[0, -1]], to_tensor(ends)).mean())
                 if number == 0:
                     name = f"{way.title.replace(', ', '-').replace(' ', '-').lower()}-{timestep}.png"
                     write_png(out / name, interpolation_strip(walk, list(ends), ["source", "source"]))
@@ -113,14 +113,8 @@ def study_interpolation(
             curves[f"t = {timestep}"][way.title] = along.mean(dim=0).tolist()
     write_json(out / "table.json", {"num_pairs": num_pairs, "count": COUNT, "rows": rows, "distances": curves})
     write_text(out / "table.md", _table(rows))
-    with atomic_path(out / "distances.png") as temporary:
-        temporary.write_bytes(distance_curves(curves, "lambda", "distance of neighbours"))
+    write_bytes(out / "distances.png", distance_curves(curves, "lambda", "distance of neighbours"))
     return out / "table.md"
-
-
-def _between(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(B,) root mean square differences of two batches (or of two pictures), of a range of values of 1."""
-    return ((first - second) / 2).square().flatten(-3).mean(dim=-1).sqrt().reshape(-1)
 
 
 def _interval(values: torch.Tensor) -> list[float]:

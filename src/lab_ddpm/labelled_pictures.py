@@ -11,8 +11,7 @@ from pathlib import Path
 
 from lab_ddpm.conditions import OBJECTS, encode, load_objects, read_json, read_labels
 from lab_ddpm.errors import DataError
-from lab_ddpm.images import read_picture
-from lab_ddpm.picture_cache import PictureDataset, cached_pictures, content_key
+from lab_ddpm.picture_cache import PictureDataset, cached_files
 
 LABEL_FILE = "train.json"
 
@@ -36,14 +35,7 @@ def open_labelled_pictures(
     names = sorted(conditions)
     problems += compare_names(names, picture_places(root / "images"))
     paths = [path for name in names if (path := root / "images" / name).is_file()]
-    pictures = cached_pictures(
-        root,
-        "train",
-        content_key(paths, fit),
-        (len(paths), image_size, image_size, 3),
-        lambda position: read_picture(paths[position], image_size, fit),
-        problems,
-    )
+    pictures = cached_files(root, paths, image_size, fit, problems)
     return PictureDataset(names, pictures, encode([conditions[name] for name in names], labels), tuple(labels))
 
 

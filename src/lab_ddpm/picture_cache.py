@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import atomic_path, lock, remove, remove_leftovers
-from lab_ddpm.images import Pictures
+from lab_ddpm.images import Pictures, read_picture
 
 Result = TypeVar("Result")
 
@@ -80,6 +80,20 @@ def cached_pictures(
             if stale != cache:
                 remove(stale)
     return np.load(cache, mmap_mode="r")
+
+
+def cached_files(
+    folder: Path, paths: Sequence[Path], image_size: int, fit: str, problems: Sequence[str] = ()
+) -> Pictures:
+    """`cached_pictures` of picture files, read in colour as `images.read_picture` does it: (N, S, S, 3) uint8."""
+    return cached_pictures(
+        folder,
+        "train",
+        content_key(paths, fit),
+        (len(paths), image_size, image_size, 3),
+        lambda position: read_picture(paths[position], image_size, fit),
+        problems,
+    )
 
 
 def content_key(paths: Sequence[Path], *settings: object) -> str:

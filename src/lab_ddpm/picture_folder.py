@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 
 from lab_ddpm.errors import DataError
-from lab_ddpm.images import read_picture
 from lab_ddpm.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
-from lab_ddpm.picture_cache import PictureDataset, cached_pictures, content_key
+from lab_ddpm.picture_cache import PictureDataset, cached_files
 
 _FIT = "crop"
 
@@ -45,14 +44,7 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
         problems += [f"{path}: must be in a sub-folder that names its class, as the others are" for path in unlabelled]
-    pictures = cached_pictures(
-        root,
-        "train",
-        content_key(paths, _FIT),
-        (len(paths), image_size, image_size, 3),
-        lambda position: read_picture(paths[position], image_size, _FIT),
-        problems,
-    )
+    pictures = cached_files(root, paths, image_size, _FIT, problems)
     class_labels = torch.zeros(len(paths), len(labels))
     if labels:
         class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0

@@ -32,29 +32,17 @@ def evaluate_command(
     out: Path,
     root: Path,
 ) -> int:
-    """Score samples of each split (by default test and new_test), or the pictures of `images`, made for one split."""
+    """Score samples of each split (by default test and new_test), or the pictures of `images`, made for one split.
+
+    The samples are those of the seeds 0 ... num_seeds - 1. Prints a table and writes metrics.json.
+    """
     if images is not None:
         if split is None or len(split) != 1:
             raise UserError("`--images` needs the one `--split` that its pictures were made for")
         return _evaluate_pictures(images, split[0], out, root)
-    splits = split or ["test", "new_test"]
-    return _evaluate_samples(splits, checkpoint, scheduler, steps, guidance_scale, num_seeds, out, root)
-
-
-def _evaluate_samples(
-    splits: Sequence[str],
-    checkpoint: Path | None,
-    scheduler: str,
-    steps: int,
-    guidance_scale: float | None,
-    num_seeds: int,
-    out: Path,
-    root: Path,
-) -> int:
-    """Sample each split with the seeds 0 ... num_seeds - 1, score the pictures, print a table, write metrics.json."""
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(out)
-    lists = {split: load_conditions(resolve_split(split, root)) for split in splits}
+    lists = {name: load_conditions(resolve_split(name, root)) for name in split or ["test", "new_test"]}
     classifiers = _open_classifiers()
     sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
     if sampler.labels != OBJECTS:
@@ -64,7 +52,7 @@ def _evaluate_samples(
         )
     _report_seen_conditions(lists, root)
     results: dict[str, dict[str, Scores]] = {}
-    for split, conditions in lists.items():
+    for name, conditions in lists.items():
         class_labels = encode(conditions)
         seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
         pictures = generate(
@@ -73,9 +61,9 @@ def _evaluate_samples(
             seeds,
             steps,
             sampler.guidance_scale,
-            progress=f"sampling {split}",
+            progress=f"sampling {name}",
         )
-        results[split] = _score(
+        results[name] = _score(
             pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:]), class_labels, classifiers
         )
     if PartialState().is_main_process:

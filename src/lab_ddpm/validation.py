@@ -9,7 +9,7 @@ from accelerate import PartialState
 
 from lab_ddpm.checkpoint import step_name
 from lab_ddpm.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
-from lab_ddpm.conditions import decode, encode, load_conditions, resolve_split
+from lab_ddpm.conditions import decode, encode, labels_in_turn, load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
 from lab_ddpm.figures import DenoisingRecorder
@@ -37,9 +37,8 @@ class Validation:
         self.settings = config.evaluation
         self.run, self.device = run, device
         if self.settings.metric == "none":
-            num_labels, count = config.model.num_labels, self.settings.num_pictures
             self.classifier = None
-            self.class_labels = torch.eye(num_labels).repeat(count, 1)[:count] if num_labels else torch.zeros(count, 0)
+            self.class_labels = labels_in_turn(config.model.num_labels, self.settings.num_pictures)
         else:
             self.classifier = load_classifier(classifier_file(self.settings.classifier))
             self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
