@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from lab_ddpm.charts import setting_panels
@@ -32,17 +33,20 @@ from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.classifiers import Features, load_classifier, predict
 from lab_ddpm.config import TrainConfig, make_config
 from lab_ddpm.dataset import open_dataset
-from lab_ddpm.distribution import compare, extract
+from lab_ddpm.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.errors import UserError
 from lab_ddpm.evaluation import top_k_hits
 from lab_ddpm.files import write_bytes, write_json, write_text
 from lab_ddpm.generation import generate, picture_seeds
-from lab_ddpm.images import Pictures
+from lab_ddpm.images import Pictures, make_grid, write_png
+from lab_ddpm.picture_cache import PictureDataset
 from lab_ddpm.picture_statistics import picture_statistics
 from lab_ddpm.presets import extended, read_mapping
 from lab_ddpm.schedulers import make_scheduler
 from lab_ddpm.training import train
 
+_GRID_COLUMNS = 8
+_SHOWN = 32
 _KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
 
 
@@ -72,8 +76,7 @@ class Sweep:
         for key, value in self.settings[setting].items():
             overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
         config = make_config(self.training, overrides, source=self.name)
-        digest = hashlib.sha256(json.dumps(_trained(config).as_dict()).encode()).hexdigest()[:8]
-        return replace(config, name=f"{self.name}-{digest}")
+        return replace(config, name=f"{self.name}-{_digest(_trained(config).as_dict())}")
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -88,21 +91,31 @@ def read_sweep(path: str | Path) -> Sweep:
         raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(content)}")
     if not isinstance(content["training"], dict):
         raise UserError(f"{path}: `training` must be a mapping of settings, got {content['training']!r}")
-    settings = content["settings"]
+    settings, seeds = content["settings"], content["seeds"]
     if not isinstance(settings, dict) or not all(isinstance(changes, dict) for changes in settings.values()):
         raise UserError(f"{path}: `settings` must map names to mappings of config keys, got {settings!r}")
+    if not settings:
+        raise UserError(f"{path}: `settings` must have at least one entry, got none")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise UserError(f"{path}: `seeds` must be a list of integers from 0, got {seeds!r}")
+    if type(content["num_pictures"]) is not int or content["num_pictures"] <= NEIGHBOUR:
+        raise UserError(
+            f"{path}: `num_pictures` must be an integer of at least {NEIGHBOUR + 1}, got {content['num_pictures']!r}"
+        )
+    if not isinstance(content["classifier"], str):
+        raise UserError(f"{path}: `classifier` must be the path of a file, got {content['classifier']!r}")
     return Sweep(
         path.stem,
         extended(content["training"], path),
         path.parent / content["classifier"],
         content["num_pictures"],
-        content["seeds"],
+        seeds,
         settings,
     )
 
 
 def run_sweep(sweep: Sweep, out: Path) -> Path:
-    """Train and measure every setting; write `out/table.md`, `out/table.json` and `out/figure.png`.
+    """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/pictures/`.
 
     Args:
         sweep: From `read_sweep`.
@@ -112,29 +125,34 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
         The table.
 
     Raises:
-        UserError: A setting that is no setting of the config, before anything is trained.
-        DataError: Unusable pictures or classifier.
+        UserError: A setting that is no setting of the config.
+        DataError: Unusable pictures or classifier. Both come before anything is trained.
     """
     configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
+    first = next(iter(configs.values()))
+    dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
+    classifier = load_classifier(sweep.classifier, labels=dataset.labels).to(PartialState().device)
     measures: dict[str, dict[str, list[float]]] = {}
     for (name, _), config in configs.items():
-        for measure, value in _measured(sweep, name, config, out).items():
+        for measure, value in _measured(sweep, name, config, dataset, classifier, out).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
-    real = _real(sweep, next(iter(configs.values())))
+    real = _real(sweep, dataset, classifier, bool(first.model.num_labels))
     write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
     write_text(out / "table.md", _table(sweep, measures, real))
     write_bytes(out / "figure.png", setting_panels(measures))
     return out / "table.md"
 
 
-def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[str, float]:
+def _measured(
+    sweep: Sweep, name: str, config: TrainConfig, dataset: PictureDataset, classifier: nn.Module, out: Path
+) -> dict[str, float]:
     """Train one setting with one seed, sample it and compare the samples with the training pictures."""
-    done = out / "measures" / f"{name}-{config.seed}.json"
+    classifier_hash = hashlib.sha256(sweep.classifier.read_bytes()).hexdigest()
+    digest = _digest(config.as_dict(), dataset.fingerprint(), sweep.num_pictures, classifier_hash)
+    done = out / "measures" / f"{name}-{config.seed}-{digest}.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
-    pipeline = load_pipeline(train(_trained(config)) / "last")
-    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
-    classifier = load_classifier(sweep.classifier, labels=dataset.labels)
+    pipeline = load_pipeline(train(_trained(config)) / "last").to(PartialState().device)
     chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
     asked = dataset.class_labels[chosen]
     rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
@@ -145,18 +163,17 @@ def _measured(sweep: Sweep, name: str, config: TrainConfig, out: Path) -> dict[s
     pictures = generate(
         pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
     )
+    write_png(out / "pictures" / f"{name}-{config.seed}.png", make_grid(pictures[:_SHOWN], _GRID_COLUMNS))
     measures = _compared(classifier, dataset.pictures[chosen], pictures, asked if config.model.num_labels else None)
     write_json(done, measures)
     return measures
 
 
-def _real(sweep: Sweep, config: TrainConfig) -> dict[str, float]:
+def _real(sweep: Sweep, dataset: PictureDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
     """The same measures for real pictures: one half of a random choice of them against the other."""
-    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
-    classifier = load_classifier(sweep.classifier, labels=dataset.labels)
     chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
     first, second = np.array_split(chosen, 2)
-    asked = dataset.class_labels[second] if config.model.num_labels else None
+    asked = dataset.class_labels[second] if conditional else None
     return _compared(classifier, dataset.pictures[first], dataset.pictures[second], asked)
 
 
@@ -167,8 +184,13 @@ def _compared(
     features = Features(classifier)
     measures = compare(extract(features, real), extract(features, pictures))
     if asked is not None:
-        measures["labels found"] = float(top_k_hits(predict(classifier, pictures), asked).sum() / asked.sum())
+        hits = top_k_hits(predict(classifier, pictures, device=PartialState().device), asked)
+        measures["labels found"] = float(hits.sum() / asked.sum())
     return measures | picture_statistics(pictures)
+
+
+def _digest(*content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _trained(config: TrainConfig) -> TrainConfig:

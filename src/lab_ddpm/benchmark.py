@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.condition_lists import write_condition_lists
+from lab_ddpm.conditions import labels_in_turn
 from lab_ddpm.config import TrainConfig, parse_config
 from lab_ddpm.errors import check_at_least
 from lab_ddpm.generation import generate, picture_seeds
@@ -33,20 +33,19 @@ _SCENES = 32
 _SECONDS = 5.0
 
 
-def benchmark(configs: Sequence[Path], checkpoint: Path, steps: int) -> list[str]:
+def benchmark(configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps: int) -> list[str]:
     """Measure everything; returns the lines of the report.
 
     Args:
         configs: Presets whose training speed is measured.
-        checkpoint: Pipeline whose sampling speed is measured.
+        pipeline: Its sampling speed is measured.
         steps: Training steps to time per preset.
 
     Raises:
-        UserError: A number out of range, or an unusable preset or checkpoint.
+        UserError: A number out of range, or an unusable preset.
     """
     check_at_least("steps", steps, 1)
     presets = [parse_config(["--config", str(config)]) for config in configs]
-    pipeline = load_pipeline(checkpoint)
     workers = os.cpu_count() or 1
     lines = [f"{workers} cores, {torch.get_num_threads()} torch threads"]
     with tempfile.TemporaryDirectory() as folder:
@@ -109,8 +108,8 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
 
 
 def _sampling(pipeline: LabelConditionalPipeline) -> str:
-    """DDPM with all its steps against DDIM with 50, on the same two conditions."""
-    class_labels = torch.eye(len(pipeline.unet.config["labels"]))[:2]
+    """DDPM with all its steps against DDIM with 50, on the same two pictures."""
+    class_labels = labels_in_turn(len(pipeline.unet.config["labels"]), 2)
     seconds = {}
     for name, steps in (("ddim", 50), ("ddpm", 1000)):
         pipeline.scheduler = make_scheduler(name, pipeline.scheduler, steps)

@@ -1,40 +1,30 @@
-"""What a run leaves on disk, and how it is found again.
+"""The pipelines that a run leaves on disk, and how they are found again.
 
-    runs/NAME/checkpoints/step_0000500/   everything needed to go on exactly
     runs/NAME/pipelines/step_0000500/     a pipeline that `from_pretrained` loads, written at each evaluation
     runs/NAME/best -> pipelines/...       symbolic links, replaced in one atomic step
     runs/NAME/last -> pipelines/...
 
-A folder is written under a temporary name, synced and renamed, and older ones are deleted only after that, so a
-crash at any moment leaves at least as many good checkpoints as there were before. Nothing here unpickles code:
-weights are safetensors, the optimizer's state is read with `weights_only=True`.
+What a run goes on from is in checkpoints/, see `training_objects`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
 from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from lab_ddpm.errors import DataError
+from lab_ddpm.errors import DataError, first_line
 from lab_ddpm.files import atomic_path, link_atomically, remove
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.unet import LabelConditionalUNet
-from lab_ddpm.weights import first_line
+from lab_ddpm.weights import naming_disk_errors
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
-_STATES_KEPT = 2
 
 
 @dataclass
@@ -45,71 +35,17 @@ class Progress:
         step: Optimizer steps done.
         seconds: Wall time spent on them, evaluations included, over all starts of the run.
         scores: The metric of each evaluated pipeline, by step.
+        data: Fingerprint of the pictures and labels.
     """
 
     step: int = 0
     seconds: float = 0.0
     scores: dict[int, float] = field(default_factory=dict)
+    data: str = ""
 
     def best_steps(self, count: int) -> list[int]:
         """The steps of the `count` best pipelines, best first; of equal ones the later comes first."""
         return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)[:count]
-
-
-@dataclass
-class TrainingObjects:
-    """The live objects of a run whose state a checkpoint holds, as `accelerator.prepare` returned them."""
-
-    accelerator: Accelerator
-    unet: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
-    ema: EMAModel | None
-
-    def save(self, run: Path, progress: Progress) -> None:
-        """Write `run/checkpoints/step_N`, then delete all but the newest two. For the main process only."""
-        target = run / "checkpoints" / step_name(progress.step)
-        if not target.exists():
-            scaler = self.accelerator.scaler
-            state = {
-                "optimizer": self.optimizer.state_dict(),
-                "lr_scheduler": self.lr_scheduler.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
-            }
-            with _disk_errors(), atomic_path(target) as temporary:
-                temporary.mkdir()
-                save_file(self.accelerator.unwrap_model(self.unet).state_dict(), temporary / "unet.safetensors")
-                if self.ema is not None:
-                    shadow = {str(i): parameter for i, parameter in enumerate(self.ema.shadow_params)}
-                    save_file(shadow, temporary / "ema.safetensors")
-                torch.save(state, temporary / "optimizer.pt")
-                (temporary / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
-        for old in sorted(target.parent.glob("step_*"))[:-_STATES_KEPT]:
-            remove(old)
-
-    def load(self, run: Path) -> Progress:
-        """Restore the newest checkpoint of `run` on every process; a fresh `Progress` if there is none."""
-        checkpoints = sorted((run / "checkpoints").glob("step_*"))
-        if not checkpoints:
-            return Progress()
-        folder = checkpoints[-1]
-        try:
-            self.accelerator.unwrap_model(self.unet).load_state_dict(load_file(folder / "unet.safetensors"))
-            state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            content = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-            if self.ema is not None:
-                shadow = load_file(folder / "ema.safetensors")
-                for i, parameter in enumerate(self.ema.shadow_params):
-                    parameter.copy_(shadow[str(i)])
-                self.ema.optimization_step = content["step"]
-        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-            raise DataError(f"{folder}: this checkpoint cannot be resumed from ({first_line(error)})") from None
-        content["scores"] = {int(step): score for step, score in content["scores"].items()}
-        return Progress(**content)
 
 
 def step_name(step: int) -> str:
@@ -117,24 +53,32 @@ def step_name(step: int) -> str:
     return f"step_{step:07d}"
 
 
-def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, progress: Progress, keep: int) -> None:
-    """Write the pipeline of the present step, point last/ and best/ at their steps, then delete the others.
+def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:
+    """Write `run/pipelines/step_N`, in the place of what a run that was stopped before its checkpoint left there."""
+    target = run / "pipelines" / step_name(step)
+    remove(target)
+    with naming_disk_errors(), atomic_path(target) as temporary:
+        pipeline.save_pretrained(temporary)
+
+
+def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
+    """Point last/ and best/ at the pipelines that `progress` knows of, then delete the others.
+
+    To be called when `progress` is in a checkpoint: a run that goes on from an older one still finds its best.
 
     Args:
-        pipeline: Holding the weights to save.
         run: Folder of the run.
-        progress: With the score of the present step already in `scores`.
+        progress: With the score of every evaluation.
         keep: How many of the best pipelines stay; the last one stays in any case.
     """
     folder = run / "pipelines"
-    target = folder / step_name(progress.step)
-    if not target.exists():
-        with _disk_errors(), atomic_path(target) as temporary:
-            pipeline.save_pretrained(temporary)
     best = progress.best_steps(keep)
-    link_atomically(target, run / "last")
-    link_atomically(folder / step_name(best[0]), run / "best")
-    kept = {step_name(step) for step in [progress.step, *best]}
+    kept = {step_name(step) for step in best}
+    if best:
+        last = step_name(max(progress.scores))
+        kept.add(last)
+        link_atomically(folder / last, run / "last")
+        link_atomically(folder / step_name(best[0]), run / "best")
     for old in folder.glob("step_*"):
         if old.name not in kept:
             remove(old)
@@ -170,7 +114,8 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
                 f"{path}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
             )
         scheduler = DDPMScheduler.from_pretrained(path / "scheduler")
-        return LabelConditionalPipeline(unet.eval(), scheduler, settings["guidance_scale"])
+        own = {key: settings[key] for key in ("guidance_scale", "condition_dropout", "fit")}
+        return LabelConditionalPipeline(unet.eval(), scheduler, **own)
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -201,12 +146,3 @@ def checkpoint_hash(path: str | Path) -> str:
         for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
             digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
-    try:
-        yield
-    except (SafetensorError, RuntimeError) as error:
-        raise OSError(f"a checkpoint could not be written ({first_line(error)})") from error

@@ -32,6 +32,7 @@ from lab_ddpm.images import Pictures, to_tensor
 from lab_ddpm.weights import check_state, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
+SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
 PICTURE_SIZE = 64
 EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"

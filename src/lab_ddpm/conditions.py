@@ -7,13 +7,13 @@ a condition is encoded as the multi-hot vector of its indices.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.files import read_json
 
 SHAPES = ("cube", "sphere", "cylinder")
 COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
@@ -157,16 +157,6 @@ def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Co
     """How many of `conditions` are contained in at least one training picture."""
     pictures = {frozenset(objects) for objects in training_labels.values()}
     return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
-
-
-def read_json(path: str | Path) -> object:
-    """Parse a JSON file, or raise `DataError` saying which file is missing or where it is broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
 
 
 def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:

@@ -95,14 +95,15 @@ class ObjectiveConfig:
 
     loss: Literal["mse", "l1", "huber"] = "mse"
     loss_weight: Literal["none", "min_snr", "clamped_snr", "p2"] = "none"
-    loss_weight_gamma: float = 5.0
+    loss_weight_gamma: float | None = None
     timestep_density: Literal["uniform", "logit_normal"] = "uniform"
     logit_mean: float = 0.0
     logit_std: float = 1.0
     condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
+        if self.loss_weight_gamma is not None:
+            check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
         check_finite("objective.logit_mean", self.logit_mean)
         check_positive("objective.logit_std", self.logit_std)
         if not 0 <= self.condition_dropout < 1:
@@ -138,12 +139,11 @@ class EvaluationConfig:
 
     Attributes:
         every_epochs: Epochs between evaluations (the last step is always evaluated).
-        metric: "micro" (objects found / objects asked) or "exact_match", both for i-CLEVR; "none" scores nothing,
-            writes a grid of `num_pictures` samples and takes the newest pipeline for the best.
+        metric: "micro" (objects found / objects asked) or "exact_match", both by the classifier resnet18 of i-CLEVR;
+            "none" scores nothing, writes a grid of `num_pictures` samples and takes the newest pipeline for the best.
         num_pictures: Samples where nothing is scored.
         split: Condition list to sample: a split name or a JSON file. The default is not one of the lists that
             results are reported on.
-        classifier: Which of the classifiers in evaluator/ scores. The referee is for final results only.
         scheduler, steps, guidance_scale: The sampler; the guidance is saved with the pipeline as its default.
         keep: How many of the best pipelines stay on disk.
     """
@@ -152,7 +152,6 @@ class EvaluationConfig:
     metric: Literal["micro", "exact_match", "none"] = "micro"
     num_pictures: int = 64
     split: str = "val"
-    classifier: Literal["resnet18", "referee"] = "resnet18"
     scheduler: Literal["ddpm", "ddim", "dpmpp", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
     guidance_scale: float = 1.0
@@ -236,9 +235,14 @@ class TrainConfig:
                 "`evaluation.metric` must be 'none' for an unconditional model (`model.num_labels` 0), "
                 f"got {self.evaluation.metric!r}"
             )
-        if self.evaluation.guidance_scale != 1 and not self.model.num_labels:
+        if self.objective.condition_dropout and not self.model.num_labels:
             raise UserError(
-                "`evaluation.guidance_scale` must be 1 for an unconditional model (`model.num_labels` 0), "
+                "`objective.condition_dropout` must be 0 for an unconditional model (`model.num_labels` 0), "
+                f"got {self.objective.condition_dropout}"
+            )
+        if self.evaluation.guidance_scale != 1 and not self.objective.condition_dropout:
+            raise UserError(
+                "`evaluation.guidance_scale` must be 1 without `objective.condition_dropout`, "
                 f"got {self.evaluation.guidance_scale}"
             )
         if not self.name or "/" in self.name or self.name.startswith("."):

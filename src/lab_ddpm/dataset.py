@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from lab_ddpm.errors import UserError, check_choice
@@ -10,7 +11,9 @@ from lab_ddpm.picture_cache import PictureDataset
 from lab_ddpm.picture_folder import open_folder
 from lab_ddpm.torchvision_data import TORCHVISION_DATASETS, open_torchvision
 
-DATASETS = ("iclevr", *TORCHVISION_DATASETS, "folder")
+# The height and width at which the presets train each of them, in pixels.
+IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
+DATASETS = tuple(IMAGE_SIZES)
 
 
 def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureDataset:
@@ -31,6 +34,20 @@ def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureData
     if dataset == "folder":
         return open_folder(root, image_size)
     return open_torchvision(dataset, root, image_size)
+
+
+def open_training_pictures(dataset: str, root: str | Path, image_size: int, num_labels: int) -> PictureDataset:
+    """`open_dataset` for a model of so many labels: without the labels for an unconditional one.
+
+    Raises:
+        UserError: The pictures have another number of labels.
+    """
+    pictures = open_dataset(dataset, root, image_size)
+    if num_labels not in (0, len(pictures.labels)):
+        raise UserError(f"`model.num_labels` must be 0 or {len(pictures.labels)} for {root}, got {num_labels}")
+    if num_labels == 0:
+        return dataclasses.replace(pictures, labels=(), class_labels=pictures.class_labels[:, :0])
+    return pictures
 
 
 def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: int) -> PictureDataset:

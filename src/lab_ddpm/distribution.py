@@ -65,11 +65,12 @@ def inception_features() -> nn.Module:
 
 @torch.inference_mode()
 def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
-    """(N, S, S, C) uint8 -> (N, F) float32."""
+    """(N, S, S, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
+    device = next(features.parameters()).device
     batches = []
     for start in range(0, len(pictures), _BATCH):
         batch = torch.from_numpy(pictures[start : start + _BATCH].copy()).movedim(-1, 1)
-        batches.append(features(batch).float())
+        batches.append(features(batch.to(device)).float().cpu())
     return torch.cat(batches)
 
 

@@ -42,15 +42,17 @@ def evaluate_distribution_command(
 ) -> int:
     """Sample `num_pictures` for each of the seeds 0 ... num_seeds - 1, and compare them with the training pictures.
 
-    The held-out real pictures go through the same comparison: theirs are the values that no model can be expected to
-    beat. Writes `metrics.json`, and `copies.png` with the samples that are closest to a training picture.
+    As many held-out real pictures, chosen at random, go through the same comparison: no model can be expected to beat
+    their values. (Distances of fewer pictures come out larger: where there are fewer, their number is in the file.)
+    Writes `metrics.json`, and `copies.png` with the samples that are closest to a training picture.
     """
     check_at_least("num-pictures", num_pictures, 4)
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(out)
     sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
     size = sampler.pipeline.unet.config["sample_size"]
-    training, real = open_dataset(dataset, root, size), open_held_out(dataset, root, held_out, size)
+    training = open_dataset(dataset, root, size)
+    real_pictures, real_labels = _some_held_out(open_held_out(dataset, root, held_out, size), num_pictures)
     if sampler.labels and sampler.labels != training.labels:
         raise UserError(f"{sampler.checkpoint} was trained on other labels than those of {root}")
     classifier, network, name = _open_features(features, dataset, root, training)
@@ -75,11 +77,11 @@ def evaluate_distribution_command(
         samples.append(pictures)
     if not PartialState().is_main_process:
         return 0
-    floor = compare(training_features, extract(network, real.pictures[:num_pictures]))
+    floor = compare(training_features, extract(network, real_pictures))
     if classifier is not None:
-        floor["class_accuracy"] = _accuracy(classifier, real.pictures, real.class_labels)
+        floor["class_accuracy"] = _accuracy(classifier, real_pictures, real_labels)
     distances, places = nearest(samples[0], training.pictures)
-    real_distances, _ = nearest(real.pictures[:num_pictures], training.pictures)
+    real_distances, _ = nearest(real_pictures, training.pictures)
     closest = distances.argsort()[:_COPIES_SHOWN]
     write_png(out / "copies.png", copies_figure(samples[0][closest], training.pictures[places[closest]]))
     threshold = float(real_distances.quantile(0.01))
@@ -92,6 +94,7 @@ def evaluate_distribution_command(
         "features": name,
         "scores": {key: summary([run[key] for run in runs]) for key in runs[0]},
         "held_out": floor,
+        "num_held_out": len(real_pictures),
         "nearest_training_picture": {
             "median": float(distances.median()),
             "held_out_median": float(real_distances.median()),
@@ -123,10 +126,11 @@ def _open_features(
     features: str | None, dataset: str, root: Path, training: PictureDataset
 ) -> tuple[nn.Module | None, nn.Module, str]:
     """The classifier of the labels if there is one, the network whose features are compared, and its name."""
+    device = PartialState().device
     if features == "inception":
-        return None, inception_features(), "inception"
+        return None, inception_features().to(device), "inception"
     path = Path(features) if features else EVALUATOR_DIR / f"{short_name(dataset, root)}.safetensors"
-    classifier = load_classifier(path, labels=training.labels)
+    classifier = load_classifier(path, labels=training.labels).to(device)
     return classifier, Features(classifier), str(path)
 
 
@@ -134,13 +138,21 @@ def _wanted_labels(sampler: Sampler, unconditional: bool, num_pictures: int) -> 
     """(N, num_labels) every label in turn, or none at all; and the guidance that goes with them."""
     num_labels = len(sampler.labels)
     if unconditional or not num_labels:
-        return torch.zeros(num_pictures, num_labels), 1.0
+        return torch.zeros(num_pictures, num_labels), sampler.unguided()
     return labels_in_turn(num_labels, num_pictures), sampler.guidance_scale
+
+
+def _some_held_out(held_out: PictureDataset, count: int) -> tuple[Pictures, torch.Tensor]:
+    """At most `count` of them, at random: folders come sorted by class."""
+    chosen = np.random.default_rng(0).permutation(len(held_out))[:count]
+    return held_out.pictures[chosen], held_out.class_labels[chosen]
 
 
 def _accuracy(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> float:
     """Share of the pictures whose likeliest label is the one of their row of (N, num_labels) one-hot labels."""
-    right = predict(classifier, pictures).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
+    right = (
+        predict(classifier, pictures, device=PartialState().device).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
+    )
     return float(right.mean())
 
 

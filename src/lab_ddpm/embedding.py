@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lab_ddpm.errors import DataError
+from lab_ddpm.images import naming_broken_pictures
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,11 @@ def embed_file(path: Path) -> Embedded:
     Raises:
         DataError: The file is missing or broken.
     """
-    try:
+    with naming_broken_pictures(path):
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(path) as picture:
             picture.load()
             kind, (width, height) = picture.format, picture.size
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such picture") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: broken picture ({error})") from None
     return Embedded(_uri(content, str(kind).lower()), width, height)
 
 

@@ -7,7 +7,7 @@ exit code 2 or 1. Any other exception is a bug of ours and keeps its traceback.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -28,6 +28,17 @@ class DataError(UserError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, exit_code=1)
+
+
+def some(entries: Sequence[str]) -> str:
+    """The first three entries, and how many more there are."""
+    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
+    return "; ".join(entries[:3]) + more
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from torch import nn
 from tqdm import tqdm
 
@@ -259,6 +260,13 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     return np.flatnonzero(scenes < first_held_out), np.flatnonzero(scenes >= first_held_out)
 
 
+def wilson_interval(found: int, asked: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
+    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
+    interval = binomtest(found, asked).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
 def _batches(class_labels: torch.Tensor, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
     """As many pictures as there are, each drawn in proportion to its objects: what a score counts is objects."""
     drawn = torch.multinomial(class_labels.sum(dim=1), len(class_labels), replacement=True, generator=generator)
@@ -266,10 +274,11 @@ def _batches(class_labels: torch.Tensor, batch_size: int, generator: torch.Gener
         yield chosen.numpy()
 
 
-def _scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, float]:
+def _scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
     asked = class_labels.numpy() > 0
     found = top_k_hits(predict(classifier, pictures, device=next(classifier.parameters()).device), asked)
     return {
         "micro": round(float(found.sum() / asked.sum()), 4),
+        "micro_ci95": [round(end, 4) for end in wilson_interval(int(found.sum()), int(asked.sum()))],
         "exact_match": round(float((found == asked).all(axis=1).mean()), 4),
     }

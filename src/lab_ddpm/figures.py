@@ -41,7 +41,7 @@ class DenoisingRecorder:
     """
 
     def __init__(self, count: int = 8, num_train_timesteps: int = 1000) -> None:
-        last = num_train_timesteps - 1
+        self.num_train_timesteps, last = num_train_timesteps, num_train_timesteps - 1
         self.indices: list[int] = []
         self._count = count
         self._strip_levels = [last - num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
@@ -72,7 +72,8 @@ class DenoisingRecorder:
             conditions: Those of the whole list; the first batch is its beginning.
         """
         captions = [", ".join(conditions[index]) for index in self.indices]
-        write_png(out / "strip.png", denoising_strip(self.strip_states(), captions))
+        strip = denoising_strip(self.strip_states(), captions, num_train_timesteps=self.num_train_timesteps)
+        write_png(out / "strip.png", strip)
         write_gif(out / "denoising.gif", denoising_frames(self.animation_states(), captions))
 
     def strip_states(self) -> dict[int, Pictures]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab_ddpm.errors import DataError
+
 TEMPORARY_PREFIX = ".writing-"
 
 
@@ -38,6 +40,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """All files in `folder` at any depth, sorted, but for hidden ones and those in hidden folders (such as caches)."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def check_writable(folder: str | Path) -> None:
     """Create `folder`, and raise the `OSError` that writing into it would raise later."""
     write_text(Path(folder) / ".check", "")
@@ -58,6 +69,16 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: object) -> None:
     """Write `content` as indented JSON atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """Parse a JSON file, or raise `DataError` saying which file is missing or where it is broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
 
 
 def link_atomically(target: Path, link: Path) -> None:

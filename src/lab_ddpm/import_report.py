@@ -35,7 +35,7 @@ class ImportReport:
         lines += [f"{self.out / 'images'}: {self.num_added} pictures added, {self.num_pictures} in all"]
         lines += [f"{path}: {what}" for path, what in self.files.items()]
         if "replaced" in self.files.values():
-            lines.append("official lists are used as they are; scripts/make_conditions.py writes our own again")
+            lines.append("official lists are used as they are; scripts/render.py writes our own where there are none")
         if self.seen is not None:
             seen, total = self.seen
             lines.append(f"{self.out / 'unseen.json'}: kept; {seen} of its {total} conditions occur in train.json")

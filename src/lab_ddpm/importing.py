@@ -32,6 +32,7 @@ from lab_ddpm.conditions import (
 )
 from lab_ddpm.errors import DataError
 from lab_ddpm.files import TEMPORARY_PREFIX, atomic_path, remove
+from lab_ddpm.images import naming_broken_pictures
 from lab_ddpm.import_report import ImportReport
 from lab_ddpm.labelled_pictures import compare_names, picture_places
 from lab_ddpm.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
@@ -156,15 +157,15 @@ def _stage_pictures(files: Sequence[SourceFile], images: Path, staged: Path) -> 
 
     def stage(file: SourceFile) -> str | None:
         try:
-            content = file.read()
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                picture.load()
-        except UnidentifiedImageError:
-            return f"{file.place}: broken picture (no PNG file)"
+            with naming_broken_pictures(file.place):
+                content = file.read()
+                try:
+                    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+                        picture.load()
+                except UnidentifiedImageError:
+                    raise DataError(f"{file.place}: broken picture (no PNG file)") from None
         except DataError as error:
             return str(error)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{file.place}: broken picture ({error})"
         if not (images / file.name).exists():
             (staged / file.name).write_bytes(content)
         elif (images / file.name).read_bytes() != content:

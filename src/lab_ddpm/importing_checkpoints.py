@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ import torch
 from diffusers import DDPMScheduler
 
 from lab_ddpm.conditions import OBJECTS
-from lab_ddpm.config import DiffusionConfig
-from lab_ddpm.errors import DataError, UserError, check_at_least
+from lab_ddpm.errors import DataError, UserError, check_at_least, check_choice, first_line, some
 from lab_ddpm.files import atomic_path
 from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.predictions import PREDICTION_TYPES
+from lab_ddpm.schedulers import BETA_SCHEDULES
 from lab_ddpm.unet import LabelConditionalUNet
-from lab_ddpm.weights import check_state, first_line, read_weights, some
+from lab_ddpm.weights import check_state, read_weights
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
@@ -36,9 +36,10 @@ State = Mapping[str, torch.Tensor]
 def import_checkpoint(
     source: Path,
     out: Path,
-    sample_size: int = 64,
+    image_size: int = 64,
     attention_head_dim: int = 8,
-    diffusion: DiffusionConfig = DiffusionConfig(),  # noqa: B008 (frozen)
+    beta_schedule: str = "squaredcos_cap_v2",
+    prediction_type: str = "epsilon",
 ) -> Path:
     """Write the pipeline folder `out`, which `checkpoint.load_pipeline` loads.
 
@@ -46,37 +47,41 @@ def import_checkpoint(
         source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`; it may
             be an entry of a dictionary, and its keys may share a prefix such as `module.`.
         out: A folder that does not exist yet.
-        sample_size: Height and width of the pictures in pixels. The shapes do not show it.
+        image_size: Height and width of the pictures in pixels. The shapes do not show it.
         attention_head_dim: Channels of an attention head. The shapes do not show it; 8 is diffusers' default.
-        diffusion: The forward process that the model was trained with.
+        beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
+        prediction_type: What it was trained to predict.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: A number that does not fit the model, or a `source` of another kind of file.
+        UserError: A number that does not fit the model, an unknown choice, or a `source` of another kind of file.
         DataError: `source` is missing, broken or holds another network; `out` exists.
     """
-    check_at_least("sample_size", sample_size, 1)
-    check_at_least("attention_head_dim", attention_head_dim, 1)
+    check_at_least("image-size", image_size, 1)
+    check_at_least("attention-head-dim", attention_head_dim, 1)
+    check_choice("beta-schedule", beta_schedule, BETA_SCHEDULES)
+    check_choice("prediction-type", prediction_type, PREDICTION_TYPES)
     if out.exists():
         raise DataError(f"{out}: must not exist yet; choose another `--out`")
     state = _strip_prefix(source, _unwrap(source, _read(source)))
     architecture = _architecture(source, state)
     coarsest = 2 ** (len(architecture["block_out_channels"]) - 1)
-    if sample_size % coarsest:
-        raise UserError(f"`sample_size` must be a multiple of {coarsest} for this model, got {sample_size}")
+    if image_size % coarsest:
+        raise UserError(f"`image-size` must be a multiple of {coarsest} for this model, got {image_size}")
     try:
         unet = LabelConditionalUNet(
-            labels=OBJECTS, sample_size=sample_size, attention_head_dim=attention_head_dim, **architecture
+            labels=OBJECTS, sample_size=image_size, attention_head_dim=attention_head_dim, **architecture
         )
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise DataError(f"{source}: no UNet2DModel has these shapes ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
     check_state(source, renamed, unet.state_dict())
     unet.load_state_dict(renamed)
+    scheduler = DDPMScheduler.from_config({"beta_schedule": beta_schedule, "prediction_type": prediction_type})
     with atomic_path(out) as temporary:
-        LabelConditionalPipeline(unet, DDPMScheduler(**asdict(diffusion))).save_pretrained(temporary)
+        LabelConditionalPipeline(unet, scheduler).save_pretrained(temporary)
     return out
 
 

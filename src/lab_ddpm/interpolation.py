@@ -7,18 +7,20 @@
 
     "shared"    one noise for both pictures, and the same random numbers for every lambda, as in the paper
     "fresh"     its own noise for each picture, and its own random numbers for each lambda
-    "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3)
+    "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3); only
+                for "ddim"
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
+from diffusers import DDPMScheduler
 
 from lab_ddpm.errors import UserError, check_at_least, check_choice
+from lab_ddpm.generation import picture_seeds
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.predictions import from_clean, to_clean
 from lab_ddpm.schedulers import sampling_timesteps
@@ -66,7 +68,7 @@ def interpolate_pictures(
     """Walk from one picture to another one.
 
     Args:
-        pipeline: With "ddpm" or "ddim" in place; "inverted" is for "ddim".
+        pipeline: With "ddpm" or "ddim" in place, only the second for "inverted".
         clean_images: (2, C, H, W) in [-1, 1].
         class_labels: (2, num_labels) labels of the two pictures, mixed linearly; zeros to decode under the null label.
         timestep: t of the noise level; the sampler's nearest one that is not above it is taken.
@@ -79,32 +81,38 @@ def interpolate_pictures(
         seed: Of all random numbers.
 
     Raises:
-        UserError: A number out of range or an unknown choice.
+        UserError: A number out of range, an unknown choice, or choices that do not go together.
     """
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
+    if noise == "inverted" and isinstance(pipeline.scheduler, DDPMScheduler):
+        raise UserError(
+            "`scheduler` must be 'ddim' for `noise` 'inverted', got 'ddpm', which draws noise at every step"
+        )
     timesteps = sampling_timesteps(pipeline.scheduler, num_inference_steps, pipeline.unet.device)
     if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
     start = int(timesteps[timesteps <= timestep][0])
     clean_images, class_labels = clean_images.to(pipeline.unet.device), class_labels.to(pipeline.unet.device)
+    # hashed, so that walks of neighbouring seeds share none
+    encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":
         noisy_images = invert(pipeline, clean_images, class_labels, start, num_inference_steps, guidance_scale)
     else:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(encoding_seed)
         shape = (1 if noise == "shared" else 2, *clean_images.shape[1:])
         drawn = torch.randn(shape, generator=generator).to(clean_images)
         alpha_bar = pipeline.scheduler.alphas_cumprod[start].to(clean_images)
         noisy_images = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * drawn
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy_images[0], noisy_images[1], float(value), mixing) for value in lambdas])
-    seeds = [seed + 1 + (position if noise == "fresh" else 0) for position in range(count)]
+    seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
     images = pipeline(
         _mixed_labels(class_labels, lambdas),
         num_inference_steps,
         guidance_scale,
-        generator=[torch.Generator().manual_seed(value) for value in seeds],
+        generator=[torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
         noisy_images=mixed,
         start_timestep=start,
     )
@@ -160,14 +168,17 @@ def invert(
     scheduler = pipeline.scheduler
     timesteps = sampling_timesteps(scheduler, num_inference_steps, clean_images.device).flip(0)
     levels = scheduler.alphas_cumprod.to(clean_images)
-    images = clean_images
-    for now, following in pairwise(timesteps):
-        if following > timestep:
-            break
+    timesteps = timesteps[timesteps <= timestep]
+    # A clean picture is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
+    clean, now = clean_images, timesteps[0]
+    images = clean
+    for following in timesteps:
         prediction = pipeline.predict(images, now, class_labels, guidance_scale)
-        clean = to_clean(prediction, images, levels[now], scheduler.config["prediction_type"])
-        noise = from_clean(clean, images, levels[now], "epsilon")
+        predicted = to_clean(prediction, images, levels[now], scheduler.config["prediction_type"])
+        noise = from_clean(predicted, images, levels[now], "epsilon")
+        clean = clean_images if following == now else predicted
         images = levels[following].sqrt() * clean + (1 - levels[following]).sqrt() * noise
+        now = following
     return images
 
 

@@ -18,13 +18,13 @@ import torch
 from tqdm.auto import tqdm
 
 from lab_ddpm.charts import distance_curves
-from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.dataset import open_held_out
 from lab_ddpm.errors import check_at_least
 from lab_ddpm.figures import interpolation_strip
 from lab_ddpm.files import check_writable, write_bytes, write_json, write_text
 from lab_ddpm.images import Pictures, to_tensor, write_png
 from lab_ddpm.interpolation import Mixing, Noise, distance, interpolate_pictures
+from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
 
 COUNT = 10
@@ -54,7 +54,7 @@ WAYS = (
 
 
 def study_interpolation(
-    dataset: str, root: Path, held_out: Path | None, checkpoint: Path, num_pairs: int, out: Path
+    dataset: str, root: Path, held_out: Path | None, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path
 ) -> Path:
     """Measure every way at every timestep; write `table.md`, `table.json`, `distances.png` and a strip of each way.
 
@@ -62,7 +62,7 @@ def study_interpolation(
         dataset: One of `dataset.DATASETS`, whose held-out pictures are paired.
         root: Its folder.
         held_out: The folder of the held-out pictures, for a data set without a part of its own for that.
-        checkpoint: Folder of a pipeline. It decodes under the null label.
+        pipeline: It decodes under the null label.
         num_pairs: Pairs.
         out: Where the files go.
 
@@ -74,7 +74,6 @@ def study_interpolation(
     """
     check_at_least("num-pairs", num_pairs, 1)
     check_writable(out)
-    pipeline = load_pipeline(checkpoint)
     config = pipeline.unet.config
     pictures = open_held_out(dataset, root, held_out, config["sample_size"]).pictures
     pairs = np.random.default_rng(0).permutation(len(pictures))[: 2 * num_pairs].reshape(num_pairs, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,13 +17,12 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def stop_signals(notify: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `notify` on SIGTERM and SIGINT in place of dying; yields the list of the signals that came."""
+def stop_signals() -> Iterator[list[int]]:
+    """Do not die of SIGTERM and SIGINT; yields the list of those that came, which grows."""
     received: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        notify()
+        received.append(number)  # and nothing more: processes that prepare batches inherit this handler
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lab_ddpm.conditions import OBJECTS, encode, load_objects, read_json, read_labels
+from lab_ddpm.conditions import OBJECTS, encode, load_objects, read_labels
 from lab_ddpm.errors import DataError
+from lab_ddpm.files import read_json
 from lab_ddpm.picture_cache import PictureDataset, cached_files
 
 LABEL_FILE = "train.json"
@@ -36,7 +37,8 @@ def open_labelled_pictures(
     problems += compare_names(names, picture_places(root / "images"))
     paths = [path for name in names if (path := root / "images" / name).is_file()]
     pictures = cached_files(root, paths, image_size, fit, problems)
-    return PictureDataset(names, pictures, encode([conditions[name] for name in names], labels), tuple(labels))
+    class_labels = encode([conditions[name] for name in names], labels)
+    return PictureDataset(names, pictures, class_labels, tuple(labels), fit)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:

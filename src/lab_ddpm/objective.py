@@ -23,6 +23,7 @@ from lab_ddpm.predictions import PREDICTION_TYPES
 LOSSES = ("mse", "l1", "huber")
 LOSS_WEIGHTS = ("none", "min_snr", "clamped_snr", "p2")
 TIMESTEP_DENSITIES = ("uniform", "logit_normal")
+_GAMMAS = {"min_snr": 5.0, "clamped_snr": 8.0, "p2": 1.0}
 
 
 class Objective:
@@ -34,7 +35,8 @@ class Objective:
         loss_weight: "none"; "min_snr" w_0 = min(SNR, gamma) (arXiv:2303.09556, eq. 8);
             "clamped_snr" w_0 = min(SNR + 1, gamma), the v-prediction weight with a ceiling;
             "p2" w = gamma-power weight (1 + SNR)^-gamma on the simple loss (arXiv:2204.00227, eq. 8 with k = 1).
-        loss_weight_gamma: The gamma of the weight.
+        loss_weight_gamma: The gamma of the weight; None takes 5 for "min_snr" and 1 for "p2", as in their papers, and
+            8 for "clamped_snr".
         timestep_density: "uniform", or "logit_normal": t / T = sigmoid(mean + std * normal) (arXiv:2403.03206, eq. 19).
         logit_mean, logit_std: The two parameters of "logit_normal".
     """
@@ -44,7 +46,7 @@ class Objective:
         noise_scheduler: DDPMScheduler,
         loss: str = "mse",
         loss_weight: str = "none",
-        loss_weight_gamma: float = 5.0,
+        loss_weight_gamma: float | None = None,
         timestep_density: str = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
@@ -64,11 +66,11 @@ class Objective:
 
     def timesteps(self, uniforms: torch.Tensor) -> torch.Tensor:
         """(B,) uniform numbers in (0, 1) -> (B,) integer timesteps, by the inverse of the density's distribution."""
+        device, uniforms = uniforms.device, uniforms.cpu().double()  # Apple's GPUs know no float64
         if self.timestep_density == "logit_normal":
-            normal = math.sqrt(2) * torch.erfinv(2 * uniforms.double() - 1)
-            uniforms = torch.sigmoid(self.logit_mean + self.logit_std * normal)
+            uniforms = torch.sigmoid(self.logit_mean + self.logit_std * math.sqrt(2) * torch.erfinv(2 * uniforms - 1))
         num_train_timesteps = self.noise_scheduler.config["num_train_timesteps"]
-        return (uniforms * num_train_timesteps).long().clamp(0, num_train_timesteps - 1)
+        return (uniforms * num_train_timesteps).long().clamp(0, num_train_timesteps - 1).to(device)
 
     def add_noise(self, clean_images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """x_t for each picture: (B, C, H, W) in [-1, 1], (B, C, H, W) normal, (B,) -> (B, C, H, W)."""
@@ -93,11 +95,14 @@ class Objective:
         return (self.weights.to(errors.device)[timesteps] * errors).mean()
 
 
-def loss_weights(alphas_cumprod: torch.Tensor, prediction_type: str, loss_weight: str, gamma: float) -> torch.Tensor:
+def loss_weights(
+    alphas_cumprod: torch.Tensor, prediction_type: str, loss_weight: str, gamma: float | None = None
+) -> torch.Tensor:
     """w(t) on the error of the prediction, for each of the (T,) `alphas_cumprod` -> (T,) float32."""
     alphas_cumprod = alphas_cumprod.double()
     if loss_weight == "none":
         return torch.ones(len(alphas_cumprod))
+    gamma = _GAMMAS[loss_weight] if gamma is None else gamma
     snr = alphas_cumprod / (1 - alphas_cumprod)
     if loss_weight == "min_snr":
         clean_weight = snr.clamp(max=gamma)

@@ -54,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     wanted.add_argument("--objects", nargs="+", metavar="LABEL", help='a condition, e.g. "red cube" "cyan sphere"')
     wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
     generate.add_argument(
-        "--num-pictures", type=int, help="without --split and --objects: so many, of every label in turn (default: 64)"
+        "--num-pictures",
+        type=int,
+        help="so many of --objects (default: 1), --unconditional or else every label in turn (default: 64)",
     )
     _add_sampling(generate)
     generate.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
@@ -68,8 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     _add_sampling(evaluate)
+    evaluate.set_defaults(scheduler=None, steps=None)  # to tell whether they go with --images
     evaluate.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
-    evaluate.add_argument("--num-seeds", type=int, default=4, help="seeds 0, 1, ... (default: 4)")
+    evaluate.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
     evaluate.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
 
     interpolate = add("interpolate", "walk from one picture, or one condition, to another one")
@@ -77,10 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
     ends.add_argument("--pictures", nargs=2, type=Path, metavar="FILE", help="two picture files")
     ends.add_argument("--conditions", nargs=2, metavar="LABELS", help='e.g. "red cube, gray sphere" "cyan cylinder"')
     _add_sampling(interpolate, "ddpm", 1000)
-    interpolate.add_argument("--timestep", type=int, default=500, help="noise level of the mixture (default: 500)")
+    interpolate.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: 500)")
     interpolate.add_argument("--count", type=int, default=10, help="pictures on the way (default: 10)")
-    interpolate.add_argument("--mixing", default="linear", help="linear or spherical (default: linear)")
-    interpolate.add_argument("--noise", default="shared", help="shared, fresh or inverted (default: shared)")
+    interpolate.add_argument("--mixing", help="of pictures: linear or spherical (default: linear)")
+    interpolate.add_argument("--noise", help="of pictures: shared, fresh or inverted (default: shared)")
     interpolate.add_argument("--seed", type=int, default=0, help="default: 0")
     interpolate.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
 
@@ -95,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     distribution.add_argument("--unconditional", action="store_true", help="sample under no condition at all")
     distribution.add_argument("--num-pictures", type=int, default=5000, help="of each seed (default: 5000)")
     distribution.add_argument("--num-seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
-    distribution.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
+    distribution.add_argument("--out", type=Path, default=Path("distribution"), help="default: distribution")
 
     ablate = add("ablate", "train settings with the same budget and seeds, and compare them")
     ablate.add_argument("sweep", type=Path, help="a file such as configs/ablations/fashion_mnist.yaml")
@@ -117,7 +120,10 @@ def build_parser() -> argparse.ArgumentParser:
     evaluator.add_argument(
         "--held-out", type=Path, help="folder of pictures to measure on; default for iclevr: 5 %% of the scenes"
     )
-    evaluator.add_argument("--names", nargs="+", default=["resnet18", "referee"], help="for iclevr (default: both)")
+    evaluator.add_argument("--names", nargs="+", help="for iclevr: resnet18, referee (default: both)")
+    evaluator.add_argument(
+        "--image-size", type=int, help="for other data sets, in pixels (default: as in their presets)"
+    )
     evaluator.add_argument("--epochs", type=int, help="default: per classifier")
     evaluator.add_argument("--seed", type=int, default=0, help="default: 0")
     evaluator.add_argument("--out", type=Path, default=Path("evaluator"), help="default: evaluator")
@@ -130,6 +136,16 @@ def build_parser() -> argparse.ArgumentParser:
     checkpoint = add("import-checkpoint", "turn a plain UNet2DModel state dict into a pipeline")
     checkpoint.add_argument("path", type=Path, help=".pth, .pt, .bin or .safetensors with class_embedding.* keys")
     checkpoint.add_argument("--out", type=Path, required=True, help="folder of the pipeline, e.g. runs/report/best")
+    checkpoint.add_argument("--image-size", type=int, default=64, help="of its pictures, in pixels (default: 64)")
+    checkpoint.add_argument("--attention-head-dim", type=int, default=8, help="default: 8, which is diffusers' own")
+    checkpoint.add_argument(
+        "--beta-schedule", default="squaredcos_cap_v2", help="that it was trained with (default: squaredcos_cap_v2)"
+    )
+    checkpoint.add_argument(
+        "--prediction-type",
+        default="epsilon",
+        help="what it predicts: epsilon, sample or v_prediction (default: epsilon)",
+    )
 
     report = add("report", "write one HTML page about a run")
     report.add_argument("run_folder", type=Path, help="e.g. runs/demo")

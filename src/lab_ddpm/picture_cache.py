@@ -35,15 +35,24 @@ class PictureDataset:
         pictures: (N, S, S, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for pictures without labels.
+        fit: How they became square, as in `images.fit_picture`.
     """
 
     names: list[str]
     pictures: Pictures
     class_labels: torch.Tensor
     labels: tuple[str, ...]
+    fit: str
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def fingerprint(self) -> str:
+        """Hash of everything that a training sees of it."""
+        digest = hashlib.sha256(repr((self.names, self.labels, self.pictures.shape)).encode())
+        digest.update(self.class_labels.numpy().tobytes())
+        digest.update(memoryview(np.ascontiguousarray(self.pictures)).cast("B"))
+        return digest.hexdigest()[:16]
 
 
 def cached_pictures(
@@ -116,10 +125,14 @@ def _cache_folder(folder: Path) -> Path:
 def _write(
     cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Pictures], problems: Sequence[str]
 ) -> None:
+    if not shape[0]:
+        raise DataError("\n".join(problems) or f"{cache.parent.parent}: no pictures")
     with atomic_path(cache) as temporary:
         pictures = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        with open(temporary, "rb+") as file:  # writing a memory map to a full disk would kill the process
-            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        with open(temporary, "rb+") as file:  # a memory map that meets a full disk later would kill the process
+            file.seek(-pictures.nbytes, os.SEEK_END)
+            for picture in pictures:
+                file.write(bytes(picture.nbytes))
 
         def attempt(position: int) -> str | None:
             try:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from lab_ddpm.errors import DataError
+from lab_ddpm.files import visible_files
 from lab_ddpm.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
 from lab_ddpm.picture_cache import PictureDataset, cached_files
 
@@ -34,11 +35,12 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
         return open_labelled_pictures(root, image_size, read_vocabulary(root), _FIT)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of pictures")
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(root)))
+    paths = visible_files(root)
     if not paths:
         raise DataError(f"{root}: a folder of pictures must hold some, got none")
     extensions = Image.registered_extensions()
     problems = [f"{path}: not a picture" for path in paths if path.suffix.lower() not in extensions]
+    paths = [path for path in paths if path.suffix.lower() in extensions]
     classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
     labels = tuple(sorted(set(classes) - {""}))
     if labels and "" in classes:
@@ -48,8 +50,4 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
     class_labels = torch.zeros(len(paths), len(labels))
     if labels:
         class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
-    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT)

@@ -31,12 +31,22 @@ class LabelConditionalPipeline(DiffusionPipeline):
         unet: The trained network.
         scheduler: A scheduler of `schedulers.make_scheduler`, or the training scheduler itself.
         guidance_scale: The guidance that the model was chosen with; used where a call names none.
+        condition_dropout: Share of the training samples whose labels were replaced by the null label. Without any, a
+            conditional model has never seen that label, and is neither guided nor sampled under it.
+        fit: How its training pictures became square, as in `images.fit_picture`.
     """
 
-    def __init__(self, unet: LabelConditionalUNet, scheduler: Scheduler, guidance_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        unet: LabelConditionalUNet,
+        scheduler: Scheduler,
+        guidance_scale: float = 1.0,
+        condition_dropout: float = 0.0,
+        fit: str = "squash",
+    ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
-        self.register_to_config(guidance_scale=guidance_scale)
+        self.register_to_config(guidance_scale=guidance_scale, condition_dropout=condition_dropout, fit=fit)
 
     @torch.no_grad()
     def __call__(
@@ -54,8 +64,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         Args:
             class_labels: (B, num_labels) multi-hot; (B, 0) for an unconditional model.
             num_inference_steps: Denoising steps.
-            guidance_scale: s above; 1 is unguided. Other values need a model trained with condition dropout.
-                None takes the pipeline's own.
+            guidance_scale: s above; 1 is unguided. None takes the pipeline's own.
             generator: One CPU generator per picture, so that no picture depends on the batch it is in.
             callback: Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with
                 (-1, the finished pictures) at the end.
@@ -67,8 +76,9 @@ class LabelConditionalPipeline(DiffusionPipeline):
             (B, C, H, W) pictures in [-1, 1].
 
         Raises:
-            UserError: The labels do not fit the model, an unconditional model is to be guided, or a sampler that scales
-                its pictures is to start in the middle.
+            UserError: The labels do not fit the model, an unconditional model is to be guided, one trained without
+                condition dropout is to be guided or sampled under the null label, or a sampler that scales its
+                pictures is to start in the middle.
         """
         config = self.unet.config
         guidance_scale = float(self.config["guidance_scale"] if guidance_scale is None else guidance_scale)
@@ -78,6 +88,13 @@ class LabelConditionalPipeline(DiffusionPipeline):
             )
         if guidance_scale != 1.0 and not config["labels"]:
             raise UserError(f"`guidance_scale` must be 1 for an unconditional model, got {guidance_scale}")
+        if config["labels"] and not self.config["condition_dropout"]:
+            if guidance_scale != 1.0:
+                raise UserError(
+                    f"`guidance_scale` must be 1 for a model trained without condition dropout, got {guidance_scale}"
+                )
+            if not class_labels.any(dim=1).all():
+                raise UserError("a model trained without condition dropout knows no null label to sample under")
         size = config["sample_size"]
         shape = (len(class_labels), config["in_channels"], size, size)
         device = self.unet.device

@@ -20,9 +20,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lab_ddpm.conditions import read_json
 from lab_ddpm.errors import DataError, check_at_least
-from lab_ddpm.files import remove_leftovers, write_json
+from lab_ddpm.files import read_json, remove_leftovers, write_json
 from lab_ddpm.images import write_png
 from lab_ddpm.renderer import RECIPE, render_picture
 from lab_ddpm.scenes import sample_scene

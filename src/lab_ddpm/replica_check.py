@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from lab_ddpm.conditions import load_labels, read_json
+from lab_ddpm.conditions import load_labels
+from lab_ddpm.files import read_json
 from lab_ddpm.images import Pictures, read_picture
 from lab_ddpm.renderer import render_picture
 from lab_ddpm.scenes import sample_scene

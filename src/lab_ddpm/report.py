@@ -3,6 +3,7 @@
     config.yaml, metrics.jsonl, samples/     scripts/train.py     -> settings, curves, time, the newest samples
     generated/LIST/                          scripts/generate.py  -> pictures, denoising strip and animation
     evaluation/metrics.json                  scripts/evaluate.py  -> scores, beside those of the shipped pipeline
+    distribution/metrics.json                scripts/evaluate_distribution.py -> scores of other pictures
 
 What is not there is left out, with the command that makes it. The page needs no network and no JavaScript.
 """
@@ -21,11 +22,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lab_ddpm.charts import SplitScores, score_bars, training_curves
 from lab_ddpm.checkpoint import PRETRAINED
 from lab_ddpm.classifiers import CLASSIFIERS
-from lab_ddpm.conditions import OBJECTS, SPLITS, read_json
+from lab_ddpm.conditions import OBJECTS, SPLITS
 from lab_ddpm.embedding import Embedded, embed_file, embed_themes
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.evaluation import Score, Scores
-from lab_ddpm.files import write_text
+from lab_ddpm.files import read_json, write_text
 from lab_ddpm.metrics_log import read_records
 
 
@@ -88,6 +89,13 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
+    data = _data(config)
+    source = config if config.is_file() else "configs/NAME.yaml"
+    wanted = (
+        f"--split test --out {run / 'generated' / 'test'}"
+        if data["dataset"] == "iclevr"
+        else f"--out {run / 'generated' / 'labels'}"
+    )
     environment = Environment(
         loader=PackageLoader("lab_ddpm"),
         autoescape=True,
@@ -111,8 +119,30 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         samples=[(int(path.stem.removeprefix("step_")), embed_file(path)) for path in samples[-1:]],
         galleries=galleries,
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        data=data,
+        is_iclevr=data["dataset"] == "iclevr",
+        distribution=_distribution(run / "distribution" / "metrics.json"),
+        train=f"accelerate launch scripts/train.py --config {source}",
+        generate=f"python scripts/generate.py --checkpoint {run / 'best'} {wanted} --progress",
     )
     write_text(out, page)
+
+
+def _data(config: Path) -> dict[str, Any]:
+    """The settings about the data; those of i-CLEVR where there are none."""
+    if not config.is_file():
+        return {"dataset": "iclevr", "root": "data/iclevr"}
+    with _naming(config):
+        data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+        return {"dataset": data["dataset"], "root": data["root"]}
+
+
+def _distribution(metrics: Path) -> Mapping[str, Any] | None:
+    if not metrics.is_file():
+        return None
+    with _naming(metrics):
+        content: Any = read_json(metrics)
+        return {key: content[key] for key in ("scores", "held_out", "seeds", "num_pictures", "features")}
 
 
 def _training(folder: Path) -> Training | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import PartialState
 
-from lab_ddpm.conditions import OBJECTS, Condition, check_condition, encode, load_conditions, read_json, resolve_split
-from lab_ddpm.errors import UserError, check_at_least
+from lab_ddpm.conditions import OBJECTS, Condition, check_condition, encode, load_conditions, resolve_split
+from lab_ddpm.errors import DataError, UserError, check_at_least
 from lab_ddpm.figures import DenoisingRecorder, interpolation_strip
-from lab_ddpm.files import check_writable, remove, write_json
+from lab_ddpm.files import check_writable, read_json, remove, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import Pictures, make_grid, read_picture, to_tensor, write_png
 from lab_ddpm.interpolation import Mixing, Noise, interpolate_conditions, interpolate_pictures
@@ -21,6 +22,7 @@ from lab_ddpm.sampler import Sampler, open_sampler
 
 _GRID_COLUMNS = 8
 _DEFAULT_PICTURES = 64
+_DEFAULT_TIMESTEP = 500
 
 
 def generate_command(
@@ -39,29 +41,33 @@ def generate_command(
 ) -> int:
     """Sample pictures, and write them, a grid and a manifest.
 
-    What is sampled: one picture per condition of `split`, or one of `objects`, or `num_pictures` of every label in
-    turn; without any of the three, `test` for a model of i-CLEVR and 64 pictures for another one. `unconditional`
-    samples `num_pictures` under the null label.
+    What is sampled: one picture per condition of `split`; or `num_pictures` of `objects` (default 1), under no
+    condition (`unconditional`) or of every label in turn (default 64 each). Without any of these, `test` for a model of
+    i-CLEVR, and every label in turn for another one.
     """
     check_at_least("seed", seed, 0)
     if num_pictures is not None:
         check_at_least("num-pictures", num_pictures, 1)
+        if split is not None:
+            raise UserError("`--num-pictures` does not go with `--split`, which has one picture per condition")
     sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
     if split is None and objects is None and num_pictures is None and not unconditional and sampler.labels == OBJECTS:
         split = "test"
-    name, conditions = _wanted(sampler, split, objects, num_pictures or _DEFAULT_PICTURES, unconditional, root)
+    name, conditions = _wanted(sampler, split, objects, num_pictures, unconditional, root)
     out = out or Path("generated") / name
     check_writable(out)
+    previous = _previous_files(out)
     labelled = [condition for condition in conditions if condition]
     rows = encode(labelled, sampler.labels) if labelled else torch.zeros(len(conditions), len(sampler.labels))
     seeds = picture_seeds(seed, len(conditions))
     T = sampler.pipeline.scheduler.config["num_train_timesteps"]
     recorder = DenoisingRecorder(num_train_timesteps=T) if progress else None
-    guidance = 1.0 if not labelled else sampler.guidance_scale
+    guidance = sampler.guidance_scale if labelled else sampler.unguided()
     pictures = generate(sampler.pipeline, rows, seeds, steps, guidance, progress="sampling", callback=recorder)
     if not PartialState().is_main_process:
         return 0
-    _remove_previous(out)
+    for file in previous:
+        remove(file)
     files = [f"{index:02d}.png" for index in range(len(conditions))]
     for file, picture in zip(files, pictures, strict=True):
         write_png(out / file, picture)
@@ -84,7 +90,7 @@ def _wanted(
     sampler: Sampler,
     split: str | None,
     objects: Sequence[str] | None,
-    num_pictures: int,
+    num_pictures: int | None,
     unconditional: bool,
     root: Path,
 ) -> tuple[str, list[Condition]]:
@@ -92,21 +98,31 @@ def _wanted(
     labels = sampler.labels
     if objects is not None:
         check_condition(objects, labels)
-        return "objects", [tuple(objects)]
+        return "objects", [tuple(objects)] * (num_pictures or 1)
     if split is not None:
         if not labels:
             raise UserError(f"`split` needs a model with labels, and {sampler.checkpoint} is unconditional")
         return Path(split).stem, load_conditions(resolve_split(split, root), labels)
+    num_pictures = num_pictures or _DEFAULT_PICTURES
     if unconditional or not labels:
         return "unconditional", [()] * num_pictures
     return "labels", [(label,) for label in islice(cycle(labels), num_pictures)]
 
 
-def _remove_previous(out: Path) -> None:
-    """Remove the pictures of an earlier run in this folder, which a shorter list would leave behind."""
-    manifest = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
-    for picture in manifest.get("pictures", []) if isinstance(manifest, dict) else []:
-        remove(out / Path(picture["file"]).name)
+def _previous_files(out: Path) -> list[Path]:
+    """What an earlier run wrote into this folder, which a shorter list or one without a strip would leave behind.
+
+    Raises:
+        DataError: There is a manifest.json of another program.
+    """
+    path = out / "manifest.json"
+    if not path.is_file():
+        return []
+    try:
+        names = [str(picture["file"]) for picture in cast(Any, read_json(path))["pictures"]]
+    except (KeyError, TypeError):
+        raise DataError(f"{path}: not as this program writes it; choose another `--out`") from None
+    return [out / Path(name).name for name in [*names, "strip.png", "denoising.gif"]]
 
 
 def interpolate_command(
@@ -116,16 +132,21 @@ def interpolate_command(
     scheduler: str,
     steps: int,
     guidance_scale: float | None,
-    timestep: int,
+    timestep: int | None,
     count: int,
-    mixing: Mixing,
-    noise: Noise,
+    mixing: Mixing | None,
+    noise: Noise | None,
     seed: int,
     out: Path,
 ) -> int:
-    """Interpolate between two pictures or two conditions; write the strip and the distances along it."""
+    """Interpolate between two pictures or two conditions; write the strip and the distances along it.
+
+    `timestep` (500), `mixing` ("linear") and `noise` ("shared") are for pictures, which are decoded under no condition.
+    """
     check_at_least("seed", seed, 0)
     check_writable(out)
+    if conditions is not None and (timestep, mixing, noise) != (None, None, None):
+        raise UserError("`--timestep`, `--mixing` and `--noise` are for `--pictures`: conditions start from pure noise")
     sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
     pipeline, config = sampler.pipeline, sampler.pipeline.unet.config
     ends: list[Pictures] = []
@@ -136,10 +157,13 @@ def interpolate_command(
         captions = [", ".join(condition) for condition in parsed]
     else:
         files = list(pictures or [])
-        ends = [read_picture(file, config["sample_size"], "crop", config["in_channels"]) for file in files]
+        fit: str = pipeline.config["fit"]
+        ends = [read_picture(file, config["sample_size"], fit, config["in_channels"]) for file in files]
         rows = torch.zeros(2, len(sampler.labels))
+        guidance = sampler.unguided()
+        timestep, mixing, noise = timestep or _DEFAULT_TIMESTEP, mixing or "linear", noise or "shared"
         walk = interpolate_pictures(
-            pipeline, to_tensor(np.stack(ends)), rows, timestep, steps, count, mixing, noise, seed=seed
+            pipeline, to_tensor(np.stack(ends)), rows, timestep, steps, count, mixing, noise, guidance, seed
         )
         captions = [file.name for file in files]
     write_png(out / "strip.png", interpolation_strip(walk, ends, captions))

@@ -9,7 +9,7 @@ import diffusers
 from accelerate import PartialState
 
 from lab_ddpm.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
-from lab_ddpm.errors import check_positive
+from lab_ddpm.errors import UserError, check_positive
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
 
@@ -38,6 +38,16 @@ class Sampler:
     def labels(self) -> tuple[str, ...]:
         """What the model was trained on; empty for an unconditional one."""
         return tuple(self.pipeline.unet.config["labels"])
+
+    def unguided(self) -> float:
+        """The guidance under the null label: none.
+
+        Raises:
+            UserError: Another one was asked for.
+        """
+        if self.guidance_scale not in (1.0, self.pipeline.config["guidance_scale"]):
+            raise UserError(f"`guidance-scale` must be 1 where there is no condition, got {self.guidance_scale}")
+        return 1.0
 
     def settings(self) -> dict[str, object]:
         """For manifest.json and metrics.json."""

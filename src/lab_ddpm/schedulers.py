@@ -32,6 +32,8 @@ _TRAILING = {"timestep_spacing": "trailing"}
 # of squaredcos_cap_v2, that blows up any error of the second slope: it starts under its paper's sigma_max, at t = 990.
 _HEUN_MAX_NOISE_LEVEL = 80.0
 
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, _TRAILING),
     "ddim": (DPMSolverMultistepScheduler, {**_TRAILING, "solver_order": 1}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,26 +26,31 @@ def evaluate_command(
     split: Sequence[str] | None,
     images: Path | None,
     checkpoint: Path | None,
-    scheduler: str,
-    steps: int,
+    scheduler: str | None,
+    steps: int | None,
     guidance_scale: float | None,
-    num_seeds: int,
+    num_seeds: int | None,
     out: Path,
     root: Path,
 ) -> int:
     """Score samples of each split (by default test and new_test), or the pictures of `images`, made for one split.
 
-    The samples are those of the seeds 0 ... num_seeds - 1. Prints a table and writes metrics.json.
+    The samples are those of the seeds 0 ... num_seeds - 1 (default 4), by 50 steps of "ddim" unless others are given.
+    Prints a table and writes metrics.json.
     """
     if images is not None:
         if split is None or len(split) != 1:
             raise UserError("`--images` needs the one `--split` that its pictures were made for")
+        if any(option is not None for option in (checkpoint, scheduler, steps, guidance_scale, num_seeds)):
+            raise UserError("`--images` scores pictures that exist: options of sampling do not go with it")
         return _evaluate_pictures(images, split[0], out, root)
+    num_seeds = 4 if num_seeds is None else num_seeds
+    steps = 50 if steps is None else steps
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, root)) for name in split or ["test", "new_test"]}
     classifiers = _open_classifiers()
-    sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
+    sampler = open_sampler(checkpoint, scheduler or "ddim", steps, guidance_scale)
     if sampler.labels != OBJECTS:
         raise UserError(
             f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "
@@ -67,7 +73,8 @@ def evaluate_command(
             pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:]), class_labels, classifiers
         )
     if PartialState().is_main_process:
-        _write_scores(out, {**sampler.settings(), "seeds": list(range(num_seeds))}, results)
+        settings = {**sampler.settings(), "seeds": list(range(num_seeds)), "classifiers": _classifier_files()}
+        _write_scores(out, settings, results)
     return 0
 
 
@@ -78,7 +85,8 @@ def _evaluate_pictures(images: Path, split: str, out: Path, root: Path) -> int:
     classifiers = _open_classifiers()
     pictures = read_numbered_pictures(images, len(conditions), PICTURE_SIZE)
     results = {split: _score(pictures[None], encode(conditions), classifiers)}
-    _write_scores(out, {"checkpoint": None, "images": str(images), "seeds": []}, results)
+    settings = {"checkpoint": None, "images": str(images), "seeds": [], "classifiers": _classifier_files()}
+    _write_scores(out, settings, results)
     return 0
 
 
@@ -87,6 +95,15 @@ def _open_classifiers() -> dict[str, torch.nn.Module]:
     if PartialState().is_main_process:
         print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
     return {name: load_classifier(file) for name, file in files.items()}
+
+
+def _classifier_files() -> dict[str, dict[str, str]]:
+    """Which files scored: the official checkpoint stands in for our resnet18 where it is in place."""
+    files = {name: classifier_file(name) for name in CLASSIFIERS}
+    return {
+        name: {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for name, file in files.items()
+    }
 
 
 def _score(

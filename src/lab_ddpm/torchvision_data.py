@@ -20,7 +20,7 @@ import torch
 from torchvision import datasets
 
 from lab_ddpm.errors import DataError
-from lab_ddpm.files import atomic_path
+from lab_ddpm.files import atomic_path, visible_files
 from lab_ddpm.images import fit_picture, naming_broken_pictures
 from lab_ddpm.picture_cache import PictureDataset, cached_pictures, content_key
 
@@ -136,7 +136,7 @@ def open_torchvision(name: str, root: str | Path, image_size: int, held_out: boo
             return fit_picture(part[index][0], image_size, source.fit, source.channels)
 
     names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
-    files = sorted(path for path in folder.rglob("[!.]*") if path.is_file() and path.suffix not in (".gz", ".tgz"))
+    files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
     pictures = cached_pictures(
         folder,
         "-".join(splits),
@@ -147,7 +147,7 @@ def open_torchvision(name: str, root: str | Path, image_size: int, held_out: boo
     labels = tuple(parts[0].classes)
     targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
     class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
-    return PictureDataset(names, pictures, class_labels, labels)
+    return PictureDataset(names, pictures, class_labels, labels, source.fit)
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:

@@ -8,19 +8,21 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from lab_ddpm.classifiers import classifier_file
+from lab_ddpm.classifiers import CLASSIFIERS, PICTURE_SIZE, SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.condition_lists import write_condition_lists
 from lab_ddpm.conditions import load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import UserError
+from lab_ddpm.dataset import DATASETS, IMAGE_SIZES, open_dataset, open_held_out, short_name
+from lab_ddpm.errors import UserError, check_at_least, check_choice
+from lab_ddpm.evaluator_training import train_evaluators, train_picture_classifier
+from lab_ddpm.interruption import Interrupted
 from lab_ddpm.labelled_pictures import has_pictures
+from lab_ddpm.replica import render_replica
+from lab_ddpm.training import train
 
 
 def train_command(config: TrainConfig) -> int:
     """Train, rendering the replica first where i-CLEVR has no pictures; returns the exit code."""
-    from lab_ddpm.interruption import Interrupted
-    from lab_ddpm.training import train
-
     _provide_pictures(config)
     try:
         run = train(config)
@@ -46,14 +48,12 @@ def _provide_pictures(config: TrainConfig) -> None:
         f"Rendering the replica of {config.data.num_scenes} scenes first; it goes on where it was if you stop it."
     )
     if config.evaluation.metric != "none":
-        classifier_file(config.evaluation.classifier)
+        classifier_file(SELECTING_CLASSIFIER)
     render_command(root, config.data.num_scenes, seed=0, workers=None)
 
 
 def render_command(out: Path, num_scenes: int, seed: int, workers: int | None, with_unseen: bool = False) -> int:
     """Render `num_scenes` scenes of the replica into `out`, with the condition lists beside them."""
-    from lab_ddpm.replica import render_replica
-
     write_condition_lists(out)
     forbidden = [] if with_unseen else load_conditions(resolve_split("unseen", out))
     summary = render_replica(out, num_scenes, seed, workers or os.cpu_count() or 1, forbidden)
@@ -66,21 +66,27 @@ def train_evaluator_command(
     root: Sequence[Path],
     held_out: Path | None,
     out: Path,
-    names: Sequence[str],
+    names: Sequence[str] | None,
+    image_size: int | None,
     epochs: int | None,
     seed: int,
 ) -> int:
     """Train the two classifiers of i-CLEVR, or one for another labelled data set, named after it."""
-    from lab_ddpm.dataset import open_dataset, open_held_out, short_name
-    from lab_ddpm.evaluator_training import train_evaluators, train_picture_classifier
-
+    check_choice("dataset", dataset, DATASETS)
     if dataset == "iclevr":
-        paths = train_evaluators(root, held_out, out, names, epochs, seed)
+        if image_size is not None:
+            raise UserError(
+                f"`--image-size` is for other data sets: the classifiers of i-CLEVR read {PICTURE_SIZE} pixels"
+            )
+        paths = train_evaluators(root, held_out, out, names or CLASSIFIERS, epochs, seed)
     else:
+        if names is not None:
+            raise UserError(f"`--names` is for i-CLEVR: the data set {dataset!r} has one classifier")
         if len(root) != 1:
             raise UserError(f"`root` must be one folder for the data set {dataset!r}, got {len(root)}")
         (folder,) = root
-        size = 64 if dataset in ("flowers102", "folder") else 32
+        size = IMAGE_SIZES[dataset] if image_size is None else image_size
+        check_at_least("image-size", size, 1)
         held_out_pictures = open_held_out(dataset, folder, held_out, size)
         training = open_dataset(dataset, folder, size)
         name = short_name(dataset, folder)

@@ -5,33 +5,28 @@
 
 The same command started again goes on from the newest checkpoint and gives, on one CPU process, bit for bit the
 weights of a run that was never stopped: the randomness of a sample depends on its place in the stream alone
-(`batches`), and everything else is in the checkpoint (`checkpoint`).
+(`batches`), and everything else is in the checkpoint (`training_objects`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import get_cosine_schedule_with_warmup
 
 from lab_ddpm.accelerator import make_accelerator
 from lab_ddpm.batches import Sample, StreamDataset, StreamSampler
-from lab_ddpm.checkpoint import TrainingObjects, save_pipeline
+from lab_ddpm.checkpoint import Progress, keep_pipelines, save_pipeline
 from lab_ddpm.config import TrainConfig
-from lab_ddpm.dataset import open_dataset
+from lab_ddpm.dataset import open_training_pictures
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.interruption import Interrupted, stop_signals
 from lab_ddpm.metrics_log import append_record, rewind
@@ -40,6 +35,7 @@ from lab_ddpm.picture_cache import PictureDataset
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.run_folder import claim_run_folder
 from lab_ddpm.step_timer import StepTimer
+from lab_ddpm.training_objects import make_training_objects
 from lab_ddpm.unet import LabelConditionalUNet
 from lab_ddpm.validation import Validation
 
@@ -78,59 +74,49 @@ class _Run:
         self.metrics = run / "metrics.jsonl"
         self.validation = Validation(config, run, accelerator.device)
         with accelerator.main_process_first():
-            dataset = _open_dataset(config)
+            dataset = open_training_pictures(
+                config.data.dataset, config.data.root, config.data.image_size, config.model.num_labels
+            )
+        self.fit = dataset.fit
         self.steps_per_epoch = math.ceil(len(dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
+        self.noise_scheduler = DDPMScheduler(**asdict(config.diffusion))
+        objective = asdict(config.objective)
+        condition_dropout = objective.pop("condition_dropout")
+        self.objective = Objective(self.noise_scheduler, **objective)
+        self.objects = make_training_objects(
+            accelerator,
+            self._new_unet(dataset),
+            config.optimizer.learning_rate,
+            config.optimizer.weight_decay,
+            config.optimizer.warmup_steps,
+            self.total_steps,
+            config.optimizer.ema_decay,
+        )
+        self.progress = self._go_on(dataset.fingerprint())
+        self.loader = self._loader(StreamDataset(dataset, config.seed, condition_dropout, config.data.random_flip))
 
-        self.noise_scheduler = DDPMScheduler(
-            num_train_timesteps=config.diffusion.num_train_timesteps,
-            beta_schedule=config.diffusion.beta_schedule,
-            prediction_type=config.diffusion.prediction_type,
-            clip_sample=config.diffusion.clip_sample,
-        )
-        settings = config.objective
-        self.objective = Objective(
-            self.noise_scheduler,
-            loss=settings.loss,
-            loss_weight=settings.loss_weight,
-            loss_weight_gamma=settings.loss_weight_gamma,
-            timestep_density=settings.timestep_density,
-            logit_mean=settings.logit_mean,
-            logit_std=settings.logit_std,
-        )
-        self.objects = self._training_objects(dataset)
-        self.progress = self.objects.load(run)
-        self.loader = self._loader(
-            StreamDataset(dataset, config.seed, settings.condition_dropout, config.data.random_flip)
-        )
-
-    def _training_objects(self, dataset: PictureDataset) -> TrainingObjects:
-        config = self.config
-        set_seed(config.seed)
-        model = config.model
-        unet = LabelConditionalUNet(
+    def _new_unet(self, dataset: PictureDataset) -> LabelConditionalUNet:
+        settings = asdict(self.config.model)
+        del settings["num_labels"]
+        set_seed(self.config.seed)
+        return LabelConditionalUNet(
             labels=dataset.labels,
-            sample_size=config.data.image_size,
+            sample_size=self.config.data.image_size,
             in_channels=dataset.pictures.shape[-1],
-            patch_size=model.patch_size,
-            block_out_channels=model.block_out_channels,
-            layers_per_block=model.layers_per_block,
-            attention_levels=model.attention_levels,
-            attention_head_dim=model.attention_head_dim,
-            resnet_time_scale_shift=model.resnet_time_scale_shift,
+            **settings,
         ).to(self.accelerator.device)
-        optimizer = torch.optim.AdamW(
-            unet.parameters(),
-            lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
-        )
-        lr_scheduler = get_cosine_schedule_with_warmup(optimizer, config.optimizer.warmup_steps, self.total_steps)
-        ema = None
-        if config.optimizer.ema_decay:
-            ema = EMAModel(unet.parameters(), decay=config.optimizer.ema_decay, foreach=True)
-        unet, optimizer, lr_scheduler = self.accelerator.prepare(unet, optimizer, lr_scheduler)
-        return TrainingObjects(self.accelerator, unet, optimizer, lr_scheduler, ema)
+
+    def _go_on(self, data: str) -> Progress:
+        """Restore the newest checkpoint, if there is one."""
+        progress = self.objects.load(self.run)
+        if progress.step and progress.data != data:
+            raise UserError(
+                f"{self.run} was trained on other pictures or labels than {self.config.data.root} has now; "
+                "choose another `--name`"
+            )
+        progress.data = data
+        return progress
 
     def _loader(self, dataset: StreamDataset) -> DataLoader[Sample]:
         """The part of the stream that is still to come, in batches that accelerate splits over the processes."""
@@ -150,6 +136,7 @@ class _Run:
         progress = self.progress
         if self.accelerator.is_main_process:
             rewind(self.metrics, progress.step)
+            keep_pipelines(self.run, progress, self.config.evaluation.keep)
         if progress.step:
             self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
         bar = tqdm(
@@ -159,7 +146,7 @@ class _Run:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        with stop_signals(self.accelerator.set_trigger) as received, bar:
+        with stop_signals() as received, bar:
             self._evaluate_if_due()
             timer, losses = StepTimer(), []
             for batch in self.loader:
@@ -178,7 +165,9 @@ class _Run:
                 losses.clear()
                 if timer.steps == _STEPS_TO_TIME:
                     self._warn_if_slow(timer.seconds / timer.steps)
-                if self.accelerator.check_trigger():
+                if received:
+                    self.accelerator.set_trigger()
+                if self.accelerator.check_trigger():  # of any process
                     self._save()
                     raise Interrupted(received[0] if received else signal.SIGTERM, progress.step)
                 self._evaluate_if_due()
@@ -211,7 +200,7 @@ class _Run:
         if not math.isfinite(value):
             raise DataError(
                 f"the {name} is {value} at step {self.progress.step + 1}: stopped; the last good checkpoint is kept in "
-                f"{self.run / 'checkpoints'}. A lower `--optimizer.learning_rate` usually helps"
+                f"{self.run / 'checkpoints'}. A lower `--optimizer.learning_rate` under another `--name` usually helps"
             )
 
     def _evaluate_if_due(self) -> None:
@@ -220,27 +209,31 @@ class _Run:
         if step == 0 or step in self.progress.scores or (step % period and step != self.total_steps):
             return
         started = time.perf_counter()
+        settings = self.config.evaluation
         unet = self.accelerator.unwrap_model(self.objects.unet)
-        with _averaged_weights(self.objects.ema, unet):
-            pipeline = LabelConditionalPipeline(unet, self.noise_scheduler, self.config.evaluation.guidance_scale)
+        pipeline = LabelConditionalPipeline(
+            unet, self.noise_scheduler, settings.guidance_scale, self.config.objective.condition_dropout, self.fit
+        )
+        with self.objects.averaged_weights():
             unet.eval()
             scores = self.validation(pipeline, step)
             unet.train()
-            metric = self.config.evaluation.metric
-            # without a score all are equal, and of equal ones the newest is the best
-            self.progress.scores[step] = scores[metric]["mean"] if scores and metric != "none" else 0.0
-            self.progress.seconds += time.perf_counter() - started
             if self.accelerator.is_main_process:
-                save_pipeline(pipeline, self.run, self.progress, self.config.evaluation.keep)
-                if scores:
-                    append_record(self.metrics, self._record(validation=scores))
+                save_pipeline(pipeline, self.run, step)
+        # without a score all are equal, and of equal ones the newest is the best
+        self.progress.scores[step] = scores[settings.metric]["mean"] if scores and settings.metric != "none" else 0.0
+        self.progress.seconds += time.perf_counter() - started
         if scores:
             best = self.progress.best_steps(1)[0]
             self.accelerator.print(
-                f"step {step}: {metric} on {self.config.evaluation.split} {self.progress.scores[step]:.4f} "
+                f"step {step}: {settings.metric} on {settings.split} {self.progress.scores[step]:.4f} "
                 f"(best {self.progress.scores[best]:.4f} at step {best})"
             )
-        self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                append_record(self.metrics, self._record(validation=scores))
+        self._save()
+        if self.accelerator.is_main_process:
+            keep_pipelines(self.run, self.progress, settings.keep)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
@@ -273,34 +266,3 @@ class _Run:
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
                 "configs/iclevr_cpu.yaml is made for machines without a GPU. Going on."
             )
-
-
-def _open_dataset(config: TrainConfig) -> PictureDataset:
-    """The pictures of `config`, without their labels for an unconditional model.
-
-    Raises:
-        UserError: The model shall have another number of labels than the pictures have.
-    """
-    dataset = open_dataset(config.data.dataset, config.data.root, config.data.image_size)
-    if config.model.num_labels not in (0, len(dataset.labels)):
-        raise UserError(
-            f"`model.num_labels` must be 0 or {len(dataset.labels)} for {config.data.root}, "
-            f"got {config.model.num_labels}"
-        )
-    if config.model.num_labels == 0:
-        return dataclasses.replace(dataset, labels=(), class_labels=dataset.class_labels[:, :0])
-    return dataset
-
-
-@contextmanager
-def _averaged_weights(ema: EMAModel | None, unet: torch.nn.Module) -> Iterator[None]:
-    """Inside the block the network holds its averaged weights, if an average is kept."""
-    if ema is None:
-        yield
-        return
-    ema.store(unet.parameters())
-    ema.copy_to(unet.parameters())
-    try:
-        yield
-    finally:
-        ema.restore(unet.parameters())

@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 
 from lab_ddpm.checkpoint import step_name
-from lab_ddpm.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
+from lab_ddpm.classifiers import PICTURE_SIZE, SELECTING_CLASSIFIER, load_classifier, predict
 from lab_ddpm.conditions import decode, encode, labels_in_turn, load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
@@ -40,7 +40,7 @@ class Validation:
             self.classifier = None
             self.class_labels = labels_in_turn(config.model.num_labels, self.settings.num_pictures)
         else:
-            self.classifier = load_classifier(classifier_file(self.settings.classifier))
+            self.classifier = load_classifier(SELECTING_CLASSIFIER)
             self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
         self.seeds = picture_seeds(config.seed, len(self.class_labels))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lab_ddpm.errors import DataError
+from lab_ddpm.errors import DataError, first_line, some
 
 
 def read_weights(path: Path) -> Any:
@@ -45,12 +46,10 @@ def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping
         raise DataError(f"{path}: weights of another network: {some(problems)}")
 
 
-def some(entries: Sequence[str]) -> str:
-    """The first three entries, and how many more there are."""
-    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
-    return "; ".join(entries[:3]) + more
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def naming_disk_errors() -> Iterator[None]:
+    """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"weights could not be written ({first_line(error)})") from error
