@@ -13,7 +13,7 @@ from PIL import Image
 
 from conftest import tiny_arguments
 from lab_ddpm.checkpoint import checkpoint_hash
-from lab_ddpm.classifiers import CLASSIFIERS, build_classifier, save_classifier
+from lab_ddpm.classifiers.networks import CLASSIFIERS, build_classifier, save_classifier
 from lab_ddpm.cli import main
 from lab_ddpm.pipeline import LabelConditionalPipeline
 

@@ -10,7 +10,7 @@ import yaml
 
 from conftest import tiny_config
 from lab_ddpm.config import DataConfig, DiffusionConfig, EvaluationConfig, ObjectiveConfig, TrainConfig, parse_config
-from lab_ddpm.dataset import DATASETS
+from lab_ddpm.data.dataset import DATASETS
 from lab_ddpm.errors import UserError
 from lab_ddpm.objective import LOSS_WEIGHTS, LOSSES, PREDICTION_TYPES, TIMESTEP_DENSITIES
 from lab_ddpm.schedulers import SCHEDULERS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab_ddpm.classifiers import Features, build_classifier
+from lab_ddpm.classifiers.networks import Features, build_classifier
 from lab_ddpm.distribution import compare, covered, extract, nearest
 from lab_ddpm.errors import UserError
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lab_ddpm import torchvision_data
-from lab_ddpm.classifiers import build_classifier, save_classifier
+from lab_ddpm.classifiers.networks import build_classifier, save_classifier
 from lab_ddpm.cli import main
 from lab_ddpm.config import parse_config
 from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lab_ddpm.commands.parser import build_parser
 from lab_ddpm.config import parse_config
-from lab_ddpm.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

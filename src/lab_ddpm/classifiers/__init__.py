@@ -1,0 +1,1 @@
+"""The classifiers that read the labels off a picture: networks, recipes, training."""

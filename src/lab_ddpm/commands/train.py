@@ -1,0 +1,49 @@
+"""`train`: a config trained to its end, with the replica rendered first where i-CLEVR has no pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+
+from lab_ddpm.classifiers.networks import SELECTING_CLASSIFIER, classifier_file
+from lab_ddpm.commands import render
+from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.data.labelled_pictures import has_pictures
+from lab_ddpm.errors import UserError
+from lab_ddpm.training.interruption import Interrupted
+from lab_ddpm.training.loop import train
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train the config of a command line; returns the exit code."""
+    config = parse_config(arguments)
+    _provide_pictures(config)
+    try:
+        folder = train(config)
+    except Interrupted as stop:
+        if PartialState().is_main_process:
+            print(f"{stop}; the same command goes on from there")
+        return 128 + stop.signal_number
+    if PartialState().is_main_process:
+        print(f"wrote the run {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")
+    return 0
+
+
+def _provide_pictures(config: TrainConfig) -> None:
+    root = Path(config.data.root)
+    if config.data.dataset != "iclevr" or has_pictures(root):
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
+        )
+    print(
+        f"{root} has no pictures. If you have the official ones, stop and run `python scripts/import_data.py PATH`. "
+        f"Rendering the replica of {config.data.num_scenes} scenes first; it goes on where it was if you stop it."
+    )
+    if config.evaluation.metric != "none":
+        classifier_file(SELECTING_CLASSIFIER)
+    render.run(root, config.data.num_scenes, seed=0, workers=None)

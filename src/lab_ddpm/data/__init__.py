@@ -1,0 +1,1 @@
+"""Every data set as pictures and labels, and the stream of samples that training sees."""

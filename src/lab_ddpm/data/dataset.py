@@ -1,0 +1,78 @@
+"""Every data set by name, as `PictureDataset`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.data.picture_folder import open_folder
+from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
+from lab_ddpm.errors import UserError, check_choice
+
+# The height and width at which the presets train each of them, in pixels.
+IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
+DATASETS = tuple(IMAGE_SIZES)
+
+
+def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureDataset:
+    """Check, decode (once) and open the training pictures of a data set.
+
+    Args:
+        dataset: One of `DATASETS`.
+        root: Its folder.
+        image_size: Height and width to read the pictures at, in pixels.
+
+    Raises:
+        UserError: An unknown data set.
+        DataError: Pictures or labels that are missing or broken; all of them are named.
+    """
+    check_choice("dataset", dataset, DATASETS)
+    if dataset == "iclevr":
+        return open_labelled_pictures(root, image_size)
+    if dataset == "folder":
+        return open_folder(root, image_size)
+    return open_torchvision(dataset, root, image_size)
+
+
+def open_training_pictures(dataset: str, root: str | Path, image_size: int, num_labels: int) -> PictureDataset:
+    """`open_dataset` for a model of so many labels: without the labels for an unconditional one.
+
+    Raises:
+        UserError: The pictures have another number of labels.
+    """
+    pictures = open_dataset(dataset, root, image_size)
+    if num_labels not in (0, len(pictures.labels)):
+        raise UserError(f"`model.num_labels` must be 0 or {len(pictures.labels)} for {root}, got {num_labels}")
+    if num_labels == 0:
+        return dataclasses.replace(pictures, labels=(), class_labels=pictures.class_labels[:, :0])
+    return pictures
+
+
+def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: int) -> PictureDataset:
+    """Pictures that are never trained on: the own part of torchvision's data sets, or another folder.
+
+    Args:
+        dataset: One of `DATASETS`.
+        root: Its folder.
+        held_out_root: The other folder; only for the data sets that have no own part.
+        image_size: Height and width to read the pictures at, in pixels.
+
+    Raises:
+        UserError: A folder is named for a data set with an own part, or none for one without.
+        DataError: Pictures or labels that are missing or broken; all of them are named.
+    """
+    check_choice("dataset", dataset, DATASETS)
+    if dataset in TORCHVISION_DATASETS:
+        if held_out_root is not None:
+            raise UserError(f"`held-out` must not be given for {dataset!r}, which has a part of its own for that")
+        return open_torchvision(dataset, root, image_size, held_out=True)
+    if held_out_root is None:
+        raise UserError(f"`held-out` must be given for {dataset!r}: a folder of pictures that were not trained on")
+    return open_dataset(dataset, held_out_root, image_size)
+
+
+def short_name(dataset: str, root: str | Path) -> str:
+    """What files about a data set are named after: its own name, or its folder's."""
+    return Path(root).resolve().name if dataset == "folder" else dataset

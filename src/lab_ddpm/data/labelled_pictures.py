@@ -1,0 +1,84 @@
+"""Pictures with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
+
+`train.json` is {picture name: [label, ...]}. The official data, the replica and one's own multi-label pictures are
+all read by this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lab_ddpm.conditions import OBJECTS, encode, load_objects, read_labels
+from lab_ddpm.data.picture_cache import PictureDataset, cached_files
+from lab_ddpm.errors import DataError
+from lab_ddpm.files import read_json
+
+LABEL_FILE = "train.json"
+
+
+def open_labelled_pictures(
+    root: str | Path, image_size: int, labels: Sequence[str] = OBJECTS, fit: str = "squash"
+) -> PictureDataset:
+    """Check, decode (once) and open the pictures of `root`.
+
+    Args:
+        root: Folder with `images/` and `train.json`.
+        image_size: Height and width to read the pictures at, in pixels.
+        labels: The vocabulary of `train.json`.
+        fit: How a picture becomes square, as in `images.fit_picture`.
+
+    Raises:
+        DataError: Missing, extra or broken pictures, or labels that are not valid; all of them are named.
+    """
+    root = Path(root)
+    conditions, problems = read_labels(root / LABEL_FILE, labels)
+    names = sorted(conditions)
+    problems += compare_names(names, picture_places(root / "images"))
+    paths = [path for name in names if (path := root / "images" / name).is_file()]
+    pictures = cached_files(root, paths, image_size, fit, problems)
+    class_labels = encode([conditions[name] for name in names], labels)
+    return PictureDataset(names, pictures, class_labels, tuple(labels), fit)
+
+
+def read_vocabulary(root: str | Path) -> tuple[str, ...]:
+    """The labels of one's own pictures: `root/objects.json` if there is one, else all names in `train.json`, sorted.
+
+    Raises:
+        DataError: A file that is missing or of another shape.
+    """
+    root = Path(root)
+    if (root / "objects.json").is_file():
+        return load_objects(root / "objects.json")
+    content = read_json(root / LABEL_FILE)
+    lists = content.values() if isinstance(content, dict) else []
+    if not lists or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
+    ):
+        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{picture name: list of labels}}")
+    return tuple(sorted({name for names in lists for name in names}))
+
+
+def has_pictures(root: str | Path) -> bool:
+    """Whether `root` holds a complete-looking data set: a label file and at least one picture."""
+    root = Path(root)
+    return (root / LABEL_FILE).is_file() and any((root / "images").glob("*.png"))
+
+
+def picture_places(folder: Path) -> dict[str, str]:
+    """{file name: path} of all files in `folder` that are not hidden.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of pictures")
+    return {path.name: str(path) for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
+    """One line for every listed picture that has no place, and for every picture in place that is not listed."""
+    listed = set(names)
+    missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
+    problems = [f"{name}: listed in {LABEL_FILE}, but missing" for name in missing]
+    return problems + [f"{places[name]}: not listed in {LABEL_FILE}" for name in extra]

@@ -1,0 +1,53 @@
+"""A folder of pictures of one's own: without labels, with a sub-folder per class, or with a label file.
+
+    root/*.jpg                     pictures without labels
+    root/CLASS/*.jpg               one label per picture: the name of the folder it is in (at any depth)
+    root/images/, root/train.json  any number of labels per picture, see `labelled_pictures`
+
+A picture of any size and shape is cut to its central square and resized; grey ones become colour, transparent ones
+are laid on white.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
+from lab_ddpm.data.picture_cache import PictureDataset, cached_files
+from lab_ddpm.errors import DataError
+from lab_ddpm.files import visible_files
+
+_FIT = "crop"
+
+
+def open_folder(root: str | Path, image_size: int) -> PictureDataset:
+    """Check, decode (once) and open the pictures of `root`, with what labels there are.
+
+    Raises:
+        DataError: No pictures, files that are not pictures, broken ones, or classes for only a part of them; all of
+            the files are named.
+    """
+    root = Path(root)
+    if (root / LABEL_FILE).is_file():
+        return open_labelled_pictures(root, image_size, read_vocabulary(root), _FIT)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of pictures")
+    paths = visible_files(root)
+    if not paths:
+        raise DataError(f"{root}: a folder of pictures must hold some, got none")
+    extensions = Image.registered_extensions()
+    problems = [f"{path}: not a picture" for path in paths if path.suffix.lower() not in extensions]
+    paths = [path for path in paths if path.suffix.lower() in extensions]
+    classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
+    labels = tuple(sorted(set(classes) - {""}))
+    if labels and "" in classes:
+        unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
+        problems += [f"{path}: must be in a sub-folder that names its class, as the others are" for path in unlabelled]
+    pictures = cached_files(root, paths, image_size, _FIT, problems)
+    class_labels = torch.zeros(len(paths), len(labels))
+    if labels:
+        class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
+    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT)

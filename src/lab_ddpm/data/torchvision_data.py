@@ -1,0 +1,159 @@
+"""MNIST, Fashion-MNIST, CIFAR-10 and Flowers102, read and downloaded by torchvision's classes.
+
+torchvision shows a progress bar and checks the hash of what it downloads; CIFAR-10's batches, which are pickles, it
+opens only after that check. Where Debian's package `dataset-fashion-mnist` is installed, it is used and nothing is
+downloaded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision import datasets
+
+from lab_ddpm.data.picture_cache import PictureDataset, cached_pictures, content_key
+from lab_ddpm.errors import DataError
+from lab_ddpm.files import atomic_path, visible_files
+from lab_ddpm.images import fit_picture, naming_broken_pictures
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How torchvision's class for a data set is used.
+
+    Attributes:
+        make: (root, split) -> a torchvision data set, downloading what is missing.
+        training, held_out: The splits of which each part consists.
+        folder: Where the class has its files, below the root.
+        files: The files to put there by hand where there is no network.
+        channels: 1 or 3.
+        fit: As in `images.fit_picture`.
+        targets: The attribute that holds the classes.
+    """
+
+    make: Callable[[Path, str], Any]
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+    folder: str
+    files: str
+    channels: int
+    fit: str
+    targets: str = "targets"
+
+
+def _mnist(root: Path, split: str) -> Any:
+    return datasets.MNIST(root, train=split == "train", download=True)
+
+
+def _fashion_mnist(root: Path, split: str) -> Any:
+    _take_debian_files(root / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST)
+    return datasets.FashionMNIST(root, train=split == "train", download=True)
+
+
+def _cifar10(root: Path, split: str) -> Any:
+    return datasets.CIFAR10(root, train=split == "train", download=True)
+
+
+def _flowers102(root: Path, split: str) -> Any:
+    return datasets.Flowers102(root, split=split, download=True)
+
+
+_IDX = ", ".join(f"{name}.gz" for name in _IDX_FILES)
+_SOURCES = {
+    "mnist": _Source(_mnist, ("train",), ("test",), "MNIST/raw", _IDX, 1, "pad"),
+    "fashion_mnist": _Source(_fashion_mnist, ("train",), ("test",), "FashionMNIST/raw", _IDX, 1, "pad"),
+    "cifar10": _Source(
+        _cifar10,
+        ("train",),
+        ("test",),
+        "cifar-10-batches-py",
+        "data_batch_1 ... data_batch_5, test_batch and batches.meta (from cifar-10-python.tar.gz)",
+        3,
+        "crop",
+    ),
+    # Its official training part is the smallest of the three; a generative model takes the large one too.
+    "flowers102": _Source(
+        _flowers102,
+        ("train", "test"),
+        ("val",),
+        "flowers-102",
+        "102flowers.tgz (unpacked: jpg/), imagelabels.mat, setid.mat",
+        3,
+        "crop",
+        targets="_labels",
+    ),
+}
+TORCHVISION_DATASETS = tuple(_SOURCES)
+
+
+def open_torchvision(name: str, root: str | Path, image_size: int, held_out: bool = False) -> PictureDataset:
+    """Download (where it is not there yet), decode (once) and open a data set.
+
+    Args:
+        name: One of `TORCHVISION_DATASETS`.
+        root: The folder that torchvision's class gets.
+        image_size: Height and width, in pixels. The 28 x 28 digits and clothes are padded with black, photographs are
+            cut to their central square and resized.
+        held_out: The part that is never trained on, in place of the training part.
+
+    Raises:
+        DataError: The files are neither there nor to be downloaded, or broken; the message says what to put where.
+    """
+    source, root = _SOURCES[name], Path(root)
+    folder = root / source.folder
+    splits = source.held_out if held_out else source.training
+    try:
+        parts = [source.make(root, split) for split in splits]
+    except (
+        RuntimeError,
+        OSError,
+        ValueError,
+        AssertionError,
+        EOFError,
+        http.client.HTTPException,
+        tarfile.TarError,
+    ) as e:
+        reason = " ".join(str(e).split()) or type(e).__name__
+        raise DataError(
+            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder} and start again"
+        ) from None
+    places = [(part, index) for part in parts for index in range(len(part))]
+
+    def decode(position: int) -> Any:
+        part, index = places[position]
+        with naming_broken_pictures(names[position]):
+            return fit_picture(part[index][0], image_size, source.fit, source.channels)
+
+    names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
+    files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
+    pictures = cached_pictures(
+        folder,
+        "-".join(splits),
+        content_key(files, name, splits, source.fit),
+        (len(places), image_size, image_size, source.channels),
+        decode,
+    )
+    labels = tuple(parts[0].classes)
+    targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
+    class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
+    return PictureDataset(names, pictures, class_labels, labels, source.fit)
+
+
+def _take_debian_files(folder: Path, package: Path) -> None:
+    """Unpack the files of Debian's package into `folder`, where it is installed and they are not there yet."""
+    for name in _IDX_FILES:
+        packed = package / f"{name}.gz"
+        if packed.is_file() and not (folder / name).is_file():
+            with atomic_path(folder / name) as temporary, gzip.open(packed) as source, open(temporary, "wb") as file:
+                shutil.copyfileobj(source, file)

@@ -1,0 +1,1 @@
+"""Files from elsewhere, checked and put in place: the official data, other people's weights."""

@@ -1,0 +1,1 @@
+"""Measurements that train or sample many times: ablations, interpolation, speed."""

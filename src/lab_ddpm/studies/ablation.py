@@ -1,0 +1,213 @@
+"""A sweep: the same training with one thing changed at a time, each with the same budget and the same seeds.
+
+A sweep file holds the training that all settings have in common (which may extend a preset), the seeds, the settings
+and the classifier whose features compare the pictures:
+
+    training: {extends: ../demo.yaml, epochs: 5}
+    classifier: ../../evaluator/referee.safetensors
+    num_pictures: 1000
+    seeds: [0, 1, 2]
+    settings:
+      baseline: {}
+      l1: {objective.loss: l1}
+
+Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how pictures
+are sampled share one training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from lab_ddpm.charts import setting_panels
+from lab_ddpm.checkpoint import load_pipeline
+from lab_ddpm.classifiers.networks import Features, load_classifier, predict
+from lab_ddpm.config import TrainConfig, make_config
+from lab_ddpm.data.dataset import open_dataset
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.distribution import NEIGHBOUR, compare, extract
+from lab_ddpm.errors import UserError
+from lab_ddpm.evaluation import top_k_hits
+from lab_ddpm.files import write_bytes, write_json, write_text
+from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.images import Pictures, make_grid, write_png
+from lab_ddpm.picture_statistics import picture_statistics
+from lab_ddpm.presets import extended, read_mapping
+from lab_ddpm.schedulers import make_scheduler
+from lab_ddpm.training.loop import train
+
+_GRID_COLUMNS = 8
+_SHOWN = 32
+_KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file.
+
+    Attributes:
+        name: Of the file.
+        training: What all settings have in common: nested settings of the config.
+        classifier: File of the classifier.
+        num_pictures: Samples of each model, and real pictures, that are compared.
+        seeds: Each setting is trained with each of them.
+        settings: Name -> {dotted key of the config: value}.
+    """
+
+    name: str
+    training: dict[str, Any]
+    classifier: Path
+    num_pictures: int
+    seeds: list[int]
+    settings: dict[str, dict[str, Any]]
+
+    def config(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
+        """The training of a setting; its name says what it shares with others."""
+        overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
+        for key, value in self.settings[setting].items():
+            overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
+        config = make_config(self.training, overrides, source=self.name)
+        return replace(config, name=f"{self.name}-{_digest(_trained(config).as_dict())}")
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """Read a sweep file; its paths are relative to its folder.
+
+    Raises:
+        UserError: Naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    content = read_mapping(path)
+    if set(content) != _KEYS:
+        raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(content)}")
+    if not isinstance(content["training"], dict):
+        raise UserError(f"{path}: `training` must be a mapping of settings, got {content['training']!r}")
+    settings, seeds = content["settings"], content["seeds"]
+    if not isinstance(settings, dict) or not all(isinstance(changes, dict) for changes in settings.values()):
+        raise UserError(f"{path}: `settings` must map names to mappings of config keys, got {settings!r}")
+    if not settings:
+        raise UserError(f"{path}: `settings` must have at least one entry, got none")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise UserError(f"{path}: `seeds` must be a list of integers from 0, got {seeds!r}")
+    if type(content["num_pictures"]) is not int or content["num_pictures"] <= NEIGHBOUR:
+        raise UserError(
+            f"{path}: `num_pictures` must be an integer of at least {NEIGHBOUR + 1}, got {content['num_pictures']!r}"
+        )
+    if not isinstance(content["classifier"], str):
+        raise UserError(f"{path}: `classifier` must be the path of a file, got {content['classifier']!r}")
+    return Sweep(
+        path.stem,
+        extended(content["training"], path),
+        path.parent / content["classifier"],
+        content["num_pictures"],
+        seeds,
+        settings,
+    )
+
+
+def run_sweep(sweep: Sweep, out: Path) -> Path:
+    """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/pictures/`.
+
+    Args:
+        sweep: From `read_sweep`.
+        out: Also holds the runs, in `out/runs/`.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: A setting that is no setting of the config.
+        DataError: Unusable pictures or classifier. Both come before anything is trained.
+    """
+    configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
+    first = next(iter(configs.values()))
+    dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
+    classifier = load_classifier(sweep.classifier, labels=dataset.labels).to(PartialState().device)
+    measures: dict[str, dict[str, list[float]]] = {}
+    for (name, _), config in configs.items():
+        for measure, value in _measured(sweep, name, config, dataset, classifier, out).items():
+            measures.setdefault(measure, {}).setdefault(name, []).append(value)
+    real = _real(sweep, dataset, classifier, bool(first.model.num_labels))
+    write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
+    write_text(out / "table.md", _table(sweep, measures, real))
+    write_bytes(out / "figure.png", setting_panels(measures))
+    return out / "table.md"
+
+
+def _measured(
+    sweep: Sweep, name: str, config: TrainConfig, dataset: PictureDataset, classifier: nn.Module, out: Path
+) -> dict[str, float]:
+    """Train one setting with one seed, sample it and compare the samples with the training pictures."""
+    classifier_hash = hashlib.sha256(sweep.classifier.read_bytes()).hexdigest()
+    digest = _digest(config.as_dict(), dataset.fingerprint(), sweep.num_pictures, classifier_hash)
+    done = out / "measures" / f"{name}-{config.seed}-{digest}.json"
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
+    pipeline = load_pipeline(train(_trained(config)) / "last").to(PartialState().device)
+    chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
+    asked = dataset.class_labels[chosen]
+    rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
+    scheduler = make_scheduler(config.evaluation.scheduler, pipeline.scheduler, config.evaluation.steps)
+    scheduler.register_to_config(clip_sample=config.diffusion.clip_sample)
+    pipeline.scheduler = scheduler
+    seeds = picture_seeds(config.seed, len(rows))
+    pictures = generate(
+        pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
+    )
+    write_png(out / "pictures" / f"{name}-{config.seed}.png", make_grid(pictures[:_SHOWN], _GRID_COLUMNS))
+    measures = _compared(classifier, dataset.pictures[chosen], pictures, asked if config.model.num_labels else None)
+    write_json(done, measures)
+    return measures
+
+
+def _real(sweep: Sweep, dataset: PictureDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
+    """The same measures for real pictures: one half of a random choice of them against the other."""
+    chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
+    first, second = np.array_split(chosen, 2)
+    asked = dataset.class_labels[second] if conditional else None
+    return _compared(classifier, dataset.pictures[first], dataset.pictures[second], asked)
+
+
+def _compared(
+    classifier: nn.Module, real: Pictures, pictures: Pictures, asked: torch.Tensor | None
+) -> dict[str, float]:
+    """All measures of `pictures`; against their labels too where they were asked for some."""
+    features = Features(classifier)
+    measures = compare(extract(features, real), extract(features, pictures))
+    if asked is not None:
+        hits = top_k_hits(predict(classifier, pictures, device=PartialState().device), asked)
+        measures["labels found"] = float(hits.sum() / asked.sum())
+    return measures | picture_statistics(pictures)
+
+
+def _digest(*content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+
+def _trained(config: TrainConfig) -> TrainConfig:
+    """The training behind `config`, to which it does not matter how the samples are clipped."""
+    return replace(config, diffusion=replace(config.diffusion, clip_sample=True))
+
+
+def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:
+    """Markdown: a row per setting, mean and spread (smallest to largest) over the seeds."""
+    lines = ["| setting | " + " | ".join(measures) + " |", "|---" * (1 + len(measures)) + "|"]
+    for name in sweep.settings:
+        cells = [_cell(by_setting[name]) for by_setting in measures.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("| real pictures | " + " | ".join(f"{real[measure]:.3g}" for measure in measures) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: list[float]) -> str:
+    mean = f"{np.mean(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"

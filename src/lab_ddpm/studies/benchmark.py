@@ -1,0 +1,123 @@
+"""The speeds that docs/experiments.md reports, measured in one run on the machine at hand.
+
+Ratios between two figures of one run are worth more than any figure by itself: machines differ, and are noisy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lab_ddpm.condition_lists import write_condition_lists
+from lab_ddpm.conditions import labels_in_turn
+from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.errors import check_at_least
+from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.images import read_picture, to_tensor
+from lab_ddpm.metrics_log import read_records
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.replica.replica import render_replica
+from lab_ddpm.schedulers import make_scheduler
+from lab_ddpm.training.loop import train
+
+_SCENES = 32
+_SECONDS = 5.0
+
+
+def benchmark(configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps: int) -> list[str]:
+    """Measure everything; returns the lines of the report.
+
+    Args:
+        configs: Presets whose training speed is measured.
+        pipeline: Its sampling speed is measured.
+        steps: Training steps to time per preset.
+
+    Raises:
+        UserError: A number out of range, or an unusable preset.
+    """
+    check_at_least("steps", steps, 1)
+    presets = [parse_config(["--config", str(config)]) for config in configs]
+    workers = os.cpu_count() or 1
+    lines = [f"{workers} cores, {torch.get_num_threads()} torch threads"]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "data"
+        write_condition_lists(root)
+        started = time.perf_counter()
+        render_replica(root, _SCENES, seed=0, workers=workers)
+        pictures = 3 * _SCENES
+        lines.append(f"render: {(time.perf_counter() - started) / pictures:.3f} s a picture ({pictures} pictures)")
+        lines.append(_reading(root))
+        lines += [_training(preset, root, Path(folder), steps) for preset in presets]
+    lines.append(_sampling(pipeline))
+    return lines
+
+
+def _reading(root: Path) -> str:
+    dataset = open_labelled_pictures(root, 64)
+    paths = [root / "images" / name for name in dataset.names]
+    decoding = _rate(lambda index: read_picture(paths[index], 64), len(paths))
+    cached = _rate(lambda index: to_tensor(dataset.pictures[index]), len(paths))
+    return (
+        f"reading: {decoding:.0f} pictures/s decoded, {cached:.0f} pictures/s from the cache "
+        f"({cached / decoding:.0f} x), one thread"
+    )
+
+
+def _rate(read: Callable[[int], object], count: int) -> float:
+    """Calls per second, over random indices."""
+    random = np.random.default_rng(0)
+    started, calls = time.perf_counter(), 0
+    while time.perf_counter() - started < _SECONDS:
+        read(int(random.integers(count)))
+        calls += 1
+    return calls / (time.perf_counter() - started)
+
+
+def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
+    """Train `steps` + 1 steps of a preset (the first warms up) without evaluating more than one picture."""
+    one_condition = folder / "one.json"
+    one_condition.write_text(json.dumps([["red cube"]]), encoding="utf-8")
+    epochs = -(-(steps + 1) * preset.batch_size // (3 * _SCENES))
+    config = dataclasses.replace(
+        preset,
+        runs_dir=str(folder / "runs"),
+        epochs=epochs,
+        log_every_steps=1,
+        checkpoint_every_steps=10**9,
+        data=dataclasses.replace(preset.data, root=str(root)),
+        evaluation=dataclasses.replace(preset.evaluation, every_epochs=epochs, split=str(one_condition), steps=1),
+    )
+    run = train(config)
+    records = [record for record in read_records(run / "metrics.jsonl") if "loss" in record]
+    first, last = records[0], records[-1]
+    seconds = last["seconds"] - first["seconds"]
+    rate = config.batch_size * (last["step"] - first["step"]) / seconds
+    return (
+        f"train {preset.name}: {rate:.2f} pictures/s, {100 * last['overhead']:.1f} % of the time outside forward, "
+        f"backward and optimizer ({last['step']} steps of {config.batch_size})"
+    )
+
+
+def _sampling(pipeline: LabelConditionalPipeline) -> str:
+    """DDPM with all its steps against DDIM with 50, on the same two pictures."""
+    class_labels = labels_in_turn(len(pipeline.unet.config["labels"]), 2)
+    seconds = {}
+    for name, steps in (("ddim", 50), ("ddpm", 1000)):
+        pipeline.scheduler = make_scheduler(name, pipeline.scheduler, steps)
+        started = time.perf_counter()
+        generate(pipeline, class_labels, picture_seeds(0, len(class_labels)), steps, progress=name)
+        seconds[name] = (time.perf_counter() - started) / len(class_labels)
+    ratio = seconds["ddpm"] / seconds["ddim"]
+    return (
+        f"sample: ddpm-1000 {seconds['ddpm']:.2f} s a picture, ddim-50 {seconds['ddim']:.2f} s a picture "
+        f"({ratio:.1f} x)"
+    )

@@ -1,0 +1,67 @@
+"""Looking at a run while it trains: sample a condition list, or every class in turn, write a grid, score it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from lab_ddpm.checkpoint import step_name
+from lab_ddpm.classifiers.networks import PICTURE_SIZE, SELECTING_CLASSIFIER, load_classifier, predict
+from lab_ddpm.conditions import decode, encode, labels_in_turn, load_conditions, resolve_split
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.evaluation import Scores, summarise, top_k_hits
+from lab_ddpm.figures import DenoisingRecorder
+from lab_ddpm.generation import generate, picture_seeds
+from lab_ddpm.images import make_grid, resize_pictures, write_png
+from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.schedulers import make_scheduler
+
+_GRID_COLUMNS = 8
+
+
+class Validation:
+    """Samples pipelines of one run, each time with the same conditions and the same noise, and scores them.
+
+    Args:
+        config: `evaluation` says what to sample and how to score it.
+        run: Folder of the run; grids go to `run/samples/`.
+        device: Where the classifier runs.
+
+    Raises:
+        UserError, DataError: The split or the classifier is not there or not usable (before training starts).
+    """
+
+    def __init__(self, config: TrainConfig, run: Path, device: torch.device) -> None:
+        self.settings = config.evaluation
+        self.run, self.device = run, device
+        if self.settings.metric == "none":
+            self.classifier = None
+            self.class_labels = labels_in_turn(config.model.num_labels, self.settings.num_pictures)
+        else:
+            self.classifier = load_classifier(SELECTING_CLASSIFIER)
+            self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
+        self.seeds = picture_seeds(config.seed, len(self.class_labels))
+
+    def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores | None:
+        """Sample, write `samples/step_N.png` and the newest denoising strip, score.
+
+        Every process calls it and gets the same scores, or None where nothing is scored.
+        """
+        training_scheduler = pipeline.scheduler
+        pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
+        recorder = DenoisingRecorder(num_train_timesteps=training_scheduler.config["num_train_timesteps"])
+        pictures = generate(
+            pipeline, self.class_labels, self.seeds, self.settings.steps, progress="sampling", callback=recorder
+        )
+        pipeline.scheduler = training_scheduler
+        if PartialState().is_main_process:
+            samples = self.run / "samples"
+            write_png(samples / f"{step_name(step)}.png", make_grid(pictures, _GRID_COLUMNS))
+            recorder.write(samples, decode(self.class_labels, pipeline.unet.config["labels"]))
+        if self.classifier is None:
+            return None
+        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE), device=self.device)
+        hits = top_k_hits(probabilities, self.class_labels)
+        return summarise(hits[None], self.class_labels)

@@ -1,0 +1,127 @@
+"""The stream of samples is a function of the seed and the position, whatever it is cut into."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from lab_ddpm.conditions import OBJECTS
+from lab_ddpm.data.batches import StreamDataset, StreamSampler
+from lab_ddpm.data.picture_cache import PictureDataset
+
+
+def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int) -> list[tuple[int, int]]:
+    return [sample for batch in StreamSampler(num_pictures, batch_size, seed, first, last) for sample in batch]
+
+
+@pytest.fixture(scope="module")
+def dataset() -> PictureDataset:
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    return PictureDataset([f"{index}.png" for index in range(5)], pictures, torch.eye(5, len(OBJECTS)), OBJECTS)
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**31))
+def test_each_epoch_shows_each_picture_once(num_pictures: int, batch_size: int, seed: int) -> None:
+    batches = -(-3 * num_pictures // batch_size)
+    samples = stream(num_pictures, batch_size, seed, 0, batches)
+    assert [position for position, _ in samples] == list(range(batches * batch_size))
+    for epoch in range(3):
+        shown = [index for _, index in samples[epoch * num_pictures : (epoch + 1) * num_pictures]]
+        assert sorted(shown) == list(range(num_pictures))
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
+def test_batches_are_always_full(num_pictures: int, batch_size: int, first: int, count: int) -> None:
+    sampler = StreamSampler(num_pictures, batch_size, 0, first, first + count)
+    assert [len(batch) for batch in sampler] == [batch_size] * len(sampler) == [batch_size] * count
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 9))
+def test_the_stream_does_not_depend_on_the_batch_size_or_on_where_it_is_entered(
+    num_pictures: int, batch_size: int, first: int
+) -> None:
+    whole = stream(num_pictures, 1, 3, 0, (first + 4) * batch_size)
+    assert stream(num_pictures, batch_size, 3, first, first + 4) == whole[first * batch_size :]
+
+
+def test_every_epoch_and_every_seed_has_its_own_order() -> None:
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        return tuple(index for _, index in stream(50, 50, seed, epoch, epoch + 1))
+
+    assert len({order(seed, epoch) for seed in range(4) for epoch in range(4)}) == 16
+
+
+@pytest.mark.parametrize(("batch_size", "first", "num_workers"), [(1, 0, 0), (7, 0, 0), (2, 3, 0), (3, 0, 2)], ids=str)
+def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
+    dataset: PictureDataset, batch_size: int, first: int, num_workers: int
+) -> None:
+    samples = StreamDataset(dataset, seed=3, condition_dropout=0.5)
+    sampler = StreamSampler(len(dataset), batch_size, 3, first, first + 4)
+    positions = range(first * batch_size, (first + 4) * batch_size)
+    orders = stream(len(dataset), 1, 3, 0, positions.stop)
+    expected = [samples[orders[position]] for position in positions]
+    loaded = list(DataLoader(samples, batch_sampler=sampler, num_workers=num_workers))
+    for key in ("clean_images", "class_labels", "noise", "uniforms"):
+        together = torch.cat([batch[key] for batch in loaded])
+        assert together.equal(torch.stack([sample[key] for sample in expected]))
+
+
+def test_a_sample_holds_the_picture_and_its_label(dataset: PictureDataset) -> None:
+    sample = StreamDataset(dataset, seed=0, condition_dropout=0.0)[11, 2]
+    assert sample["clean_images"].shape == sample["noise"].shape == (3, 4, 4)
+    assert sample["clean_images"][1, 2, 3].item() == pytest.approx(dataset.pictures[2, 2, 3, 1] / 127.5 - 1)
+    assert sample["class_labels"].equal(dataset.class_labels[2])
+
+
+def test_without_dropout_every_label_is_kept(dataset: PictureDataset) -> None:
+    samples = StreamDataset(dataset, seed=0, condition_dropout=0.0)
+    assert all(samples[position, 1]["class_labels"][1] == 1 for position in range(500))
+
+
+def test_dropout_empties_its_share_of_the_labels_and_changes_nothing_else(dataset: PictureDataset) -> None:
+    with_labels = StreamDataset(dataset, seed=0, condition_dropout=0.0)
+    without_some = StreamDataset(dataset, seed=0, condition_dropout=0.2)
+    dropped = 0
+    for position in range(2000):
+        before, after = with_labels[position, 4], without_some[position, 4]
+        is_dropped = not after["class_labels"].any()
+        dropped += is_dropped
+        assert is_dropped or after["class_labels"].equal(before["class_labels"])
+        for key in ("clean_images", "noise", "uniforms"):
+            assert after[key].equal(before[key])
+    assert dropped / 2000 == pytest.approx(0.2, abs=3 * (0.2 * 0.8 / 2000) ** 0.5)
+
+
+def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_them(
+    dataset: PictureDataset,
+) -> None:
+    samples = [StreamDataset(dataset, seed=1, condition_dropout=0.1)[position, 0] for position in range(2000)]
+    noise = torch.stack([sample["noise"] for sample in samples])
+    uniforms = torch.stack([sample["uniforms"] for sample in samples])
+    assert noise.dtype == torch.float32
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    assert uniforms.min() > 0
+    assert uniforms.max() < 1
+    counts = torch.histc(uniforms, bins=10, min=0, max=1)
+    assert (counts - 200).abs().max() < 60
+    assert len(set(uniforms.tolist())) == 2000
+    assert len({row.tobytes() for row in noise.flatten(1).numpy()}) == 2000
+
+
+def test_another_seed_gives_other_noise(dataset: PictureDataset) -> None:
+    first, second = (StreamDataset(dataset, seed, 0.0)[0, 0]["noise"] for seed in (0, 1))
+    assert not first.equal(second)
+
+
+def test_the_order_of_an_epoch_and_the_noise_of_a_sample_are_drawn_by_different_generators(
+    dataset: PictureDataset,
+) -> None:
+    random = np.random.default_rng((0, 0, 0))
+    assert [index for _, index in stream(5, 5, 0, 0, 1)] == random.permutation(5).tolist()
+    random = np.random.default_rng((0, 0, 0))
+    random.random(2)
+    noise = StreamDataset(dataset, seed=0, condition_dropout=0.0)[0, 0]["noise"]
+    assert not np.allclose(noise, random.standard_normal(noise.shape, dtype=np.float32))

@@ -1,0 +1,172 @@
+"""Pictures are decoded once and read as they are on disk; whatever is wrong with them is listed by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab_ddpm.conditions import encode, load_labels
+from lab_ddpm.data.labelled_pictures import has_pictures, open_labelled_pictures
+from lab_ddpm.errors import DataError
+from lab_ddpm.files import TEMPORARY_PREFIX
+from lab_ddpm.images import read_picture, write_png
+
+FIRST, SECOND, LAST = "CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png", "CLEVR_train_000006_2.png"
+
+
+def only_cache(root: Path) -> Path:
+    (path,) = (root / ".cache").glob("[!.]*")
+    return path
+
+
+def relabel(root: Path, name: str, condition: object) -> None:
+    labels = json.loads((root / "train.json").read_text(encoding="utf-8"))
+    (root / "train.json").write_text(json.dumps(labels | {name: condition}), encoding="utf-8")
+
+
+def test_a_picture_and_its_label_have_the_same_place(tiny_dataset: Path) -> None:
+    dataset = open_labelled_pictures(tiny_dataset, 16)
+    labels = load_labels(tiny_dataset / "train.json")
+    assert len(dataset) == len(labels) == 21
+    assert dataset.names == sorted(labels)
+    assert dataset.class_labels.equal(encode([labels[name] for name in dataset.names]))
+    for name, picture in zip(dataset.names, dataset.pictures, strict=True):
+        np.testing.assert_array_equal(picture, read_picture(tiny_dataset / "images" / name, 16))
+
+
+def test_the_second_opening_reads_the_cache_of_the_first(tiny_dataset: Path) -> None:
+    open_labelled_pictures(tiny_dataset, 16)
+    cache = only_cache(tiny_dataset)
+    before = cache.stat()
+    marked = np.load(cache, mmap_mode="r+")
+    marked[0] = 7
+    marked.flush()
+    assert (open_labelled_pictures(tiny_dataset, 16).pictures[0] == 7).all()
+    assert only_cache(tiny_dataset) == cache
+    assert cache.stat().st_ino == before.st_ino
+
+
+def test_pictures_are_mapped_and_not_loaded(tiny_dataset: Path) -> None:
+    pictures = open_labelled_pictures(tiny_dataset, 16).pictures
+    assert isinstance(pictures, np.memmap)
+    assert not pictures.flags.writeable
+
+
+def test_a_changed_picture_is_decoded_anew_and_the_old_cache_removed(tiny_dataset: Path) -> None:
+    open_labelled_pictures(tiny_dataset, 16)
+    before = only_cache(tiny_dataset)
+    new = np.full((16, 16, 3), 200, dtype=np.uint8)
+    write_png(tiny_dataset / "images" / LAST, new)
+    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16).pictures[-1], new)
+    assert only_cache(tiny_dataset) != before
+
+
+def test_pictures_that_changed_names_are_decoded_anew(tiny_dataset: Path) -> None:
+    before = open_labelled_pictures(tiny_dataset, 16).pictures[:2].copy()
+    images = tiny_dataset / "images"
+    (images / FIRST).rename(images / "swap")
+    (images / SECOND).rename(images / FIRST)
+    (images / "swap").rename(images / SECOND)
+    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16).pictures[:2], before[::-1])
+
+
+def test_the_same_pictures_elsewhere_and_with_other_times_have_the_same_cache(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    open_labelled_pictures(tiny_dataset, 16)
+    shutil.copytree(tiny_dataset / "images", tmp_path / "other" / "images", copy_function=shutil.copy)
+    shutil.copy(tiny_dataset / "train.json", tmp_path / "other")
+    open_labelled_pictures(tmp_path / "other", 16)
+    assert only_cache(tmp_path / "other").name == only_cache(tiny_dataset).name
+
+
+def test_each_size_has_its_own_cache(tiny_dataset: Path) -> None:
+    assert open_labelled_pictures(tiny_dataset, 16).pictures.shape == (21, 16, 16, 3)
+    assert open_labelled_pictures(tiny_dataset, 8).pictures.shape == (21, 8, 8, 3)
+    assert len(list((tiny_dataset / ".cache").glob("*.npy"))) == 2
+
+
+def test_changed_labels_are_read_anew(tiny_dataset: Path) -> None:
+    open_labelled_pictures(tiny_dataset, 16)
+    relabel(tiny_dataset, FIRST, ["cyan cylinder"])
+    assert open_labelled_pictures(tiny_dataset, 16).class_labels[0].equal(encode([["cyan cylinder"]])[0])
+
+
+def test_missing_extra_and_broken_pictures_and_wrong_labels_are_listed_together(tiny_dataset: Path) -> None:
+    images = tiny_dataset / "images"
+    (images / FIRST).unlink()
+    (images / SECOND).write_bytes((images / SECOND).read_bytes()[:60])
+    (images / LAST).write_text("no picture", encoding="utf-8")
+    shutil.copy(images / "CLEVR_train_000001_0.png", images / "extra.png")
+    relabel(tiny_dataset, "CLEVR_train_000002_0.png", ["red cone"])
+    relabel(tiny_dataset, "CLEVR_train_000003_0.png", [])
+    with pytest.raises(DataError) as caught:
+        open_labelled_pictures(tiny_dataset, 16)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 6
+    for name, rule in [
+        (FIRST, "missing"),
+        (SECOND, "broken picture"),
+        (LAST, "broken picture"),
+        ("extra.png", "not listed"),
+        ("CLEVR_train_000002_0.png", "got 'red cone'"),
+        ("CLEVR_train_000003_0.png", "got an empty list"),
+    ]:
+        assert any(name in line and rule in line for line in lines), (name, lines)
+    assert not list(tiny_dataset.glob(".cache/[!.]*"))
+
+
+def test_a_data_set_that_was_repaired_opens(tiny_dataset: Path) -> None:
+    content = (tiny_dataset / "images" / FIRST).read_bytes()
+    (tiny_dataset / "images" / FIRST).write_bytes(content[:60])
+    with pytest.raises(DataError, match=f"{FIRST}: broken picture"):
+        open_labelled_pictures(tiny_dataset, 16)
+    (tiny_dataset / "images" / FIRST).write_bytes(content)
+    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21
+
+
+def test_a_wrong_label_is_named_with_its_picture(tiny_dataset: Path) -> None:
+    relabel(tiny_dataset, SECOND, ["red cube", "red cone"])
+    with pytest.raises(DataError, match=f"train.json: {SECOND}: an object must be one of .*got 'red cone'"):
+        open_labelled_pictures(tiny_dataset, 16)
+
+
+def test_labels_are_checked_against_the_vocabulary_that_is_asked_for(tiny_dataset: Path) -> None:
+    with pytest.raises(DataError, match=r"an object must be one of \['cat', 'dog'\]"):
+        open_labelled_pictures(tiny_dataset, 16, labels=("cat", "dog"))
+
+
+def test_a_root_without_pictures_or_labels_is_named(tiny_dataset: Path, tmp_path: Path) -> None:
+    assert has_pictures(tiny_dataset)
+    assert not has_pictures(tmp_path)
+    with pytest.raises(DataError, match=r"train.json: no such file"):
+        open_labelled_pictures(tmp_path, 16)
+    shutil.rmtree(tiny_dataset / "images")
+    assert not has_pictures(tiny_dataset)
+    with pytest.raises(DataError, match=r"images: no such folder of pictures"):
+        open_labelled_pictures(tiny_dataset, 16)
+
+
+def test_what_a_killed_decoding_left_is_removed(tiny_dataset: Path) -> None:
+    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}1-train-16-0.npy"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    open_labelled_pictures(tiny_dataset, 16)
+    assert not leftover.exists()
+
+
+def test_a_read_only_data_set_has_its_cache_in_the_cache_folder_of_the_user(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda path, mode: path != tiny_dataset)  # root may write everywhere
+    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21
+    assert not (tiny_dataset / ".cache").exists()
+    assert len(list((tmp_path / "cache" / "lab_ddpm").rglob("*.npy"))) == 1
+
+
+def test_hidden_files_beside_the_pictures_do_not_matter(tiny_dataset: Path) -> None:
+    (tiny_dataset / "images" / ".DS_Store").touch()
+    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21

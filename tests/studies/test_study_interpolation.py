@@ -1,0 +1,58 @@
+"""The study measures every way at every noise level; the interpolate command writes its strip."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import save_tiny_pipeline
+from lab_ddpm import interpolation_study, torchvision_data
+from lab_ddpm.cli import main
+from lab_ddpm.conditions import OBJECTS
+from lab_ddpm.studies.interpolation import WAYS, study_interpolation
+from real_formats import write_folder, write_mnist
+
+
+def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
+    monkeypatch.setattr(interpolation_study, "_STEPS", {"ddpm": 4, "ddim": 4})
+    write_mnist(tmp_path / "digits")
+    checkpoint = save_tiny_pipeline(str(tmp_path / "model"), 1)
+    table = study_interpolation("mnist", tmp_path / "digits", None, checkpoint, 2, tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (250, 500, 750) for way in WAYS]
+    for row in rows:
+        assert 1 <= row["jump"][0] <= 9
+        assert row["detour"][0] >= 1 - 1e-5
+    assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 1
+
+
+def test_interpolate_between_two_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(Path("pets"), count=2)
+    save_tiny_pipeline("runs/pets/best", 3)
+    files = ["--pictures", "pets/0.png", "pets/1.png"]
+    assert main(["interpolate", *files, "--steps", "4", "--count", "3", "--mixing", "spherical"]) == 0
+    content = json.loads(Path("interpolation/interpolation.json").read_text(encoding="utf-8"))
+    assert content["lambdas"] == [0, 0.5, 1]
+    assert len(content["distances"]) == 2
+    assert content["timestep"] == 499
+    with Image.open("interpolation/strip.png") as strip:
+        assert strip.width > 5 * 64
+
+
+def test_interpolate_between_two_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_tiny_pipeline("runs/objects/best", 3, OBJECTS)
+    ends = ["--conditions", "red cube, gray sphere", "cyan cylinder"]
+    assert main(["interpolate", *ends, "--scheduler", "ddim", "--steps", "2", "--count", "3"]) == 0
+    content = json.loads(Path("interpolation/interpolation.json").read_text(encoding="utf-8"))
+    assert content["ends"] == ["red cube, gray sphere", "cyan cylinder"]
+    assert main(["interpolate", "--conditions", "red cone", "cyan cylinder"]) == 2
+    assert "got 'red cone'" in capsys.readouterr().err
+    assert main(["interpolate", "--pictures", "a.png", "b.png", "--steps", "2"]) == 1
+    assert "a.png: no such picture" in capsys.readouterr().err
