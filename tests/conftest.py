@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from lab_ddpm.condition_lists import write_condition_lists
 from lab_ddpm.conditions import OBJECTS, SHAPES
-from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.unet import LabelConditionalUNet
 
@@ -90,7 +91,7 @@ def tiny_dataset(dataset_template: Path, tmp_path: Path) -> Path:
 def tiny_pipeline() -> LabelConditionalPipeline:
     """A random network for 16 x 16 pictures of the 24 objects, on the training schedule of the report."""
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
-    return LabelConditionalPipeline(tiny_unet(labels=OBJECTS), scheduler)
+    return LabelConditionalPipeline(tiny_unet(labels=OBJECTS), scheduler, condition_dropout=0.1)
 
 
 def tiny_unet(**settings: Any) -> LabelConditionalUNet:
@@ -108,7 +109,8 @@ def tiny_unet(**settings: Any) -> LabelConditionalUNet:
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = ()) -> Path:
     """Write a random pipeline for 32 x 32 pictures."""
     unet = tiny_unet(labels=labels, in_channels=channels, sample_size=32)
-    LabelConditionalPipeline(unet, DDPMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(path)
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    LabelConditionalPipeline(unet, scheduler, condition_dropout=0.1).save_pretrained(path)
     return Path(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -64,6 +65,25 @@ def test_a_shorter_list_leaves_no_pictures_of_a_longer_one() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_many_pictures_of_one_condition_and_no_strip_of_an_earlier_call() -> None:
+    arguments = ["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]
+    assert main([*arguments, "--num-pictures", "3", "--progress"]) == 0
+    assert main([*arguments, "--num-pictures", "2"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "01.png", "grid.png", "manifest.json"]
+    assert Path("out/00.png").read_bytes() != Path("out/01.png").read_bytes()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_manifest_of_another_program_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    Path("out/manifest.json").write_text('{"pictures": ["important.png"]}')
+    Path("out/important.png").touch()
+    assert main(["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]) == 1
+    assert "out/manifest.json: not as this program writes it" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["important.png", "manifest.json"]
+
+
+@pytest.mark.usefixtures("workplace")
 def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
     Path("own.json").write_text('[["red cube", "blue sphere"], ["gray cylinder"]]')
     for out, seed in (("a", "3"), ("b", "3"), ("c", "4")):
@@ -74,11 +94,29 @@ def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_two_processes_make_the_pictures_of_one() -> None:
+    """Three pictures for two processes, then one, of which the second process has none."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    for count in ("3", "1"):
+        arguments = ["--objects", "red cube", "--num-pictures", count, "--steps", "2"]
+        assert main(["generate", *arguments, "--out", f"one-{count}"]) == 0
+        script = [str(ROOT / "scripts" / "generate.py"), *arguments, "--out", f"two-{count}"]
+        subprocess.run([*launch, *script], check=True, capture_output=True)
+        for index in range(int(count)):
+            one, two = (np.asarray(Image.open(f"{name}-{count}/{index:02d}.png"), int) for name in ("one", "two"))
+            assert abs(one - two).max() <= 1
+
+
+@pytest.mark.usefixtures("workplace")
 def test_evaluate_samples_both_lists_and_writes_the_scores(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--root", "data", "--num-seeds", "2", "--steps", "1"]) == 0
     metrics = json.loads(Path("evaluation/metrics.json").read_text())
     assert metrics["seeds"] == [0, 1]
     assert metrics["checkpoint"] == "runs/tiny/best"
+    for name in CLASSIFIERS:
+        file = Path(f"evaluator/{name}.safetensors")
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert metrics["classifiers"][name] == {"file": str(file), "sha256": digest}
     assert set(metrics["splits"]) == {"test", "new_test"}
     for by_classifier in metrics["splits"].values():
         assert set(by_classifier) == set(CLASSIFIERS)
@@ -135,6 +173,24 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["generate", "--objects", "red cube", "--checkpoint", "other"], 1, "must hold a LabelConditionalPipeline"),
         (["generate", "--objects", "red cube", "--out", "/proc/generated"], 1, "/proc/generated"),
         (["evaluate", "--root", "data", "--num-seeds", "0"], 2, "`num-seeds` must be at least 1, got 0"),
+        (["generate", "--root", "data", "--split", "test", "--num-pictures", "2"], 2, "does not go with `--split`"),
+        (["generate", "--unconditional", "--guidance-scale", "2"], 2, "must be 1 where there is no condition, got 2.0"),
+        (
+            ["interpolate", "--conditions", "red cube", "blue cube", "--timestep", "500"],
+            2,
+            "`--timestep`, `--mixing` and `--noise` are for `--pictures`",
+        ),
+        (
+            ["evaluate", "--root", "data", "--images", "data", "--split", "test", "--steps", "9"],
+            2,
+            "options of sampling do not go with it",
+        ),
+        (
+            ["train-evaluator", "--dataset", "mnist", "--root", "data", "--names", "referee"],
+            2,
+            "`--names` is for i-CLEVR",
+        ),
+        (["train-evaluator", "--image-size", "32"], 2, "`--image-size` is for other data sets"),
         (["evaluate", "--images", "data"], 2, "`--images` needs the one `--split`"),
         (["evaluate", "--root", "data", "--images", "absent", "--split", "test"], 1, "absent: no such folder"),
         (["render", "--num-scenes", "0", "--out", "new"], 2, "`num_scenes` must be at least 1, got 0"),

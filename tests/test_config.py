@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from conftest import tiny_config
-from lab_ddpm.config import DataConfig, DiffusionConfig, EvaluationConfig, ObjectiveConfig, TrainConfig, parse_config
+from lab_ddpm.config import DataConfig, DiffusionConfig, EvaluationConfig, ObjectiveConfig, TrainConfig
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.dataset import DATASETS
 from lab_ddpm.errors import UserError
 from lab_ddpm.objective import LOSS_WEIGHTS, LOSSES, PREDICTION_TYPES, TIMESTEP_DENSITIES
@@ -173,7 +174,11 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--evaluation.keep", "0"], ["`evaluation.keep`", "at least 1"]),
         (["--evaluation.guidance_scale", "0"], ["`evaluation.guidance_scale`", "positive"]),
         (["--evaluation.metric", "fid"], ["evaluation.metric", "exact_match", "fid"]),
-        (["--evaluation.classifier", "vgg"], ["evaluation.classifier", "resnet18", "vgg"]),
+        (["--evaluation.guidance_scale", "2"], ["`evaluation.guidance_scale`", "objective.condition_dropout", "2"]),
+        (
+            ["--model.num_labels", "0", "--evaluation.metric", "none", "--objective.condition_dropout", "0.1"],
+            ["`objective.condition_dropout`", "unconditional", "0.1"],
+        ),
         (["--evaluation.scheduler", "ddimm"], ["evaluation.scheduler", "dpmpp", "ddimm"]),
     ],
     ids=" ".join,

@@ -57,7 +57,7 @@ def test_guidance_follows_its_formula(pipeline: LabelConditionalPipeline, guidan
 
 
 def test_a_call_that_names_no_guidance_takes_that_of_the_pipeline(pipeline: LabelConditionalPipeline) -> None:
-    guided = LabelConditionalPipeline(pipeline.unet, pipeline.scheduler, guidance_scale=3.0)
+    guided = LabelConditionalPipeline(pipeline.unet, pipeline.scheduler, guidance_scale=3.0, condition_dropout=0.1)
     guided.set_progress_bar_config(disable=True)
     images = guided(CLASS_LABELS, 3, generator=generators())
     assert torch.equal(images, pipeline(CLASS_LABELS, 3, guidance_scale=3.0, generator=generators()))
@@ -110,15 +110,27 @@ def test_a_model_without_labels_samples_and_refuses_guidance() -> None:
         pipeline(torch.zeros(3, 0), 2, guidance_scale=2.0)
 
 
+def test_a_model_that_never_saw_the_null_label_is_neither_guided_nor_sampled_under_it(
+    pipeline: LabelConditionalPipeline,
+) -> None:
+    conditional = LabelConditionalPipeline(pipeline.unet, pipeline.scheduler)
+    with pytest.raises(UserError, match=r"must be 1 for a model trained without condition dropout, got 2.0"):
+        conditional(CLASS_LABELS, 3, guidance_scale=2.0)
+    with pytest.raises(UserError, match="knows no null label"):
+        conditional(torch.cat([CLASS_LABELS, torch.zeros(1, 24)]), 3)
+
+
 def test_a_saved_pipeline_samples_the_same_pictures_with_the_same_guidance(
     pipeline: LabelConditionalPipeline, tmp_path: Path
 ) -> None:
-    guided = LabelConditionalPipeline(pipeline.unet, pipeline.scheduler, guidance_scale=2.5)
+    guided = LabelConditionalPipeline(pipeline.unet, pipeline.scheduler, 2.5, condition_dropout=0.2, fit="pad")
     guided.set_progress_bar_config(disable=True)
     guided.save_pretrained(tmp_path)
     loaded = LabelConditionalPipeline.from_pretrained(tmp_path, low_cpu_mem_usage=False)
     loaded.set_progress_bar_config(disable=True)
     assert loaded.config["guidance_scale"] == 2.5
+    assert (loaded.config["condition_dropout"], loaded.config["fit"]) == (0.2, "pad")
+    assert load_pipeline(tmp_path).config["fit"] == "pad"
     assert type(loaded.scheduler) is type(guided.scheduler)
     images = loaded(CLASS_LABELS, 3, generator=generators())
     assert torch.equal(images, guided(CLASS_LABELS, 3, generator=generators()))

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lab_ddpm import torchvision_data
 from lab_ddpm.classifiers.networks import build_classifier, save_classifier
 from lab_ddpm.cli import main
-from lab_ddpm.config import parse_config
+from lab_ddpm.config_parser import parse_config
+from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.dataset import IMAGE_SIZES
 from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -69,12 +70,19 @@ def test_a_labelled_data_set_trains_a_conditional_model(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     write_data("mnist", tmp_path / "pictures", monkeypatch)
     arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
-    assert main(["train", *arguments, "--model.num_labels", "10"]) == 0
+    conditional = ["--model.num_labels", "10", "--objective.condition_dropout", "0.1"]
+    assert main(["train", *arguments, *conditional]) == 0
     assert main(["generate", "--steps", "1", "--objects", "3 - three", "--out", "three"]) == 0
     assert main(["generate", "--steps", "1", "--num-pictures", "12", "--out", "all"]) == 0
     assert main(["generate", "--steps", "1", "--num-pictures", "2", "--unconditional", "--out", "none"]) == 0
     assert main(["generate", "--steps", "1", "--objects", "red cube"]) == 2
     assert sorted(path.name for path in Path("all").iterdir())[-2:] == ["grid.png", "manifest.json"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_reads_pictures_at_the_size_of_its_data_set(path: Path) -> None:
+    data = parse_config(["--config", str(path)]).data
+    assert data.image_size == IMAGE_SIZES[data.dataset] or path.stem == "faces"
 
 
 @pytest.mark.parametrize("num_labels", ["7", "24"])

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from lab_ddpm.commands.parser import build_parser
-from lab_ddpm.config import parse_config
+from lab_ddpm.config_parser import parse_config
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *ROOT.glob("docs/*.md"),
     *ROOT.glob("*/README.md"),
     *ROOT.glob("pretrained/*/README.md"),
 ]
-SOURCES = [*DOCUMENTS, *ROOT.glob("configs/*.yaml"), ROOT / "Makefile"]
+SOURCES = [*DOCUMENTS, *ROOT.glob("configs/**/*.yaml"), ROOT / "Makefile"]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -35,6 +36,14 @@ def commands() -> list[tuple[str, str]]:
 
 def test_the_documents_show_commands() -> None:
     assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert "<!--" not in text  # a figure that is still to come
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize(("source", "command"), commands())

@@ -9,7 +9,7 @@ from torch import nn
 
 from conftest import tiny_unet
 from lab_ddpm.conditions import OBJECTS, encode
-from lab_ddpm.config import parse_config
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.unet import LabelConditionalUNet
 
 ICLEVR = Path(__file__).parents[1] / "configs" / "iclevr.yaml"

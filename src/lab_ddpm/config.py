@@ -1,23 +1,14 @@
-"""The settings of a training run: frozen dataclasses, YAML presets and dotted command-line overrides.
+"""The settings of a training run, as frozen dataclasses; `config_parser` makes them of presets and arguments.
 
-`parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and
-changes one value of it. A preset that begins with `extends: OTHER.yaml` states only what differs from that file beside
-it. The defaults are the i-CLEVR experiment of the report. A key that does not exist, a value of the wrong type or out
-of range is refused with its name before anything runs.
+The defaults are the i-CLEVR experiment of the report. A value out of range is refused with its name.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import yaml
-from jsonargparse import ArgumentParser
-
 from lab_ddpm.errors import UserError, check_at_least, check_choice, check_finite, check_positive
-from lab_ddpm.presets import read_preset
 
 
 @dataclass(frozen=True)
@@ -255,63 +246,6 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, lists in place of tuples, as it stands in a YAML preset."""
         return _plain(asdict(self))
-
-
-def parse_config(arguments: Sequence[str]) -> TrainConfig:
-    """Parse the command line of a training run.
-
-    Args:
-        arguments: `--config PRESET.yaml` first, then `--dotted.key value` overrides.
-
-    Raises:
-        UserError: Naming the key, the value and the rule.
-        SystemExit: For `--help`.
-    """
-    if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
-        raise UserError("`--config` must come first: what follows it overrides the preset")
-    arguments = [part for argument in arguments[:1] for part in argument.split("=", 1)] + list(arguments[1:])
-    if arguments[:1] == ["--config"] and len(arguments) > 1:
-        return make_config(read_preset(arguments[1]), arguments[2:], source=arguments[1])
-    return make_config({}, arguments)
-
-
-def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> TrainConfig:
-    """The config of nested `settings` under the command-line `overrides`; errors about `settings` name `source`.
-
-    Raises:
-        UserError: Naming the key, the value and the rule.
-        SystemExit: For `--help` among the overrides.
-    """
-    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
-        if not isinstance(settings.get(section, {}), dict):
-            raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
-    parser = ArgumentParser(
-        prog="lab-ddpm train",
-        description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
-    parser.add_class_arguments(TrainConfig, as_group=False)
-    try:
-        values = parser.parse_args(["--config", yaml.safe_dump(settings), *overrides])
-        values.pop("config", None)
-        return TrainConfig(**vars(parser.instantiate(values)))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(_plain_message(str(error))) from None
-
-
-def _plain_message(message: str) -> str:
-    """jsonargparse's message on one line, and in the words of our own where it is about a value."""
-    message = " ".join(message.split())
-    found = re.fullmatch(r'Parser key "(?P<key>.+?)": Expected an? (?P<rule>.+)\. Got value: (?P<value>.*)', message)
-    if found is None:
-        return message
-    rule = re.sub(r"^typing\.Literal(\[.*\])$", r"one of \1", found["rule"])
-    rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule)
-    return f"`{found['key']}` must be {rule}, got {found['value']!r}"
 
 
 def _plain(value: Any) -> Any:

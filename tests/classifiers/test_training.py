@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from lab_ddpm.classifiers.augmentation import PERTURBATIONS, augment
-from lab_ddpm.classifiers.networks import CLASSIFIERS, load_classifier, predict
+from lab_ddpm.classifiers.measuring import perturbed, wilson_interval
+from lab_ddpm.classifiers.networks import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
 from lab_ddpm.classifiers.recipes import RECIPES, ROBUSTNESS_STRENGTHS
-from lab_ddpm.classifiers.training import perturbed, split_scenes, train_classifier, train_evaluators
+from lab_ddpm.classifiers.training import split_scenes, train_classifier, train_evaluators
+from lab_ddpm.cli import main
 from lab_ddpm.conditions import OBJECTS, encode
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.evaluation import top_k_hits
@@ -127,8 +129,19 @@ def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
         load_classifier(name, tmp_path / "out")
         figures = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert (figures["training_pictures"], figures["held_out_pictures"]) == (19, 1)
-        assert set(figures["perturbed"]) == set(PERTURBATIONS)
         assert 0 <= figures["clean"]["exact_match"] <= figures["clean"]["micro"] <= 1
+
+
+def test_the_check_prints_a_row_for_every_perturbation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in CLASSIFIERS:
+        save_classifier(build_classifier(name), name, "evaluator")
+    assert main(["check-evaluator", "--root", str(toy_folder(tmp_path / "data", 3))]) == 0
+    header, _, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("3 pictures, ")
+    assert [row.split()[1] for row in rows] == ["as", *ROBUSTNESS_STRENGTHS]
 
 
 def test_own_held_out_folder_leaves_every_picture_for_training(tmp_path: Path) -> None:
@@ -143,6 +156,12 @@ def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> No
         train_evaluators([tmp_path / "none"], None, tmp_path, names=["vgg"])
     with pytest.raises(UserError, match="`epochs` must be positive"):
         train_evaluators([tmp_path / "none"], None, tmp_path, epochs=0)
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
 def test_perturbed_pictures_are_always_the_same() -> None:

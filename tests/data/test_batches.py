@@ -19,7 +19,9 @@ def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int)
 @pytest.fixture(scope="module")
 def dataset() -> PictureDataset:
     pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
-    return PictureDataset([f"{index}.png" for index in range(5)], pictures, torch.eye(5, len(OBJECTS)), OBJECTS)
+    return PictureDataset(
+        [f"{index}.png" for index in range(5)], pictures, torch.eye(5, len(OBJECTS)), OBJECTS, "squash"
+    )
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**31))

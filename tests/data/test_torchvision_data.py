@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from lab_ddpm import torchvision_data
+from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.torchvision_data import DEBIAN_FASHION_MNIST, TORCHVISION_DATASETS, open_torchvision
 from lab_ddpm.errors import DataError, UserError
 from real_formats import write_cifar10, write_flowers102, write_mnist
@@ -41,6 +41,17 @@ def test_the_held_out_part_is_another_one_and_both_keep_their_cache(tmp_path: Pa
     assert (training.pictures != held_out.pictures).any()
     assert not set(training.names) & set(held_out.names)
     assert len(list((tmp_path / "MNIST" / "raw" / ".cache").glob("*.npy"))) == 2
+
+
+def test_pictures_are_decoded_once(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    cache = tmp_path / "MNIST" / "raw" / ".cache"
+    for part in (False, True):
+        open_torchvision("mnist", tmp_path, 32, held_out=part)
+    written = {path.name: path.stat().st_ino for path in cache.glob("*.npy")}
+    for part in (False, True, False):
+        open_torchvision("mnist", tmp_path, 32, held_out=part)
+    assert {path.name: path.stat().st_ino for path in cache.glob("*.npy")} == written
 
 
 def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from torch import nn
 
 from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.conditions import OBJECTS
-from lab_ddpm.config import DiffusionConfig
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.importing.checkpoints import import_checkpoint
 
@@ -60,7 +59,7 @@ def assert_equal(net: UNet2DModel, folder: Path, **shape: int) -> None:
 
 def test_the_pipeline_computes_the_same_bit_for_bit(net: UNet2DModel, tmp_path: Path) -> None:
     source = save(net.state_dict(), tmp_path / "unet.pth")
-    out = import_checkpoint(source, tmp_path / "runs" / "report", sample_size=32)
+    out = import_checkpoint(source, tmp_path / "runs" / "report", image_size=32)
     assert_equal(net, out)
     pipeline = load_pipeline(out)
     config = pipeline.unet.config
@@ -81,7 +80,7 @@ def test_wrapped_prefixed_and_safetensors(net: UNet2DModel, tmp_path: Path) -> N
     ]
     save_file(state, sources[-1])
     for source in sources:
-        assert_equal(net, import_checkpoint(source, tmp_path / source.stem, sample_size=32))
+        assert_equal(net, import_checkpoint(source, tmp_path / source.stem, image_size=32))
 
 
 def test_other_architectures_and_settings(tmp_path: Path) -> None:
@@ -97,10 +96,12 @@ def test_other_architectures_and_settings(tmp_path: Path) -> None:
         resnet_time_scale_shift="scale_shift",
     )
     source = save(net.state_dict(), tmp_path / "unet.pth")
-    diffusion = DiffusionConfig(beta_schedule="linear", prediction_type="v_prediction")
-    out = import_checkpoint(source, tmp_path / "out", 16, attention_head_dim=16, diffusion=diffusion)
+    out = import_checkpoint(source, tmp_path / "out", 16, 16, "linear", "v_prediction")
     assert_equal(net, out, size=16, channels=1)
-    assert load_pipeline(out).scheduler.config["prediction_type"] == "v_prediction"
+    noise = load_pipeline(out).scheduler.config
+    assert (noise["beta_schedule"], noise["prediction_type"]) == ("linear", "v_prediction")
+    with pytest.raises(UserError, match="`beta-schedule` must be one of"):
+        import_checkpoint(source, tmp_path / "other", 16, 16, "cosine")
 
 
 def changed(net: UNet2DModel, **entries: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -126,7 +127,7 @@ def test_wrong_networks_are_one_line(net: UNet2DModel, tmp_path: Path) -> None:
     for number, (words, content) in enumerate(wrong.items()):
         source = save(content, tmp_path / f"{number}.pth")
         with pytest.raises(DataError) as refusal:
-            import_checkpoint(source, tmp_path / "out", sample_size=32)
+            import_checkpoint(source, tmp_path / "out", image_size=32)
         assert words in str(refusal.value)
         assert str(source) in str(refusal.value)
         assert "\n" not in str(refusal.value)
@@ -144,8 +145,8 @@ def test_wrong_files_and_numbers(net: UNet2DModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="safetensors"):
         import_checkpoint(tmp_path / "unet.onnx", tmp_path / "out")
     with pytest.raises(UserError, match="multiple of 32"):
-        import_checkpoint(source, tmp_path / "out", sample_size=48)
+        import_checkpoint(source, tmp_path / "out", image_size=48)
     with pytest.raises(DataError, match=r"no UNet2DModel|another network"):
-        import_checkpoint(source, tmp_path / "out", sample_size=32, attention_head_dim=48)
+        import_checkpoint(source, tmp_path / "out", image_size=32, attention_head_dim=48)
     with pytest.raises(DataError, match="must not exist"):
         import_checkpoint(source, tmp_path)

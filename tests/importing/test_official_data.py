@@ -23,7 +23,7 @@ from lab_ddpm.files import TEMPORARY_PREFIX
 from lab_ddpm.importing.official_data import _check_space, import_data
 from lab_ddpm.importing.official_files import OfficialFiles, SourceFile, open_official_files
 
-OFFICIAL = Path(__file__).parents[2] / "shared" / "iclevr_official"
+OFFICIAL = Path(__file__).parents[3] / "shared" / "iclevr_official"
 NAMES = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
 LABELS = {name: list(OBJECTS[: 1 + number % 3]) for number, name in enumerate(NAMES)}
 LISTS = {
@@ -297,7 +297,7 @@ def test_a_checkpoint_with_code_is_refused_unrun(tmp_path: Path) -> None:
 @pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official lists are not in {OFFICIAL}")
 def test_the_official_lists(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_folder(out, {"unseen.json": (Path(__file__).parents[1] / "data/iclevr/unseen.json").read_bytes()})
+    write_folder(out, {"unseen.json": (Path(__file__).parents[2] / "data/iclevr/unseen.json").read_bytes()})
     report = import_data(OFFICIAL, out, tmp_path / "evaluator")
     assert {path.name for path in report.files} == set(LISTS)
     assert report.missing == ["the pictures (CLEVR_train_SSSSSS_K.png)"]

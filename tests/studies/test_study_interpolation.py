@@ -7,19 +7,21 @@ import pytest
 from PIL import Image
 
 from conftest import save_tiny_pipeline
-from lab_ddpm import interpolation_study, torchvision_data
+from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.cli import main
 from lab_ddpm.conditions import OBJECTS
+from lab_ddpm.data import torchvision_data
+from lab_ddpm.studies import interpolation
 from lab_ddpm.studies.interpolation import WAYS, study_interpolation
 from real_formats import write_folder, write_mnist
 
 
 def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
-    monkeypatch.setattr(interpolation_study, "_STEPS", {"ddpm": 4, "ddim": 4})
+    monkeypatch.setattr(interpolation, "_STEPS", {"ddpm": 4, "ddim": 4})
     write_mnist(tmp_path / "digits")
-    checkpoint = save_tiny_pipeline(str(tmp_path / "model"), 1)
-    table = study_interpolation("mnist", tmp_path / "digits", None, checkpoint, 2, tmp_path / "out")
+    pipeline = load_pipeline(save_tiny_pipeline(str(tmp_path / "model"), 1))
+    table = study_interpolation("mnist", tmp_path / "digits", None, pipeline, 2, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (250, 500, 750) for way in WAYS]
     for row in rows:

@@ -19,7 +19,7 @@ from lab_ddpm.classifiers.networks import build_classifier, save_classifier
 from lab_ddpm.cli import main
 from lab_ddpm.metrics_log import read_records
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 STEPS = 12
 
 
@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
 # renaming it and removing an old one, and in the middle of writing a pipeline.
 KILL = """
 import os, signal
-import lab_ddpm.checkpoint, lab_ddpm.files
+import lab_ddpm.checkpoint, lab_ddpm.files, lab_ddpm.training.training_objects
 def kill_at(module, name, call):
     original, calls = getattr(module, name), []
     def killing(*args, **kwargs):
@@ -102,9 +102,10 @@ def kill_at(module, name, call):
 def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "tiny"
     crashes = [
-        "kill_at(lab_ddpm.checkpoint.torch, 'save', 2)",
-        "kill_at(lab_ddpm.checkpoint, 'remove', 1)",
+        "kill_at(lab_ddpm.training.training_objects.torch, 'save', 2)",
+        "kill_at(lab_ddpm.training.training_objects, 'remove', 1)",
         "kill_at(lab_ddpm.checkpoint, 'link_atomically', 2)",
+        "kill_at(lab_ddpm.checkpoint, 'remove', 2)",
         "kill_at(lab_ddpm.files.os, 'replace', 5)",
     ]
     for crash in crashes:
@@ -117,6 +118,29 @@ def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path,
     )
     assert logged == expected
     assert not list(run.rglob(".writing-*"))
+
+
+def test_a_run_does_not_go_on_with_other_pictures(
+    never_stopped: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = json.loads((tmp_path / "data" / "train.json").read_text())
+    first, second = sorted(labels)[:2]
+    labels[first], labels[second] = labels[second], labels[first]
+    (tmp_path / "data" / "train.json").write_text(json.dumps(labels))
+    before = weights(never_stopped)
+    assert main(["train", *arguments, "--name", "never-stopped"]) == 2
+    assert "was trained on other pictures or labels" in capsys.readouterr().err
+    assert all(torch.equal(value, before[key]) for key, value in weights(never_stopped).items())
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights"])
+def test_a_broken_checkpoint_is_one_line(
+    never_stopped: Path, arguments: list[str], content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (max((never_stopped / "checkpoints").glob("step_*")) / "optimizer.pt").write_bytes(content)
+    assert main(["train", *arguments, "--name", "never-stopped"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "optimizer.pt" in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

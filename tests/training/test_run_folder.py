@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from conftest import tiny_config
-from lab_ddpm.config import parse_config
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.training.run_folder import claim_run_folder
 

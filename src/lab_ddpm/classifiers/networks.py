@@ -150,14 +150,13 @@ def load_classifier(
 
 
 @torch.inference_mode()
-def predict(
-    classifier: nn.Module, pictures: Pictures, batch_size: int = 128, device: str | torch.device = "cpu"
-) -> NDArray[np.float32]:
+def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
     """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].
 
     For i-CLEVR, S must be 64: see `images.resize_pictures`.
     """
-    classifier.to(device).eval()
+    classifier.eval()
+    device = next(classifier.parameters()).device
     batches = (pictures[start : start + batch_size] for start in range(0, max(len(pictures), 1), batch_size))
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 

@@ -16,28 +16,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch import nn
 from tqdm import tqdm
 
 from lab_ddpm.classifiers.augmentation import augment
+from lab_ddpm.classifiers.measuring import perturbed, scores
 from lab_ddpm.classifiers.networks import (
     CLASSIFIERS,
     PICTURE_SIZE,
     build_classifier,
     load_classifier,
-    predict,
     save_classifier,
 )
-from lab_ddpm.classifiers.recipes import RECIPES, ROBUSTNESS_STRENGTHS, Recipe
+from lab_ddpm.classifiers.recipes import RECIPES, Recipe
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.errors import DataError, check_choice, check_positive
-from lab_ddpm.evaluation import top_k_hits
 from lab_ddpm.files import write_json
 from lab_ddpm.hardware import computes_in_bf16
-from lab_ddpm.images import Pictures, to_uint8
+from lab_ddpm.images import Pictures
 
 Labelled = tuple[Pictures, torch.Tensor]
 
@@ -86,7 +84,6 @@ def train_evaluators(
     paths = []
     for name in names:
         path, figures = _train_and_save(name, name, training, measuring, OBJECTS, out, epochs, seed)
-        figures["perturbed"] = measure_perturbed(load_classifier(path), *measuring)
         write_json(path.with_suffix(".json"), figures)
         paths.append(path)
     return paths
@@ -152,7 +149,7 @@ def _train_and_save(
         "seed": seed,
         "minutes": round(minutes, 1),
         "held_out_pictures": len(measuring[0]),
-        "clean": _scores(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
+        "clean": scores(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
     }
     return path, figures
 
@@ -207,34 +204,10 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-        clean = _scores(classifier, held_out_pictures, held_out_labels)
-        augmented = _scores(classifier, held_out_augmented, held_out_labels)
+        clean = scores(classifier, held_out_pictures, held_out_labels)
+        augmented = scores(classifier, held_out_augmented, held_out_labels)
         tqdm.write(f"{recipe.architecture} epoch {epoch}: held out {clean}, augmented {augmented}")
     return classifier.cpu()
-
-
-def measure_perturbed(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
-    """What a classifier finds under every perturbation of `ROBUSTNESS_STRENGTHS`, one at a time.
-
-    Args:
-        classifier: A trained classifier.
-        pictures: (M, 64, 64, 3) uint8 that it never saw.
-        class_labels: (M, 24) multi-hot.
-    """
-    return {
-        name: {"strength": strength, **_scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
-        for name, strength in ROBUSTNESS_STRENGTHS.items()
-    }
-
-
-def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pictures:
-    """The pictures (M, S, S, C) uint8 after `augment`, always with the same draws, as uint8 again."""
-    generator = torch.Generator().manual_seed(0)
-    batches = [
-        to_uint8(augment(pictures[start : start + BATCH_SIZE], changes, generator))
-        for start in range(0, len(pictures), BATCH_SIZE)
-    ]
-    return np.concatenate(batches)
 
 
 def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -260,25 +233,8 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     return np.flatnonzero(scenes < first_held_out), np.flatnonzero(scenes >= first_held_out)
 
 
-def wilson_interval(found: int, asked: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
-    interval = binomtest(found, asked).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def _batches(class_labels: torch.Tensor, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
     """As many pictures as there are, each drawn in proportion to its objects: what a score counts is objects."""
     drawn = torch.multinomial(class_labels.sum(dim=1), len(class_labels), replacement=True, generator=generator)
     for chosen in drawn.split(batch_size):
         yield chosen.numpy()
-
-
-def _scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, object]:
-    asked = class_labels.numpy() > 0
-    found = top_k_hits(predict(classifier, pictures, device=next(classifier.parameters()).device), asked)
-    return {
-        "micro": round(float(found.sum() / asked.sum()), 4),
-        "micro_ci95": [round(end, 4) for end in wilson_interval(int(found.sum()), int(asked.sum()))],
-        "exact_match": round(float((found == asked).all(axis=1).mean()), 4),
-    }

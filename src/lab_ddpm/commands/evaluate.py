@@ -94,7 +94,7 @@ def _open_classifiers() -> dict[str, torch.nn.Module]:
     files = {name: classifier_file(name) for name in CLASSIFIERS}
     if PartialState().is_main_process:
         print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
-    return {name: load_classifier(file) for name, file in files.items()}
+    return {name: load_classifier(file).to(PartialState().device) for name, file in files.items()}
 
 
 def _classifier_files() -> dict[str, dict[str, str]]:
@@ -114,7 +114,7 @@ def _score(
     resized = resize_pictures(pictures.reshape(-1, *pictures.shape[2:]), PICTURE_SIZE)
     scores = {}
     for name, classifier in classifiers.items():
-        probabilities = predict(classifier, resized, device=str(PartialState().device))
+        probabilities = predict(classifier, resized)
         hits = top_k_hits(probabilities.reshape(seeds, count, -1), class_labels)
         scores[name] = summarise(hits, class_labels)
     return scores

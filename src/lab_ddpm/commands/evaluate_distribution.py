@@ -52,7 +52,7 @@ def run(
     sampler = open_sampler(checkpoint, scheduler, steps, guidance_scale)
     size = sampler.pipeline.unet.config["sample_size"]
     training = open_dataset(dataset, root, size)
-    real_pictures, real_labels = _some_held_out(open_held_out(dataset, root, held_out, size), num_pictures)
+    real_pictures, real_labels = some_held_out(open_held_out(dataset, root, held_out, size), num_pictures)
     if sampler.labels and sampler.labels != training.labels:
         raise UserError(f"{sampler.checkpoint} was trained on other labels than those of {root}")
     classifier, network, name = _open_features(features, dataset, root, training)
@@ -142,7 +142,7 @@ def _wanted_labels(sampler: Sampler, unconditional: bool, num_pictures: int) -> 
     return labels_in_turn(num_labels, num_pictures), sampler.guidance_scale
 
 
-def _some_held_out(held_out: PictureDataset, count: int) -> tuple[Pictures, torch.Tensor]:
+def some_held_out(held_out: PictureDataset, count: int) -> tuple[Pictures, torch.Tensor]:
     """At most `count` of them, at random: folders come sorted by class."""
     chosen = np.random.default_rng(0).permutation(len(held_out))[:count]
     return held_out.pictures[chosen], held_out.class_labels[chosen]
@@ -150,9 +150,7 @@ def _some_held_out(held_out: PictureDataset, count: int) -> tuple[Pictures, torc
 
 def _accuracy(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> float:
     """Share of the pictures whose likeliest label is the one of their row of (N, num_labels) one-hot labels."""
-    right = (
-        predict(classifier, pictures, device=PartialState().device).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
-    )
+    right = predict(classifier, pictures).argmax(axis=1) == class_labels.argmax(dim=1).numpy()
     return float(right.mean())
 
 

@@ -154,6 +154,9 @@ def build_parser() -> argparse.ArgumentParser:
     check = add("check-replica", "measure rendered pictures against the facts about i-CLEVR")
     check.add_argument("--root", type=Path, default=DATA, help=f"default: {DATA}")
 
+    check = add("check-evaluator", "measure the classifiers of i-CLEVR on pictures with known labels")
+    check.add_argument("--root", type=Path, default=DATA, help=f"pictures that they never saw (default: {DATA})")
+
     benchmark = add("benchmark", "measure rendering, reading, training and sampling on this machine")
     presets = [Path("configs/iclevr_cpu.yaml"), Path("configs/iclevr.yaml")]
     benchmark.add_argument("--configs", nargs="+", type=Path, default=presets, help="presets to train a few steps of")

@@ -10,7 +10,8 @@ from accelerate import PartialState
 
 from lab_ddpm.classifiers.networks import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.commands import render
-from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.errors import UserError
 from lab_ddpm.training.interruption import Interrupted

@@ -10,8 +10,7 @@ What is not there is left out, with the command that makes it. The page needs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lab_ddpm.charts import SplitScores, score_bars, training_curves
+from lab_ddpm.charts import score_bars, training_curves
 from lab_ddpm.checkpoint import PRETRAINED
-from lab_ddpm.classifiers.networks import CLASSIFIERS
 from lab_ddpm.conditions import OBJECTS, SPLITS
-from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.evaluation import Score, Scores
+from lab_ddpm.errors import DataError
 from lab_ddpm.files import read_json, write_text
 from lab_ddpm.metrics_log import read_records
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
+from lab_ddpm.report.results import Result, compare_results, judge_of, make_tables, naming, read_result, read_training
 
 
 @dataclass(frozen=True)
@@ -38,35 +36,6 @@ class Gallery:
     pictures: Sequence[tuple[Embedded, str, Mapping[str, Any]]]
     strip: Embedded | None
     animation: Embedded | None
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long a model was trained: wall time with its evaluations, and pictures shown to it."""
-
-    seconds: float
-    steps: int
-    epochs: float
-    pictures: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """The content of a `metrics.json`, and the training behind it where that is known."""
-
-    title: str
-    splits: SplitScores
-    sampler: Mapping[str, Any]
-    training: Training | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The scores on one list: a column per (result, classifier), a row per measure."""
-
-    split: str
-    columns: list[tuple[str, str]]
-    rows: list[tuple[str, list[Score | None]]]
 
 
 def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
@@ -83,8 +52,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     """
     if not run.is_dir():
         raise DataError(f"{run}: no such run folder")
-    own = _result("this run", run, run / "evaluation" / "metrics.json")
-    shipped = _result("shipped pipeline", pretrained, pretrained / "metrics.json")
+    own = read_result("this run", run, run / "evaluation" / "metrics.json")
+    shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")
     results = [result for result in (own, shipped) if result is not None]
     galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
@@ -107,12 +76,12 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     page = environment.get_template("report.html").render(
         run=run,
         pretrained=pretrained,
-        training=_training(run),
+        training=read_training(run),
         own=own,
         shipped=shipped,
-        judge=_judge(results),
-        comparison=_comparison(own, shipped),
-        tables=_tables(results),
+        judge=judge_of(results),
+        comparison=compare_results(own, shipped),
+        tables=make_tables(results),
         num_labels=len(OBJECTS),
         curves=_curves(run / "metrics.jsonl"),
         bars=_bars(own, run / "evaluation" / "metrics.json"),
@@ -132,7 +101,7 @@ def _data(config: Path) -> dict[str, Any]:
     """The settings about the data; those of i-CLEVR where there are none."""
     if not config.is_file():
         return {"dataset": "iclevr", "root": "data/iclevr"}
-    with _naming(config):
+    with naming(config):
         data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
         return {"dataset": data["dataset"], "root": data["root"]}
 
@@ -140,94 +109,22 @@ def _data(config: Path) -> dict[str, Any]:
 def _distribution(metrics: Path) -> Mapping[str, Any] | None:
     if not metrics.is_file():
         return None
-    with _naming(metrics):
+    with naming(metrics):
         content: Any = read_json(metrics)
         return {key: content[key] for key in ("scores", "held_out", "seeds", "num_pictures", "features")}
 
 
-def _training(folder: Path) -> Training | None:
-    """From the log and the settings of a run, as far as it has come."""
-    config, log = folder / "config.yaml", folder / "metrics.jsonl"
-    if not config.is_file():
-        return None
-    with _naming(config):
-        batch_size = yaml.safe_load(config.read_text(encoding="utf-8"))["batch_size"]
-    with _naming(log):
-        records = read_records(log)
-        if not records:
-            return None
-        last = records[-1]
-        return Training(last["seconds"], last["step"], last["epoch"], last["step"] * batch_size)
-
-
-def _result(title: str, folder: Path, metrics: Path) -> Result | None:
-    if not metrics.is_file():
-        return None
-    with _naming(metrics):
-        content: Any = read_json(metrics)
-        sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "seeds")}
-        for by_classifier in content["splits"].values():
-            for scores in by_classifier.values():
-                if missing := Scores.__required_keys__ - scores.keys():
-                    raise KeyError(*missing)
-    return Result(title, content["splits"], sampler, _training(folder))
-
-
-def _judge(results: Sequence[Result]) -> str | None:
-    """The classifier to compare by: the last of `CLASSIFIERS`, the referee, if it has scored everything."""
-    scored = [set(by_classifier) for result in results for by_classifier in result.splits.values()]
-    common = set.intersection(*scored) if scored else set()
-    return next((name for name in reversed(CLASSIFIERS) if name in common), None)
-
-
-def _comparison(own: Result | None, shipped: Result | None) -> str | None:
-    """What the intervals say about the run against the shipped pipeline, over the lists that both were scored on."""
-    if own is None or shipped is None or (judge := _judge([own, shipped])) is None:
-        return None
-    pairs = [
-        (own.splits[split][judge]["micro"]["ci95"], shipped.splits[split][judge]["micro"]["ci95"])
-        for split in own.splits
-        if split in shipped.splits
-    ]
-    if not pairs:
-        return None
-    if all(mine[1] < theirs[0] for mine, theirs in pairs):
-        return "The intervals lie apart: the shipped pipeline is the better one."
-    if all(mine[0] > theirs[1] for mine, theirs in pairs):
-        return "The intervals lie apart: this run is the better one."
-    return "On at least one list the intervals overlap: these numbers do not settle which is the better one."
-
-
-def _tables(results: Sequence[Result]) -> list[Table]:
-    splits = dict.fromkeys(split for result in results for split in result.splits)
-    tables = []
-    for split in splits:
-        scores: dict[tuple[str, str], Scores] = {
-            (result.title, name): scores for result in results for name, scores in result.splits.get(split, {}).items()
-        }
-        rows: list[tuple[str, list[Score | None]]] = [
-            ("objects found", [entry["micro"] for entry in scores.values()]),
-            ("pictures with all objects", [entry["exact_match"] for entry in scores.values()]),
-        ]
-        for count in sorted({count for entry in scores.values() for count in entry["by_object_count"]}, key=int):
-            rows.append(
-                (f"objects found, of {count} asked", [entry["by_object_count"].get(count) for entry in scores.values()])
-            )
-        tables.append(Table(split, list(scores), rows))
-    return tables
-
-
 def _curves(log: Path) -> dict[str, Embedded]:
-    with _naming(log):
+    with naming(log):
         records = read_records(log)
         return embed_themes(training_curves(records, "light"), training_curves(records, "dark"))
 
 
 def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
-    judge = _judge([own] if own else [])
+    judge = judge_of([own] if own else [])
     if own is None or judge is None:
         return {}
-    with _naming(metrics):
+    with naming(metrics):
         return embed_themes(score_bars(own.splits, judge, "light"), score_bars(own.splits, judge, "dark"))
 
 
@@ -239,7 +136,7 @@ def _galleries(folder: Path) -> list[Gallery]:
     for manifest in sorted(manifests, key=lambda path: order.get(path.parent.name, len(order))):
         place = manifest.parent
         strip, animation = place / "strip.png", place / "denoising.gif"
-        with _naming(manifest):
+        with naming(manifest):
             content: Any = read_json(manifest)
             pictures = [
                 (embed_file(place / Path(entry["file"]).name), ", ".join(entry["condition"]), {**content, **entry})
@@ -262,14 +159,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn what a file of the wrong shape makes go wrong into a `DataError` that names it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not as this program writes it ({type(error).__name__}: {error})") from None

@@ -31,7 +31,8 @@ from torch import nn
 from lab_ddpm.charts import setting_panels
 from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.classifiers.networks import Features, load_classifier, predict
-from lab_ddpm.config import TrainConfig, make_config
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.config_parser import make_config
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.distribution import NEIGHBOUR, compare, extract
@@ -184,7 +185,7 @@ def _compared(
     features = Features(classifier)
     measures = compare(extract(features, real), extract(features, pictures))
     if asked is not None:
-        hits = top_k_hits(predict(classifier, pictures, device=PartialState().device), asked)
+        hits = top_k_hits(predict(classifier, pictures), asked)
         measures["labels found"] = float(hits.sum() / asked.sum())
     return measures | picture_statistics(pictures)
 

@@ -18,7 +18,8 @@ import torch
 
 from lab_ddpm.condition_lists import write_condition_lists
 from lab_ddpm.conditions import labels_in_turn
-from lab_ddpm.config import TrainConfig, parse_config
+from lab_ddpm.config import TrainConfig
+from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.errors import check_at_least
 from lab_ddpm.generation import generate, picture_seeds

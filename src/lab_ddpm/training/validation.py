@@ -35,12 +35,12 @@ class Validation:
 
     def __init__(self, config: TrainConfig, run: Path, device: torch.device) -> None:
         self.settings = config.evaluation
-        self.run, self.device = run, device
+        self.run = run
         if self.settings.metric == "none":
             self.classifier = None
             self.class_labels = labels_in_turn(config.model.num_labels, self.settings.num_pictures)
         else:
-            self.classifier = load_classifier(SELECTING_CLASSIFIER)
+            self.classifier = load_classifier(SELECTING_CLASSIFIER).to(device)
             self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
         self.seeds = picture_seeds(config.seed, len(self.class_labels))
 
@@ -62,6 +62,6 @@ class Validation:
             recorder.write(samples, decode(self.class_labels, pipeline.unet.config["labels"]))
         if self.classifier is None:
             return None
-        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE), device=self.device)
+        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE))
         hits = top_k_hits(probabilities, self.class_labels)
         return summarise(hits[None], self.class_labels)

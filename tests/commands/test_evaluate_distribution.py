@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from conftest import save_tiny_pipeline
-from lab_ddpm import torchvision_data
 from lab_ddpm.cli import main
-from lab_ddpm.distribution_commands import summary
+from lab_ddpm.commands.evaluate_distribution import some_held_out, summary
+from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.picture_folder import open_folder
 from real_formats import write_folder, write_mnist
 
 DIGITS = ["--dataset", "mnist", "--root", "digits"]
@@ -30,12 +31,12 @@ def test_a_conditional_model_is_compared_with_the_training_and_the_held_out_pict
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (12, 12)
     save_tiny_pipeline("runs/digits/best", 1, labels)
     assert main(["evaluate-distribution", *DIGITS, *SAMPLING]) == 0
-    content = json.loads(Path("evaluation/metrics.json").read_text(encoding="utf-8"))
+    content = json.loads(Path("distribution/metrics.json").read_text(encoding="utf-8"))
     assert set(content["scores"]) == {"frechet", "kernel", "precision", "recall", "class_accuracy"}
     assert content["held_out"].keys() == content["scores"].keys()
     assert content["features"] == "evaluator/mnist.safetensors"
     assert (content["seeds"], content["num_pictures"], content["conditional"]) == ([0, 1], 8, True)
-    assert Path("evaluation/copies.png").is_file()
+    assert Path("distribution/copies.png").is_file()
     assert main(["evaluate-distribution", *DIGITS, *SAMPLING, "--unconditional", "--out", "none"]) == 0
     content = json.loads(Path("none/metrics.json").read_text(encoding="utf-8"))
     assert not content["conditional"]
@@ -51,8 +52,15 @@ def test_a_folder_needs_a_folder_of_held_out_pictures(capsys: pytest.CaptureFixt
     assert main(["train-evaluator", *folder, "--held-out", "other", "--epochs", "1"]) == 0
     save_tiny_pipeline("runs/pets/best", 3)
     assert main(["evaluate-distribution", *folder, "--held-out", "other", *SAMPLING]) == 0
-    content = json.loads(Path("evaluation/metrics.json").read_text(encoding="utf-8"))
+    content = json.loads(Path("distribution/metrics.json").read_text(encoding="utf-8"))
     assert content["features"] == "evaluator/pets.safetensors"
+
+
+def test_held_out_pictures_are_taken_from_all_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path / "sorted", ("ant", "bee", "cat", "dog"), 40)
+    _, class_labels = some_held_out(open_folder(tmp_path / "sorted", 8), 20)
+    assert len(class_labels) == 20
+    assert class_labels.any(dim=0).all()
 
 
 def test_what_does_not_fit_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +72,8 @@ def test_what_does_not_fit_together_is_refused(capsys: pytest.CaptureFixture[str
     assert "`held-out` must not be given for 'mnist'" in capsys.readouterr().err
     assert main(["evaluate-distribution", "--dataset", "imagenet", "--root", "digits", *SAMPLING]) == 2
     assert "`dataset` must be one of" in capsys.readouterr().err
-    assert main(["evaluate"]) in (1, 2)  # no classifiers of i-CLEVR here
+    assert main(["evaluate"]) == 1
+    assert "no such" in capsys.readouterr().err
 
 
 def test_the_interval_of_seeds_is_the_one_of_student() -> None:

@@ -1,0 +1,132 @@
+"""The scores of a run and of the shipped pipeline, read back, compared and laid out in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab_ddpm.charts import SplitScores
+from lab_ddpm.classifiers.networks import CLASSIFIERS
+from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.evaluation import Score, Scores
+from lab_ddpm.files import read_json
+from lab_ddpm.metrics_log import read_records
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long a model was trained: wall time with its evaluations, and pictures shown to it."""
+
+    seconds: float
+    steps: int
+    epochs: float
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The content of a `metrics.json`, and the training behind it where that is known."""
+
+    title: str
+    splits: SplitScores
+    sampler: Mapping[str, Any]
+    training: Training | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The scores on one list: a column per (result, classifier), a row per measure."""
+
+    split: str
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, list[Score | None]]]
+
+
+def read_training(folder: Path) -> Training | None:
+    """From the log and the settings of a run, as far as it has come."""
+    config, log = folder / "config.yaml", folder / "metrics.jsonl"
+    if not config.is_file():
+        return None
+    with naming(config):
+        batch_size = yaml.safe_load(config.read_text(encoding="utf-8"))["batch_size"]
+    with naming(log):
+        records = read_records(log)
+        if not records:
+            return None
+        last = records[-1]
+        return Training(last["seconds"], last["step"], last["epoch"], last["step"] * batch_size)
+
+
+def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
+    """The scores in the file `metrics` of the model whose run, as far as it is there, is in `folder`."""
+    if not metrics.is_file():
+        return None
+    with naming(metrics):
+        content: Any = read_json(metrics)
+        sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "seeds")}
+        for by_classifier in content["splits"].values():
+            for scores in by_classifier.values():
+                if missing := Scores.__required_keys__ - scores.keys():
+                    raise KeyError(*missing)
+    return Result(title, content["splits"], sampler, read_training(folder))
+
+
+def judge_of(results: Sequence[Result]) -> str | None:
+    """The classifier to compare by: the last of `CLASSIFIERS`, the referee, if it has scored everything."""
+    scored = [set(by_classifier) for result in results for by_classifier in result.splits.values()]
+    common = set.intersection(*scored) if scored else set()
+    return next((name for name in reversed(CLASSIFIERS) if name in common), None)
+
+
+def compare_results(own: Result | None, shipped: Result | None) -> str | None:
+    """What the intervals say about the run against the shipped pipeline, over the lists that both were scored on."""
+    if own is None or shipped is None or (judge := judge_of([own, shipped])) is None:
+        return None
+    pairs = [
+        (own.splits[split][judge]["micro"]["ci95"], shipped.splits[split][judge]["micro"]["ci95"])
+        for split in own.splits
+        if split in shipped.splits
+    ]
+    if not pairs:
+        return None
+    if all(mine[1] < theirs[0] for mine, theirs in pairs):
+        return "The intervals lie apart: the shipped pipeline is the better one."
+    if all(mine[0] > theirs[1] for mine, theirs in pairs):
+        return "The intervals lie apart: this run is the better one."
+    return "On at least one list the intervals overlap: these numbers do not settle which is the better one."
+
+
+def make_tables(results: Sequence[Result]) -> list[Table]:
+    """One table for each list that any of the results has."""
+    splits = dict.fromkeys(split for result in results for split in result.splits)
+    tables = []
+    for split in splits:
+        scores: dict[tuple[str, str], Scores] = {
+            (result.title, name): scores for result in results for name, scores in result.splits.get(split, {}).items()
+        }
+        rows: list[tuple[str, list[Score | None]]] = [
+            ("objects found", [entry["micro"] for entry in scores.values()]),
+            ("pictures with all objects", [entry["exact_match"] for entry in scores.values()]),
+        ]
+        for count in sorted({count for entry in scores.values() for count in entry["by_object_count"]}, key=int):
+            rows.append(
+                (f"objects found, of {count} asked", [entry["by_object_count"].get(count) for entry in scores.values()])
+            )
+        tables.append(Table(split, list(scores), rows))
+    return tables
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what a file of the wrong shape makes go wrong into a `DataError` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: not as this program writes it ({type(error).__name__}: {error})") from None

@@ -1,0 +1,47 @@
+"""Which pipelines of a run stay on disk, and what best/ and last/ point at, whenever the run was stopped."""
+
+from pathlib import Path
+
+import pytest
+
+from lab_ddpm.checkpoint import Progress, default_checkpoint, keep_pipelines, save_pipeline
+from lab_ddpm.errors import DataError
+from lab_ddpm.pipeline import LabelConditionalPipeline
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "pipelines").iterdir())
+
+
+def test_the_best_and_the_last_stay(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    progress = Progress()
+    for step, score in ((1, 0.5), (2, 0.9), (3, 0.1), (4, 0.2)):
+        save_pipeline(tiny_pipeline, tmp_path, step)
+        progress.scores[step] = score
+        keep_pipelines(tmp_path, progress, keep=1)
+    assert names(tmp_path) == ["step_0000002", "step_0000004"]
+    assert (tmp_path / "best").resolve().name == "step_0000002"
+    assert (tmp_path / "last").resolve().name == "step_0000004"
+
+
+def test_of_equal_ones_the_newest_is_the_best() -> None:
+    assert Progress(scores={1: 0.5, 2: 0.7, 3: 0.7}).best_steps(2) == [3, 2]
+
+
+def test_a_pipeline_that_no_checkpoint_knows_of_is_replaced(
+    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
+) -> None:
+    save_pipeline(tiny_pipeline, tmp_path, 1)
+    keep_pipelines(tmp_path, Progress(scores={1: 0.5}), keep=1)
+    save_pipeline(tiny_pipeline, tmp_path, 2)  # and the run is killed before its checkpoint
+    keep_pipelines(tmp_path, Progress(scores={1: 0.5}), keep=1)
+    assert names(tmp_path) == ["step_0000001"]
+    assert (tmp_path / "best" / "model_index.json").is_file()
+    other = LabelConditionalPipeline(tiny_pipeline.unet, tiny_pipeline.scheduler, guidance_scale=3.0)
+    save_pipeline(other, tmp_path, 1)
+    assert '"guidance_scale": 3.0' in (tmp_path / "best" / "model_index.json").read_text(encoding="utf-8")
+
+
+def test_without_any_checkpoint_it_says_what_it_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint: neither"):
+        default_checkpoint(tmp_path / "runs", tmp_path / "pretrained")
