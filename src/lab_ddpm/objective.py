@@ -65,7 +65,7 @@ class Objective:
         )
 
     def timesteps(self, uniforms: torch.Tensor) -> torch.Tensor:
-        """(B,) uniform numbers in (0, 1) -> (B,) integer timesteps, by the inverse of the density's distribution."""
+        """(B,) uniform numbers in [0, 1) -> (B,) integer timesteps, by the inverse of the density's distribution."""
         device, uniforms = uniforms.device, uniforms.cpu().double()  # Apple's GPUs know no float64
         if self.timestep_density == "logit_normal":
             uniforms = torch.sigmoid(self.logit_mean + self.logit_std * math.sqrt(2) * torch.erfinv(2 * uniforms - 1))

@@ -103,10 +103,10 @@ def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path,
     run = tmp_path / "runs" / "tiny"
     crashes = [
         "kill_at(lab_ddpm.training.training_objects.torch, 'save', 2)",
+        "kill_at(lab_ddpm.files.os, 'replace', 5)",
         "kill_at(lab_ddpm.training.training_objects, 'remove', 1)",
         "kill_at(lab_ddpm.checkpoint, 'link_atomically', 2)",
-        "kill_at(lab_ddpm.checkpoint, 'remove', 2)",
-        "kill_at(lab_ddpm.files.os, 'replace', 5)",
+        "kill_at(lab_ddpm.checkpoint, 'remove', 1)",
     ]
     for crash in crashes:
         process = train_in_subprocess(arguments, KILL + crash, stderr=subprocess.DEVNULL)
