@@ -19,6 +19,7 @@ from lab_ddpm.cli import main
 from lab_ddpm.pipeline import LabelConditionalPipeline
 
 ROOT = Path(__file__).parents[1]
+FIGURES = ["captioned.png", "grid.png", "manifest.json"]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 
@@ -47,7 +48,7 @@ def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys:
     assert printed[-1].startswith("wrote 32 pictures")
     assert str(out) in printed[-1]
     names = [f"{index:02d}.png" for index in range(32)]
-    assert {path.name for path in out.iterdir()} == {*names, "grid.png", "manifest.json", "strip.png", "denoising.gif"}
+    assert {path.name for path in out.iterdir()} == {*names, *FIGURES, "strip.png", "denoising.gif"}
     manifest = json.loads((out / "manifest.json").read_text())["pictures"]
     assert [entry["file"] for entry in manifest] == names
     assert [entry["condition"] for entry in manifest] == json.loads(Path("data/new_test.json").read_text())
@@ -61,7 +62,7 @@ def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys:
 def test_a_shorter_list_leaves_no_pictures_of_a_longer_one() -> None:
     assert main(["generate", "--root", "data", "--split", "test", "--steps", "1", "--out", "out"]) == 0
     assert main(["generate", "--objects", "red cube", "cyan sphere", "--steps", "1", "--out", "out"]) == 0
-    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "grid.png", "manifest.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", *FIGURES]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -69,7 +70,7 @@ def test_many_pictures_of_one_condition_and_no_strip_of_an_earlier_call() -> Non
     arguments = ["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]
     assert main([*arguments, "--num-pictures", "3", "--progress"]) == 0
     assert main([*arguments, "--num-pictures", "2"]) == 0
-    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "01.png", "grid.png", "manifest.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "01.png", *FIGURES]
     assert Path("out/00.png").read_bytes() != Path("out/01.png").read_bytes()
 
 

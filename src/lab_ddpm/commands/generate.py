@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from lab_ddpm.conditions import OBJECTS, Condition, check_condition, encode, load_conditions, resolve_split
 from lab_ddpm.errors import DataError, UserError, check_at_least
-from lab_ddpm.figures import DenoisingRecorder
+from lab_ddpm.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.files import check_writable, read_json, remove, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, write_png
@@ -70,17 +70,20 @@ def run(
     for file, picture in zip(files, pictures, strict=True):
         write_png(out / file, picture)
     write_png(out / "grid.png", make_grid(pictures, min(_GRID_COLUMNS, len(pictures))))
+    if labelled:
+        captions = [", ".join(condition) for condition in conditions]
+        write_png(out / "captioned.png", labelled_grid(pictures, captions, min(_GRID_COLUMNS, len(pictures))))
     common = {**sampler.settings(), "guidance_scale": guidance}
     entries = [
         {"file": file, "condition": list(condition), "seed": picture_seed, **common}
         for file, condition, picture_seed in zip(files, conditions, seeds, strict=True)
     ]
     write_json(out / "manifest.json", {"split": name, "pictures": entries})
-    written = f"{len(pictures)} pictures, grid.png and manifest.json"
+    written = [f"{len(pictures)} pictures", "manifest.json", "grid.png"] + ["captioned.png"] * bool(labelled)
     if recorder is not None:
         recorder.write(out, conditions)
-        written += ", strip.png and denoising.gif"
-    print(f"wrote {written} to {out}/")
+        written += ["strip.png", "denoising.gif"]
+    print(f"wrote {', '.join(written)} to {out}/")
     return 0
 
 
@@ -120,4 +123,4 @@ def _previous_files(out: Path) -> list[Path]:
         names = [str(picture["file"]) for picture in cast(Any, read_json(path))["pictures"]]
     except (KeyError, TypeError):
         raise DataError(f"{path}: not as this program writes it; choose another `--out`") from None
-    return [out / Path(name).name for name in [*names, "strip.png", "denoising.gif"]]
+    return [out / Path(name).name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]
