@@ -40,6 +40,7 @@ TINY_RUN = {
     "model.attention_levels": (1,),
     "optimizer.warmup_steps": 2,
     "evaluation.steps": 2,
+    "data.num_workers": 0,
 }
 
 

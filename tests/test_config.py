@@ -81,9 +81,9 @@ def test_the_iclevr_preset_is_the_experiment_of_the_report() -> None:
     assert contains(TrainConfig().as_dict(), REPORT)
 
 
-def test_the_iclevr_preset_is_the_default_but_for_the_loader_processes() -> None:
+def test_the_iclevr_preset_is_the_default() -> None:
     config = parse_config(["--config", str(CONFIGS / "iclevr.yaml")])
-    assert replace(config, data=replace(config.data, num_workers=0)) == TrainConfig() == parse_config([])
+    assert config == TrainConfig() == parse_config([])
 
 
 def test_overrides_beat_the_preset_and_leave_the_rest_of_it() -> None:

@@ -29,7 +29,7 @@ class DataConfig:
     image_size: int = 64
     random_flip: bool = False
     num_scenes: int = 6003
-    num_workers: int = 0
+    num_workers: int = 2
 
     def __post_init__(self) -> None:
         check_at_least("data.image_size", self.image_size, 1)

@@ -60,14 +60,14 @@ def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> No
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
         (run / "checkpoints" / "step_0000002").mkdir(parents=True)
     free = {
-        "data__num_workers": 2,
+        "data__num_workers": 3,
         "data__root": "elsewhere",
         "log_every_steps": 9,
         "checkpoint_every_steps": 9,
     }
     with claim_run_folder(tiny_config(tmp_path, **free), is_main_process=True) as run:
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    assert settings["data"]["num_workers"] == 2
+    assert settings["data"]["num_workers"] == 3
 
 
 def test_a_run_that_has_no_checkpoint_yet_takes_any_settings(tmp_path: Path) -> None:
