@@ -23,7 +23,8 @@ check: install
 
 # A small replica, a few minutes of training, both lists, the scores and one page about it all.
 demo: install
-	$(BIN)/accelerate launch --quiet --cpu scripts/train.py --config configs/demo.yaml
+	$(BIN)/accelerate launch --quiet --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		scripts/train.py --config configs/demo.yaml
 	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split test --steps 20 --progress --out runs/demo/generated/test
 	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split new_test --steps 20 --out runs/demo/generated/new_test
 	$(BIN)/python scripts/evaluate.py --checkpoint runs/demo/best --steps 20 --num-seeds 2 --out runs/demo/evaluation
