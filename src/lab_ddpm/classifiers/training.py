@@ -2,7 +2,7 @@
 
 Binary cross-entropy over the 24 sigmoids, AdamW ("Decoupled Weight Decay Regularization", 2019,
 arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
-recipe in `evaluator_recipes`. A picture is drawn in proportion to the number of its objects.
+recipe in `recipes`. A picture is drawn in proportion to the number of its objects.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def train_classifier(
     """Train a classifier by `recipe` and print, per epoch, what it finds in the held-out pictures.
 
     Args:
-        recipe: One of `evaluator_recipes.RECIPES`.
+        recipe: One of `recipes.RECIPES`.
         pictures: (N, S, S, C) uint8.
         class_labels: (N, num_labels) multi-hot.
         held_out_pictures: (M, S, S, C) uint8, used for nothing but the printed figures.

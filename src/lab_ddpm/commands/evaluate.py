@@ -49,7 +49,8 @@ def run(
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, root)) for name in split or ["test", "new_test"]}
-    classifiers = _open_classifiers()
+    files = _classifier_files()
+    classifiers = _open_classifiers(files)
     sampler = open_sampler(checkpoint, scheduler or "ddim", steps, guidance_scale)
     if sampler.labels != OBJECTS:
         raise UserError(
@@ -73,7 +74,7 @@ def run(
             pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:]), class_labels, classifiers
         )
     if PartialState().is_main_process:
-        settings = {**sampler.settings(), "seeds": list(range(num_seeds)), "classifiers": _classifier_files()}
+        settings = {**sampler.settings(), "seeds": list(range(num_seeds)), "classifiers": files}
         _write_scores(out, settings, results)
     return 0
 
@@ -82,19 +83,20 @@ def _evaluate_pictures(images: Path, split: str, out: Path, root: Path) -> int:
     """Score the numbered pictures of a folder against a condition list."""
     check_writable(out)
     conditions = load_conditions(resolve_split(split, root))
-    classifiers = _open_classifiers()
+    files = _classifier_files()
+    classifiers = _open_classifiers(files)
     pictures = read_numbered_pictures(images, len(conditions), PICTURE_SIZE)
     results = {split: _score(pictures[None], encode(conditions), classifiers)}
-    settings = {"checkpoint": None, "images": str(images), "seeds": [], "classifiers": _classifier_files()}
+    settings = {"checkpoint": None, "images": str(images), "seeds": [], "classifiers": files}
     _write_scores(out, settings, results)
     return 0
 
 
-def _open_classifiers() -> dict[str, torch.nn.Module]:
-    files = {name: classifier_file(name) for name in CLASSIFIERS}
+def _open_classifiers(files: dict[str, dict[str, str]]) -> dict[str, torch.nn.Module]:
+    """Those of `_classifier_files`."""
     if PartialState().is_main_process:
-        print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
-    return {name: load_classifier(file).to(PartialState().device) for name, file in files.items()}
+        print("classifiers: " + ", ".join(f"{name} = {entry['file']}" for name, entry in files.items()))
+    return {name: load_classifier(entry["file"]).to(PartialState().device) for name, entry in files.items()}
 
 
 def _classifier_files() -> dict[str, dict[str, str]]:

@@ -133,9 +133,12 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     first = next(iter(configs.values()))
     dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
     classifier = load_classifier(sweep.classifier, labels=dataset.labels).to(PartialState().device)
+    material = _digest(dataset.fingerprint(), hashlib.sha256(sweep.classifier.read_bytes()).hexdigest())
     measures: dict[str, dict[str, list[float]]] = {}
-    for (name, _), config in configs.items():
-        for measure, value in _measured(sweep, name, config, dataset, classifier, out).items():
+    for (name, seed), config in configs.items():
+        digest = _digest(config.as_dict(), sweep.num_pictures, material)
+        done = out / "measures" / f"{name}-{seed}-{digest}.json"
+        for measure, value in _measured(sweep, name, config, dataset, classifier, done, out).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
     real = _real(sweep, dataset, classifier, bool(first.model.num_labels))
     write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
@@ -145,12 +148,9 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
 
 
 def _measured(
-    sweep: Sweep, name: str, config: TrainConfig, dataset: PictureDataset, classifier: nn.Module, out: Path
+    sweep: Sweep, name: str, config: TrainConfig, dataset: PictureDataset, classifier: nn.Module, done: Path, out: Path
 ) -> dict[str, float]:
-    """Train one setting with one seed, sample it and compare the samples with the training pictures."""
-    classifier_hash = hashlib.sha256(sweep.classifier.read_bytes()).hexdigest()
-    digest = _digest(config.as_dict(), dataset.fingerprint(), sweep.num_pictures, classifier_hash)
-    done = out / "measures" / f"{name}-{config.seed}-{digest}.json"
+    """Train one setting with one seed, sample it and compare the samples with the training pictures; kept in `done`."""
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
     pipeline = load_pipeline(train(_trained(config)) / "last").to(PartialState().device)
