@@ -157,7 +157,8 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["generate", "--objects", "red cub"], 2, "got 'red cub'"),
+        (["generate", "--objects", "red cub"], 2, "got 'red cub'; did you mean 'red cube'?"),
+        (["generate", "--objects", "red cube, pink sphere"], 2, "got 'pink sphere'"),
         (["generate", "--objects", "red cube", "red cube"], 2, "must not name an object twice"),
         (["generate", "--root", "data", "--split", "tset"], 2, "`split` must be one of ['test', 'new_test'"),
         (["generate", "--split", "absent.json"], 1, "absent.json: no such condition list"),

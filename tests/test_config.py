@@ -109,6 +109,13 @@ def test_a_preset_states_only_what_differs_from_the_one_that_it_extends(tmp_path
     assert (config.optimizer.learning_rate, config.optimizer.ema_decay) == (0.25, 0.5)
 
 
+def test_presets_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {base}.yaml", encoding="utf-8")
+    with pytest.raises(UserError, match="`extends` must name another YAML file beside it, got 'a.yaml'"):
+        parse_config(["--config", str(tmp_path / "a.yaml")])
+
+
 def test_the_two_forms_of_naming_a_preset_are_the_same() -> None:
     path = CONFIGS / "faces.yaml"
     assert parse_config([f"--config={path}", "--seed", "3"]) == parse_config(["--config", str(path), "--seed", "3"])
@@ -130,6 +137,7 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--epochs", "2.5"], ["epochs", "2.5"]),
         (["--epochs", "0"], ["`epochs`", "at least 1", "0"]),
         (["--seed", "-1"], ["`seed`", "at least 0", "-1"]),
+        (["--seed", "4294967296"], ["`seed`", "at most 4294967295", "4294967296"]),
         (["--batch_size", "0"], ["`batch_size`", "at least 1"]),
         (["--gradient_accumulation_steps", "0"], ["`gradient_accumulation_steps`", "at least 1"]),
         (["--gradient_accumulation_steps", "5"], ["multiple of `gradient_accumulation_steps`", "32 and 5"]),
@@ -157,6 +165,7 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--diffusion.beta_schedule", "cosine"], ["diffusion.beta_schedule", "squaredcos_cap_v2", "cosine"]),
         (["--diffusion.prediction_type", "noise"], ["diffusion.prediction_type", "epsilon", "noise"]),
         (["--objective.loss", "l2"], ["objective.loss", "mse", "l2"]),
+        (["--objective.loss_weight_gamma", "2"], ["`objective.loss_weight_gamma`", "'none'", "2.0"]),
         (["--objective.loss_weight_gamma", "0"], ["`objective.loss_weight_gamma`", "positive"]),
         (["--objective.logit_std", "0"], ["`objective.logit_std`", "positive"]),
         (["--objective.condition_dropout", "1"], ["`objective.condition_dropout`", "[0, 1)"]),

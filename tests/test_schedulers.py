@@ -15,7 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from lab_ddpm.errors import UserError
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.predictions import PREDICTION_TYPES
-from lab_ddpm.schedulers import SCHEDULERS, make_scheduler, sampling_timesteps
+from lab_ddpm.schedulers import SCHEDULERS, is_ddim, make_scheduler, sampling_timesteps
 
 MEANS, STD = (-0.3, 0.4), 0.15
 
@@ -125,6 +125,20 @@ def test_an_error_of_one_percent_in_the_network_stays_small_in_the_pictures(
     for pictures, mean in zip(sample_oracle(name, steps, prediction_type, error=0.01), MEANS, strict=True):
         assert pictures.mean().item() == pytest.approx(mean, abs=0.1)
         assert pictures.std().item() < 2 * STD
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("other", SCHEDULERS)
+def test_a_sampler_that_is_made_of_another_one_is_the_same(name: str, other: str) -> None:
+    direct = make_scheduler(name, noise_scheduler("sample"), 20)
+    indirect = make_scheduler(name, make_scheduler(other, noise_scheduler("sample"), 20), 20)
+    for scheduler in (direct, indirect):
+        scheduler.set_timesteps(20)
+    torch.testing.assert_close(direct.timesteps, indirect.timesteps)
+    torch.testing.assert_close(direct.alphas_cumprod, indirect.alphas_cumprod)
+    assert is_ddim(indirect) == (name == "ddim")
+    if "solver_order" in direct.config:
+        assert indirect.config["solver_order"] == direct.config["solver_order"]
 
 
 def test_an_unknown_sampler_is_refused_with_the_choices() -> None:

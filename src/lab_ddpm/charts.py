@@ -24,6 +24,8 @@ from lab_ddpm.metrics_log import Record
 Theme = Literal["light", "dark"]
 SplitScores = Mapping[str, Mapping[str, Scores]]  # list -> classifier -> scores: "splits" of metrics.json
 
+_NUM_COLOURS = 4
+_LINE_STYLES = ("-", "--", ":")  # for the curves after those that have a colour of their own
 _SMOOTHED_OVER = 25  # the smoothed loss averages this fraction (1 / 25) of the curve
 _PALETTES: dict[Theme, tuple[str, str, list[str]]] = {  # background, ink, colours of the series
     "light": ("#ffffff", "#24292f", ["#2a6fb0", "#c2611f", "#3b8556", "#8250a8"]),
@@ -168,15 +170,16 @@ def distance_curves(
     def paint(figure: Figure) -> None:
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-            for name, curve in curves.items():
+            for number, (name, curve) in enumerate(curves.items()):
                 places = (np.arange(len(curve)) + 0.5) / len(curve)
-                axes.plot(places, curve, "o-", markersize=4, label=name)
+                line = _LINE_STYLES[number // _NUM_COLOURS % len(_LINE_STYLES)]
+                axes.plot(places, curve, marker="o", linestyle=line, markersize=4, label=name)
             axes.set(xlabel=xlabel, xlim=(0, 1), ylim=(0, None))
             axes.set_title(title, fontsize=11.5)
         all_axes[0].set_ylabel(ylabel)
-        all_axes[-1].legend(fontsize=9)
+        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
 
-    return _draw_figure(theme, paint, (0.8 + 3.0 * len(panels), 3.3))
+    return _draw_figure(theme, paint, (3.4 + 2.6 * len(panels), 3.3))
 
 
 def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score | None]]) -> None:

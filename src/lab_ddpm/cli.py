@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from lab_ddpm.commands.parser import build_parser
 from lab_ddpm.errors import UserError
+from lab_ddpm.training.interruption import Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1
+    except Interrupted as stop:
+        return 128 + stop.signal_number
     except KeyboardInterrupt:
         print("lab-ddpm: stopped", file=sys.stderr)
         return 130

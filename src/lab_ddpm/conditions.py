@@ -7,6 +7,7 @@ a condition is encoded as the multi-hot vector of its indices.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str] = OBJECTS)
     return class_labels
 
 
+def parse_condition(text: str, labels: Sequence[str] = OBJECTS) -> Condition:
+    """The condition of a command-line argument, `"red cube, cyan sphere"`, or one label with commas of its own.
+
+    Not checked: see `check_condition`.
+    """
+    return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
+
+
 def decode(class_labels: torch.Tensor, labels: Sequence[str] = OBJECTS) -> list[Condition]:
     """Inverse of `encode` up to the order of the names: (N, len(labels)) multi-hot -> N tuples of names."""
     return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
@@ -65,7 +74,7 @@ def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -
         raise UserError("a condition must name at least one object, got an empty list")
     for name in condition:
         if name not in labels:
-            raise UserError(f"an object must be one of {list(labels)}, got {name!r}")
+            raise UserError(f"an object must be one of {list(labels)}, got {name!r}{_nearest(name, labels)}")
     if len(set(condition)) != len(condition):
         raise UserError(f"a condition must not name an object twice, got {list(condition)}")
 
@@ -157,6 +166,11 @@ def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Co
     """How many of `conditions` are contained in at least one training picture."""
     pictures = {frozenset(objects) for objects in training_labels.values()}
     return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
+
+
+def _nearest(name: object, labels: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), labels, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from lab_ddpm.errors import UserError, check_at_least, check_choice, check_finite, check_positive
 
+_LARGEST_SEED = 2**32 - 1  # that numpy takes
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -95,6 +97,11 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if self.loss_weight_gamma is not None:
             check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
+            if self.loss_weight == "none":
+                raise UserError(
+                    "`objective.loss_weight_gamma` must not be given for `objective.loss_weight` 'none', "
+                    f"got {self.loss_weight_gamma}"
+                )
         check_finite("objective.logit_mean", self.logit_mean)
         check_positive("objective.logit_std", self.logit_std)
         if not 0 <= self.condition_dropout < 1:
@@ -201,6 +208,8 @@ class TrainConfig:
         ):
             check_at_least(key, getattr(self, key), 1)
         check_at_least("seed", self.seed, 0)
+        if self.seed > _LARGEST_SEED:
+            raise UserError(f"`seed` must be at most {_LARGEST_SEED}, got {self.seed}")
         if self.batch_size % self.gradient_accumulation_steps:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
+from tqdm.auto import tqdm
 
 from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.images import Pictures
@@ -58,9 +59,11 @@ def inception_features() -> nn.Module:
     """
     try:
         return _InColour(FrechetInceptionDistance(feature=2048).inception)
-    except (ModuleNotFoundError, URLError, OSError) as error:
+    except ModuleNotFoundError:
+        raise DataError("inception: needs the package torch-fidelity: pip install 'lab_ddpm[inception]'") from None
+    except (URLError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"inception: its weights could not be loaded ({reason})") from None
+        raise DataError(f"inception: its weights could not be downloaded ({reason})") from None
 
 
 @torch.inference_mode()
@@ -68,7 +71,7 @@ def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
     """(N, S, S, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
     device = next(features.parameters()).device
     batches = []
-    for start in range(0, len(pictures), _BATCH):
+    for start in tqdm(range(0, len(pictures), _BATCH), desc="features", unit="batch", leave=False, delay=2):
         batch = torch.from_numpy(pictures[start : start + _BATCH].copy()).movedim(-1, 1)
         batches.append(features(batch.to(device)).float().cpu())
     return torch.cat(batches)
@@ -125,7 +128,7 @@ def nearest(pictures: Pictures, training: Pictures) -> tuple[torch.Tensor, torch
     wanted = torch.from_numpy(pictures.reshape(len(pictures), -1).copy()).float() / 255
     best = torch.full((len(pictures),), torch.inf)
     places = torch.zeros(len(pictures), dtype=torch.long)
-    for start in range(0, len(training), 4096):
+    for start in tqdm(range(0, len(training), 4096), desc="nearest pictures", leave=False, delay=2):
         block = torch.from_numpy(training[start : start + 4096].reshape(-1, wanted.shape[1]).copy()).float() / 255
         for first in range(0, len(wanted), _BATCH):
             distances, positions = torch.cdist(wanted[first : first + _BATCH], block).min(dim=1)

@@ -66,6 +66,11 @@ def top_k_hits(probabilities: ArrayLike, class_labels: ArrayLike) -> NDArray[np.
     return asked & (rank < asked.sum(axis=-1, keepdims=True))
 
 
+def labels_found(probabilities: ArrayLike, class_labels: ArrayLike) -> float:
+    """Labels found / labels asked, as `micro`: for pictures with one label each, the accuracy of their class."""
+    return float(top_k_hits(probabilities, class_labels).sum() / (np.asarray(class_labels) > 0).sum())
+
+
 def summarise(
     hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str] = OBJECTS, resamples: int = RESAMPLES
 ) -> Scores:

@@ -8,6 +8,7 @@ convolutions of other batch sizes sum in another order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -60,18 +61,7 @@ def generate(
     with state.split_between_processes(list(range(len(class_labels)))) as mine:
         batches = list(_chunks(cast(list[int], mine), batch_size))
         pictures: list[Pictures] = []
-        with tqdm(
-            total=len(batches) * calls,
-            desc=progress,
-            unit="step",
-            disable=progress is None or not state.is_main_process,
-        ) as bar:
-
-            def advance(timestep: int, images: torch.Tensor) -> None:
-                bar.update(timestep >= 0)
-                if callback is not None:
-                    callback(timestep, images)
-
+        with denoising_bar(len(batches) * calls, progress, callback) as advance:
             for batch in batches:
                 images = pipeline(
                     class_labels[batch],
@@ -82,6 +72,30 @@ def generate(
                 )
                 pictures.extend(to_uint8(images))
     return np.stack(gather_object(pictures))
+
+
+@contextmanager
+def denoising_bar(
+    calls: int, title: str | None, callback: Callable[[int, torch.Tensor], None] | None = None
+) -> Iterator[Callable[[int, torch.Tensor], None]]:
+    """A progress bar over calls of the network.
+
+    Args:
+        calls: How many there will be.
+        title: Of the bar; None for no bar. Only the main process shows it.
+        callback: Called besides.
+
+    Yields:
+        A callback for `LabelConditionalPipeline.__call__`.
+    """
+    with tqdm(total=calls, desc=title, unit="step", disable=title is None or not PartialState().is_main_process) as bar:
+
+        def advance(timestep: int, images: torch.Tensor) -> None:
+            bar.update(timestep >= 0)
+            if callback is not None:
+                callback(timestep, images)
+
+        yield advance
 
 
 def _chunks(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@
 (DDPM, arXiv:2006.11239, section 4.3, figure 8.) What q and p draw is said by `Noise`:
 
     "shared"    one noise for both pictures, and the same random numbers for every lambda, as in the paper
+    "own"       its own noise for each picture, and the same random numbers for every lambda
     "fresh"     its own noise for each picture, and its own random numbers for each lambda
     "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3); only
                 for "ddim"
@@ -17,16 +18,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from diffusers import DDPMScheduler
 
 from lab_ddpm.errors import UserError, check_at_least, check_choice
-from lab_ddpm.generation import picture_seeds
+from lab_ddpm.generation import denoising_bar, picture_seeds
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.predictions import from_clean, to_clean
-from lab_ddpm.schedulers import sampling_timesteps
+from lab_ddpm.schedulers import is_ddim, sampling_timesteps
 
 Mixing = Literal["linear", "spherical"]
-Noise = Literal["shared", "fresh", "inverted"]
+Noise = Literal["shared", "own", "fresh", "inverted"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def interpolate_pictures(
     noise: Noise = "shared",
     guidance_scale: float = 1.0,
     seed: int = 0,
+    one_step: bool = False,
+    progress: str | None = None,
 ) -> Walk:
     """Walk from one picture to another one.
 
@@ -79,6 +81,9 @@ def interpolate_pictures(
         noise: See above.
         guidance_scale: 1 is unguided.
         seed: Of all random numbers.
+        one_step: Decode by the network's one prediction of the clean picture, E[x_0 | x_t], in place of the reverse
+            process, which draws from p(x_0 | x_t).
+        progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
         UserError: A number out of range, an unknown choice, or choices that do not go together.
@@ -86,37 +91,42 @@ def interpolate_pictures(
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
-    if noise == "inverted" and isinstance(pipeline.scheduler, DDPMScheduler):
-        raise UserError(
-            "`scheduler` must be 'ddim' for `noise` 'inverted', got 'ddpm', which draws noise at every step"
-        )
+    if noise == "inverted" and not is_ddim(pipeline.scheduler):
+        raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
     timesteps = sampling_timesteps(pipeline.scheduler, num_inference_steps, pipeline.unet.device)
     if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
-    start = int(timesteps[timesteps <= timestep][0])
+    start = timesteps[timesteps <= timestep][0]
     clean_images, class_labels = clean_images.to(pipeline.unet.device), class_labels.to(pipeline.unet.device)
+    alpha_bar = pipeline.scheduler.alphas_cumprod[int(start)].to(clean_images)
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":
-        noisy_images = invert(pipeline, clean_images, class_labels, start, num_inference_steps, guidance_scale)
+        noisy_images = invert(pipeline, clean_images, class_labels, int(start), num_inference_steps, guidance_scale)
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
         shape = (1 if noise == "shared" else 2, *clean_images.shape[1:])
         drawn = torch.randn(shape, generator=generator).to(clean_images)
-        alpha_bar = pipeline.scheduler.alphas_cumprod[start].to(clean_images)
         noisy_images = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * drawn
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy_images[0], noisy_images[1], float(value), mixing) for value in lambdas])
-    seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
-    images = pipeline(
-        _mixed_labels(class_labels, lambdas),
-        num_inference_steps,
-        guidance_scale,
-        generator=[torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
-        noisy_images=mixed,
-        start_timestep=start,
-    )
-    return Walk(lambdas, images.cpu(), start)
+    mixed_labels = _mixed_labels(class_labels, lambdas)
+    if one_step:
+        prediction = pipeline.predict(mixed, start, mixed_labels, guidance_scale)
+        images = to_clean(prediction, mixed, alpha_bar, pipeline.scheduler.config["prediction_type"])
+    else:
+        seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
+        with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
+            images = pipeline(
+                mixed_labels,
+                num_inference_steps,
+                guidance_scale,
+                generator=[torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
+                callback=advance,
+                noisy_images=mixed,
+                start_timestep=int(start),
+            )
+    return Walk(lambdas, images.cpu(), int(start))
 
 
 def interpolate_conditions(
@@ -126,6 +136,7 @@ def interpolate_conditions(
     count: int = 10,
     guidance_scale: float | None = None,
     seed: int = 0,
+    progress: str | None = None,
 ) -> Walk:
     """Walk from one condition to another one, from the same noise: the labels are mixed linearly.
 
@@ -135,12 +146,17 @@ def interpolate_conditions(
         num_inference_steps: Denoising steps.
         count: Pictures, both ends among them.
         guidance_scale: None takes the pipeline's own.
-        seed: Of all random numbers.
+        seed: Of all random numbers; the ends are the first pictures that `generate` makes of it.
+        progress: Title of a progress bar over the denoising steps; None for no bar.
     """
     check_at_least("count", count, 2)
     lambdas = torch.linspace(0, 1, count)
-    generators = [torch.Generator().manual_seed(seed) for _ in range(count)]
-    images = pipeline(_mixed_labels(class_labels, lambdas), num_inference_steps, guidance_scale, generators)
+    generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
+    calls = len(sampling_timesteps(pipeline.scheduler, num_inference_steps))
+    with denoising_bar(calls, progress) as advance:
+        images = pipeline(
+            _mixed_labels(class_labels, lambdas), num_inference_steps, guidance_scale, generators, callback=advance
+        )
     return Walk(lambdas, images.cpu(), int(pipeline.scheduler.timesteps[0]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import yaml
 from lab_ddpm.errors import UserError
 
 
-def read_preset(path: str | Path) -> dict[str, Any]:
+def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     """The settings in a file and in those that it extends, unchecked.
 
+    Args:
+        path: The file.
+        extending: The files that extend it, resolved.
+
     Raises:
-        UserError: Naming the file that is missing or broken.
+        UserError: Naming the file that is missing, broken or extends itself.
     """
-    return extended(read_mapping(path), path)
+    return extended(read_mapping(path), path, extending)
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -36,19 +41,20 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def extended(settings: dict[str, Any], path: str | Path) -> dict[str, Any]:
+def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     """`settings`, which stand in the file at `path`, laid over those of the file that they extend.
 
     Raises:
-        UserError: `extends` names no other file, or one that is missing or broken.
+        UserError: `extends` names no other file, or one that is missing or broken or extends this one.
     """
     own = {key: value for key, value in settings.items() if key != "extends"}
     base = settings.get("extends")
     if base is None:
         return own
-    if not isinstance(base, str) or (Path(path).parent / base).resolve() == Path(path).resolve():
+    chain = [*extending, Path(path).resolve()]
+    if not isinstance(base, str) or (Path(path).parent / base).resolve() in chain:
         raise UserError(f"{path}: `extends` must name another YAML file beside it, got {base!r}")
-    merged = read_preset(Path(path).parent / base)
+    merged = read_preset(Path(path).parent / base, chain)
     for key, value in own.items():
         section = merged.get(key)
         merged[key] = {**section, **value} if isinstance(section, dict) and isinstance(value, dict) else value

@@ -9,6 +9,7 @@ import diffusers
 from accelerate import PartialState
 
 from lab_ddpm.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
+from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.errors import UserError, check_positive
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
@@ -38,6 +39,17 @@ class Sampler:
     def labels(self) -> tuple[str, ...]:
         """What the model was trained on; empty for an unconditional one."""
         return tuple(self.pipeline.unet.config["labels"])
+
+    def check_data(self, pictures: PictureDataset) -> None:
+        """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""
+        channels, own = pictures.pictures.shape[-1], self.pipeline.unet.config["in_channels"]
+        if channels != own:
+            kinds = {1: "grey", 3: "colour"}
+            raise UserError(
+                f"{self.checkpoint} makes {kinds[own]} pictures, and those to compare are {kinds[channels]}"
+            )
+        if self.labels and pictures.labels and self.labels != pictures.labels:
+            raise UserError(f"{self.checkpoint} was trained on other labels than these pictures have")
 
     def unguided(self) -> float:
         """The guidance under the null label: none.

@@ -38,7 +38,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, _TRAILING),
     "ddim": (DPMSolverMultistepScheduler, {**_TRAILING, "solver_order": 1}),
     "dpmpp": (DPMSolverMultistepScheduler, {**_TRAILING, "solver_order": 2}),
-    "unipc": (UniPCMultistepScheduler, _TRAILING),
+    "unipc": (UniPCMultistepScheduler, {**_TRAILING, "solver_order": 2}),
     "euler": (EulerDiscreteScheduler, _TRAILING),
     "heun": (HeunDiscreteScheduler, _TRAILING),
 }
@@ -65,6 +65,11 @@ def make_scheduler(name: str, noise_scheduler: Scheduler, num_inference_steps: i
     # defaults of the sampler's class there.
     config = {key: value for key, value in noise_scheduler.config.items() if key != "_use_default_values"}
     return scheduler_class.from_config(config, **settings)
+
+
+def is_ddim(scheduler: Scheduler) -> bool:
+    """Whether `make_scheduler` made it under the name "ddim"."""
+    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config["solver_order"] == 1
 
 
 def sampling_timesteps(

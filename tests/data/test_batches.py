@@ -123,7 +123,19 @@ def test_the_order_of_an_epoch_and_the_noise_of_a_sample_are_drawn_by_different_
 ) -> None:
     random = np.random.default_rng((0, 0, 0))
     assert [index for _, index in stream(5, 5, 0, 0, 1)] == random.permutation(5).tolist()
-    random = np.random.default_rng((0, 0, 0))
-    random.random(2)
-    noise = StreamDataset(dataset, seed=0, condition_dropout=0.0)[0, 0]["noise"]
-    assert not np.allclose(noise, random.standard_normal(noise.shape, dtype=np.float32))
+    seeded_alike = int(np.random.SeedSequence((0, 0, 0)).generate_state(1)[0])
+    uniforms = torch.rand(3, generator=torch.Generator().manual_seed(seeded_alike))
+    assert StreamDataset(dataset, seed=0, condition_dropout=0.0)[0, 0]["uniforms"] != uniforms[1]
+
+
+def test_half_of_the_pictures_are_mirrored_and_nothing_else_changes(dataset: PictureDataset) -> None:
+    plain, flipped = (StreamDataset(dataset, seed=0, random_flip=flip) for flip in (False, True))
+    mirrored = 0
+    for position in range(400):
+        before, after = plain[position, position % 5], flipped[position, position % 5]
+        if not after["clean_images"].equal(before["clean_images"]):
+            mirrored += 1
+            assert after["clean_images"].equal(before["clean_images"].flip(-1))
+        assert after["noise"].equal(before["noise"])
+        assert after["uniforms"] == before["uniforms"]
+    assert 160 < mirrored < 240

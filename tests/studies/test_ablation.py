@@ -1,23 +1,37 @@
 """A sweep trains each setting once, shares what can be shared, and goes on where it was."""
 
 import json
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from conftest import TINY_RUN
 from lab_ddpm.classifiers.networks import build_classifier, save_classifier
+from lab_ddpm.cli import main
 from lab_ddpm.errors import UserError
+from lab_ddpm.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
+from lab_ddpm.training.loop import train
+from lab_ddpm.training.training_objects import newest_weights
 
 SWEEPS = Path(__file__).parents[2] / "configs" / "ablations"
 
 
 @pytest.fixture
 def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
-    settings: dict[str, object] = {"data": {"root": str(tiny_dataset)}, "evaluation": {"metric": "none"}}
+    settings: dict[str, object] = {
+        "data": {"root": str(tiny_dataset)},
+        "evaluation": {"metric": "none"},
+        "optimizer": {"ema_decay": 0.9},
+    }
     for key, value in TINY_RUN.items():
         *section, name = key.split(".")
         target = settings.setdefault(section[0], {}) if section else settings
@@ -29,7 +43,12 @@ def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
         "classifier": "referee.safetensors",
         "num_pictures": 10,
         "seeds": [0, 1],
-        "settings": {"baseline": {}, "l1": {"objective.loss": "l1"}, "no-clip": {"diffusion.clip_sample": False}},
+        "settings": {
+            "baseline": {},
+            "l1": {"objective.loss": "l1"},
+            "no-clip": {"diffusion.clip_sample": False},
+            "no-ema": {"optimizer.ema_decay": 0.0},
+        },
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return read_sweep(tmp_path / "sweep.yaml")
@@ -38,11 +57,13 @@ def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
 def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep, tmp_path: Path) -> None:
     table = run_sweep(sweep, tmp_path / "out")
     rows = table.read_text(encoding="utf-8").splitlines()
-    assert [row.split("|")[1].strip() for row in rows] == ["setting", "---", *sweep.settings, "real pictures"]
+    changes = ["l1 - baseline", "no-clip - baseline", "no-ema - baseline"]
+    assert [row.split("|")[1].strip() for row in rows] == ["setting", "---", *sweep.settings, "real pictures", *changes]
     assert "labels found" in rows[0]
     measures = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["measures"]
-    assert measures["brightness"]["baseline"] != measures["brightness"]["no-clip"]
-    assert len(list((tmp_path / "out" / "runs").iterdir())) == 4  # clipping is no matter of training
+    for sampled_otherwise in ("no-clip", "no-ema"):
+        assert measures["brightness"]["baseline"] != measures["brightness"][sampled_otherwise]
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 4  # neither is a matter of training
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/checkpoints/*")}
     assert run_sweep(sweep, tmp_path / "out").read_text(encoding="utf-8").splitlines() == rows
@@ -50,6 +71,47 @@ def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep,
     other = run_sweep(replace(sweep, num_pictures=8), tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert other[2:] != rows[2:]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/checkpoints/*")} == trained
+
+
+def test_a_stopped_sweep_says_so_and_goes_on(sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["ablate", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out")]
+
+    def stop_at_the_first_step() -> None:
+        while not list(tmp_path.glob("out/runs/*/metrics.jsonl")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_at_the_first_step)
+    thread.start()
+    assert main(command) == 128 + signal.SIGTERM
+    thread.join()
+    assert "stopped by SIGTERM after step" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "going on from step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["data.image_size", "data.root", "model.num_labels"])
+def test_settings_of_other_pictures_or_labels_are_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
+    sweep.settings["other"] = {key: 32}
+    with pytest.raises(UserError, match=f"`{key}` must be the same in all settings"):
+        run_sweep(sweep, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_table_has_the_changes_from_the_first_setting(sweep: Sweep, tmp_path: Path) -> None:
+    del sweep.settings["no-clip"], sweep.settings["no-ema"]
+    rows = run_sweep(sweep, tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    values = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["measures"]["brightness"]
+    change = as_text(mean_interval(np.subtract(values["l1"], values["baseline"]).tolist()))
+    cells = [cell.strip() for cell in rows[-1].split("|")]
+    column = [cell.strip() for cell in rows[0].split("|")].index("brightness")
+    assert (cells[1], cells[column]) == ("l1 - baseline", change)
+
+
+def test_training_never_reads_the_average_of_its_weights(sweep: Sweep, tmp_path: Path) -> None:
+    config = sweep.config("no-ema", 0, tmp_path)
+    without, averaged = (newest_weights(train(run)) for run in (replace(config, name="without"), sweep.trained(config)))
+    assert all(torch.equal(without[key], averaged[key]) for key in without)
 
 
 def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path) -> None:
@@ -63,7 +125,8 @@ def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path)
 def test_the_sweeps_of_the_project_name_settings_that_exist(path: Path, tmp_path: Path) -> None:
     sweep = read_sweep(path)
     configs = [sweep.config(name, seed, tmp_path) for name in sweep.settings for seed in sweep.seeds]
-    assert len({(config.name, config.diffusion.clip_sample) for config in configs}) == len(configs)
+    sampled = {(config.name, config.diffusion.clip_sample, config.optimizer.ema_decay) for config in configs}
+    assert len(sampled) == len(configs)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,9 +13,13 @@ from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.cli import main
 from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.torchvision_data import open_torchvision
+from lab_ddpm.errors import UserError
+from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.studies import interpolation
 from lab_ddpm.studies.interpolation import WAYS, study_interpolation
 from real_formats import write_folder, write_mnist
+from test_schedulers import GaussianOracle, noise_scheduler
 
 
 def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,14 +27,32 @@ def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monke
     monkeypatch.setattr(interpolation, "_STEPS", {"ddpm": 4, "ddim": 4})
     write_mnist(tmp_path / "digits")
     pipeline = load_pipeline(save_tiny_pipeline(str(tmp_path / "model"), 1))
-    table = study_interpolation("mnist", tmp_path / "digits", None, pipeline, 2, tmp_path / "out")
+    pictures = open_torchvision("mnist", tmp_path / "digits", 32, held_out=True).pictures
+    table = study_interpolation(pictures, pipeline, 2, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
-    assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (250, 500, 750) for way in WAYS]
+    assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (249, 499, 749) for way in WAYS]
     for row in rows:
-        assert 1 <= row["jump"][0] <= 9
-        assert row["detour"][0] >= 1 - 1e-5
+        assert 1 <= row["jump"]["mean"] <= 9
     assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
     assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 1
+    with pytest.raises(UserError, match="`num-pairs` must be at most 6 for 12 pictures, got 7"):
+        study_interpolation(pictures, pipeline, 7, tmp_path / "out")
+
+
+def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle's posterior mean is linear in the mixture: no jump, no detour. Fresh noise at every lambda is one."""
+    monkeypatch.setattr(interpolation, "_STEPS", {"ddpm": 20, "ddim": 20})
+    monkeypatch.setattr(interpolation, "_TIMESTEPS", (499,))
+    pipeline = LabelConditionalPipeline(cast(Any, GaussianOracle("sample")), noise_scheduler("sample"), 1.0, 0.1)
+    pipeline.set_progress_bar_config(disable=True)
+    pictures = np.full((8, 16, 16, 3), np.arange(0, 256, 32, dtype=np.uint8).reshape(8, 1, 1, 1))
+    study_interpolation(pictures, pipeline, 4, tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
+    by_way = {row["way"]: row for row in rows}
+    straight = by_way["shared noise, linear, mean of the posterior"]
+    assert straight["jump"]["mean"] == pytest.approx(1, abs=0.02)
+    assert straight["detour"]["mean"] == pytest.approx(1, abs=0.02)
+    assert by_way["fresh noise, linear"]["detour"]["mean"] > 2 * by_way["shared noise, linear"]["detour"]["mean"]
 
 
 def test_interpolate_between_two_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

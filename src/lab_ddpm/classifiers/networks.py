@@ -119,14 +119,14 @@ def classifier_file(name: str, evaluator_dir: str | Path = EVALUATOR_DIR) -> Pat
 
 
 def load_classifier(
-    name_or_path: str | Path, evaluator_dir: str | Path = EVALUATOR_DIR, labels: Sequence[str] = OBJECTS
+    name_or_path: str | Path, evaluator_dir: str | Path = EVALUATOR_DIR, labels: Sequence[str] | None = OBJECTS
 ) -> nn.Module:
     """Load a classifier in float32, ready to predict. No code in the file is ever run.
 
     Args:
         name_or_path: One of `CLASSIFIERS`, or a `.safetensors` file of ours, or an official `.pth` file.
         evaluator_dir: Where the named ones are.
-        labels: What it must have been trained for.
+        labels: What it must have been trained for; None where only its features are wanted.
 
     Raises:
         UserError: Neither a known name nor a file of the two kinds.
@@ -140,10 +140,12 @@ def load_classifier(
             kinds = f"one of {list(CLASSIFIERS)} or the path of a .safetensors or .pth file"
             raise UserError(f"`classifier` must be {kinds}, got {str(name_or_path)!r}")
     if not path.is_file():
-        raise DataError(f"{path}: no such classifier")
-    name, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path, labels)
+        raise DataError(f"{path}: no such classifier; scripts/train_evaluator.py trains one")
+    name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
+    if labels is not None and list(labels) != own_labels:
+        raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
     kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
-    classifier = build_classifier(name, len(labels), kernels[0].shape[1] if kernels else 3)
+    classifier = build_classifier(name, len(own_labels), kernels[0].shape[1] if kernels else 3)
     check_state(path, state, classifier.state_dict())
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
@@ -178,7 +180,7 @@ class Features(nn.Module):
         return self.layers(pictures / 127.5 - 1)
 
 
-def _read_safetensors(path: Path, labels: Sequence[str]) -> tuple[str, dict[str, torch.Tensor]]:
+def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -188,14 +190,16 @@ def _read_safetensors(path: Path, labels: Sequence[str]) -> tuple[str, dict[str,
     name = header.get("classifier")
     if name not in CLASSIFIERS:
         raise DataError(f"{path}: its header must name one of {list(CLASSIFIERS)}, got {name!r}")
-    if header.get("labels") != json.dumps(labels):
-        raise DataError(f"{path}: made for other labels than {', '.join(labels)}")
-    return name, state
+    try:
+        labels = [str(label) for label in json.loads(header["labels"])]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: its header must hold the list of its labels") from None
+    return name, labels, state
 
 
-def _read_official(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+def _read_official(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
     content = read_weights(path)
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f'{path}: must hold {{"model": state dict}}, as the official evaluator does')
-    return "resnet18", state
+    return "resnet18", list(OBJECTS), state

@@ -73,7 +73,7 @@ RECIPES = {
     ),
     "pictures": Recipe(
         architecture="referee",
-        epochs=10,
+        epochs=5,
         learning_rate=2e-3,
         changes={"zoom": (0.5, 0.1), "shift": (1.0, 2.0), "blur": (0.2, 1.0), "noise": (0.2, 0.05)},
         seed_offset=2000,

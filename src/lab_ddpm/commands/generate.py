@@ -10,7 +10,15 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 
-from lab_ddpm.conditions import OBJECTS, Condition, check_condition, encode, load_conditions, resolve_split
+from lab_ddpm.conditions import (
+    OBJECTS,
+    Condition,
+    check_condition,
+    encode,
+    load_conditions,
+    parse_condition,
+    resolve_split,
+)
 from lab_ddpm.errors import DataError, UserError, check_at_least
 from lab_ddpm.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.files import check_writable, read_json, remove, write_json
@@ -20,7 +28,6 @@ from lab_ddpm.sampler import Sampler, open_sampler
 
 _GRID_COLUMNS = 8
 _DEFAULT_PICTURES = 64
-_DEFAULT_TIMESTEP = 500
 
 
 def run(
@@ -98,8 +105,9 @@ def _wanted(
     """The name of what is sampled, and a condition for each picture; empty conditions for the null label."""
     labels = sampler.labels
     if objects is not None:
-        check_condition(objects, labels)
-        return "objects", [tuple(objects)] * (num_pictures or 1)
+        condition = tuple(name for words in objects for name in parse_condition(words, labels))
+        check_condition(condition, labels)
+        return "objects", [condition] * (num_pictures or 1)
     if split is not None:
         if not labels:
             raise UserError(f"`split` needs a model with labels, and {sampler.checkpoint} is unconditional")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lab_ddpm.conditions import encode
+from lab_ddpm.conditions import encode, parse_condition
 from lab_ddpm.errors import UserError, check_at_least
 from lab_ddpm.figures import interpolation_strip
 from lab_ddpm.files import check_writable, write_json
@@ -16,8 +16,6 @@ from lab_ddpm.images import Pictures, read_picture, to_tensor, write_png
 from lab_ddpm.interpolation import Mixing, Noise, interpolate_conditions, interpolate_pictures
 from lab_ddpm.sampler import open_sampler
 
-_GRID_COLUMNS = 8
-_DEFAULT_PICTURES = 64
 _DEFAULT_TIMESTEP = 500
 
 
@@ -47,9 +45,9 @@ def run(
     pipeline, config = sampler.pipeline, sampler.pipeline.unet.config
     ends: list[Pictures] = []
     if conditions is not None:
-        parsed = [[name.strip() for name in condition.split(",")] for condition in conditions]
+        parsed = [parse_condition(condition, sampler.labels) for condition in conditions]
         rows = encode(parsed, sampler.labels)
-        walk = interpolate_conditions(pipeline, rows, steps, count, sampler.guidance_scale, seed)
+        walk = interpolate_conditions(pipeline, rows, steps, count, sampler.guidance_scale, seed, progress="denoising")
         captions = [", ".join(condition) for condition in parsed]
     else:
         files = list(pictures or [])
@@ -57,9 +55,20 @@ def run(
         ends = [read_picture(file, config["sample_size"], fit, config["in_channels"]) for file in files]
         rows = torch.zeros(2, len(sampler.labels))
         guidance = sampler.unguided()
-        timestep, mixing, noise = timestep or _DEFAULT_TIMESTEP, mixing or "linear", noise or "shared"
+        timestep = _DEFAULT_TIMESTEP if timestep is None else timestep
+        mixing, noise = mixing or "linear", noise or "shared"
         walk = interpolate_pictures(
-            pipeline, to_tensor(np.stack(ends)), rows, timestep, steps, count, mixing, noise, guidance, seed
+            pipeline,
+            to_tensor(np.stack(ends)),
+            rows,
+            timestep,
+            steps,
+            count,
+            mixing,
+            noise,
+            guidance,
+            seed,
+            progress="denoising",
         )
         captions = [file.name for file in files]
     write_png(out / "strip.png", interpolation_strip(walk, ends, captions))

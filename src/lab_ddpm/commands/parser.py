@@ -51,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     generate = add("generate", "sample pictures from a trained model")
     wanted = generate.add_mutually_exclusive_group()
     wanted.add_argument("--split", help=f"a picture per condition of: {split_help} (default for i-CLEVR: test)")
-    wanted.add_argument("--objects", nargs="+", metavar="LABEL", help='a condition, e.g. "red cube" "cyan sphere"')
+    wanted.add_argument(
+        "--objects", nargs="+", metavar="LABEL", help='a condition: "red cube" "cyan sphere", or with commas'
+    )
     wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
     generate.add_argument(
         "--num-pictures",
@@ -83,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     interpolate.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: 500)")
     interpolate.add_argument("--count", type=int, default=10, help="pictures on the way (default: 10)")
     interpolate.add_argument("--mixing", help="of pictures: linear or spherical (default: linear)")
-    interpolate.add_argument("--noise", help="of pictures: shared, fresh or inverted (default: shared)")
+    interpolate.add_argument("--noise", help="of pictures: shared, own, fresh or inverted (default: shared)")
     interpolate.add_argument("--seed", type=int, default=0, help="default: 0")
     interpolate.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
 

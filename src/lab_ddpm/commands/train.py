@@ -14,7 +14,6 @@ from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.errors import UserError
-from lab_ddpm.training.interruption import Interrupted
 from lab_ddpm.training.loop import train
 
 
@@ -22,12 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     """Train the config of a command line; returns the exit code."""
     config = parse_config(arguments)
     _provide_pictures(config)
-    try:
-        folder = train(config)
-    except Interrupted as stop:
-        if PartialState().is_main_process:
-            print(f"{stop}; the same command goes on from there")
-        return 128 + stop.signal_number
+    folder = train(config)
     if PartialState().is_main_process:
         print(f"wrote the run {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")
     return 0

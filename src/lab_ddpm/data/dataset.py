@@ -44,7 +44,8 @@ def open_training_pictures(dataset: str, root: str | Path, image_size: int, num_
     """
     pictures = open_dataset(dataset, root, image_size)
     if num_labels not in (0, len(pictures.labels)):
-        raise UserError(f"`model.num_labels` must be 0 or {len(pictures.labels)} for {root}, got {num_labels}")
+        choices = f"0 or {len(pictures.labels)}" if pictures.labels else "0, since they have no labels,"
+        raise UserError(f"`model.num_labels` must be {choices} for the pictures in {root}, got {num_labels}")
     if num_labels == 0:
         return dataclasses.replace(pictures, labels=(), class_labels=pictures.class_labels[:, :0])
     return pictures

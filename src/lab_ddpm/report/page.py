@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lab_ddpm.charts import score_bars, training_curves
@@ -25,7 +24,16 @@ from lab_ddpm.errors import DataError
 from lab_ddpm.files import read_json, write_text
 from lab_ddpm.metrics_log import read_records
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
-from lab_ddpm.report.results import Result, compare_results, judge_of, make_tables, naming, read_result, read_training
+from lab_ddpm.report.results import (
+    Result,
+    compare_results,
+    judge_of,
+    make_tables,
+    naming,
+    read_result,
+    read_settings,
+    read_training,
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
-    data = _data(config)
+    settings = read_settings(run)
+    data = settings["data"] if settings else {"dataset": "iclevr", "root": "data/iclevr"}
     source = config if config.is_file() else "configs/NAME.yaml"
     wanted = (
         f"--split test --out {run / 'generated' / 'test'}"
@@ -97,21 +106,14 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     write_text(out, page)
 
 
-def _data(config: Path) -> dict[str, Any]:
-    """The settings about the data; those of i-CLEVR where there are none."""
-    if not config.is_file():
-        return {"dataset": "iclevr", "root": "data/iclevr"}
-    with naming(config):
-        data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
-        return {"dataset": data["dataset"], "root": data["root"]}
-
-
 def _distribution(metrics: Path) -> Mapping[str, Any] | None:
     if not metrics.is_file():
         return None
     with naming(metrics):
         content: Any = read_json(metrics)
-        return {key: content[key] for key in ("scores", "held_out", "seeds", "num_pictures", "features")}
+        return {
+            key: content[key] for key in ("scores", "held_out", "num_held_out", "seeds", "num_pictures", "features")
+        }
 
 
 def _curves(log: Path) -> dict[str, Embedded]:

@@ -47,19 +47,28 @@ class Table:
     rows: list[tuple[str, list[Score | None]]]
 
 
-def read_training(folder: Path) -> Training | None:
-    """From the log and the settings of a run, as far as it has come."""
-    config, log = folder / "config.yaml", folder / "metrics.jsonl"
+def read_settings(folder: Path) -> Mapping[str, Any] | None:
+    """`batch_size` and `data` (its `dataset` and `root`) of the run's config, if that is there."""
+    config = folder / "config.yaml"
     if not config.is_file():
         return None
     with naming(config):
-        batch_size = yaml.safe_load(config.read_text(encoding="utf-8"))["batch_size"]
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        data = {"dataset": settings["data"]["dataset"], "root": settings["data"]["root"]}
+        return {"batch_size": int(settings["batch_size"]), "data": data}
+
+
+def read_training(folder: Path) -> Training | None:
+    """From the log and the settings of a run, as far as it has come."""
+    settings, log = read_settings(folder), folder / "metrics.jsonl"
+    if settings is None:
+        return None
     with naming(log):
         records = read_records(log)
         if not records:
             return None
         last = records[-1]
-        return Training(last["seconds"], last["step"], last["epoch"], last["step"] * batch_size)
+        return Training(last["seconds"], last["step"], last["epoch"], last["step"] * settings["batch_size"])
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:

@@ -12,7 +12,7 @@ and the classifier whose features compare the pictures:
       l1: {objective.loss: l1}
 
 Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how pictures
-are sampled share one training.
+are sampled share one training; so do settings with and without an average of the weights, which training never reads.
 """
 
 from __future__ import annotations
@@ -37,14 +37,17 @@ from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.errors import UserError
-from lab_ddpm.evaluation import top_k_hits
+from lab_ddpm.evaluation import labels_found
 from lab_ddpm.files import write_bytes, write_json, write_text
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import Pictures, make_grid, write_png
+from lab_ddpm.intervals import as_text, mean_interval
 from lab_ddpm.picture_statistics import picture_statistics
 from lab_ddpm.presets import extended, read_mapping
 from lab_ddpm.schedulers import make_scheduler
 from lab_ddpm.training.loop import train
+from lab_ddpm.training.run_folder import settled
+from lab_ddpm.training.training_objects import newest_weights
 
 _GRID_COLUMNS = 8
 _SHOWN = 32
@@ -72,12 +75,31 @@ class Sweep:
     settings: dict[str, dict[str, Any]]
 
     def config(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
-        """The training of a setting; its name says what it shares with others."""
+        """The training and the sampling of a setting; its name says what training it shares with others.
+
+        Raises:
+            UserError: A setting that is none of the config, or one of what all must have in common.
+        """
         overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
         for key, value in self.settings[setting].items():
+            if key.startswith("data.") or key == "model.num_labels":
+                raise UserError(
+                    f"{self.name}: `{key}` must be the same in all settings, since all are compared with the same "
+                    f"pictures, got it in {setting!r}"
+                )
             overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
         config = make_config(self.training, overrides, source=self.name)
-        return replace(config, name=f"{self.name}-{_digest(_trained(config).as_dict())}")
+        return replace(config, name=f"{self.name}-{_digest(settled(self.trained(config)))}")
+
+    def trained(self, config: TrainConfig) -> TrainConfig:
+        """The training behind the config of a setting, to which its sampling is no matter."""
+        common = make_config(self.training, source=self.name)
+        return replace(
+            config,
+            diffusion=replace(config.diffusion, clip_sample=common.diffusion.clip_sample),
+            optimizer=replace(config.optimizer, ema_decay=config.optimizer.ema_decay or common.optimizer.ema_decay),
+            evaluation=common.evaluation,
+        )
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -132,11 +154,11 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
     first = next(iter(configs.values()))
     dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
-    classifier = load_classifier(sweep.classifier, labels=dataset.labels).to(PartialState().device)
+    classifier = load_classifier(sweep.classifier, labels=dataset.labels or None).to(PartialState().device)
     material = _digest(dataset.fingerprint(), hashlib.sha256(sweep.classifier.read_bytes()).hexdigest())
-    measures: dict[str, dict[str, list[float]]] = {}
+    measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():
-        digest = _digest(config.as_dict(), sweep.num_pictures, material)
+        digest = _digest(settled(config), sweep.num_pictures, material)
         done = out / "measures" / f"{name}-{seed}-{digest}.json"
         for measure, value in _measured(sweep, name, config, dataset, classifier, done, out).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
@@ -153,7 +175,10 @@ def _measured(
     """Train one setting with one seed, sample it and compare the samples with the training pictures; kept in `done`."""
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
-    pipeline = load_pipeline(train(_trained(config)) / "last").to(PartialState().device)
+    run = train(sweep.trained(config))
+    pipeline = load_pipeline(run / "last").to(PartialState().device)
+    if not config.optimizer.ema_decay:
+        pipeline.unet.load_state_dict(newest_weights(run))
     chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
     asked = dataset.class_labels[chosen]
     rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
@@ -162,7 +187,13 @@ def _measured(
     pipeline.scheduler = scheduler
     seeds = picture_seeds(config.seed, len(rows))
     pictures = generate(
-        pipeline, rows, seeds, config.evaluation.steps, batch_size=128, progress=f"{name} {config.seed}"
+        pipeline,
+        rows,
+        seeds,
+        config.evaluation.steps,
+        config.evaluation.guidance_scale,
+        batch_size=128,
+        progress=f"{name} {config.seed}",
     )
     write_png(out / "pictures" / f"{name}-{config.seed}.png", make_grid(pictures[:_SHOWN], _GRID_COLUMNS))
     measures = _compared(classifier, dataset.pictures[chosen], pictures, asked if config.model.num_labels else None)
@@ -185,8 +216,7 @@ def _compared(
     features = Features(classifier)
     measures = compare(extract(features, real), extract(features, pictures))
     if asked is not None:
-        hits = top_k_hits(predict(classifier, pictures), asked)
-        measures["labels found"] = float(hits.sum() / asked.sum())
+        measures["labels found"] = labels_found(predict(classifier, pictures), asked)
     return measures | picture_statistics(pictures)
 
 
@@ -194,21 +224,13 @@ def _digest(*content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
-def _trained(config: TrainConfig) -> TrainConfig:
-    """The training behind `config`, to which it does not matter how the samples are clipped."""
-    return replace(config, diffusion=replace(config.diffusion, clip_sample=True))
-
-
 def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:
-    """Markdown: a row per setting, mean and spread (smallest to largest) over the seeds."""
-    lines = ["| setting | " + " | ".join(measures) + " |", "|---" * (1 + len(measures)) + "|"]
-    for name in sweep.settings:
-        cells = [_cell(by_setting[name]) for by_setting in measures.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines.append("| real pictures | " + " | ".join(f"{real[measure]:.3g}" for measure in measures) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(values: list[float]) -> str:
-    mean = f"{np.mean(values):.3g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
+    """Markdown: a row per setting, and what each of the later ones changes of the first one, seed by seed."""
+    baseline, *others = sweep.settings
+    rows = [[name, *(as_text(mean_interval(values[name])) for values in measures.values())] for name in sweep.settings]
+    rows.append(["real pictures", *(f"{real[measure]:.3g}" for measure in measures)])
+    for name in others:
+        changes = [np.subtract(values[name], values[baseline]).tolist() for values in measures.values()]
+        rows.append([f"{name} - {baseline}", *(as_text(mean_interval(change)) for change in changes)])
+    lines = [["setting", *measures], ["---"] * (1 + len(measures)), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -21,7 +21,7 @@ from lab_ddpm.conditions import labels_in_turn
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.errors import check_at_least
+from lab_ddpm.errors import UserError, check_at_least
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import read_picture, to_tensor
 from lab_ddpm.metrics_log import read_records
@@ -47,6 +47,9 @@ def benchmark(configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps
     """
     check_at_least("steps", steps, 1)
     presets = [parse_config(["--config", str(config)]) for config in configs]
+    for config, preset in zip(configs, presets, strict=True):
+        if preset.data.dataset != "iclevr":
+            raise UserError(f"`configs` must be presets of i-CLEVR, got {config} of {preset.data.dataset!r}")
     workers = os.cpu_count() or 1
     lines = [f"{workers} cores, {torch.get_num_threads()} torch threads"]
     with tempfile.TemporaryDirectory() as folder:

@@ -12,24 +12,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from lab_ddpm.charts import distance_curves
-from lab_ddpm.data.dataset import open_held_out
-from lab_ddpm.errors import check_at_least
+from lab_ddpm.errors import UserError, check_at_least
 from lab_ddpm.figures import interpolation_strip
 from lab_ddpm.files import check_writable, write_bytes, write_json, write_text
 from lab_ddpm.images import Pictures, to_tensor, write_png
 from lab_ddpm.interpolation import Mixing, Noise, distance, interpolate_pictures
+from lab_ddpm.intervals import as_text, mean_interval
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.schedulers import make_scheduler
 
 COUNT = 10
-_TIMESTEPS = (250, 500, 750)
-_STEPS = {"ddpm": 250, "ddim": 50}
+_TIMESTEPS = (249, 499, 749)  # noise levels that both samplers visit
+_STEPS = {"ddpm": 200, "ddim": 40}
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,27 @@ class Way:
     scheduler: str
     noise: Noise
     mixing: Mixing
+    one_step: bool = False
 
 
 WAYS = (
     Way("shared noise, linear", "ddpm", "shared", "linear"),
     Way("shared noise, spherical", "ddpm", "shared", "spherical"),
+    Way("own noise, linear", "ddpm", "own", "linear"),
+    Way("own noise, spherical", "ddpm", "own", "spherical"),
     Way("fresh noise, linear", "ddpm", "fresh", "linear"),
-    Way("fresh noise, spherical", "ddpm", "fresh", "spherical"),
     Way("shared noise, linear, DDIM decodes", "ddim", "shared", "linear"),
+    Way("shared noise, linear, mean of the posterior", "ddim", "shared", "linear", one_step=True),
     Way("DDIM inversion, linear", "ddim", "inverted", "linear"),
     Way("DDIM inversion, spherical", "ddim", "inverted", "spherical"),
 )
 
 
-def study_interpolation(
-    dataset: str, root: Path, held_out: Path | None, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path
-) -> Path:
+def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path) -> Path:
     """Measure every way at every timestep; write `table.md`, `table.json`, `distances.png` and a strip of each way.
 
     Args:
-        dataset: One of `dataset.DATASETS`, whose held-out pictures are paired.
-        root: Its folder.
-        held_out: The folder of the held-out pictures, for a data set without a part of its own for that.
+        pictures: (N, S, S, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
         num_pairs: Pairs.
         out: Where the files go.
@@ -70,16 +70,18 @@ def study_interpolation(
         The table.
 
     Raises:
-        UserError, DataError: Unusable arguments, pictures or checkpoint.
+        UserError: More pairs than pictures allow, or none.
     """
     check_at_least("num-pairs", num_pairs, 1)
+    if 2 * num_pairs > len(pictures):
+        raise UserError(
+            f"`num-pairs` must be at most {len(pictures) // 2} for {len(pictures)} pictures, got {num_pairs}"
+        )
     check_writable(out)
-    config = pipeline.unet.config
-    pictures = open_held_out(dataset, root, held_out, config["sample_size"]).pictures
     pairs = np.random.default_rng(0).permutation(len(pictures))[: 2 * num_pairs].reshape(num_pairs, 2)
-    class_labels = torch.zeros(2, len(config["labels"]))
+    class_labels = torch.zeros(2, len(pipeline.unet.config["labels"]))
     training_scheduler = pipeline.scheduler
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in _TIMESTEPS}
     progress = tqdm(total=len(_TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
     for timestep in _TIMESTEPS:
@@ -90,7 +92,16 @@ def study_interpolation(
             for number, pair in enumerate(pairs):
                 ends: Pictures = pictures[pair]
                 walk = interpolate_pictures(
-                    pipeline, to_tensor(ends), class_labels, timestep, steps, COUNT, way.mixing, way.noise, seed=number
+                    pipeline,
+                    to_tensor(ends),
+                    class_labels,
+                    timestep,
+                    steps,
+                    COUNT,
+                    way.mixing,
+                    way.noise,
+                    seed=number,
+                    one_step=way.one_step,
                 )
                 distances.append(torch.cat([walk.distances(), distance(walk.images[:1], walk.images[-1:])]))
                 errors.append(distance(walk.images[[0, -1]], to_tensor(ends)).mean())
@@ -100,15 +111,13 @@ def study_interpolation(
                 progress.update()
             every = torch.stack(distances)
             along, across = every[:, :-1], every[:, -1]
-            rows.append(
-                {
-                    "t": timestep,
-                    "way": way.title,
-                    "jump": _interval(along.amax(dim=1) / along.mean(dim=1)),
-                    "detour": _interval(along.sum(dim=1) / across),
-                    "error": _interval(torch.stack(errors)),
-                }
-            )
+            measures = {
+                "jump": along.amax(dim=1) / along.mean(dim=1),
+                "detour": along.sum(dim=1) / across,
+                "error": torch.stack(errors),
+            }
+            intervals = {name: mean_interval(values.tolist()) for name, values in measures.items()}
+            rows.append({"t": timestep, "way": way.title, **intervals})
             curves[f"t = {timestep}"][way.title] = along.mean(dim=0).tolist()
     write_json(out / "table.json", {"num_pairs": num_pairs, "count": COUNT, "rows": rows, "distances": curves})
     write_text(out / "table.md", _table(rows))
@@ -116,16 +125,9 @@ def study_interpolation(
     return out / "table.md"
 
 
-def _interval(values: torch.Tensor) -> list[float]:
-    """Mean over the pairs, and the two ends of its 95 % interval (normal)."""
-    mean = float(values.mean())
-    half = 1.96 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return [mean, mean - half, mean + half]
-
-
-def _table(rows: list[dict[str, object]]) -> str:
+def _table(rows: list[dict[str, Any]]) -> str:
     lines = ["| t | way | jump | detour | error |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*row[key]) for key in ("jump", "detour", "error")]  # type: ignore[misc]
-        lines.append(f"| {row['t']} | {row['way']} | " + " | ".join(cells) + " |")
+        cells = [as_text(row[measure], ".3f") for measure in ("jump", "detour", "error")]
+        lines.append(f"| {row['t']} | {row['way']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

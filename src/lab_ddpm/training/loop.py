@@ -41,6 +41,7 @@ from lab_ddpm.unet import LabelConditionalUNet
 
 _STEPS_TO_TIME = 5
 _DAY = 86_400.0
+_CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml"}
 
 
 def train(config: TrainConfig) -> Path:
@@ -169,7 +170,9 @@ class _Run:
                     self.accelerator.set_trigger()
                 if self.accelerator.check_trigger():  # of any process
                     self._save()
-                    raise Interrupted(received[0] if received else signal.SIGTERM, progress.step)
+                    stop = Interrupted(received[0] if received else signal.SIGTERM, progress.step)
+                    self.accelerator.print(f"{stop}; the same command goes on from there")
+                    raise stop
                 self._evaluate_if_due()
                 if progress.step % self.config.checkpoint_every_steps == 0 or progress.step == self.total_steps:
                     self._save()
@@ -262,7 +265,9 @@ class _Run:
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
         if days > 1:
+            preset = _CPU_PRESETS.get(self.config.data.dataset)
+            hint = f"configs/{preset} is made for machines without a GPU. " if preset else ""
             self.accelerator.print(
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
-                "configs/iclevr_cpu.yaml is made for machines without a GPU. Going on."
+                f"{hint}Going on."
             )

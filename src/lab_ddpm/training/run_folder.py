@@ -50,12 +50,17 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
     if path.is_file() and any((path.parent / "checkpoints").glob("step_*")):
-        before, now = _flat(read_mapping(path)), _flat(settings)
-        changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
+        before, now = _flat(read_mapping(path)), settled(config)
+        changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
             raise UserError(f"{path.parent} holds a run with other settings ({differences}); choose another `--name`")
     write_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+
+def settled(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide what comes out of a run, by dotted key."""
+    return {key: value for key, value in _flat(config.as_dict()).items() if key not in _FREE_KEYS}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

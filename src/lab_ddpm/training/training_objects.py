@@ -85,10 +85,9 @@ class TrainingObjects:
         Raises:
             DataError: The checkpoint is broken.
         """
-        checkpoints = sorted((run / "checkpoints").glob("step_*"))
-        if not checkpoints:
+        folder = _newest_checkpoint(run)
+        if folder is None:
             return Progress()
-        folder = checkpoints[-1]
         weights, state = read_weights(folder / "unet.safetensors"), read_weights(folder / "optimizer.pt")
         try:
             self.accelerator.unwrap_model(self.unet).load_state_dict(weights)
@@ -108,6 +107,22 @@ class TrainingObjects:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{folder}: this checkpoint cannot be resumed from ({first_line(error)})") from None
+
+
+def newest_weights(run: Path) -> dict[str, torch.Tensor]:
+    """The network's own weights, not their average, in the newest checkpoint of `run`.
+
+    Raises:
+        DataError: There is no checkpoint, or a broken one.
+    """
+    folder = _newest_checkpoint(run)
+    if folder is None:
+        raise DataError(f"{run}: no checkpoints")
+    return read_weights(folder / "unet.safetensors")
+
+
+def _newest_checkpoint(run: Path) -> Path | None:
+    return max((run / "checkpoints").glob("step_*"), default=None)
 
 
 def make_training_objects(

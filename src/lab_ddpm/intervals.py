@@ -1,0 +1,36 @@
+"""The mean of a few repetitions (seeds, pairs) and its 95 % interval, by Student's t distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+
+
+class Interval(TypedDict):
+    """A mean and the two ends of its 95 % interval; None for a single value, which tells nothing about others."""
+
+    mean: float
+    ci95: list[float] | None
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """mean -+ t(0.975, n - 1) * s / sqrt(n), s being the standard deviation of the n values."""
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean=mean, ci95=None)
+    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return Interval(mean=mean, ci95=[mean - half, mean + half])
+
+
+def as_text(interval: Interval, form: str = ".3g") -> str:
+    """`0.812 [0.795, 0.829]`, or the mean alone."""
+    text = format(interval["mean"], form)
+    if interval["ci95"] is None:
+        return text
+    low, high = (format(end, form) for end in interval["ci95"])
+    return f"{text} [{low}, {high}]"
