@@ -112,7 +112,7 @@ def test_a_preset_states_only_what_differs_from_the_one_that_it_extends(tmp_path
 def test_presets_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     for name, base in (("a", "b"), ("b", "a")):
         (tmp_path / f"{name}.yaml").write_text(f"extends: {base}.yaml", encoding="utf-8")
-    with pytest.raises(UserError, match="`extends` must name another YAML file beside it, got 'a.yaml'"):
+    with pytest.raises(UserError, match=r"`extends` must name another YAML file beside it, got 'a\.yaml'"):
         parse_config(["--config", str(tmp_path / "a.yaml")])
 
 

@@ -148,7 +148,7 @@ def test_safetensors_with_other_labels_or_without_a_header(tmp_path: Path) -> No
         load_classifier(tmp_path / "plain.safetensors")
     labels = json.dumps(OBJECTS[:10])
     save_file(state, tmp_path / "other.safetensors", metadata={"classifier": "referee", "labels": labels})
-    with pytest.raises(DataError, match="made for the labels gray cube, .*, not for gray cube, "):
+    with pytest.raises(DataError, match=r"made for the labels gray cube, .*, not for gray cube, "):
         load_classifier(tmp_path / "other.safetensors")
 
 
