@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 from torch import nn
+from tqdm.auto import tqdm
 
 from lab_ddpm.classifiers.augmentation import augment
 from lab_ddpm.classifiers.networks import predict
@@ -47,7 +48,7 @@ def measure_perturbed(
     """
     return {
         name: {"strength": strength, **scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
-        for name, strength in ROBUSTNESS_STRENGTHS.items()
+        for name, strength in tqdm(ROBUSTNESS_STRENGTHS.items(), desc="perturbations", leave=False)
     }
 
 

@@ -126,7 +126,8 @@ def open_torchvision(name: str, root: str | Path, image_size: int, held_out: boo
     ) as e:
         reason = " ".join(str(e).split()) or type(e).__name__
         raise DataError(
-            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder} and start again"
+            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder}, in the place of "
+            "broken files, and start again"
         ) from None
     places = [(part, index) for part in parts for index in range(len(part))]
 

@@ -103,7 +103,7 @@ class Sweep:
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a sweep file; its paths are relative to its folder.
+    """Read a sweep file; the files that it names (`extends`, `classifier`) are relative to its folder.
 
     Raises:
         UserError: Naming the file and what is wrong with it.
