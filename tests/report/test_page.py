@@ -215,6 +215,14 @@ def test_each_missing_piece_is_left_out_with_its_command(tmp_path: Path) -> None
         assert [section["aria-labelledby"] for section in page.all("section")] == SECTIONS
 
 
+def test_the_page_of_a_run_that_is_not_finished_says_so(tmp_path: Path) -> None:
+    for epochs, said in ((2, False), (3, True)):
+        run = tmp_path / str(epochs)
+        make_training(run, seconds=300)
+        (run / "config.yaml").write_text(yaml.safe_dump(TrainConfig(epochs=epochs).as_dict()))
+        assert ("Epochs 2 of 3" in page_of(run, tmp_path).text) == said
+
+
 def test_an_empty_run_folder_gives_a_page_of_commands(tmp_path: Path) -> None:
     run = tmp_path / "empty"
     run.mkdir()

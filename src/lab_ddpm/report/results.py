@@ -20,11 +20,12 @@ from lab_ddpm.metrics_log import read_records
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained: wall time with its evaluations, and pictures shown to it."""
+    """How long a model was trained: wall time with its evaluations, pictures shown to it, epochs done and to do."""
 
     seconds: float
     steps: int
     epochs: float
+    all_epochs: int
     pictures: int
 
 
@@ -48,14 +49,14 @@ class Table:
 
 
 def read_settings(folder: Path) -> Mapping[str, Any] | None:
-    """`batch_size` and `data` (its `dataset` and `root`) of the run's config, if that is there."""
+    """`epochs`, `batch_size` and `data` (its `dataset` and `root`) of the run's config, if that is there."""
     config = folder / "config.yaml"
     if not config.is_file():
         return None
     with naming(config):
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         data = {"dataset": settings["data"]["dataset"], "root": settings["data"]["root"]}
-        return {"batch_size": int(settings["batch_size"]), "data": data}
+        return {"epochs": int(settings["epochs"]), "batch_size": int(settings["batch_size"]), "data": data}
 
 
 def read_training(folder: Path) -> Training | None:
@@ -68,7 +69,8 @@ def read_training(folder: Path) -> Training | None:
         if not records:
             return None
         last = records[-1]
-        return Training(last["seconds"], last["step"], last["epoch"], last["step"] * settings["batch_size"])
+        pictures = last["step"] * settings["batch_size"]
+        return Training(last["seconds"], last["step"], last["epoch"], settings["epochs"], pictures)
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
