@@ -158,6 +158,7 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--model.patch_size", "0"], ["`model.patch_size`", "at least 1"]),
         (["--model.layers_per_block", "0"], ["`model.layers_per_block`", "at least 1"]),
         (["--model.attention_head_dim", "0"], ["`model.attention_head_dim`", "at least 1"]),
+        (["--model.block_out_channels", "[64"], ["`model.block_out_channels`", "a list such as [1, 2]", "'[64'"]),
         (["--model.block_out_channels", "[]"], ["model.block_out_channels", "at least 1"]),
         (["--model.block_out_channels", "[48]"], ["`model.block_out_channels`", "multiples of 32", "48"]),
         (["--model.attention_levels", "[6]"], ["`model.attention_levels`", "one of [0, 1, 2, 3, 4, 5]", "6"]),
@@ -204,7 +205,8 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"epoch": 3}, ["epoch"]),
+        ({"epoch": 3}, ["preset.yaml: a setting must be one of", "'epochs'", "got 'epoch'"]),
+        ({"training": {}, "settings": {}}, ["preset.yaml", "scripts/ablate.py"]),
         ({"optimizer": {"learning_rat": 1e-3}}, ["learning_rat"]),
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),

@@ -46,6 +46,11 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         UserError: Naming the key, the value and the rule.
         SystemExit: For `--help` among the overrides.
     """
+    if {"training", "settings"} <= settings.keys():
+        raise UserError(f"{source}: a sweep of many trainings is for scripts/ablate.py")
+    if unknown := sorted(settings.keys() - {entry.name for entry in fields(TrainConfig)}):
+        choices = [entry.name for entry in fields(TrainConfig)]
+        raise UserError(f"{source}: a setting must be one of {choices}, got {unknown[0]!r}")
     for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
         if not isinstance(settings.get(section, {}), dict):
             raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
@@ -74,5 +79,5 @@ def _plain_message(message: str) -> str:
     if found is None:
         return message
     rule = re.sub(r"^typing\.Literal(\[.*\])$", r"one of \1", found["rule"])
-    rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule)
+    rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule).replace("of type tuple", "a list such as [1, 2]")
     return f"`{found['key']}` must be {rule}, got {found['value']!r}"
