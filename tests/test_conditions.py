@@ -17,6 +17,7 @@ from lab_ddpm.conditions import (
     count_seen,
     decode,
     encode,
+    every_label,
     load_conditions,
     load_labels,
     load_objects,
@@ -211,6 +212,13 @@ def test_the_official_lists_have_their_published_counts(name: str, sizes: dict[i
 
 
 @needs_official
+@pytest.mark.parametrize(("count", "expected"), [(6, [0, 0, 1, 1, 2, 2]), (4, [0, 0, 1, 2]), (2, [0, 1]), (1, [0])])
+def test_every_label_comes_in_order_and_as_often_as_the_others(count: int, expected: list[int]) -> None:
+    assert every_label(3, count).argmax(dim=1).tolist() == expected
+    assert every_label(3, count).sum(dim=1).tolist() == [1] * count
+    assert every_label(0, count).shape == (count, 0)
+
+
 def test_the_official_training_list_has_its_published_counts() -> None:
     labels = load_labels(OFFICIAL / "train.json")
     assert len(labels) == 18_009

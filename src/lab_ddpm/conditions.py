@@ -59,11 +59,14 @@ def decode(class_labels: torch.Tensor, labels: Sequence[str] = OBJECTS) -> list[
     return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
 
 
-def labels_in_turn(num_labels: int, count: int) -> torch.Tensor:
-    """(count, num_labels): the one-hot rows of every label in turn; rows without columns where there are no labels."""
+def every_label(num_labels: int, count: int) -> torch.Tensor:
+    """(count, num_labels): the one-hot rows of the labels in their order, each as often as the others but for one.
+
+    Rows without columns where there are no labels.
+    """
     if num_labels == 0:
         return torch.zeros(count, 0)
-    return torch.eye(num_labels)[torch.arange(count) % num_labels]
+    return torch.eye(num_labels)[torch.arange(count) * num_labels // count]
 
 
 def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -> None:

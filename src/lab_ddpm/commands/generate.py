@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,9 @@ from lab_ddpm.conditions import (
     OBJECTS,
     Condition,
     check_condition,
+    decode,
     encode,
+    every_label,
     load_conditions,
     parse_condition,
     resolve_split,
@@ -47,8 +48,8 @@ def run(
     """Sample pictures, and write them, a grid and a manifest.
 
     What is sampled: one picture per condition of `split`; or `num_pictures` of `objects` (default 1), under no
-    condition (`unconditional`) or of every label in turn (default 64 each). Without any of these, `test` for a model of
-    i-CLEVR, and every label in turn for another one.
+    condition (`unconditional`, default 64), or else of all labels, each as often as the others (default 64). Without
+    any of these, `test` for a model of i-CLEVR.
     """
     check_at_least("seed", seed, 0)
     if num_pictures is not None:
@@ -115,7 +116,7 @@ def _wanted(
     num_pictures = num_pictures or _DEFAULT_PICTURES
     if unconditional or not labels:
         return "unconditional", [()] * num_pictures
-    return "labels", [(label,) for label in islice(cycle(labels), num_pictures)]
+    return "labels", decode(every_label(len(labels), num_pictures), labels)
 
 
 def _previous_files(out: Path) -> list[Path]:

@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--num-pictures",
         type=int,
-        help="so many of --objects (default: 1), --unconditional or else every label in turn (default: 64)",
+        help="so many of --objects (default: 1), --unconditional or else every label alike (default: 64)",
     )
     _add_sampling(generate)
     generate.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lab_ddpm.condition_lists import write_condition_lists
-from lab_ddpm.conditions import labels_in_turn
+from lab_ddpm.conditions import every_label
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
@@ -113,7 +113,7 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
 
 def _sampling(pipeline: LabelConditionalPipeline) -> str:
     """DDPM with all its steps against DDIM with 50, on the same two pictures."""
-    class_labels = labels_in_turn(len(pipeline.unet.config["labels"]), 2)
+    class_labels = every_label(len(pipeline.unet.config["labels"]), 2)
     seconds = {}
     for name, steps in (("ddim", 50), ("ddpm", 1000)):
         pipeline.scheduler = make_scheduler(name, pipeline.scheduler, steps)

@@ -1,4 +1,4 @@
-"""Looking at a run while it trains: sample a condition list, or every class in turn, write a grid, score it."""
+"""Looking at a run while it trains: sample a condition list, or every label, write a grid, score it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accelerate import PartialState
 
 from lab_ddpm.checkpoint import step_name
 from lab_ddpm.classifiers.networks import PICTURE_SIZE, SELECTING_CLASSIFIER, load_classifier, predict
-from lab_ddpm.conditions import decode, encode, labels_in_turn, load_conditions, resolve_split
+from lab_ddpm.conditions import decode, encode, every_label, load_conditions, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.evaluation import Scores, summarise, top_k_hits
 from lab_ddpm.figures import DenoisingRecorder
@@ -38,7 +38,7 @@ class Validation:
         self.run = run
         if self.settings.metric == "none":
             self.classifier = None
-            self.class_labels = labels_in_turn(config.model.num_labels, self.settings.num_pictures)
+            self.class_labels = every_label(config.model.num_labels, self.settings.num_pictures)
         else:
             self.classifier = load_classifier(SELECTING_CLASSIFIER).to(device)
             self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
