@@ -45,7 +45,7 @@ def save(content: object, path: Path) -> Path:
 
 
 @torch.no_grad()
-def assert_equal(net: UNet2DModel, folder: Path, **shape: int) -> None:
+def assert_computes_the_same(net: UNet2DModel, folder: Path, **shape: int) -> None:
     size, channels = shape.get("size", 32), shape.get("channels", 3)
     pipeline = load_pipeline(folder)
     generator = torch.Generator().manual_seed(1)
@@ -54,13 +54,14 @@ def assert_equal(net: UNet2DModel, folder: Path, **shape: int) -> None:
     class_labels[0, 3] = class_labels[1, [0, 5, 23]] = 1
     timesteps = torch.tensor([7, 960])
     expected = net(noisy_images, timesteps, class_labels).sample
-    assert torch.equal(pipeline.unet(noisy_images, timesteps, class_labels), expected)
+    # not bit for bit: on some CPUs the order of a sum depends on where in memory the weights lie
+    torch.testing.assert_close(pipeline.unet(noisy_images, timesteps, class_labels), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_pipeline_computes_the_same_bit_for_bit(net: UNet2DModel, tmp_path: Path) -> None:
+def test_the_pipeline_computes_the_same(net: UNet2DModel, tmp_path: Path) -> None:
     source = save(net.state_dict(), tmp_path / "unet.pth")
     out = import_checkpoint(source, tmp_path / "runs" / "report", image_size=32)
-    assert_equal(net, out)
+    assert_computes_the_same(net, out)
     pipeline = load_pipeline(out)
     config = pipeline.unet.config
     assert (tuple(config["block_out_channels"]), list(config["attention_levels"])) == (CHANNELS, [4])
@@ -80,7 +81,7 @@ def test_wrapped_prefixed_and_safetensors(net: UNet2DModel, tmp_path: Path) -> N
     ]
     save_file(state, sources[-1])
     for source in sources:
-        assert_equal(net, import_checkpoint(source, tmp_path / source.stem, image_size=32))
+        assert_computes_the_same(net, import_checkpoint(source, tmp_path / source.stem, image_size=32))
 
 
 def test_other_architectures_and_settings(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_other_architectures_and_settings(tmp_path: Path) -> None:
     )
     source = save(net.state_dict(), tmp_path / "unet.pth")
     out = import_checkpoint(source, tmp_path / "out", 16, 16, "linear", "v_prediction")
-    assert_equal(net, out, size=16, channels=1)
+    assert_computes_the_same(net, out, size=16, channels=1)
     noise = load_pipeline(out).scheduler.config
     assert (noise["beta_schedule"], noise["prediction_type"]) == ("linear", "v_prediction")
     with pytest.raises(UserError, match="`beta-schedule` must be one of"):
