@@ -134,7 +134,8 @@ def default_checkpoint(runs: str | Path = "runs", pretrained: Path = PRETRAINED)
     if (pretrained / "model_index.json").is_file():
         return pretrained
     raise DataError(
-        f"no checkpoint: neither {runs}/*/best nor {pretrained} exists; train one, or name one by --checkpoint"
+        f"no checkpoint: {Path.cwd()} has neither {runs}/*/best nor {pretrained}; train one, name one by --checkpoint, "
+        "or start from the repository's folder"
     )
 
 

@@ -87,7 +87,8 @@ def run(
         for file, condition, picture_seed in zip(files, conditions, seeds, strict=True)
     ]
     write_json(out / "manifest.json", {"split": name, "pictures": entries})
-    written = [f"{len(pictures)} pictures", "manifest.json", "grid.png"] + ["captioned.png"] * bool(labelled)
+    count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    written = [count, "manifest.json", "grid.png"] + ["captioned.png"] * bool(labelled)
     if recorder is not None:
         recorder.write(out, conditions)
         written += ["strip.png", "denoising.gif"]
