@@ -174,8 +174,9 @@ def distance_curves(
                 places = (np.arange(len(curve)) + 0.5) / len(curve)
                 line = _LINE_STYLES[number // _NUM_COLOURS % len(_LINE_STYLES)]
                 axes.plot(places, curve, marker="o", linestyle=line, markersize=4, label=name)
-            axes.set(xlabel=xlabel, xlim=(0, 1), ylim=(0, None))
+            axes.set(xlabel=xlabel, xlim=(0, 1), xticks=(0, 0.5, 1))
             axes.set_title(title, fontsize=11.5)
+        all_axes[0].set_ylim(bottom=0)  # of all, and only now: it ends the common scaling
         all_axes[0].set_ylabel(ylabel)
         figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
 
