@@ -60,7 +60,7 @@ def inception_features() -> nn.Module:
     try:
         return _InColour(FrechetInceptionDistance(feature=2048).inception)
     except ModuleNotFoundError:
-        raise DataError("inception: needs the package torch-fidelity: pip install 'lab_ddpm[inception]'") from None
+        raise DataError("inception: needs the package torch-fidelity: pip install -e '.[inception]'") from None
     except (URLError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"inception: its weights could not be downloaded ({reason})") from None
