@@ -34,17 +34,25 @@ def test_a_record_that_a_crash_cut_short_is_left_out(log: Path) -> None:
 
 @pytest.mark.parametrize(("step", "kept"), [(0, 0), (1, 1), (2, 3), (4, 3), (5, 4), (9, 4)])
 def test_rewinding_keeps_what_was_logged_up_to_the_step(log: Path, step: int, kept: int) -> None:
-    rewind(log, step)
+    rewind(log, step, {1, 2, 5})
     assert read_records(log) == RECORDS[:kept]
+
+
+def test_rewinding_forgets_scores_of_evaluations_that_are_done_again(tmp_path: Path) -> None:
+    records = [{"step": 1, "loss": 0.5}, {"step": 1, "validation": {}}, {"step": 2, "validation": {}}]
+    for record in records:
+        append_record(tmp_path / "metrics.jsonl", record)
+    rewind(tmp_path / "metrics.jsonl", 2, {1})
+    assert read_records(tmp_path / "metrics.jsonl") == records[:2]
 
 
 def test_after_rewinding_a_cut_log_new_records_stand_on_their_own_lines(log: Path) -> None:
     log.write_bytes(log.read_bytes()[:-5])
-    rewind(log, 2)
+    rewind(log, 2, {1, 2})
     append_record(log, {"step": 3})
     assert read_records(log) == [*RECORDS[:3], {"step": 3}]
 
 
 def test_a_new_run_rewinds_to_an_empty_log(tmp_path: Path) -> None:
-    rewind(tmp_path / "metrics.jsonl", 0)
+    rewind(tmp_path / "metrics.jsonl", 0, ())
     assert read_records(tmp_path / "metrics.jsonl") == []

@@ -6,6 +6,7 @@ user got wrong is one line on stderr and exit code 2 (usage) or 1 (data, disk); 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from lab_ddpm.commands.parser import build_parser
 from lab_ddpm.errors import UserError
-from lab_ddpm.training.interruption import Interrupted
+from lab_ddpm.interruption import Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1
     except Interrupted as stop:
+        if os.environ.get("RANK", "0") == "0":  # one line for all processes of a launch
+            print(f"lab-ddpm: {stop}", file=sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         print("lab-ddpm: stopped", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ def read_records(path: Path) -> list[Record]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def rewind(path: Path, step: int) -> None:
-    """Forget what was logged after `step`, since training goes on from there."""
-    kept = [record for record in read_records(path) if record["step"] <= step]
+def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:
+    """Forget what training will log again: all after `step`, and scores of steps that are not in `evaluated`."""
+    kept = [
+        record
+        for record in read_records(path)
+        if record["step"] <= step and ("validation" not in record or record["step"] in evaluated)
+    ]
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

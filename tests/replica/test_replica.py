@@ -6,9 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lab_ddpm.replica.check import check_replica
+from lab_ddpm.replica.renderer import render_picture
 from lab_ddpm.replica.replica import ReplicaSummary, render_replica
 from lab_ddpm.replica.scenes import sample_scene
 
@@ -96,9 +99,10 @@ def test_an_error_of_the_file_system_reaches_the_caller(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_without_a_traceback_or_a_half_picture(tmp_path, number):
-    code = f"from lab_ddpm.replica.replica import render_replica; render_replica({str(tmp_path)!r}, 500, workers=2)"
+    code = "import sys; from lab_ddpm.cli import main; sys.exit(main(sys.argv[1:]))"
+    options = ["--num-scenes", "500", "--workers", "2", "--with-unseen", "--out", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, "render", *options],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -114,8 +118,13 @@ def test_signals_end_it_without_a_traceback_or_a_half_picture(tmp_path, number):
         process.kill()
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
-    assert all(path.read_bytes().endswith(b"IEND\xaeB`\x82") for path in tmp_path.glob("images/CLEVR*.png"))
+    assert f"{number.name}: stopping after the scenes that are being rendered" in errors
+    pictures = sorted(tmp_path.glob("images/CLEVR*.png"))
+    assert f"stopped by {number.name} after {len(pictures)} pictures; the same command goes on" in errors
     assert not (tmp_path / "train.json").exists()
+    for path in pictures:
+        scene, step = (int(part) for part in path.stem.split("_")[2:])
+        assert np.array_equal(np.asarray(Image.open(path)), render_picture(sample_scene(0, scene, 3), step)), path.name
 
 
 def test_the_check_reads_a_replica_and_finds_the_same_pixels(replica):

@@ -85,7 +85,7 @@ def test_a_stopped_sweep_says_so_and_goes_on(sweep: Sweep, tmp_path: Path, capsy
     thread.start()
     assert main(command) == 128 + signal.SIGTERM
     thread.join()
-    assert "stopped by SIGTERM after step" in capsys.readouterr().out
+    assert "stopped by SIGTERM after step" in capsys.readouterr().err
     assert main(command) == 0
     assert "going on from step" in capsys.readouterr().out
 

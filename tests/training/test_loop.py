@@ -148,17 +148,58 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     arguments: list[str], never_stopped: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "runs" / "tiny"
-    process = train_in_subprocess(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = train_in_subprocess(arguments, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (run / "metrics.jsonl").is_file() or not read_records(run / "metrics.jsonl"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    output, _ = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == 128 + number
-    assert f"stopped by {number.name}" in output
+    assert f"{number.name}: stopping after this step" in output
+    assert f"stopped by {number.name} after step" in output
     assert main(["train", *arguments]) == 0
     assert_equal_weights(run, never_stopped)
+
+
+# The process sends itself a signal in the middle of the second evaluation, which is the last.
+STOP_WHILE_SAMPLING = """
+import os, signal
+import lab_ddpm.training.validation as validation
+class Recorder(validation.DenoisingRecorder):
+    made = calls = 0
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        Recorder.made += 1
+    def __call__(self, timestep, images):
+        super().__call__(timestep, images)
+        if Recorder.made == 2:
+            Recorder.calls += 1
+            print("denoising step", Recorder.calls, flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+validation.DenoisingRecorder = Recorder
+"""
+
+
+def test_a_signal_while_a_run_samples_is_answered_between_two_denoising_steps(
+    arguments: list[str], never_stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    process = train_in_subprocess(arguments, STOP_WHILE_SAMPLING, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT
+    assert [line for line in output.splitlines() if line.startswith("denoising")] == ["denoising step 1"]
+    assert f"stopped by SIGINT after step {STEPS}" in errors
+    assert max(path.name for path in (run / "checkpoints").iterdir()) == f"step_{STEPS:07d}"
+    assert not (run / "samples" / f"step_{STEPS:07d}.png").exists()
+    assert main(["train", *arguments]) == 0
+    assert_equal_weights(run, never_stopped)
+    for name in ("samples/step_0000012.png", "best/unet/config.json"):
+        assert (run / name).read_bytes() == (never_stopped / name).read_bytes()
+    assert [r["step"] for r in read_records(run / "metrics.jsonl") if "validation" in r] == [6, 12]
+    capsys.readouterr()
+    assert main(["train", *arguments]) == 0
+    assert f"is finished: all {STEPS} steps were done before" in capsys.readouterr().out
 
 
 def distance(run: Path, other: Path) -> float:

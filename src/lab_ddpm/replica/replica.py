@@ -11,9 +11,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from lab_ddpm.errors import DataError, check_at_least
 from lab_ddpm.files import read_json, remove_leftovers, write_json
 from lab_ddpm.images import write_png
+from lab_ddpm.interruption import Interrupted, signal_handlers, stop_signals
 from lab_ddpm.replica.renderer import RECIPE, render_picture
 from lab_ddpm.replica.scenes import sample_scene
 
@@ -63,7 +63,7 @@ def render_replica(
         UserError: If an argument is out of range.
         DataError: If `out` holds pictures of another seed, recipe or list of forbidden combinations.
         OSError: If the disk is full or the folder cannot be written.
-        SystemExit: After Ctrl-C or SIGTERM; the pictures finished by then are kept.
+        Interrupted: After Ctrl-C or SIGTERM; the pictures finished by then are kept.
     """
     check_at_least("num_scenes", num_scenes, 1)
     check_at_least("seed", seed, 0)
@@ -81,22 +81,25 @@ def render_replica(
     labels: Labels = {}
     num_rendered = 0
     with (
-        _exit_on_signals(),
+        stop_signals("stopping after the scenes that are being rendered") as received,
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool,
         tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
     ):
         try:
             # Workers inherit that Ctrl-C is ignored before they run a line of Python.
-            with _handlers({signal.SIGINT: signal.SIG_IGN}):
+            with signal_handlers({signal.SIGINT: signal.SIG_IGN}):
                 jobs = [pool.submit(_render_scene, images, seed, i, barred) for i in range(num_scenes)]
             for job in as_completed(jobs):
                 scene_labels, rendered = job.result()
                 labels |= scene_labels
                 num_rendered += rendered
                 progress.update(STEPS)
-        except BaseException:
+                if received:
+                    break
+        finally:
             pool.shutdown(cancel_futures=True)  # the scenes at work are finished, the waiting ones are not begun
-            raise
+    if received:
+        raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} pictures")
     write_json(out / "train.json", dict(sorted(labels.items())))
     return ReplicaSummary(len(labels), num_rendered)
 
@@ -135,8 +138,10 @@ def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent was killed without a chance to say so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, and end when the parent was killed without a chance to say so."""
+    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -145,27 +150,3 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `SystemExit` with the shell's code for them: no traceback."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    with _handlers({signal.SIGINT: stop, signal.SIGTERM: stop}):
-        yield
-
-
-@contextmanager
-def _handlers(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python sets handlers in the main one only
-        yield
-        return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

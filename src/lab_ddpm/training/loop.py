@@ -28,11 +28,11 @@ from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler
 from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.interruption import Interrupted, stop_signals
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.training.accelerator import make_accelerator
-from lab_ddpm.training.interruption import Interrupted, stop_signals
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.step_timer import StepTimer
 from lab_ddpm.training.training_objects import make_training_objects
@@ -136,9 +136,11 @@ class _Run:
         """Train from the present step to the last, evaluating and saving on the way."""
         progress = self.progress
         if self.accelerator.is_main_process:
-            rewind(self.metrics, progress.step)
+            rewind(self.metrics, progress.step, progress.scores)
             keep_pipelines(self.run, progress, self.config.evaluation.keep)
-        if progress.step:
+        if progress.step in progress.scores and progress.step == self.total_steps:
+            self.accelerator.print(f"{self.run} is finished: all {self.total_steps} steps were done before")
+        elif progress.step:
             self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
         bar = tqdm(
             total=self.total_steps,
@@ -147,8 +149,9 @@ class _Run:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        with stop_signals() as received, bar:
-            self._evaluate_if_due()
+        announcement = "stopping after this step" if self.accelerator.is_local_main_process else None
+        with stop_signals(announcement) as received, bar:
+            self._evaluate_if_due(received)
             timer, losses = StepTimer(), []
             for batch in self.loader:
                 with timer.busy():
@@ -170,10 +173,8 @@ class _Run:
                     self.accelerator.set_trigger()
                 if self.accelerator.check_trigger():  # of any process
                     self._save()
-                    stop = Interrupted(received[0] if received else signal.SIGTERM, progress.step)
-                    self.accelerator.print(f"{stop}; the same command goes on from there")
-                    raise stop
-                self._evaluate_if_due()
+                    raise Interrupted(received[0] if received else signal.SIGTERM, f"step {progress.step}")
+                self._evaluate_if_due(received)
                 if progress.step % self.config.checkpoint_every_steps == 0 or progress.step == self.total_steps:
                     self._save()
                 timer.restart()
@@ -206,20 +207,26 @@ class _Run:
                 f"{self.run / 'checkpoints'}. A lower `--optimizer.learning_rate` under another `--name` usually helps"
             )
 
-    def _evaluate_if_due(self) -> None:
+    def _evaluate_if_due(self, received: list[int]) -> None:
         step = self.progress.step
         period = self.config.evaluation.every_epochs * self.steps_per_epoch
         if step == 0 or step in self.progress.scores or (step % period and step != self.total_steps):
             return
+        self._save()  # so that whatever ends the evaluation costs no step
         started = time.perf_counter()
         settings = self.config.evaluation
+
+        def stop_if_asked() -> None:
+            if received and self.accelerator.num_processes == 1:  # several must sample to the end together
+                raise Interrupted(received[0], f"step {step}")
+
         unet = self.accelerator.unwrap_model(self.objects.unet)
         pipeline = LabelConditionalPipeline(
             unet, self.noise_scheduler, settings.guidance_scale, self.config.objective.condition_dropout, self.fit
         )
         with self.objects.averaged_weights():
             unet.eval()
-            scores = self.validation(pipeline, step)
+            scores = self.validation(pipeline, step, stop_if_asked)
             unet.train()
             if self.accelerator.is_main_process:
                 save_pipeline(pipeline, self.run, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,16 +45,25 @@ class Validation:
             self.class_labels = encode(load_conditions(resolve_split(self.settings.split, config.data.root)))
         self.seeds = picture_seeds(config.seed, len(self.class_labels))
 
-    def __call__(self, pipeline: LabelConditionalPipeline, step: int) -> Scores | None:
+    def __call__(
+        self, pipeline: LabelConditionalPipeline, step: int, between_steps: Callable[[], None]
+    ) -> Scores | None:
         """Sample, write `samples/step_N.png` and the newest denoising strip, score.
 
-        Every process calls it and gets the same scores, or None where nothing is scored.
+        Every process calls it and gets the same scores, or None where nothing is scored. What `between_steps` raises,
+        which is called before each denoising step, ends it with nothing written.
         """
         training_scheduler = pipeline.scheduler
         pipeline.scheduler = make_scheduler(self.settings.scheduler, training_scheduler, self.settings.steps)
         recorder = DenoisingRecorder(num_train_timesteps=training_scheduler.config["num_train_timesteps"])
+
+        def callback(timestep: int, images: torch.Tensor) -> None:
+            between_steps()
+            recorder(timestep, images)
+
+        title = f"sampling after step {step}"
         pictures = generate(
-            pipeline, self.class_labels, self.seeds, self.settings.steps, progress="sampling", callback=recorder
+            pipeline, self.class_labels, self.seeds, self.settings.steps, progress=title, callback=callback
         )
         pipeline.scheduler = training_scheduler
         if PartialState().is_main_process:
