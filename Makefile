@@ -9,6 +9,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing PyTorch and the rest into $(VENV): some gigabytes, and minutes without a word."
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,check]'
 	touch $@
 

@@ -1,8 +1,6 @@
 """`lab-ddpm ablate`: see `python scripts/ablate.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["ablate", *sys.argv[1:]]))
+    run("ablate")

@@ -1,8 +1,6 @@
 """`lab-ddpm benchmark`: see `python scripts/benchmark.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["benchmark", *sys.argv[1:]]))
+    run("benchmark")

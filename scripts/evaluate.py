@@ -1,8 +1,6 @@
 """`lab-ddpm evaluate`: see `python scripts/evaluate.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["evaluate", *sys.argv[1:]]))
+    run("evaluate")

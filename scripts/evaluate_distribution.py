@@ -1,8 +1,6 @@
 """`lab-ddpm evaluate-distribution`: see `python scripts/evaluate_distribution.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["evaluate-distribution", *sys.argv[1:]]))
+    run("evaluate-distribution")

@@ -1,8 +1,6 @@
 """`lab-ddpm import-checkpoint`: see `python scripts/import_checkpoint.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["import-checkpoint", *sys.argv[1:]]))
+    run("import-checkpoint")

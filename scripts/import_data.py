@@ -1,8 +1,6 @@
 """`lab-ddpm import-data`: see `python scripts/import_data.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["import-data", *sys.argv[1:]]))
+    run("import-data")

@@ -1,8 +1,6 @@
 """`lab-ddpm interpolate`: see `python scripts/interpolate.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["interpolate", *sys.argv[1:]]))
+    run("interpolate")

@@ -1,8 +1,6 @@
 """`lab-ddpm render`: see `python scripts/render.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["render", *sys.argv[1:]]))
+    run("render")

@@ -1,8 +1,6 @@
 """`lab-ddpm train`: see `python scripts/train.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    run("train")

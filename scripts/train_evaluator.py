@@ -1,8 +1,6 @@
 """`lab-ddpm train-evaluator`: see `python scripts/train_evaluator.py --help`."""
 
-import sys
-
-from lab_ddpm.cli import main
+from _command import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train-evaluator", *sys.argv[1:]]))
+    run("train-evaluator")

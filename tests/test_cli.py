@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ from conftest import tiny_arguments
 from lab_ddpm.checkpoint import checkpoint_hash
 from lab_ddpm.classifiers.networks import CLASSIFIERS, build_classifier, save_classifier
 from lab_ddpm.cli import main
+from lab_ddpm.errors import UserError
 from lab_ddpm.pipeline import LabelConditionalPipeline
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ["captioned.png", "grid.png", "manifest.json"]
-SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").glob("[!_]*.py"))
 
 
 @pytest.fixture
@@ -37,6 +39,26 @@ def workplace(
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("patch_size", "is_told"), [(1, True), (2, False)])
+def test_before_anything_is_rendered_a_cpu_is_told_that_the_config_is_for_a_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patch_size: int,
+    is_told: bool,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise UserError("rendering")
+
+    monkeypatch.setattr("lab_ddpm.commands.render.run", stop)
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["train", *tiny_arguments(tmp_path, data__root="none", model__patch_size=patch_size)]) == 2
+    output, error = capsys.readouterr()
+    assert error == "lab-ddpm: rendering\n"
+    assert ("configs/iclevr_cpu.yaml is made for such machines" in output) == is_told
 
 
 @pytest.mark.usefixtures("workplace")
@@ -157,7 +179,10 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["generate", "--objects", "red cub"], 2, "got 'red cub'; did you mean 'red cube'?"),
+        (["generate", "--objects", "red cub"], 2, "lab-ddpm: did you mean 'red cube'? an object must be one of"),
+        (["generate", "--guidance", "2"], 2, "did you mean '--guidance-scale'? unrecognized arguments: --guidance 2"),
+        (["evaluate", "--nonsense", "2"], 2, "lab-ddpm: unrecognized arguments: --nonsense 2 (see lab-ddpm evaluate"),
+        (["train", "--epoch", "2"], 2, "lab-ddpm: did you mean '--epochs'? unrecognized arguments: --epoch 2"),
         (["generate", "--objects", "red cube, pink sphere"], 2, "got 'pink sphere'"),
         (["generate", "--objects", "red cube", "red cube"], 2, "must not name an object twice"),
         (["generate", "--root", "data", "--split", "tset"], 2, "`split` must be one of ['test', 'new_test'"),
@@ -226,7 +251,16 @@ def test_weights_of_another_model_are_refused(workplace: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_calls_the_command_of_its_name(script: Path) -> None:
-    assert f'main(["{script.stem.replace("_", "-")}", *sys.argv[1:]])' in script.read_text(encoding="utf-8")
+    assert f'run("{script.stem.replace("_", "-")}")' in script.read_text(encoding="utf-8")
+
+
+def test_a_script_without_the_package_says_how_to_install_it() -> None:
+    script = [sys.executable, "-S", str(ROOT / "scripts" / "generate.py")]  # -S: no site-packages
+    failed = subprocess.run(script, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("no module 'lab_ddpm' in ")
+    assert "make install" in line
 
 
 def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
@@ -235,5 +269,5 @@ def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
     assert all(option in help_text for option in ("--split", "--objects", "--scheduler", "--steps", "--progress"))
     failed = subprocess.run([*script, "--stepz", "5"], capture_output=True, text=True, check=False)
     assert failed.returncode == 2
-    assert failed.stderr.startswith("lab-ddpm: unrecognized arguments: --stepz 5")
+    assert failed.stderr.startswith("lab-ddpm: did you mean '--steps'? unrecognized arguments: --stepz 5")
     assert "Traceback" not in failed.stderr

@@ -205,7 +205,8 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"epoch": 3}, ["preset.yaml: a setting must be one of", "'epochs'", "got 'epoch'"]),
+        ({"epoch": 3}, ["preset.yaml: did you mean 'epochs'? a setting must be one of", "got 'epoch'"]),
+        ({"optimizer": {"lr": 3}}, ["did you mean 'optimizer.learning_rate'? there is no setting 'optimizer.lr'"]),
         ({"training": {}, "settings": {}}, ["preset.yaml", "scripts/ablate.py"]),
         ({"optimizer": {"learning_rat": 1e-3}}, ["learning_rat"]),
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),

@@ -7,13 +7,12 @@ a condition is encoded as the multi-hot vector of its indices.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.errors import DataError, UserError, did_you_mean
 from lab_ddpm.files import read_json
 
 SHAPES = ("cube", "sphere", "cylinder")
@@ -77,7 +76,7 @@ def check_condition(condition: Sequence[str], labels: Sequence[str] = OBJECTS) -
         raise UserError("a condition must name at least one object, got an empty list")
     for name in condition:
         if name not in labels:
-            raise UserError(f"an object must be one of {list(labels)}, got {name!r}{_nearest(name, labels)}")
+            raise UserError(f"{did_you_mean(name, labels)}an object must be one of {list(labels)}, got {name!r}")
     if len(set(condition)) != len(condition):
         raise UserError(f"a condition must not name an object twice, got {list(condition)}")
 
@@ -169,11 +168,6 @@ def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Co
     """How many of `conditions` are contained in at least one training picture."""
     pictures = {frozenset(objects) for objects in training_labels.values()}
     return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
-
-
-def _nearest(name: object, labels: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), labels, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:

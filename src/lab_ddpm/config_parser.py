@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import UserError
+from lab_ddpm.errors import UserError, did_you_mean
 from lab_ddpm.presets import read_preset
 
 
@@ -50,7 +50,8 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         raise UserError(f"{source}: a sweep of many trainings is for scripts/ablate.py")
     if unknown := sorted(settings.keys() - {entry.name for entry in fields(TrainConfig)}):
         choices = [entry.name for entry in fields(TrainConfig)]
-        raise UserError(f"{source}: a setting must be one of {choices}, got {unknown[0]!r}")
+        hint = did_you_mean(unknown[0], choices)
+        raise UserError(f"{source}: {hint}a setting must be one of {choices}, got {unknown[0]!r}")
     for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
         if not isinstance(settings.get(section, {}), dict):
             raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
@@ -73,11 +74,26 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
 
 
 def _plain_message(message: str) -> str:
-    """jsonargparse's message on one line, and in the words of our own where it is about a value."""
+    """jsonargparse's message on one line, and in the words of our own where it is about a value or an option."""
     message = " ".join(message.split())
+    if found := re.match(r"unrecognized arguments: (?P<option>--[\w.]+)", message):
+        options = [f"--{key}" for key in _keys(TrainConfig)]
+        return f"{did_you_mean(found['option'], options)}{message} (see lab-ddpm train --help)"
+    if found := re.fullmatch(r"Group '(?P<section>\w+)' does not accept option '(?P<key>\w+)'", message):
+        key = f"{found['section']}.{found['key']}"
+        return f"{did_you_mean(key, _keys(TrainConfig))}there is no setting {key!r} (see lab-ddpm train --help)"
     found = re.fullmatch(r'Parser key "(?P<key>.+?)": Expected an? (?P<rule>.+)\. Got value: (?P<value>.*)', message)
     if found is None:
         return message
     rule = re.sub(r"^typing\.Literal(\[.*\])$", r"one of \1", found["rule"])
     rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule).replace("of type tuple", "a list such as [1, 2]")
     return f"`{found['key']}` must be {rule}, got {found['value']!r}"
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of a dataclass of settings."""
+    keys = []
+    for entry in fields(config):
+        section = entry.default_factory
+        keys += _keys(section, f"{prefix}{entry.name}.") if is_dataclass(section) else [prefix + entry.name]
+    return keys

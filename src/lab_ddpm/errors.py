@@ -6,6 +6,7 @@ exit code 2 or 1. Any other exception is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Sequence
 
@@ -41,11 +42,17 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
+    """The beginning of a message about an unknown name: the choice that looks most like it, or nothing."""
+    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raise `UserError` unless `value` is one of `choices`."""
     choices = list(choices)
     if value not in choices:
-        raise UserError(f"`{name}` must be one of {choices}, got {value!r}")
+        raise UserError(f"{did_you_mean(value, choices)}`{name}` must be one of {choices}, got {value!r}")
 
 
 def check_at_least(name: str, value: float, minimum: float) -> None:

@@ -1,8 +1,13 @@
-"""What the hardware computes in: decides what `mixed_precision: auto` means."""
+"""What the hardware is: decides what `device: auto` and `mixed_precision: auto` mean."""
 
 from __future__ import annotations
 
 import torch
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether the setting `device` ("auto", "cpu" or "cuda") means a GPU on this machine."""
+    return device != "cpu" and torch.cuda.is_available()
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -84,7 +84,8 @@ def naming_broken_pictures(place: object) -> Iterator[None]:
     except UserError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{place}: broken picture ({error})") from None
+        reason = str(error).replace(f" '{place}'", "")  # Pillow's own words name the file too
+        raise DataError(f"{place}: broken picture ({reason})") from None
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:

@@ -130,6 +130,7 @@ def test_official_lists_replace_ours_and_others_are_kept(tmp_path: Path) -> None
     assert (out / "val.json").read_bytes() == ours["val.json"]
     assert report.seen == (1, 2)
     assert "1 of its 2 conditions occur in train.json" in str(report)
+    assert "nothing in it is broken; it has no checkpoint.pth" in str(report)
 
 
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
@@ -300,7 +301,8 @@ def test_the_official_lists(tmp_path: Path) -> None:
     write_folder(out, {"unseen.json": (Path(__file__).parents[2] / "data/iclevr/unseen.json").read_bytes()})
     report = import_data(OFFICIAL, out, tmp_path / "evaluator")
     assert {path.name for path in report.files} == set(LISTS)
-    assert report.missing == ["the pictures (CLEVR_train_SSSSSS_K.png)"]
+    assert report.missing == ["the pictures"]
+    assert report.absent[0] == "pictures (CLEVR_train_SSSSSS_K.png)"
     assert report.seen is not None
     assert report.seen[0] > 0
 

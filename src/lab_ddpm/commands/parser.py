@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from lab_ddpm.errors import UserError
+from lab_ddpm.errors import UserError, did_you_mean
 
 DATA = Path("data/iclevr")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors as one line, without the usage text around it."""
+    """Errors as one line that names the command, without the usage text around it."""
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse unknown options here, where it is known of which command they are."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            hint = did_you_mean(unknown[0].split("=")[0], self._option_string_actions)
+            self.error(f"{hint}unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

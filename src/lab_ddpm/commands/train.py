@@ -14,6 +14,8 @@ from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.errors import UserError
+from lab_ddpm.hardware import uses_gpu
+from lab_ddpm.presets import CPU_PRESETS
 from lab_ddpm.training.loop import train
 
 
@@ -34,6 +36,11 @@ def _provide_pictures(config: TrainConfig) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
+        )
+    if not uses_gpu(config.device) and config.model.patch_size == 1:
+        print(
+            "This machine has no GPU, and a UNet on single pixels (`model.patch_size` 1) trains for days without one: "
+            f"configs/{CPU_PRESETS['iclevr']} is made for such machines. Going on."
         )
     print(
         f"{root} has no pictures. If you have the official ones, stop and run `python scripts/import_data.py PATH`. "

@@ -12,6 +12,7 @@ class ImportReport:
 
     Attributes:
         source, out: As given to `import_data`.
+        absent: What `source` has none of.
         num_added: Pictures that this import put into `out/images`.
         num_pictures: Pictures in `out/images` now.
         files: Lists and checkpoint, by place: "added", "replaced" or "unchanged".
@@ -23,6 +24,7 @@ class ImportReport:
 
     source: Path
     out: Path
+    absent: list[str]
     num_added: int
     num_pictures: int
     files: dict[Path, str]
@@ -31,7 +33,8 @@ class ImportReport:
     unopened: list[Path]
 
     def __str__(self) -> str:
-        lines = [f"checked {self.source}; nothing in it is broken"]
+        absent = f"; it has no {', '.join(self.absent)}" if self.absent else ""
+        lines = [f"checked {self.source}: nothing in it is broken{absent}"]
         lines += [f"{self.out / 'images'}: {self.num_added} pictures added, {self.num_pictures} in all"]
         lines += [f"{path}: {what}" for path, what in self.files.items()]
         if "replaced" in self.files.values():

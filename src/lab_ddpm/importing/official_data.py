@@ -72,9 +72,11 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
             _move_pictures(staging / "images", out / "images")
             files = {place: _put(staging / name, place) for name, place in places.items()}
     num_pictures = len(picture_places(out / "images"))
-    missing = [] if num_pictures else ["the pictures (CLEVR_train_SSSSSS_K.png)"]
+    absent = [] if found.pictures else ["pictures (CLEVR_train_SSSSSS_K.png)"]
+    absent += [name for name in _LOADERS if name not in found.others]
+    missing = [] if num_pictures else ["the pictures"]
     missing += [] if (out / "train.json").is_file() else ["train.json"]
-    return ImportReport(source, out, num_added, num_pictures, files, seen, missing, found.unopened)
+    return ImportReport(source, out, absent, num_added, num_pictures, files, seen, missing, found.unopened)
 
 
 def _load_objects(path: Path) -> None:

@@ -8,7 +8,7 @@ from accelerate.utils import DataLoaderConfiguration
 
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.errors import UserError
-from lab_ddpm.hardware import computes_in_bf16
+from lab_ddpm.hardware import computes_in_bf16, uses_gpu
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -17,7 +17,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         UserError: It asks for a GPU that is not there.
     """
-    use_gpu = config.device != "cpu" and torch.cuda.is_available()
+    use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
     if config.mixed_precision == "fp16" and not use_gpu:

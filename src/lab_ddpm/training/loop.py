@@ -32,6 +32,7 @@ from lab_ddpm.interruption import Interrupted, stop_signals
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
 from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.presets import CPU_PRESETS
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.step_timer import StepTimer
@@ -41,7 +42,6 @@ from lab_ddpm.unet import LabelConditionalUNet
 
 _STEPS_TO_TIME = 5
 _DAY = 86_400.0
-_CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml"}
 
 
 def train(config: TrainConfig) -> Path:
@@ -272,7 +272,7 @@ class _Run:
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
         if days > 1:
-            preset = _CPU_PRESETS.get(self.config.data.dataset)
+            preset = CPU_PRESETS.get(self.config.data.dataset)
             hint = f"configs/{preset} is made for machines without a GPU. " if preset else ""
             self.accelerator.print(
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "

@@ -44,7 +44,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
                 remove_leftovers(folder)
             yield run
     except BlockingIOError:
-        raise DataError(f"{run}: another process is training this run") from None
+        raise DataError(f"{run}: another process is training this run, or still saving it: try again soon") from None
 
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
