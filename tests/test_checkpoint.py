@@ -1,12 +1,24 @@
 """Which pipelines of a run stay on disk, and what best/ and last/ point at, whenever the run was stopped."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from lab_ddpm.checkpoint import Progress, default_checkpoint, keep_pipelines, save_pipeline
+from lab_ddpm.checkpoint import (
+    Progress,
+    default_checkpoint,
+    keep_pipelines,
+    load_pipeline,
+    read_progress,
+    save_pipeline,
+    step_name,
+)
 from lab_ddpm.errors import DataError
+from lab_ddpm.files import remove, write_json
 from lab_ddpm.pipeline import LabelConditionalPipeline
+
+SHIPPED = sorted((Path(__file__).parents[1] / "pretrained").iterdir())
 
 
 def names(run: Path) -> list[str]:
@@ -22,6 +34,36 @@ def test_the_best_and_the_last_stay(tiny_pipeline: LabelConditionalPipeline, tmp
     assert names(tmp_path) == ["step_0000002", "step_0000004"]
     assert (tmp_path / "best").resolve().name == "step_0000002"
     assert (tmp_path / "last").resolve().name == "step_0000004"
+
+
+def test_a_run_that_goes_on_from_the_checkpoint_before_finds_its_best(
+    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
+) -> None:
+    before, newest = Progress(scores={1: 0.5}), Progress(scores={1: 0.5, 2: 0.9})
+    for step, progress in ((1, before), (2, newest)):
+        save_pipeline(tiny_pipeline, tmp_path, step)
+        write_json(tmp_path / "checkpoints" / step_name(step) / "progress.json", asdict(progress))
+        keep_pipelines(tmp_path, progress, keep=1)
+    assert (tmp_path / "best").resolve().name == "step_0000002"
+    remove(tmp_path / "checkpoints" / step_name(2))
+    keep_pipelines(tmp_path, read_progress(tmp_path / "checkpoints" / step_name(1)), keep=1)
+    assert names(tmp_path) == ["step_0000001"]
+    for link in ("best", "last"):
+        assert (tmp_path / link / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"steps": 1}', '{"scores": {"x": 1}}', "{"])
+def test_a_broken_progress_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "progress.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"progress\.json"):
+        read_progress(tmp_path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_shipped_pipeline_starts_at_the_noisiest_step_without_our_commands_too(path: Path) -> None:
+    scheduler = load_pipeline(path).scheduler
+    scheduler.set_timesteps(5)
+    assert scheduler.timesteps[0] == scheduler.config["num_train_timesteps"] - 1
 
 
 def test_of_equal_ones_the_newest_is_the_best() -> None:

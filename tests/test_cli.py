@@ -58,7 +58,30 @@ def test_before_anything_is_rendered_a_cpu_is_told_that_the_config_is_for_a_gpu(
     assert main(["train", *tiny_arguments(tmp_path, data__root="none", model__patch_size=patch_size)]) == 2
     output, error = capsys.readouterr()
     assert error == "lab-ddpm: rendering\n"
-    assert ("configs/iclevr_cpu.yaml is made for such machines" in output) == is_told
+    assert ("configs/iclevr_cpu.yaml is made for that" in output) == is_told
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--evaluation.split", "tset", "`split` must be one of"),
+        ("--model.num_labels", "12", "`model.num_labels` must be one of [0, 24], got 12"),
+        ("--mixed_precision", "fp16", "`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU"),
+    ],
+)
+def test_what_is_wrong_with_a_training_is_said_before_anything_is_rendered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["train", *tiny_arguments(tmp_path), option, value]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "data" / "images").exists()
 
 
 @pytest.mark.usefixtures("workplace")
@@ -223,7 +246,7 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["render", "--num-scenes", "0", "--out", "new"], 2, "`num_scenes` must be at least 1, got 0"),
         (["report", "absent"], 1, "absent"),
         (["import-data", "absent"], 1, "absent: no such folder or zip file"),
-        (["trian"], 2, "invalid choice: 'trian'"),
+        (["trian"], 2, "lab-ddpm: did you mean 'train'? argument COMMAND: invalid choice: 'trian'"),
     ],
 )
 def test_bad_input_gets_one_line_and_an_exit_code(

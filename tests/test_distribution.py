@@ -32,6 +32,13 @@ def test_the_frechet_distance_of_gaussians_is_the_one_of_the_formula() -> None:
     assert scores["frechet"] == pytest.approx(4 * 2.0**2 + 4 * (3.0 - 1) ** 2, rel=0.03)
 
 
+def test_the_kernel_distance_of_shifted_gaussians_is_the_one_of_the_formula() -> None:
+    # E (x.y / 4 + 1)^3 is 1.75 within standard normals in 4 dimensions, 2.5 between them and the shifted ones, 12.875
+    # within those
+    scores = compare(cloud(20_000), cloud(20_000, mean=1.0, seed=1))
+    assert scores["kernel"] == pytest.approx(1.75 - 2 * 2.5 + 12.875, rel=0.1)
+
+
 def test_precision_is_about_the_samples_and_recall_about_the_real_pictures() -> None:
     narrow = compare(cloud(2000), cloud(2000, std=0.2, seed=1))
     assert narrow["precision"] > 0.95

@@ -17,6 +17,12 @@ from lab_ddpm.schedulers import SCHEDULERS, make_scheduler
 CLASS_LABELS = encode([["red cube"], ["red cube", "cyan sphere"], ["gray cylinder"]])
 
 
+def test_one_generator_for_all_pictures_is_enough(pipeline: LabelConditionalPipeline) -> None:
+    one, two = (pipeline(CLASS_LABELS, 2, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one[0], one[1])
+
+
 def generators(count: int = 3) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(count)]
 

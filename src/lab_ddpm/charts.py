@@ -1,7 +1,7 @@
 """Curves and bars as PNG files: how a training went, and what its pictures scored.
 
-Every chart exists in two themes, for pages that follow the reader's light or dark setting; each is drawn small and
-with large letters, so that it can still be read on a phone.
+The charts of a run exist in two themes, for pages that follow the reader's light or dark setting; each is drawn small
+and with large letters, so that it can still be read on a phone. Those of the studies are for documents, on white.
 """
 
 from __future__ import annotations
@@ -125,12 +125,11 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
     }
 
 
-def setting_panels(values: Mapping[str, Mapping[str, Sequence[float]]], theme: Theme = "light") -> bytes:
+def setting_panels(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     """One panel per measure: a dot for each seed of each setting, and a line at each setting's mean.
 
     Args:
         values: Measure -> setting -> a value per seed; the same settings under every measure.
-        theme: "light" or "dark".
 
     Returns:
         PNG bytes.
@@ -149,19 +148,16 @@ def setting_panels(values: Mapping[str, Mapping[str, Sequence[float]]], theme: T
         panels[0].set_yticks(range(len(settings)), settings)
         panels[0].set_ylim(len(settings) - 0.5, -0.5)
 
-    return _draw_figure(theme, paint, (1.4 + 1.75 * len(values), 1.0 + 0.36 * len(settings)))
+    return _draw_figure("light", paint, (1.4 + 1.75 * len(values), 1.0 + 0.36 * len(settings)))
 
 
-def distance_curves(
-    panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str, theme: Theme = "light"
-) -> bytes:
+def distance_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str) -> bytes:
     """Panels side by side, each with its curves over lambda.
 
     Args:
         panels: Title -> name of the curve -> its values, evenly spread from lambda 0 to 1.
         xlabel: Under every panel.
         ylabel: Beside the first one.
-        theme: "light" or "dark".
 
     Returns:
         PNG bytes.
@@ -180,7 +176,7 @@ def distance_curves(
         all_axes[0].set_ylabel(ylabel)
         figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
 
-    return _draw_figure(theme, paint, (3.4 + 2.6 * len(panels), 3.3))
+    return _draw_figure("light", paint, (3.4 + 2.6 * len(panels), 3.3))
 
 
 def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score | None]]) -> None:

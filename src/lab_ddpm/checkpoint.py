@@ -13,13 +13,13 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diffusers import DDPMScheduler
 from safetensors import SafetensorError
 
 from lab_ddpm.errors import DataError, first_line
-from lab_ddpm.files import atomic_path, link_atomically, remove
+from lab_ddpm.files import atomic_path, link_atomically, read_json, remove
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.unet import LabelConditionalUNet
 from lab_ddpm.weights import naming_disk_errors
@@ -48,6 +48,21 @@ class Progress:
         return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)[:count]
 
 
+def read_progress(checkpoint: Path) -> Progress:
+    """The progress in a folder of `checkpoints/`.
+
+    Raises:
+        DataError: It is missing or broken.
+    """
+    content = read_json(checkpoint / "progress.json")
+    try:
+        progress = Progress(**cast(Any, content))
+        progress.scores = {int(step): score for step, score in progress.scores.items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{checkpoint / 'progress.json'}: no progress of a run ({first_line(error)})") from None
+    return progress
+
+
 def step_name(step: int) -> str:
     """Folder name of a step; names sort like numbers."""
     return f"step_{step:07d}"
@@ -62,9 +77,9 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> N
 
 
 def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
-    """Point last/ and best/ at the pipelines that `progress` knows of, then delete the others.
+    """Point last/ and best/ at pipelines that `progress` knows of; then delete those that no checkpoint needs.
 
-    To be called when `progress` is in a checkpoint: a run that goes on from an older one still finds its best.
+    To be called when `progress` is in a checkpoint. A run that goes on from the one before still finds its best.
 
     Args:
         run: Folder of the run.
@@ -72,13 +87,12 @@ def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
         keep: How many of the best pipelines stay; the last one stays in any case.
     """
     folder = run / "pipelines"
-    best = progress.best_steps(keep)
-    kept = {step_name(step) for step in best}
-    if best:
-        last = step_name(max(progress.scores))
-        kept.add(last)
-        link_atomically(folder / last, run / "last")
-        link_atomically(folder / step_name(best[0]), run / "best")
+    if progress.scores:
+        link_atomically(folder / step_name(max(progress.scores)), run / "last")
+        link_atomically(folder / step_name(progress.best_steps(1)[0]), run / "best")
+    kept = set()
+    for state in (progress, *map(read_progress, (run / "checkpoints").glob("step_*"))):
+        kept |= {step_name(step) for step in (*state.best_steps(keep), *sorted(state.scores)[-1:])}
     for old in folder.glob("step_*"):
         if old.name not in kept:
             remove(old)

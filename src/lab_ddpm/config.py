@@ -84,7 +84,11 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The loss; see `objective.Objective`, and `batches.StreamDataset` for `condition_dropout`."""
+    """The loss; see `objective.Objective`, and `batches.StreamDataset` for `condition_dropout`.
+
+    Attributes:
+        logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
+    """
 
     loss: Literal["mse", "l1", "huber"] = "mse"
     loss_weight: Literal["none", "min_snr", "clamped_snr", "p2"] = "none"

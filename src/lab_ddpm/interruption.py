@@ -40,11 +40,17 @@ def stop_signals(announcement: str | None) -> Iterator[list[int]]:
 
     def handle(number: int, _: object) -> None:
         received.append(number)
-        if announcement and os.getpid() == process:  # processes that prepare batches inherit this handler
+        if announcement and os.getpid() == process:  # a forked process inherits this handler
             os.write(2, f"\n{signal.Signals(number).name}: {announcement}\n".encode())  # print() may be in use already
 
     with signal_handlers({signal.SIGTERM: handle, signal.SIGINT: handle}):
         yield received
+
+
+def ignore_stop_signals(*_: object) -> None:
+    """Leave SIGTERM and SIGINT to the parent; to be called in a process that works for it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

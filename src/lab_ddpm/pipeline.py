@@ -54,7 +54,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         class_labels: torch.Tensor,
         num_inference_steps: int = 50,
         guidance_scale: float | None = None,
-        generator: Sequence[torch.Generator] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         callback: Callable[[int, torch.Tensor], None] | None = None,
         noisy_images: torch.Tensor | None = None,
         start_timestep: int | None = None,
@@ -65,7 +65,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             class_labels: (B, num_labels) multi-hot; (B, 0) for an unconditional model.
             num_inference_steps: Denoising steps.
             guidance_scale: s above; 1 is unguided. None takes the pipeline's own.
-            generator: One CPU generator per picture, so that no picture depends on the batch it is in.
+            generator: One CPU generator per picture, so that no picture depends on the batch it is in; or one for all.
             callback: Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with
                 (-1, the finished pictures) at the end.
             noisy_images: (B, C, H, W) pictures at the noise level of `start_timestep` to go on from, in place of pure
@@ -99,7 +99,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
         shape = (len(class_labels), config["in_channels"], size, size)
         device = self.unet.device
         class_labels = class_labels.to(device)
-        generators = list(generator) if generator is not None else None
+        generators = [generator] * len(class_labels) if isinstance(generator, torch.Generator) else generator
+        generators = list(generators) if generators is not None else None
 
         timesteps = sampling_timesteps(self.scheduler, num_inference_steps, device)
         step_options = {}

@@ -10,9 +10,6 @@ import yaml
 
 from lab_ddpm.errors import UserError
 
-# By `data.dataset`: what is made for machines without a GPU.
-CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
-
 
 def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     """The settings in a file and in those that it extends, unchecked.

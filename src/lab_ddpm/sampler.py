@@ -27,6 +27,7 @@ class Sampler:
         scheduler: Its name.
         steps: Denoising steps.
         guidance_scale: 1 is unguided.
+        guidance_is_asked: Whether it is not just the checkpoint's own.
     """
 
     checkpoint: Path
@@ -34,6 +35,7 @@ class Sampler:
     scheduler: str
     steps: int
     guidance_scale: float
+    guidance_is_asked: bool
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ class Sampler:
         Raises:
             UserError: Another one was asked for.
         """
-        if self.guidance_scale not in (1.0, self.pipeline.config["guidance_scale"]):
+        if self.guidance_scale != 1.0 and self.guidance_is_asked:
             raise UserError(f"`guidance-scale` must be 1 where there is no condition, got {self.guidance_scale}")
         return 1.0
 
@@ -94,4 +96,5 @@ def open_sampler(checkpoint: Path | None, scheduler: str, steps: int, guidance_s
     if PartialState().is_main_process:
         print(f"checkpoint: {checkpoint}")
     own: float = pipeline.config["guidance_scale"]
-    return Sampler(checkpoint, pipeline, scheduler, steps, own if guidance_scale is None else guidance_scale)
+    guidance = own if guidance_scale is None else guidance_scale
+    return Sampler(checkpoint, pipeline, scheduler, steps, guidance, guidance_scale is not None)

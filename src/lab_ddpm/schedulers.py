@@ -26,7 +26,8 @@ Scheduler = Any
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
 # 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
 # DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
-_TRAILING = {"timestep_spacing": "trailing"}
+TIMESTEP_SPACING = "trailing"
+_TRAILING = {"timestep_spacing": TIMESTEP_SPACING}
 
 # Heun's sampler averages the slopes at both ends of a step, in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999
 # of squaredcos_cap_v2, that blows up any error of the second slope: it starts under its paper's sigma_max, at t = 990.

@@ -29,6 +29,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_conditional_model_is_compared_with_the_training_and_the_held_out_pictures() -> None:
     labels = tuple(torchvision_data.datasets.MNIST.classes)
     assert main(["train-evaluator", *DIGITS, "--epochs", "1"]) == 0
+    assert main(["train-evaluator", *DIGITS, "--epochs", "1"]) == 1  # the one that is there is not overwritten
     figures = json.loads(Path("evaluator/mnist.json").read_text(encoding="utf-8"))
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (12, 12)
     save_tiny_pipeline("runs/digits/best", 1, labels)

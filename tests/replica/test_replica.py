@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,17 @@ def test_another_data_set_in_the_same_folder_is_refused(replica, arguments, mess
     with pytest.raises(ValueError, match=message):
         render_replica(replica, **({"num_scenes": 2, "seed": 5, "forbidden": FORBIDDEN} | arguments))
     assert (replica / "replica.json").read_bytes() == before
+
+
+def test_a_replica_that_grows_is_not_taken_for_complete_before_it_is(replica, tmp_path, monkeypatch):
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    shutil.copytree(replica, tmp_path / "grown")
+    monkeypatch.setattr("lab_ddpm.replica.replica.ProcessPoolExecutor", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        render_replica(tmp_path / "grown", 3, seed=5, workers=2, forbidden=FORBIDDEN)
+    assert not (tmp_path / "grown" / "train.json").exists()
 
 
 def test_foreign_pictures_are_not_mixed_with(tmp_path):

@@ -90,7 +90,9 @@ def test_a_stopped_sweep_says_so_and_goes_on(sweep: Sweep, tmp_path: Path, capsy
     assert "going on from step" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("key", ["data.image_size", "data.root", "model.num_labels"])
+@pytest.mark.parametrize(
+    "key", ["data.image_size", "data.root", "model.num_labels", "seed", "epochs", "runs_dir", "evaluation.every_epochs"]
+)
 def test_settings_of_other_pictures_or_labels_are_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
     sweep.settings["other"] = {key: 32}
     with pytest.raises(UserError, match=f"`{key}` must be the same in all settings"):
@@ -112,6 +114,20 @@ def test_training_never_reads_the_average_of_its_weights(sweep: Sweep, tmp_path:
     config = sweep.config("no-ema", 0, tmp_path)
     without, averaged = (newest_weights(train(run)) for run in (replace(config, name="without"), sweep.trained(config)))
     assert all(torch.equal(without[key], averaged[key]) for key in without)
+
+
+def test_a_setting_without_condition_dropout_may_be_sampled_without_guidance(sweep: Sweep, tmp_path: Path) -> None:
+    sweep.training["objective"] = {"condition_dropout": 0.1}
+    sweep.training["evaluation"] |= {"guidance_scale": 1.5}
+    sweep.settings["no-dropout"] = {"objective.condition_dropout": 0.0, "evaluation.guidance_scale": 1.0}
+    for name in sweep.settings:
+        assert sweep.trained(sweep.config(name, 0, tmp_path)).evaluation.guidance_scale == 1.0
+
+
+def test_more_pictures_than_half_of_those_to_compare_with_are_refused(sweep: Sweep, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 24 pictures in .*, got 13"):
+        run_sweep(replace(sweep, num_pictures=13), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path) -> None:

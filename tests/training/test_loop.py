@@ -148,12 +148,14 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     arguments: list[str], never_stopped: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "runs" / "tiny"
-    process = train_in_subprocess(arguments, stderr=subprocess.PIPE)
+    process = train_in_subprocess(
+        [*arguments, "--data.num_workers", "2"], stderr=subprocess.PIPE, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (run / "metrics.jsonl").is_file() or not read_records(run / "metrics.jsonl"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal and a batch system do: to the processes that prepare batches too
     _, output = process.communicate()
     assert process.returncode == 128 + number
     assert f"{number.name}: stopping after this step" in output

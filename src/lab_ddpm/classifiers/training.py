@@ -1,6 +1,6 @@
 """Training the classifiers on a data set, and measuring them on pictures that they never saw.
 
-Binary cross-entropy over the 24 sigmoids, AdamW ("Decoupled Weight Decay Regularization", 2019,
+Binary cross-entropy over a sigmoid per label, AdamW ("Decoupled Weight Decay Regularization", 2019,
 arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
 recipe in `recipes`. A picture is drawn in proportion to the number of its objects.
 """

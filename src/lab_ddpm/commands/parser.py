@@ -1,8 +1,9 @@
-"""The arguments of every command but `train`, whose are those of `config`."""
+"""The arguments of every command but `train`, whose are those of `config_parser`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,8 @@ class _Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        if found := re.fullmatch(r"argument COMMAND: invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message = did_you_mean(found[1], re.findall(r"[\w-]+", found[2])) + message
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
@@ -40,7 +43,7 @@ def _add_sampling(parser: argparse.ArgumentParser, scheduler: str = "ddim", step
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command but `train`, which `config.parse_config` parses."""
+    """The parser of every command but `train`, which `config_parser.parse_config` parses."""
     parser = _Parser(prog="lab-ddpm", description="Small, label-conditional diffusion models.")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", parser_class=_Parser)
     split_help = "test, new_test, val, unseen or a JSON file of conditions"

@@ -10,12 +10,13 @@ from accelerate import PartialState
 
 from lab_ddpm.classifiers.networks import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.commands import render
+from lab_ddpm.condition_lists import write_condition_lists
+from lab_ddpm.conditions import OBJECTS, resolve_split
 from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import has_pictures
-from lab_ddpm.errors import UserError
-from lab_ddpm.hardware import uses_gpu
-from lab_ddpm.presets import CPU_PRESETS
+from lab_ddpm.errors import UserError, check_choice
+from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.loop import train
 
 
@@ -37,15 +38,16 @@ def _provide_pictures(config: TrainConfig) -> None:
         raise UserError(
             f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
         )
-    if not uses_gpu(config.device) and config.model.patch_size == 1:
-        print(
-            "This machine has no GPU, and a UNet on single pixels (`model.patch_size` 1) trains for days without one: "
-            f"configs/{CPU_PRESETS['iclevr']} is made for such machines. Going on."
-        )
+    write_condition_lists(root)
+    check_device(config)
+    check_choice("model.num_labels", config.model.num_labels, (0, len(OBJECTS)))
+    if config.evaluation.metric != "none":
+        classifier_file(SELECTING_CLASSIFIER)
+        resolve_split(config.evaluation.split, root)
+    if preset := cpu_preset(config):
+        print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
     print(
         f"{root} has no pictures. If you have the official ones, stop and run `python scripts/import_data.py PATH`. "
         f"Rendering the replica of {config.data.num_scenes} scenes first; it goes on where it was if you stop it."
     )
-    if config.evaluation.metric != "none":
-        classifier_file(SELECTING_CLASSIFIER)
     render.run(root, config.data.num_scenes, seed=0, workers=None)

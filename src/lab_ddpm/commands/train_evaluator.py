@@ -8,7 +8,8 @@ from pathlib import Path
 from lab_ddpm.classifiers.networks import CLASSIFIERS, PICTURE_SIZE
 from lab_ddpm.classifiers.training import train_evaluators, train_picture_classifier
 from lab_ddpm.data.dataset import DATASETS, IMAGE_SIZES, open_dataset, open_held_out, short_name
-from lab_ddpm.errors import UserError, check_at_least, check_choice
+from lab_ddpm.errors import DataError, UserError, check_at_least, check_choice
+from lab_ddpm.files import check_writable
 
 
 def run(
@@ -23,6 +24,10 @@ def run(
 ) -> int:
     """Train the two classifiers of i-CLEVR, or one for another labelled data set, named after it."""
     check_choice("dataset", dataset, DATASETS)
+    file_names = (names or CLASSIFIERS) if dataset == "iclevr" else [short_name(dataset, root[0])]
+    if existing := [path for name in file_names if (path := out / f"{name}.safetensors").exists()]:
+        raise DataError(f"{existing[0]}: is there already, and is never overwritten; choose another `--out`")
+    check_writable(out)
     if dataset == "iclevr":
         if image_size is not None:
             raise UserError(

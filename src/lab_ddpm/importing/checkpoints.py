@@ -22,7 +22,7 @@ from lab_ddpm.errors import DataError, UserError, check_at_least, check_choice, 
 from lab_ddpm.files import atomic_path
 from lab_ddpm.pipeline import LabelConditionalPipeline
 from lab_ddpm.predictions import PREDICTION_TYPES
-from lab_ddpm.schedulers import BETA_SCHEDULES
+from lab_ddpm.schedulers import BETA_SCHEDULES, TIMESTEP_SPACING
 from lab_ddpm.unet import LabelConditionalUNet
 from lab_ddpm.weights import check_state, read_weights
 
@@ -79,7 +79,13 @@ def import_checkpoint(
     renamed = {_our_key(key): value for key, value in state.items()}
     check_state(source, renamed, unet.state_dict())
     unet.load_state_dict(renamed)
-    scheduler = DDPMScheduler.from_config({"beta_schedule": beta_schedule, "prediction_type": prediction_type})
+    scheduler = DDPMScheduler.from_config(
+        {
+            "beta_schedule": beta_schedule,
+            "prediction_type": prediction_type,
+            "timestep_spacing": TIMESTEP_SPACING,
+        }
+    )
     with atomic_path(out) as temporary:
         LabelConditionalPipeline(unet, scheduler).save_pretrained(temporary)
     return out

@@ -20,9 +20,9 @@ from typing import Any
 from tqdm import tqdm
 
 from lab_ddpm.errors import DataError, check_at_least
-from lab_ddpm.files import read_json, remove_leftovers, write_json
+from lab_ddpm.files import read_json, remove, remove_leftovers, write_json
 from lab_ddpm.images import write_png
-from lab_ddpm.interruption import Interrupted, signal_handlers, stop_signals
+from lab_ddpm.interruption import Interrupted, ignore_stop_signals, signal_handlers, stop_signals
 from lab_ddpm.replica.renderer import RECIPE, render_picture
 from lab_ddpm.replica.scenes import sample_scene
 
@@ -73,6 +73,8 @@ def render_replica(
     images = out / "images"
     identity = {"recipe": RECIPE, "seed": seed, "num_scenes": num_scenes, "forbidden": combinations}
     _check_identity(out, identity)
+    if (out / "replica.json").exists() and read_json(out / "replica.json") != identity:
+        remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
     images.mkdir(parents=True, exist_ok=True)
     remove_leftovers(images)
     write_json(out / "replica.json", identity)
@@ -86,9 +88,10 @@ def render_replica(
         tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
     ):
         try:
-            # Workers inherit that Ctrl-C is ignored before they run a line of Python.
-            with signal_handlers({signal.SIGINT: signal.SIG_IGN}):
-                jobs = [pool.submit(_render_scene, images, seed, i, barred) for i in range(num_scenes)]
+            # The first jobs start the workers, which inherit that signals are ignored before they run a line of Python.
+            with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
+                jobs = [pool.submit(_render_scene, images, seed, i, barred) for i in range(min(workers, num_scenes))]
+            jobs += [pool.submit(_render_scene, images, seed, i, barred) for i in range(len(jobs), num_scenes)]
             for job in as_completed(jobs):
                 scene_labels, rendered = job.result()
                 labels |= scene_labels
@@ -140,8 +143,7 @@ def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
 def _start_worker() -> None:
     """Leave signals to the parent, and end when the parent was killed without a chance to say so."""
     os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_signals()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

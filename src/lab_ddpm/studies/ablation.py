@@ -21,7 +21,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,9 +36,9 @@ from lab_ddpm.config_parser import make_config
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.distribution import NEIGHBOUR, compare, extract
-from lab_ddpm.errors import UserError
+from lab_ddpm.errors import DataError, UserError
 from lab_ddpm.evaluation import labels_found
-from lab_ddpm.files import write_bytes, write_json, write_text
+from lab_ddpm.files import read_json, write_bytes, write_json, write_text
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import Pictures, make_grid, write_png
 from lab_ddpm.intervals import as_text, mean_interval
@@ -52,6 +52,9 @@ from lab_ddpm.training.training_objects import newest_weights
 _GRID_COLUMNS = 8
 _SHOWN = 32
 _KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
+# What a setting may change: budget, seed and pictures are those of all, and the rest is no matter to samples.
+_SECTIONS = ("model", "diffusion", "objective", "optimizer")
+_SAMPLING = ("evaluation.scheduler", "evaluation.steps", "evaluation.guidance_scale")
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,10 @@ class Sweep:
         """
         overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
         for key, value in self.settings[setting].items():
-            if key.startswith("data.") or key == "model.num_labels":
+            if key == "model.num_labels" or (key.split(".")[0] not in _SECTIONS and key not in _SAMPLING):
                 raise UserError(
-                    f"{self.name}: `{key}` must be the same in all settings, since all are compared with the same "
-                    f"pictures, got it in {setting!r}"
+                    f"{self.name}: `{key}` must be the same in all settings, got it in {setting!r}; they may differ in "
+                    f"{', '.join(_SECTIONS)} (but for `model.num_labels`) and {', '.join(_SAMPLING)}"
                 )
             overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
         config = make_config(self.training, overrides, source=self.name)
@@ -98,7 +101,11 @@ class Sweep:
             config,
             diffusion=replace(config.diffusion, clip_sample=common.diffusion.clip_sample),
             optimizer=replace(config.optimizer, ema_decay=config.optimizer.ema_decay or common.optimizer.ema_decay),
-            evaluation=common.evaluation,
+            evaluation=replace(  # of what a run samples while it trains, which must fit the setting
+                common.evaluation,
+                guidance_scale=1.0,
+                steps=min(common.evaluation.steps, config.diffusion.num_train_timesteps),
+            ),
         )
 
 
@@ -154,6 +161,11 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
     first = next(iter(configs.values()))
     dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
+    if len(dataset) < 2 * sweep.num_pictures:  # as many again are compared with them as the floor of all measures
+        raise DataError(
+            f"{sweep.name}: `num_pictures` must be at most half of the {len(dataset)} pictures in {first.data.root}, "
+            f"got {sweep.num_pictures}"
+        )
     classifier = load_classifier(sweep.classifier, labels=dataset.labels or None).to(PartialState().device)
     material = _digest(dataset.fingerprint(), hashlib.sha256(sweep.classifier.read_bytes()).hexdigest())
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
@@ -163,7 +175,8 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
         for measure, value in _measured(sweep, name, config, dataset, classifier, done, out).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
     real = _real(sweep, dataset, classifier, bool(first.model.num_labels))
-    write_json(out / "table.json", {"seeds": sweep.seeds, "measures": measures, "real": real})
+    table = {"seeds": sweep.seeds, "num_pictures": sweep.num_pictures, "measures": measures, "real": real}
+    write_json(out / "table.json", table)
     write_text(out / "table.md", _table(sweep, measures, real))
     write_bytes(out / "figure.png", setting_panels(measures))
     return out / "table.md"
@@ -174,7 +187,7 @@ def _measured(
 ) -> dict[str, float]:
     """Train one setting with one seed, sample it and compare the samples with the training pictures; kept in `done`."""
     if done.is_file():
-        return json.loads(done.read_text(encoding="utf-8"))
+        return cast(dict[str, float], read_json(done))
     run = train(sweep.trained(config))
     pipeline = load_pipeline(run / "last").to(PartialState().device)
     if not config.optimizer.ema_decay:

@@ -10,6 +10,24 @@ from lab_ddpm.config import TrainConfig
 from lab_ddpm.errors import UserError
 from lab_ddpm.hardware import computes_in_bf16, uses_gpu
 
+_CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
+
+
+def cpu_preset(config: TrainConfig) -> str | None:
+    """The preset for a machine without a GPU, where this is one and the network of `config` works on single pixels."""
+    if uses_gpu(config.device) or config.model.patch_size > 1 or config.data.dataset not in _CPU_PRESETS:
+        return None
+    return f"configs/{_CPU_PRESETS[config.data.dataset]}"
+
+
+def check_device(config: TrainConfig) -> None:
+    """Raise `UserError` where `config` asks for a GPU that is not there."""
+    use_gpu = uses_gpu(config.device)
+    if config.device == "cuda" and not use_gpu:
+        raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
+    if config.mixed_precision == "fp16" and not use_gpu:
+        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
+
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """The accelerator for the device and the precision that `config` asks for.
@@ -17,11 +35,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         UserError: It asks for a GPU that is not there.
     """
+    check_device(config)
     use_gpu = uses_gpu(config.device)
-    if config.device == "cuda" and not use_gpu:
-        raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
-    if config.mixed_precision == "fp16" and not use_gpu:
-        raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
     precision = config.mixed_precision
     if precision == "auto":
         fallback = "fp16" if use_gpu else "no"

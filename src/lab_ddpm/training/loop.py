@@ -28,12 +28,12 @@ from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler
 from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.interruption import Interrupted, stop_signals
+from lab_ddpm.interruption import Interrupted, ignore_stop_signals, stop_signals
 from lab_ddpm.metrics_log import append_record, rewind
 from lab_ddpm.objective import Objective
 from lab_ddpm.pipeline import LabelConditionalPipeline
-from lab_ddpm.presets import CPU_PRESETS
-from lab_ddpm.training.accelerator import make_accelerator
+from lab_ddpm.schedulers import TIMESTEP_SPACING
+from lab_ddpm.training.accelerator import cpu_preset, make_accelerator
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.step_timer import StepTimer
 from lab_ddpm.training.training_objects import make_training_objects
@@ -81,7 +81,7 @@ class _Run:
         self.fit = dataset.fit
         self.steps_per_epoch = math.ceil(len(dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        self.noise_scheduler = DDPMScheduler(**asdict(config.diffusion))
+        self.noise_scheduler = DDPMScheduler(**asdict(config.diffusion), timestep_spacing=TIMESTEP_SPACING)
         objective = asdict(config.objective)
         condition_dropout = objective.pop("condition_dropout")
         self.objective = Objective(self.noise_scheduler, **objective)
@@ -129,7 +129,10 @@ class _Run:
             first_batch=self.progress.step * parts,
             last_batch=self.total_steps * parts,
         )
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=self.config.data.num_workers)
+        workers = self.config.data.num_workers
+        loader = DataLoader(
+            dataset, batch_sampler=sampler, num_workers=workers, worker_init_fn=ignore_stop_signals if workers else None
+        )
         return self.accelerator.prepare_data_loader(loader)
 
     def loop(self) -> None:
@@ -149,8 +152,10 @@ class _Run:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        announcement = "stopping after this step" if self.accelerator.is_local_main_process else None
-        with stop_signals(announcement) as received, bar:
+        announcement = "stopping after this step"
+        if self.accelerator.num_processes > 1:
+            announcement += ", or when all processes have sampled"
+        with stop_signals(announcement if self.accelerator.is_local_main_process else None) as received, bar:
             self._evaluate_if_due(received)
             timer, losses = StepTimer(), []
             for batch in self.loader:
@@ -272,8 +277,8 @@ class _Run:
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
         if days > 1:
-            preset = CPU_PRESETS.get(self.config.data.dataset)
-            hint = f"configs/{preset} is made for machines without a GPU. " if preset else ""
+            preset = cpu_preset(self.config)
+            hint = f"{preset} is made for machines without a GPU. " if preset else ""
             self.accelerator.print(
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
                 f"{hint}Going on."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,15 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     if not is_main_process:
         yield run
         return
-    try:
-        with lock(run, wait=False):
-            _check_same_settings(config, run / "config.yaml")
-            for folder in (run, run / "checkpoints", run / "pipelines", run / "samples"):
-                remove_leftovers(folder)
-            yield run
-    except BlockingIOError:
-        raise DataError(f"{run}: another process is training this run, or still saving it: try again soon") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock(run, wait=False))
+        except BlockingIOError:
+            raise DataError(f"{run}: another process is training this run, or saving it: try again soon") from None
+        _check_same_settings(config, run / "config.yaml")
+        for folder in (run, run / "checkpoints", run / "pipelines", run / "samples"):
+            remove_leftovers(folder)
+        yield run
 
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:

@@ -21,7 +21,7 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import save_file
 from transformers import get_cosine_schedule_with_warmup
 
-from lab_ddpm.checkpoint import Progress, step_name
+from lab_ddpm.checkpoint import Progress, read_progress, step_name
 from lab_ddpm.errors import DataError, first_line
 from lab_ddpm.files import atomic_path, remove, write_json
 from lab_ddpm.weights import naming_disk_errors, read_weights
@@ -95,18 +95,18 @@ class TrainingObjects:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            content = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+            progress = read_progress(folder)
             if self.ema is not None:
                 shadow = read_weights(folder / "ema.safetensors")
                 for i, parameter in enumerate(self.ema.shadow_params):
                     parameter.copy_(shadow[str(i)])
-                self.ema.optimization_step = content["step"]
-            content["scores"] = {int(step): score for step, score in content["scores"].items()}
-            return Progress(**content)
+                self.ema.optimization_step = progress.step
+            return progress
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{folder}: this checkpoint cannot be resumed from ({first_line(error)})") from None
+            raise DataError(
+                f"{folder}: this checkpoint cannot be resumed from ({first_line(error)}); remove the folder to go on "
+                "from the one before"
+            ) from None
 
 
 def newest_weights(run: Path) -> dict[str, torch.Tensor]:
