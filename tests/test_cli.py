@@ -174,20 +174,28 @@ def test_evaluate_samples_both_lists_and_writes_the_scores(capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("workplace")
-def test_pictures_that_exist_are_scored_as_the_sampled_ones_are() -> None:
+def test_pictures_that_exist_are_scored_as_the_sampled_ones_are(capsys: pytest.CaptureFixture[str]) -> None:
     sampling = ["--root", "data", "--split", "test", "--steps", "2"]
     assert main(["generate", *sampling, "--out", "made"]) == 0
     assert main(["evaluate", *sampling, "--num-seeds", "1", "--out", "sampled"]) == 0
     assert main(["evaluate", "--root", "data", "--images", "made", "--split", "test", "--out", "scored"]) == 0
+    other = ["evaluate", "--root", "data", "--images", "made", "--split", "new_test", "--out", "other"]
+    assert main(other) == 2
+    assert "made for other conditions than those of 'new_test'" in capsys.readouterr().err
     sampled, scored = (json.loads((Path(out) / "metrics.json").read_text())["splits"] for out in ("sampled", "scored"))
     assert sampled == scored
 
 
-def test_render_writes_a_data_set_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_render_writes_a_data_set_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
     assert main(["render", "--num-scenes", "2", "--workers", "2", "--out", "data"]) == 0
     assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=2)]) == 0
+    assert "scenes" not in capsys.readouterr().out.split("wrote 6 pictures")[1]
+    assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=3, name="more")]) == 0
+    assert "data has a replica of 2 scenes, and `data.num_scenes` is 3" in capsys.readouterr().out
     assert (tmp_path / "runs" / "tiny" / "best" / "model_index.json").is_file()
 
 
@@ -219,6 +227,8 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["generate", "--objects", "red cube", "--seed", "-1"], 2, "`seed` must be at least 0, got -1"),
         (["generate", "--objects", "red cube", "--checkpoint", "absent"], 1, "absent: no such checkpoint folder"),
         (["generate", "--objects", "red cube", "--checkpoint", "data"], 1, "data: not a saved pipeline"),
+        (["generate", "--objects", "red cube", "--checkpoint", "runs/tiny"], 1, "did you mean runs/tiny/best?"),
+        (["generate", "--objects", "red cube", "--steps", "1", "--out", "data"], 1, "data: holds files that this"),
         (["generate", "--objects", "red cube", "--checkpoint", "half"], 1, "half: this checkpoint is incomplete"),
         (["generate", "--objects", "red cube", "--checkpoint", "other"], 1, "must hold a LabelConditionalPipeline"),
         (["generate", "--objects", "red cube", "--out", "/proc/generated"], 1, "/proc/generated"),

@@ -109,7 +109,8 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         raise DataError(f"{path}: no such checkpoint folder")
     index = path / "model_index.json"
     if not index.is_file():
-        raise DataError(f"{path}: not a saved pipeline (it has no model_index.json)")
+        hint = f"; did you mean {path / 'best'}?" if (path / "best" / "model_index.json").is_file() else ""
+        raise DataError(f"{path}: not a saved pipeline (it has no model_index.json){hint}")
     try:
         settings = json.loads(index.read_text(encoding="utf-8"))
         if settings["_class_name"] != LabelConditionalPipeline.__name__:

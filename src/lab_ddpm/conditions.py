@@ -152,7 +152,8 @@ def resolve_split(split: str, root: str | Path) -> Path:
         DataError: The file does not exist.
     """
     if split not in SPLITS and not split.endswith(".json"):
-        raise UserError(f"`split` must be one of {list(SPLITS)} or the path of a .json file, got {split!r}")
+        hint = did_you_mean(split, SPLITS)
+        raise UserError(f"{hint}`split` must be one of {list(SPLITS)} or the path of a .json file, got {split!r}")
     path = Path(split) if split.endswith(".json") else Path(root) / f"{split}.json"
     if not path.is_file():
         raise DataError(f"{path}: no such condition list")

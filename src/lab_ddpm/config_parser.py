@@ -87,7 +87,8 @@ def _plain_message(message: str) -> str:
         return message
     rule = re.sub(r"^typing\.Literal(\[.*\])$", r"one of \1", found["rule"])
     rule = re.sub(r"^<class '(\w+)'>$", r"of type \1", rule).replace("of type tuple", "a list such as [1, 2]")
-    return f"`{found['key']}` must be {rule}, got {found['value']!r}"
+    hint = did_you_mean(found["value"], re.findall(r"'(\w+)'", rule))
+    return f"{hint}`{found['key']}` must be {rule}, got {found['value']!r}"
 
 
 def _keys(config: Any, prefix: str = "") -> list[str]:

@@ -30,7 +30,7 @@ def stop_signals(announcement: str | None) -> Iterator[list[int]]:
     """Do not die of SIGTERM and SIGINT, but say at once that they were heard.
 
     Args:
-        announcement: What is waited for, e.g. "stopping after this step"; None to say nothing.
+        announcement: What is waited for, e.g. "stopping at the next step"; None to say nothing.
 
     Yields:
         The list of those that came, which grows.

@@ -58,6 +58,7 @@ def make_run(root: Path) -> Path:
     """What `make demo` leaves, small: `root/runs/tiny`, and `root/pretrained` with better scores."""
     run = root / "runs" / "tiny"
     make_training(run, seconds=300)
+    (run / "best").mkdir()
     make_training(root / "pretrained", seconds=7200)
     images = torch.rand(3, 3, 16, 16) * 2 - 1
     write_png(run / "samples" / "step_0000200.png", to_uint8(images)[0])
@@ -188,6 +189,15 @@ def test_conditions_are_captions_and_settings_are_shown(whole: tuple[Path, Page]
     assert f"{scores(0.2)['exact_match']['mean']:.2f} [{low:.2f}, {high:.2f}]" in page.text
 
 
+def test_what_a_run_without_a_checkpoint_lacks_comes_with_no_command_that_needs_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for lost in (run / "best", run / "evaluation", run / "generated"):
+        shutil.rmtree(lost)
+    page = page_of(run, tmp_path)
+    assert "python scripts/" not in page.text
+    assert "There is no best/ here yet" in page.text
+
+
 def test_each_missing_piece_is_left_out_with_its_command(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     expected: list[str] = []
@@ -223,9 +233,9 @@ def test_the_page_of_a_run_that_is_not_finished_says_so(tmp_path: Path) -> None:
         assert ("Epochs 2 of 3" in page_of(run, tmp_path).text) == said
 
 
-def test_an_empty_run_folder_gives_a_page_of_commands(tmp_path: Path) -> None:
+def test_a_run_with_nothing_but_its_checkpoint_gives_a_page_of_commands(tmp_path: Path) -> None:
     run = tmp_path / "empty"
-    run.mkdir()
+    (run / "best").mkdir(parents=True)
     page = page_of(run, tmp_path)
     assert page.uris() == []
     for script in ("train.py", "generate.py", "evaluate.py"):

@@ -158,7 +158,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     os.killpg(process.pid, number)  # as a terminal and a batch system do: to the processes that prepare batches too
     _, output = process.communicate()
     assert process.returncode == 128 + number
-    assert f"{number.name}: stopping after this step" in output
+    assert f"{number.name}: stopping at the next step" in output
     assert f"stopped by {number.name} after step" in output
     assert main(["train", *arguments]) == 0
     assert_equal_weights(run, never_stopped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from lab_ddpm.classifiers.networks import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.conditions import OBJECTS, Condition, count_seen, encode, load_conditions, load_labels, resolve_split
 from lab_ddpm.data.numbered_pictures import read_numbered_pictures
-from lab_ddpm.errors import UserError, check_at_least
+from lab_ddpm.errors import DataError, UserError, check_at_least
 from lab_ddpm.evaluation import Score, Scores, summarise, top_k_hits
-from lab_ddpm.files import check_writable, write_json
+from lab_ddpm.files import check_writable, read_json, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import resize_pictures
 from lab_ddpm.sampler import open_sampler
@@ -83,6 +84,7 @@ def _evaluate_pictures(images: Path, split: str, out: Path, root: Path) -> int:
     """Score the numbered pictures of a folder against a condition list."""
     check_writable(out)
     conditions = load_conditions(resolve_split(split, root))
+    _check_manifest(images / "manifest.json", conditions, split)
     files = _classifier_files()
     classifiers = _open_classifiers(files)
     pictures = read_numbered_pictures(images, len(conditions), PICTURE_SIZE)
@@ -90,6 +92,16 @@ def _evaluate_pictures(images: Path, split: str, out: Path, root: Path) -> int:
     settings = {"checkpoint": None, "images": str(images), "seeds": [], "classifiers": files}
     _write_scores(out, settings, results)
     return 0
+
+
+def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> None:
+    """Where `generate` made the pictures, its manifest knows for which conditions."""
+    try:
+        made = [tuple(picture["condition"]) for picture in cast(Any, read_json(path))["pictures"]]
+    except (DataError, KeyError, TypeError):  # there is none, or one of another program
+        return
+    if made != list(conditions):
+        raise UserError(f"{path} says that its pictures were made for other conditions than those of {split!r}")
 
 
 def _open_classifiers(files: dict[str, dict[str, str]]) -> dict[str, torch.nn.Module]:

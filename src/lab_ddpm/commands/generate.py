@@ -22,7 +22,7 @@ from lab_ddpm.conditions import (
 )
 from lab_ddpm.errors import DataError, UserError, check_at_least
 from lab_ddpm.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.files import check_writable, read_json, remove, write_json
+from lab_ddpm.files import check_writable, read_json, remove, visible_files, write_json
 from lab_ddpm.generation import generate, picture_seeds
 from lab_ddpm.images import make_grid, write_png
 from lab_ddpm.sampler import Sampler, open_sampler
@@ -124,10 +124,12 @@ def _previous_files(out: Path) -> list[Path]:
     """What an earlier run wrote into this folder, which a shorter list or one without a strip would leave behind.
 
     Raises:
-        DataError: There is a manifest.json of another program.
+        DataError: The folder holds files of others, or a manifest.json of another program.
     """
     path = out / "manifest.json"
     if not path.is_file():
+        if visible_files(out):
+            raise DataError(f"{out}: holds files that this program did not write; choose another `--out`")
         return []
     try:
         names = [str(picture["file"]) for picture in cast(Any, read_json(path))["pictures"]]

@@ -16,6 +16,7 @@ from lab_ddpm.config import TrainConfig
 from lab_ddpm.config_parser import parse_config
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.errors import UserError, check_choice
+from lab_ddpm.replica.replica import num_replica_scenes
 from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.loop import train
 
@@ -32,7 +33,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def _provide_pictures(config: TrainConfig) -> None:
     root = Path(config.data.root)
-    if config.data.dataset != "iclevr" or has_pictures(root):
+    if config.data.dataset != "iclevr":
+        return
+    if has_pictures(root):
+        scenes = num_replica_scenes(root)
+        if scenes not in (None, config.data.num_scenes):
+            print(
+                f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
+                f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
+            )
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(

@@ -24,16 +24,14 @@ def run(
 ) -> int:
     """Train the two classifiers of i-CLEVR, or one for another labelled data set, named after it."""
     check_choice("dataset", dataset, DATASETS)
-    file_names = (names or CLASSIFIERS) if dataset == "iclevr" else [short_name(dataset, root[0])]
-    if existing := [path for name in file_names if (path := out / f"{name}.safetensors").exists()]:
-        raise DataError(f"{existing[0]}: is there already, and is never overwritten; choose another `--out`")
-    check_writable(out)
     if dataset == "iclevr":
         if image_size is not None:
             raise UserError(
                 f"`--image-size` is for other data sets: the classifiers of i-CLEVR read {PICTURE_SIZE} pixels"
             )
-        paths = train_evaluators(root, held_out, out, names or CLASSIFIERS, epochs, seed)
+        names = names or list(CLASSIFIERS)
+        _check_out(out, names)
+        paths = train_evaluators(root, held_out, out, names, epochs, seed)
     else:
         if names is not None:
             raise UserError(f"`--names` is for i-CLEVR: the data set {dataset!r} has one classifier")
@@ -42,9 +40,17 @@ def run(
         (folder,) = root
         size = IMAGE_SIZES[dataset] if image_size is None else image_size
         check_at_least("image-size", size, 1)
+        name = short_name(dataset, folder)
+        _check_out(out, [name])
         held_out_pictures = open_held_out(dataset, folder, held_out, size)
         training = open_dataset(dataset, folder, size)
-        name = short_name(dataset, folder)
         paths = [train_picture_classifier(training, held_out_pictures, name, out, epochs, seed)]
     print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
     return 0
+
+
+def _check_out(out: Path, names: Sequence[str]) -> None:
+    for path in (out / f"{name}.safetensors" for name in names):
+        if path.exists():
+            raise DataError(f"{path}: is there already, and is never overwritten; choose another `--out`")
+    check_writable(out)

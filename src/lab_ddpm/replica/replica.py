@@ -121,6 +121,21 @@ def _render_scene(images: Path, seed: int, number: int, forbidden: Collection[fr
     return labels, rendered
 
 
+def num_replica_scenes(out: str | Path) -> int | None:
+    """Scenes of the replica in a folder; None where there are other pictures or none.
+
+    Raises:
+        DataError: The folder's `replica.json` is broken.
+    """
+    path = Path(out) / "replica.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("num_scenes"), int):
+        raise DataError(f"{path}: must be a JSON object with the number `num_scenes`")
+    return content["num_scenes"]
+
+
 def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
     path = out / "replica.json"

@@ -99,6 +99,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
         data=data,
         is_iclevr=data["dataset"] == "iclevr",
+        has_best=(run / "best").exists(),
         distribution=_distribution(run / "distribution" / "metrics.json"),
         train=f"accelerate launch scripts/train.py --config {source}",
         generate=f"python scripts/generate.py --checkpoint {run / 'best'} {wanted} --progress",

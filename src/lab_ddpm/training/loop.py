@@ -152,7 +152,7 @@ class _Run:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        announcement = "stopping after this step"
+        announcement = "stopping at the next step"
         if self.accelerator.num_processes > 1:
             announcement += ", or when all processes have sampled"
         with stop_signals(announcement if self.accelerator.is_local_main_process else None) as received, bar:
