@@ -125,7 +125,7 @@ def test_a_setting_without_condition_dropout_may_be_sampled_without_guidance(swe
 
 
 def test_more_pictures_than_half_of_those_to_compare_with_are_refused(sweep: Sweep, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 24 pictures in .*, got 13"):
+    with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 21 pictures in .*, got 13"):
         run_sweep(replace(sweep, num_pictures=13), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
