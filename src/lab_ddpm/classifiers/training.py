@@ -34,7 +34,7 @@ from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.errors import DataError, check_choice, check_positive
 from lab_ddpm.files import write_json
-from lab_ddpm.hardware import computes_in_bf16
+from lab_ddpm.hardware import computes_in_bf16, uses_gpu
 from lab_ddpm.images import Pictures
 
 Labelled = tuple[Pictures, torch.Tensor]
@@ -180,7 +180,7 @@ def train_classifier(
         The classifier after the last epoch, on the CPU.
     """
     seed += recipe.seed_offset
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if uses_gpu("auto") else "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = build_classifier(recipe.architecture, class_labels.shape[1], pictures.shape[-1]).to(device)

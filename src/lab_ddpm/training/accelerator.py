@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
 from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import UserError
+from lab_ddpm.errors import UserError, first_line
 from lab_ddpm.hardware import computes_in_bf16, uses_gpu
 
 _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
@@ -33,7 +33,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """The accelerator for the device and the precision that `config` asks for.
 
     Raises:
-        UserError: It asks for a GPU that is not there.
+        UserError: It asks for a GPU that is not there, or for another precision than earlier trainings of the process.
     """
     check_device(config)
     use_gpu = uses_gpu(config.device)
@@ -41,9 +41,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if precision == "auto":
         fallback = "fp16" if use_gpu else "no"
         precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
-    return Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision=precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-    )
+    try:
+        return Accelerator(
+            cpu=config.device == "cpu",
+            mixed_precision=precision,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+        )
+    except ValueError as error:  # accelerate's state is one per process
+        raise UserError(f"`mixed_precision` must be one for all trainings of a process: {first_line(error)}") from None
