@@ -37,7 +37,7 @@ def _provide_pictures(config: TrainConfig) -> None:
         return
     if has_pictures(root):
         scenes = num_replica_scenes(root)
-        if scenes not in (None, config.data.num_scenes):
+        if scenes not in (None, config.data.num_scenes) and os.environ.get("RANK", "0") == "0":
             print(
                 f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
                 f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
@@ -47,6 +47,7 @@ def _provide_pictures(config: TrainConfig) -> None:
         raise UserError(
             f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
         )
+    # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
     check_choice("model.num_labels", config.model.num_labels, (0, len(OBJECTS)))

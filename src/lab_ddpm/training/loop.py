@@ -129,9 +129,11 @@ class _Run:
             first_batch=self.progress.step * parts,
             last_batch=self.total_steps * parts,
         )
-        workers = self.config.data.num_workers
         loader = DataLoader(
-            dataset, batch_sampler=sampler, num_workers=workers, worker_init_fn=ignore_stop_signals if workers else None
+            dataset,
+            batch_sampler=sampler,
+            num_workers=self.config.data.num_workers,
+            worker_init_fn=ignore_stop_signals,
         )
         return self.accelerator.prepare_data_loader(loader)
 
