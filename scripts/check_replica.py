@@ -1,6 +1,24 @@
-"""`lab-ddpm check-replica`: see `python scripts/check_replica.py --help`."""
+"""Measure rendered pictures against the facts about i-CLEVR; exit code 1 if a difference is too large."""
 
-from _command import run
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import run
+from lab_ddpm.iclevr.replica.check import check_replica
+from lab_ddpm.tools.arguments import DATA, Parser
+
+
+def parser() -> Parser:
+    parser = Parser("check-replica", __doc__)
+    parser.add_argument("--root", type=Path, default=DATA, help=f"default: {DATA}")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    comparisons = check_replica(parser().parse_args(arguments).root)
+    print(*comparisons, sep="\n")
+    return int(not all(comparison.passes for comparison in comparisons))
+
 
 if __name__ == "__main__":
-    run("check-replica")
+    sys.exit(run(main))

@@ -1,6 +1,130 @@
-"""`lab-ddpm evaluate`: see `python scripts/evaluate.py --help`."""
+"""Sample the condition lists over several seeds and score the pictures; or score pictures that are there."""
 
-from _command import run
+import hashlib
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from accelerate import PartialState
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
+from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.numbered_pictures import read_numbered_pictures
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
+from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.judging.scores import Score, Scores
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import DATA, SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least
+from lab_ddpm.tools.files import check_writable, read_json, write_json
+
+Lists = dict[str, list[Condition]]
+Results = dict[str, dict[str, Scores]]  # list -> classifier -> scores
+
+
+def parser() -> Parser:
+    parser = Parser("evaluate", __doc__)
+    parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: test and new_test)")
+    parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
+    add_sampling(parser)
+    parser.set_defaults(scheduler=None, steps=None)  # to tell whether they go with --images
+    parser.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
+    parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
+    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    if options.images is not None:
+        if options.split is None or len(options.split) != 1:
+            raise UserError("`--images` needs the one `--split` that its pictures were made for")
+        sampling = (options.checkpoint, options.scheduler, options.steps, options.guidance_scale, options.num_seeds)
+        if any(option is not None for option in sampling):
+            raise UserError("`--images` scores pictures that exist: options of sampling do not go with it")
+    num_seeds = 4 if options.num_seeds is None else options.num_seeds
+    check_at_least("num-seeds", num_seeds, 1)
+    check_writable(options.out)
+    splits = options.split or ["test", "new_test"]
+    lists = {split: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
+    files = {name: classifier_file(name) for name in CLASSIFIERS}
+    classifiers = {name: load_classifier(file, OBJECTS).to(PartialState().device) for name, file in files.items()}
+    if PartialState().is_main_process:
+        print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
+    settings, results = (
+        _existing(options, lists, classifiers) if options.images else _sampled(options, num_seeds, lists, classifiers)
+    )
+    if PartialState().is_main_process:
+        hashes = {
+            name: {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            for name, file in files.items()
+        }
+        write_json(options.out / "metrics.json", {**settings, "classifiers": hashes, "splits": results})
+        print_table(results)
+        print(f"wrote {options.out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
+
+
+def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
+    """Settings and scores of the samples of the seeds 0 ... num_seeds - 1."""
+    steps = 50 if options.steps is None else options.steps
+    sampler = open_sampler(options.checkpoint, options.scheduler or "ddim", steps, options.guidance_scale)
+    if sampler.labels != OBJECTS:
+        raise UserError(
+            f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "
+            "scripts/evaluate_distribution.py scores it"
+        )
+    _report_seen(lists, options.root / "train.json")
+    results: Results = {}
+    for split, conditions in lists.items():
+        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
+        pictures = sampler.sample(conditions * num_seeds, seeds, progress=f"sampling {split}").pictures
+        by_seed = pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:])
+        results[split] = score_seeds(by_seed, encode(conditions, OBJECTS), classifiers)
+    return {**sampler.settings(), "seeds": list(range(num_seeds))}, results
+
+
+def _existing(options: Namespace, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
+    """Settings and scores of the numbered pictures of a folder."""
+    ((split, conditions),) = lists.items()
+    _check_manifest(options.images / "manifest.json", conditions, split)
+    pictures = read_numbered_pictures(options.images, len(conditions), PICTURE_SIZE)
+    results = {split: score_seeds(pictures[None], encode(conditions, OBJECTS), classifiers)}
+    return {"checkpoint": None, "images": str(options.images), "seeds": []}, results
+
+
+def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> None:
+    """Where `generate` made the pictures, its manifest knows for which conditions."""
+    try:
+        made = [tuple(picture["condition"]) for picture in cast(Any, read_json(path))["pictures"]]
+    except (DataError, KeyError, TypeError):  # there is none, or one of another program
+        return
+    if made != list(conditions):
+        raise UserError(f"{path} says that its pictures were made for other conditions than those of {split!r}")
+
+
+def _report_seen(lists: Lists, labels: Path) -> None:
+    """`unseen` promises combinations without a training picture; say so where the data at hand breaks it."""
+    if "unseen" in lists and labels.is_file() and PartialState().is_main_process:
+        seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
+        if seen:
+            print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")
+
+
+def print_table(results: Results) -> None:
+    print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
+    for split, by_classifier in results.items():
+        for name, scores in by_classifier.items():
+            print(f"{split:<12} {name:<10} {_interval(scores['micro']):<24} {_interval(scores['exact_match'])}")
+
+
+def _interval(score: Score) -> str:
+    low, high = score["ci95"]
+    return f"{score['mean']:.4f} [{low:.4f}, {high:.4f}]"
+
 
 if __name__ == "__main__":
-    run("evaluate")
+    sys.exit(run(main))

@@ -1,6 +1,79 @@
-"""`lab-ddpm generate`: see `python scripts/generate.py --help`."""
+"""Sample pictures from a trained model; write them, a grid and a manifest."""
 
-from _command import run
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
+from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.drawing.figures import DenoisingRecorder
+from lab_ddpm.drawing.generated import GeneratedFolder
+from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.tools.arguments import DATA, SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.tools.errors import UserError, check_at_least
+
+DEFAULT_PICTURES = 64
+
+
+def parser() -> Parser:
+    parser = Parser("generate", __doc__)
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument("--split", help=f"a picture per condition of: {SPLITS_HELP} (default for i-CLEVR: test)")
+    wanted.add_argument(
+        "--objects", nargs="+", metavar="LABEL", help='a condition: "red cube" "cyan sphere", or with commas'
+    )
+    wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
+    number = "so many of --objects (default: 1), --unconditional or else every label alike (default: 64)"
+    parser.add_argument("--num-pictures", type=int, help=number)
+    add_sampling(parser)
+    parser.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--out", type=Path, help="default: generated/NAME, named after what is sampled")
+    parser.add_argument("--progress", action="store_true", help="also write the denoising strip and a GIF")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    check_at_least("seed", options.seed, 0)
+    if options.num_pictures is not None:
+        check_at_least("num-pictures", options.num_pictures, 1)
+        if options.split is not None:
+            raise UserError("`--num-pictures` does not go with `--split`, which has one picture per condition")
+    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    name, conditions = wanted(sampler, options)
+    folder = GeneratedFolder(options.out or Path("generated") / name)
+    recorder = None
+    if options.progress:
+        recorder = DenoisingRecorder(num_train_timesteps=sampler.denoiser.config["num_train_timesteps"])
+    seeds = picture_seeds(options.seed, len(conditions))
+    samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder)
+    if PartialState().is_main_process:
+        print(folder.write(samples, conditions, sampler, name, recorder))
+
+
+def wanted(sampler: Sampler, options: Namespace) -> tuple[str, list[Condition]]:
+    """The name of what is sampled, and a condition for each picture; empty conditions for none."""
+    labels, split, objects, num_pictures = sampler.labels, options.split, options.objects, options.num_pictures
+    if objects is not None:
+        condition = tuple(name for words in objects for name in parse_condition(words, labels))
+        check_condition(condition, labels)
+        return "objects", [condition] * (num_pictures or 1)
+    if split is None and num_pictures is None and not options.unconditional and labels == OBJECTS:
+        split = "test"
+    if split is not None:
+        if not labels:
+            raise UserError(f"`split` needs a model with labels, and {sampler.checkpoint} is unconditional")
+        return Path(split).stem, load_conditions(resolve_split(split, options.root), labels)
+    num_pictures = num_pictures or DEFAULT_PICTURES
+    if options.unconditional or not labels:
+        return "unconditional", [()] * num_pictures
+    return "labels", every_label(labels, num_pictures)
+
 
 if __name__ == "__main__":
-    run("generate")
+    sys.exit(run(main))

@@ -1,6 +1,38 @@
-"""`lab-ddpm import-checkpoint`: see `python scripts/import_checkpoint.py --help`."""
+"""Turn a plain UNet2DModel state dict into a pipeline."""
 
-from _command import run
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import run
+from lab_ddpm.iclevr.official.import_checkpoint import import_checkpoint
+from lab_ddpm.tools.arguments import Parser
+
+
+def parser() -> Parser:
+    parser = Parser("import-checkpoint", __doc__)
+    parser.add_argument("path", type=Path, help=".pth, .pt, .bin or .safetensors with class_embedding.* keys")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pipeline, e.g. runs/report/best")
+    parser.add_argument("--image-size", type=int, default=64, help="of its pictures, in pixels (default: 64)")
+    parser.add_argument("--attention-head-dim", type=int, default=8, help="default: 8, which is diffusers' own")
+    schedule = "that it was trained with (default: squaredcos_cap_v2)"
+    parser.add_argument("--beta-schedule", default="squaredcos_cap_v2", help=schedule)
+    prediction = "what it predicts: epsilon, sample or v_prediction (default: epsilon)"
+    parser.add_argument("--prediction-type", default="epsilon", help=prediction)
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    out = import_checkpoint(
+        options.path,
+        options.out,
+        options.image_size,
+        options.attention_head_dim,
+        options.beta_schedule,
+        options.prediction_type,
+    )
+    print(f"wrote the pipeline {out}")
+
 
 if __name__ == "__main__":
-    run("import-checkpoint")
+    sys.exit(run(main))

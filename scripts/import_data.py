@@ -1,6 +1,26 @@
-"""`lab-ddpm import-data`: see `python scripts/import_data.py --help`."""
+"""Check the official pictures and lists, and put them in place."""
 
-from _command import run
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import run
+from lab_ddpm.iclevr.official.import_data import import_data
+from lab_ddpm.judging.classifiers import EVALUATOR_DIR
+from lab_ddpm.tools.arguments import DATA, Parser
+
+
+def parser() -> Parser:
+    parser = Parser("import-data", __doc__)
+    parser.add_argument("path", type=Path, help="folder or zip")
+    parser.add_argument("--out", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument("--evaluator", type=Path, default=EVALUATOR_DIR, help="default: evaluator")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    print(import_data(options.path, options.out, options.evaluator))
+
 
 if __name__ == "__main__":
-    run("import-data")
+    sys.exit(run(main))

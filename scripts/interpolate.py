@@ -1,6 +1,72 @@
-"""`lab-ddpm interpolate`: see `python scripts/interpolate.py --help`."""
+"""Walk from one picture, or one condition, to another one; write the strip and the distances along it."""
 
-from _command import run
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.conditions import parse_condition
+from lab_ddpm.data.images import Pictures, read_picture, to_tensor, write_png
+from lab_ddpm.drawing.figures import interpolation_strip
+from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.files import check_writable, write_json
+
+OF_PICTURES = {"timestep": 500, "mixing": "linear", "noise": "shared"}
+
+
+def parser() -> Parser:
+    parser = Parser("interpolate", __doc__)
+    ends = parser.add_mutually_exclusive_group(required=True)
+    ends.add_argument("--pictures", nargs=2, type=Path, metavar="FILE", help="two picture files")
+    ends.add_argument("--conditions", nargs=2, metavar="LABELS", help='e.g. "red cube, gray sphere" "cyan cylinder"')
+    add_sampling(parser, "ddpm", 1000)
+    parser.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: 500)")
+    parser.add_argument("--count", type=int, default=10, help="pictures on the way (default: 10)")
+    parser.add_argument("--mixing", help="of pictures: linear or spherical (default: linear)")
+    parser.add_argument("--noise", help="of pictures: shared, own, fresh or inverted (default: shared)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    check_at_least("seed", options.seed, 0)
+    check_writable(options.out)
+    asked = {key: value for key in OF_PICTURES if (value := getattr(options, key)) is not None}
+    if options.conditions is not None and asked:
+        raise UserError("`--timestep`, `--mixing` and `--noise` are for `--pictures`: conditions start from pure noise")
+    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    ends: list[Pictures] = []
+    settings: dict[str, object] = {}
+    if options.conditions is not None:
+        conditions = [parse_condition(words, sampler.labels) for words in options.conditions]
+        captions = [", ".join(condition) for condition in conditions]
+        walk = interpolate_conditions(sampler, conditions, options.count, options.seed, progress="denoising")
+    else:
+        captions = [file.name for file in options.pictures]
+        config, fit = sampler.denoiser.config, sampler.pipeline.config["fit"]
+        ends = [read_picture(file, config["sample_size"], fit, config["in_channels"]) for file in options.pictures]
+        settings = {**OF_PICTURES, **asked}
+        walk = interpolate_pictures(
+            sampler,
+            to_tensor(np.stack(ends)),
+            count=options.count,
+            seed=options.seed,
+            progress="denoising",
+            **settings,  # pyright: ignore[reportArgumentType]
+        )
+        settings |= {"timestep": walk.timestep, "guidance_scale": 1.0}  # under no condition
+    write_png(options.out / "strip.png", interpolation_strip(walk, ends, captions))
+    distances = {"lambdas": walk.lambdas.tolist(), "distances": walk.distances().tolist()}
+    content = {**sampler.settings(), **settings, "ends": captions, "seed": options.seed, **distances}
+    write_json(options.out / "interpolation.json", content)
+    print(f"wrote strip.png and interpolation.json to {options.out}/")
+
 
 if __name__ == "__main__":
-    run("interpolate")
+    sys.exit(run(main))

@@ -1,6 +1,38 @@
-"""`lab-ddpm render`: see `python scripts/render.py --help`."""
+"""Render the replica of i-CLEVR, with the condition lists beside it; started again it goes on."""
 
-from _command import run
+import os
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.conditions import load_conditions
+from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.iclevr.replica.replica import render_replica
+from lab_ddpm.tools.arguments import DATA, Parser
+
+
+def parser() -> Parser:
+    parser = Parser("render", __doc__)
+    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes of three pictures (default: 6003)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--out", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument(
+        "--with-unseen", action="store_true", help="let the combinations of unseen.json occur too (for classifiers)"
+    )
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    out = options.out
+    write_condition_lists(out)
+    forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", out), OBJECTS)
+    workers = options.workers or os.cpu_count() or 1
+    summary = render_replica(out, options.num_scenes, options.seed, workers, forbidden)
+    print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {out}/")
+
 
 if __name__ == "__main__":
-    run("render")
+    sys.exit(run(main))

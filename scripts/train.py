@@ -1,6 +1,36 @@
-"""`lab-ddpm train`: see `python scripts/train.py --help`."""
+"""Train a label-conditional diffusion model; the same command again goes on where it stopped.
 
-from _command import run
+accelerate launch scripts/train.py --config configs/iclevr_cpu.yaml
+"""
+
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+
+from lab_ddpm.cli import run
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.provide_pictures import provide_pictures
+from lab_ddpm.training.run import open_run
+
+
+def train(config: TrainConfig) -> Path:
+    with open_run(config) as run:  # runs/NAME with its pictures, model, optimizer and newest state: training/run.py
+        for batch in run.batches():  # pictures, labels and random numbers: data/batches.py
+            with run.accelerator.accumulate(run.denoiser):
+                loss = run.denoiser(batch)  # noise, prediction, weighted terms: diffusion/denoiser.py
+                run.update(loss)  # gradients, AdamW, average; then log, evaluate and save when due
+    return run.folder
+
+
+def main(arguments: list[str]) -> None:
+    config = parse_config(arguments)
+    provide_pictures(config)  # renders the replica where i-CLEVR has none
+    folder = train(config)
+    if PartialState().is_main_process:
+        print(f"the run is {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")
+
 
 if __name__ == "__main__":
-    run("train")
+    sys.exit(run(main))

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from lab_ddpm.condition_lists import write_condition_lists
-from lab_ddpm.conditions import OBJECTS, SHAPES
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.config_parser import parse_config
-from lab_ddpm.pipeline import LabelConditionalPipeline
-from lab_ddpm.unet import LabelConditionalUNet
+from lab_ddpm.data.conditions import OBJECTS, SHAPES
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, save_classifier
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -31,7 +30,7 @@ TINY_RUN = {
     "batch_size": 4,
     "device": "cpu",
     "mixed_precision": "no",  # bf16, where a CPU has it, would hide differences behind its rounding
-    "checkpoint_every_steps": 2,
+    "save_every_steps": 2,
     "log_every_steps": 1,
     "data.image_size": 16,
     "data.num_scenes": 1,
@@ -90,29 +89,34 @@ def tiny_dataset(dataset_template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_pipeline() -> LabelConditionalPipeline:
-    """A random network for 16 x 16 pictures of the 24 objects, on the training schedule of the report."""
-    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
-    return LabelConditionalPipeline(tiny_unet(labels=OBJECTS), scheduler, condition_dropout=0.1)
+    """A random model of 16 x 16 pictures of the 24 objects, on the noise schedule of the report."""
+    return LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS), "ddim")
 
 
-def tiny_unet(**settings: Any) -> LabelConditionalUNet:
-    """A network for 16 x 16 pictures, always with the same random weights."""
+def tiny_denoiser(**settings: Any) -> Denoiser:
+    """A model of 16 x 16 pictures that has been trained with condition dropout, always with the same random weights."""
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "sample_size": 16,
         "block_out_channels": (32, 64),
         "layers_per_block": 1,
         "attention_levels": (1,),
+        "condition_dropout": 0.1,
     }
-    return LabelConditionalUNet(**(small | settings)).eval()
+    return Denoiser(**(small | settings)).eval()
 
 
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = ()) -> Path:
     """Write a random pipeline for 32 x 32 pictures."""
-    unet = tiny_unet(labels=labels, in_channels=channels, sample_size=32)
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
-    LabelConditionalPipeline(unet, scheduler, condition_dropout=0.1).save_pretrained(path)
+    denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32)
+    LabelConditionalPipeline(denoiser, "ddim").save_pretrained(path)
     return Path(path)
+
+
+def save_random_classifiers(folder: str | Path = "evaluator", names: tuple[str, ...] = CLASSIFIERS) -> None:
+    """Write untrained classifiers of the 24 objects into `folder`."""
+    for name in names:
+        save_classifier(build_classifier(name, len(OBJECTS)), name, folder, OBJECTS)
 
 
 def _draw(objects: list[str]) -> Image.Image:

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from lab_ddpm.commands.parser import build_parser
-from lab_ddpm.config_parser import parse_config
+
+from lab_ddpm.training.config_parser import parse_config
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

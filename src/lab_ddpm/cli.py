@@ -1,29 +1,52 @@
-"""The command line: `lab-ddpm COMMAND ...`, which the files of scripts/ call too.
+"""The command line: `lab-ddpm COMMAND ...` runs `scripts/COMMAND.py`.
 
-Each command is a module of `commands`, whose `run` gets the parsed arguments and prints what was written where. What a
-user got wrong is one line on stderr and exit code 2 (usage) or 1 (data, disk); a traceback means a bug.
+The scripts are the commands: each has a `main(arguments)`. What a user got wrong is one line on stderr and exit code 2
+(usage) or 1 (data, disk); a traceback means a bug.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
-from lab_ddpm.commands.parser import build_parser
-from lab_ddpm.errors import UserError
-from lab_ddpm.interruption import Interrupted
+from lab_ddpm.tools.errors import UserError, did_you_mean
+from lab_ddpm.tools.interruption import Interrupted
+from lab_ddpm.tools.shipped import SHIPPED
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def commands() -> dict[str, Path]:
+    """The scripts by the names of their commands."""
+    return {path.stem.replace("_", "-"): path for path in sorted((SHIPPED / "scripts").glob("*.py"))}
+
+
+def load(command: str) -> ModuleType:
+    """The script of a command, as a module.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = commands()
+    if command not in found:
+        hint = did_you_mean(command, found)
+        raise UserError(f"{hint}the command must be one of {list(found)}, got {command!r} (see lab-ddpm --help)")
+    spec = spec_from_file_location(f"lab_ddpm_{found[command].stem}", found[command])
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None) -> int:
+    """Call the `main` of a script with arguments, by default those of the process; returns the exit code."""
     try:
-        if arguments[:1] == ["train"]:
-            return _run("train", arguments=arguments[1:])
-        return _run(**vars(build_parser().parse_args(arguments)))
+        return main(list(sys.argv[1:] if arguments is None else arguments)) or 0
     except UserError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,11 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(command: str, **options: Any) -> int:
-    module = import_module(
-        f"lab_ddpm.commands.{command.replace('-', '_')}"
-    )  # only now: --help shall not wait for torch
-    return module.run(**options)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in ("-h", "--help"):
+        print(_help())
+        return 0
+    return run(lambda rest: load(command).main(rest), rest)
+
+
+def _help() -> str:
+    """Of each script the first line of its docstring, without importing it: --help shall not wait for torch."""
+    lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help)", ""]
+    for command, path in commands().items():
+        document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        lines.append(f"  {command:<22}{document.splitlines()[0]}")
+    return "\n".join(lines)
 
 
 def entry_point() -> NoReturn:

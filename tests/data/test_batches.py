@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.data.batches import StreamDataset, StreamSampler
+from lab_ddpm.data.conditions import OBJECTS
 from lab_ddpm.data.picture_cache import PictureDataset
 
 

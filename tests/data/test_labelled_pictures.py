@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab_ddpm.conditions import encode, load_labels
+from lab_ddpm.data.conditions import encode, load_labels
+from lab_ddpm.data.images import read_picture, write_png
 from lab_ddpm.data.labelled_pictures import has_pictures, open_labelled_pictures
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import TEMPORARY_PREFIX
-from lab_ddpm.images import read_picture, write_png
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import TEMPORARY_PREFIX
 
 FIRST, SECOND, LAST = "CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png", "CLEVR_train_000006_2.png"
 

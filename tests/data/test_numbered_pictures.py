@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab_ddpm.data.images import write_png
 from lab_ddpm.data.numbered_pictures import find_numbered_pictures, read_numbered_pictures
-from lab_ddpm.errors import DataError
-from lab_ddpm.images import write_png
+from lab_ddpm.tools.errors import DataError
 
 
 def write(folder: Path, *names: str, size: int = 8) -> None:

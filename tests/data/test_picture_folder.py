@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lab_ddpm.data.picture_folder import open_folder
-from lab_ddpm.errors import DataError
+from lab_ddpm.tools.errors import DataError
 from real_formats import write_folder
 
 

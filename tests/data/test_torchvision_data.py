@@ -10,7 +10,7 @@ from torchvision import datasets
 
 from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.torchvision_data import DEBIAN_FASHION_MNIST, TORCHVISION_DATASETS, open_torchvision
-from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.tools.errors import DataError, UserError
 from real_formats import write_cifar10, write_flowers102, write_mnist
 
 

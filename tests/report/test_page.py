@@ -17,15 +17,15 @@ import torch
 import yaml
 from PIL import Image
 
-from lab_ddpm.conditions import encode
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import DataError
-from lab_ddpm.evaluation import summarise
-from lab_ddpm.figures import FINISHED, DenoisingRecorder
-from lab_ddpm.files import write_json
-from lab_ddpm.images import to_uint8, write_png
-from lab_ddpm.metrics_log import append_record
+from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.images import to_uint8, write_png
+from lab_ddpm.drawing.figures import FINISHED, DenoisingRecorder
+from lab_ddpm.judging.scores import summarise
 from lab_ddpm.report.page import write_report
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import write_json
+from lab_ddpm.tools.metrics_log import append_record
+from lab_ddpm.training.config import TrainConfig
 
 CONDITIONS = [("red cube",), ("gray cube", "cyan sphere"), ("blue cube", "brown sphere", "yellow cylinder")]
 VOID = {"meta", "img", "br", "source"}

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lab_ddpm.training.loop import train
 
 from conftest import TINY_RUN
-from lab_ddpm.classifiers.networks import build_classifier, save_classifier
 from lab_ddpm.cli import main
-from lab_ddpm.errors import UserError
-from lab_ddpm.intervals import as_text, mean_interval
+from lab_ddpm.judging.classifiers import build_classifier, save_classifier
+from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
-from lab_ddpm.training.loop import train
-from lab_ddpm.training.training_objects import newest_weights
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.state import newest_weights
 
 SWEEPS = Path(__file__).parents[2] / "configs" / "ablations"
 

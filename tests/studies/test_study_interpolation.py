@@ -7,19 +7,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from PIL import Image
+from test_schedulers import GaussianOracle, noise_scheduler
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.checkpoint import load_pipeline
 from lab_ddpm.cli import main
-from lab_ddpm.conditions import OBJECTS
 from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.conditions import OBJECTS
 from lab_ddpm.data.torchvision_data import open_torchvision
-from lab_ddpm.errors import UserError
-from lab_ddpm.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.studies import interpolation
 from lab_ddpm.studies.interpolation import WAYS, study_interpolation
+from lab_ddpm.tools.errors import UserError
 from real_formats import write_folder, write_mnist
-from test_schedulers import GaussianOracle, noise_scheduler
 
 
 def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import UserError
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import cpu_preset, make_accelerator
+from lab_ddpm.training.config import TrainConfig
 
 
 def test_two_precisions_in_one_process_are_refused() -> None:

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import tiny_arguments
-from lab_ddpm.classifiers.networks import build_classifier, save_classifier
 from lab_ddpm.cli import main
-from lab_ddpm.metrics_log import read_records
+from lab_ddpm.judging.classifiers import build_classifier, save_classifier
+from lab_ddpm.tools.metrics_log import read_records
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 STEPS = 12
@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
 # renaming it and removing an old one, and in the middle of writing a pipeline.
 KILL = """
 import os, signal
-import lab_ddpm.checkpoint, lab_ddpm.files, lab_ddpm.training.training_objects
+import lab_ddpm.sampling.checkpoint, lab_ddpm.tools.files, lab_ddpm.training.state
 def kill_at(module, name, call):
     original, calls = getattr(module, name), []
     def killing(*args, **kwargs):
@@ -102,11 +102,11 @@ def kill_at(module, name, call):
 def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "tiny"
     crashes = [
-        "kill_at(lab_ddpm.training.training_objects.torch, 'save', 2)",
-        "kill_at(lab_ddpm.files.os, 'replace', 5)",
-        "kill_at(lab_ddpm.training.training_objects, 'remove', 1)",
-        "kill_at(lab_ddpm.checkpoint, 'link_atomically', 2)",
-        "kill_at(lab_ddpm.checkpoint, 'remove', 1)",
+        "kill_at(lab_ddpm.training.state.torch, 'save', 2)",
+        "kill_at(lab_ddpm.tools.files.os, 'replace', 5)",
+        "kill_at(lab_ddpm.training.state, 'remove', 1)",
+        "kill_at(lab_ddpm.sampling.checkpoint, 'link_atomically', 2)",
+        "kill_at(lab_ddpm.sampling.checkpoint, 'remove', 1)",
     ]
     for crash in crashes:
         process = train_in_subprocess(arguments, KILL + crash, stderr=subprocess.DEVNULL)

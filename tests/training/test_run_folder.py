@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from conftest import tiny_config
-from lab_ddpm.config_parser import parse_config
-from lab_ddpm.errors import DataError, UserError
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.run_folder import claim_run_folder
 
 

@@ -1,10 +1,10 @@
 """Which pictures a training step sees, and with which random numbers.
 
 Training is one stream of samples: epoch after epoch, each a fresh permutation of all pictures, cut into batches
-that are always full. Sample number `position` of the stream gets its noise, its timestep and its label dropout from
-a random generator seeded by (seed, position). So everything random about training is a function of the seed and the
-position: nothing has to be saved to resume, and the stream does not depend on how many processes,
-accumulation steps or data-loading workers share it.
+that are always full. Sample number `position` of the stream gets its noise, and the numbers that decide its timestep
+and whether its labels are dropped, from a random generator seeded by (seed, position). So everything random about
+training is a function of the seed and the position: nothing has to be saved to resume, and the stream does not depend
+on how many processes, accumulation steps or data-loading workers share it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from lab_ddpm.data.images import to_tensor
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.images import to_tensor
 
 # The first word of a generator's seed, which keeps permutations and samples apart.
 _ORDER, _SAMPLE = 0, 1
@@ -27,9 +27,9 @@ class Sample(TypedDict):
     """One training sample; a batch of them has a leading dimension."""
 
     clean_images: torch.Tensor  # (C, H, W) float32 in [-1, 1]
-    class_labels: torch.Tensor  # (num_labels,) multi-hot, zeros where the condition is dropped
+    class_labels: torch.Tensor  # (num_labels,) multi-hot
     noise: torch.Tensor  # (C, H, W) standard normal
-    uniforms: torch.Tensor  # scalar in [0, 1), from which the objective derives the timestep
+    uniforms: torch.Tensor  # (2,) in [0, 1): decide the timestep, and whether the labels are dropped
 
 
 class StreamSampler(Sampler[list[tuple[int, int]]]):
@@ -69,17 +69,13 @@ class StreamDataset(Dataset[Sample]):
 
     Args:
         dataset: The pictures and labels.
-        seed: Seed of the noise, the timesteps and the label dropout.
-        condition_dropout: Probability that a sample's labels are replaced by the null label (arXiv:2207.12598).
+        seed: Seed of the noise and of all that is decided for a sample.
         random_flip: Whether half of the pictures are mirrored, left and right.
     """
 
-    def __init__(
-        self, dataset: PictureDataset, seed: int, condition_dropout: float = 0.0, random_flip: bool = False
-    ) -> None:
+    def __init__(self, dataset: PictureDataset, seed: int, random_flip: bool = False) -> None:
         self.dataset = dataset
         self.seed = seed
-        self.condition_dropout = condition_dropout
         self.random_flip = random_flip
 
     def __getitem__(self, sample: tuple[int, int]) -> Sample:
@@ -88,13 +84,13 @@ class StreamDataset(Dataset[Sample]):
         # torch's normal numbers cost a third of numpy's; its CPU generator takes 32 bits of a seed
         seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
-        keep, uniform, flip = torch.rand(3, generator=generator)
+        dropout, timestep, flip = torch.rand(3, generator=generator)
         noise = torch.randn(clean_images.shape, generator=generator)
         if self.random_flip and flip < 0.5:
             clean_images = clean_images.flip(-1)
         return Sample(
             clean_images=clean_images,
-            class_labels=self.dataset.class_labels[index] * (keep >= self.condition_dropout),
+            class_labels=self.dataset.class_labels[index],
             noise=noise,
-            uniforms=uniform,
+            uniforms=torch.stack([timestep, dropout]),
         )

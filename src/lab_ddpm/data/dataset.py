@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.data.picture_folder import open_folder
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
-from lab_ddpm.errors import UserError, check_choice
+from lab_ddpm.tools.errors import UserError, check_choice
 
 # The height and width at which the presets train each of them, in pixels.
 IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
@@ -30,23 +31,22 @@ def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureData
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset == "iclevr":
-        return open_labelled_pictures(root, image_size)
+        return open_labelled_pictures(root, image_size, OBJECTS)
     if dataset == "folder":
         return open_folder(root, image_size)
     return open_torchvision(dataset, root, image_size)
 
 
-def open_training_pictures(dataset: str, root: str | Path, image_size: int, num_labels: int) -> PictureDataset:
-    """`open_dataset` for a model of so many labels: without the labels for an unconditional one.
+def open_training_pictures(dataset: str, root: str | Path, image_size: int, conditional: bool) -> PictureDataset:
+    """`open_dataset` for a model that learns the labels, or for an unconditional one: then without them.
 
     Raises:
-        UserError: The pictures have another number of labels.
+        UserError: The model is to be conditional, and the pictures have no labels.
     """
     pictures = open_dataset(dataset, root, image_size)
-    if num_labels not in (0, len(pictures.labels)):
-        choices = f"0 or {len(pictures.labels)}" if pictures.labels else "0, since they have no labels,"
-        raise UserError(f"`model.num_labels` must be {choices} for the pictures in {root}, got {num_labels}")
-    if num_labels == 0:
+    if conditional and not pictures.labels:
+        raise UserError(f"`model.conditional` must be false for the pictures in {root}, which have no labels")
+    if not conditional:
         return dataclasses.replace(pictures, labels=(), class_labels=pictures.class_labels[:, :0])
     return pictures
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lab_ddpm.conditions import OBJECTS, encode, load_objects, read_labels
+from lab_ddpm.data.conditions import encode, load_objects, read_labels
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import read_json
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import read_json
 
 LABEL_FILE = "train.json"
 
 
 def open_labelled_pictures(
-    root: str | Path, image_size: int, labels: Sequence[str] = OBJECTS, fit: str = "squash"
+    root: str | Path, image_size: int, labels: Sequence[str], fit: str = "squash"
 ) -> PictureDataset:
     """Check, decode (once) and open the pictures of `root`.
 
@@ -36,9 +36,9 @@ def open_labelled_pictures(
     names = sorted(conditions)
     problems += compare_names(names, picture_places(root / "images"))
     paths = [path for name in names if (path := root / "images" / name).is_file()]
-    pictures = cached_files(root, paths, image_size, fit, problems)
+    pictures, key = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
-    return PictureDataset(names, pictures, class_labels, tuple(labels), fit)
+    return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lab_ddpm.errors import DataError
-from lab_ddpm.images import Pictures, read_picture
+from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.tools.errors import DataError
 
 
 def find_numbered_pictures(folder: str | Path, count: int) -> list[Path]:

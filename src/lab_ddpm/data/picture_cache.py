@@ -1,8 +1,9 @@
 """Pictures and labels as arrays that an epoch can read without decoding anything.
 
 Every data set is checked and decoded once, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy` whose key
-is a hash of the picture files themselves; afterwards it is memory-mapped. A read-only folder has its cache in the
-user's own cache folder.
+is a hash of the picture files themselves; afterwards it is memory-mapped. So that the files are not read at each start,
+`PART.json` beside it remembers the key together with the names, sizes and times of the files. A read-only folder has
+its cache in the user's own cache folder.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 from tqdm.auto import tqdm
 
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import atomic_path, lock, remove, remove_leftovers
-from lab_ddpm.images import Pictures, read_picture
+from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, write_json
 
 Result = TypeVar("Result")
 
@@ -36,6 +39,7 @@ class PictureDataset:
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for pictures without labels.
         fit: How they became square, as in `images.fit_picture`.
+        content: Hash of the picture files and of how they were read.
     """
 
     names: list[str]
@@ -43,77 +47,98 @@ class PictureDataset:
     class_labels: torch.Tensor
     labels: tuple[str, ...]
     fit: str
+    content: str
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def some(self, count: int, seed: int) -> tuple[Pictures, torch.Tensor]:
+        """At most `count` pictures and their labels, at random: folders come sorted by class."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[:count]
+        return self.pictures[chosen], self.class_labels[chosen]
+
+    def some_labels(self, count: int, seed: int) -> torch.Tensor:
+        """(count, num_labels): the labels of pictures drawn at random, with replacement."""
+        return self.class_labels[np.random.default_rng(seed).integers(len(self), size=count)]
+
     def fingerprint(self) -> str:
         """Hash of everything that a training sees of it."""
-        digest = hashlib.sha256(repr((self.names, self.labels, self.pictures.shape)).encode())
+        digest = hashlib.sha256(repr((self.content, self.names, self.labels, self.pictures.shape)).encode())
         digest.update(self.class_labels.numpy().tobytes())
-        for start in range(0, len(self), 4096):
-            digest.update(self.pictures[start : start + 4096].tobytes())
         return digest.hexdigest()[:16]
 
 
 def cached_pictures(
     folder: Path,
     part: str,
-    key: str,
+    files: Sequence[Path],
+    settings: object,
     shape: tuple[int, int, int, int],
     decode: Callable[[int], Pictures],
     problems: Sequence[str] = (),
-) -> Pictures:
+) -> tuple[Pictures, str]:
     """The cache of a data set, written first where it is not there yet.
 
     Args:
         folder: The folder of the data set.
         part: Which part of it, for the cache's name: of each part and size the newest cache is kept.
-        key: From `content_key`.
+        files: All files that the pictures come from.
+        settings: How they are read.
         shape: (N, S, S, C).
         decode: Picture number -> (S, S, C) uint8; raises `DataError` for a broken one.
         problems: What is already known to be wrong, one line each.
 
     Returns:
-        (N, S, S, C) uint8, memory-mapped.
+        (N, S, S, C) uint8, memory-mapped, and the hash of the files and the settings.
 
     Raises:
         DataError: With `problems` and a line for every picture that is broken.
     """
-    cache = _cache_folder(folder) / f"{part}-{shape[1]}-{key}.npy"
-    if problems or not cache.is_file():
-        with lock(cache.parent):  # the second of two runs waits for the first one's cache
-            remove_leftovers(cache.parent)
-            if problems or not cache.is_file():
-                _write(cache, shape, decode, problems)
-        for stale in cache.parent.glob(f"{part}-{shape[1]}-*.npy"):
+    caches = _cache_folder(folder)
+    caches.mkdir(parents=True, exist_ok=True)
+    with FileLock(caches / ".lock"):  # the second of two runs waits for the first one's cache
+        remove_leftovers(caches)
+        key = _content_key(files, settings, caches / f"{part}.json")
+        cache = caches / f"{part}-{shape[1]}-{key}.npy"
+        if problems or not cache.is_file():
+            _write(cache, shape, decode, problems)
+        for stale in caches.glob(f"{part}-{shape[1]}-*.npy"):
             if stale != cache:
                 remove(stale)
-    return np.load(cache, mmap_mode="r")
+    return np.load(cache, mmap_mode="r"), key
 
 
 def cached_files(
     folder: Path, paths: Sequence[Path], image_size: int, fit: str, problems: Sequence[str] = ()
-) -> Pictures:
+) -> tuple[Pictures, str]:
     """`cached_pictures` of picture files, read in colour as `images.read_picture` does it: (N, S, S, 3) uint8."""
     return cached_pictures(
         folder,
         "train",
-        content_key(paths, fit),
+        paths,
+        fit,
         (len(paths), image_size, image_size, 3),
         lambda position: read_picture(paths[position], image_size, fit),
         problems,
     )
 
 
-def content_key(paths: Sequence[Path], *settings: object) -> str:
-    """Hash of the names and the bytes of all files, and of how they are read."""
+def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
+    """Hash of the names and the bytes of all files, and of how they are read; remembered in the file `memory`."""
+    status = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
+    with suppress(DataError, KeyError, TypeError):  # nothing is remembered yet, or not as here
+        remembered: Any = read_json(memory)
+        if remembered["looks"] == looks:
+            return str(remembered["key"])
 
     def digest(path: Path) -> bytes:
         return path.name.encode() + hashlib.sha256(path.read_bytes()).digest()
 
     parts = _parallel(digest, paths, "checking pictures")
-    return hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]
+    key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]
+    write_json(memory, {"looks": looks, "key": key})
+    return key
 
 
 def _cache_folder(folder: Path) -> Path:

@@ -17,10 +17,11 @@ from PIL import Image
 
 from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import visible_files
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import visible_files
 
 _FIT = "crop"
+_PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
 def open_folder(root: str | Path, image_size: int) -> PictureDataset:
@@ -28,7 +29,7 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
 
     Raises:
         DataError: No pictures, files that are not pictures, broken ones, or classes for only a part of them; all of
-            the files are named.
+            the files are named. Or the sub-folders are the parts of a data set, such as train/ and test/.
     """
     root = Path(root)
     if (root / LABEL_FILE).is_file():
@@ -43,11 +44,16 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
     paths = [path for path in paths if path.suffix.lower() in extensions]
     classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
     labels = tuple(sorted(set(classes) - {""}))
+    if labels and all(label.lower() in _PARTS for label in labels):
+        raise DataError(
+            f"{root}: holds the parts of a data set ({', '.join(labels)}), which are no classes; name the one to train "
+            f"on, such as {root / labels[-1]}"
+        )
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
         problems += [f"{path}: must be in a sub-folder that names its class, as the others are" for path in unlabelled]
-    pictures = cached_files(root, paths, image_size, _FIT, problems)
+    pictures, key = cached_files(root, paths, image_size, _FIT, problems)
     class_labels = torch.zeros(len(paths), len(labels))
     if labels:
         class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
-    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT)
+    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT, key)

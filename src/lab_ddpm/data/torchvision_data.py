@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from lab_ddpm.data.picture_cache import PictureDataset, cached_pictures, content_key
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import atomic_path, visible_files
-from lab_ddpm.images import fit_picture, naming_broken_pictures
+from lab_ddpm.data.images import fit_picture, naming_broken_pictures
+from lab_ddpm.data.picture_cache import PictureDataset, cached_pictures
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import atomic_path, visible_files
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
@@ -138,17 +138,18 @@ def open_torchvision(name: str, root: str | Path, image_size: int, held_out: boo
 
     names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
     files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
-    pictures = cached_pictures(
+    pictures, key = cached_pictures(
         folder,
         "-".join(splits),
-        content_key(files, name, splits, source.fit),
+        files,
+        (name, splits, source.fit),
         (len(places), image_size, image_size, source.channels),
         decode,
     )
     labels = tuple(parts[0].classes)
     targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
     class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
-    return PictureDataset(names, pictures, class_labels, labels, source.fit)
+    return PictureDataset(names, pictures, class_labels, labels, source.fit, key)
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lab_ddpm.images import naming_broken_pictures
+from lab_ddpm.data.images import naming_broken_pictures
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lab_ddpm.charts import score_bars, training_curves
-from lab_ddpm.checkpoint import PRETRAINED
-from lab_ddpm.conditions import OBJECTS, SPLITS
-from lab_ddpm.errors import DataError
-from lab_ddpm.files import read_json, write_text
-from lab_ddpm.metrics_log import read_records
+from lab_ddpm.data.iclevr import OBJECTS, SPLITS
+from lab_ddpm.drawing.charts import score_bars, training_curves
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
 from lab_ddpm.report.results import (
     Result,
@@ -34,6 +30,11 @@ from lab_ddpm.report.results import (
     read_settings,
     read_training,
 )
+from lab_ddpm.sampling.checkpoint import PRETRAINED
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import read_json, write_text
+from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.tools.shipped import find
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     """
     if not run.is_dir():
         raise DataError(f"{run}: no such run folder")
+    pretrained = find(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
     shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")
     results = [result for result in (own, shipped) if result is not None]

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from lab_ddpm.charts import SplitScores
-from lab_ddpm.classifiers.networks import CLASSIFIERS
-from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.evaluation import Score, Scores
-from lab_ddpm.files import read_json
-from lab_ddpm.metrics_log import read_records
+from lab_ddpm.drawing.charts import SplitScores
+from lab_ddpm.judging.classifiers import CLASSIFIERS
+from lab_ddpm.judging.scores import Score, Scores
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import read_json
+from lab_ddpm.tools.metrics_log import read_records
 
 
 @dataclass(frozen=True)

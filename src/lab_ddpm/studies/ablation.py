@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,26 +29,26 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from lab_ddpm.charts import setting_panels
-from lab_ddpm.checkpoint import load_pipeline
-from lab_ddpm.classifiers.networks import Features, load_classifier, predict
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.config_parser import make_config
+from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.dataset import open_dataset
+from lab_ddpm.data.images import Pictures, picture_grid, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.distribution import NEIGHBOUR, compare, extract
-from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.evaluation import labels_found
-from lab_ddpm.files import read_json, write_bytes, write_json, write_text
-from lab_ddpm.generation import generate, picture_seeds
-from lab_ddpm.images import Pictures, make_grid, write_png
-from lab_ddpm.intervals import as_text, mean_interval
-from lab_ddpm.picture_statistics import picture_statistics
-from lab_ddpm.presets import extended, read_mapping
-from lab_ddpm.schedulers import make_scheduler
-from lab_ddpm.training.loop import train
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.drawing.charts import setting_panels
+from lab_ddpm.judging.classifiers import Features, load_classifier, predict
+from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract
+from lab_ddpm.judging.intervals import as_text, mean_interval
+from lab_ddpm.judging.picture_statistics import picture_statistics
+from lab_ddpm.judging.scores import labels_found
+from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import read_json, write_bytes, write_json, write_text
+from lab_ddpm.tools.presets import extended, read_mapping
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.run_folder import settled
-from lab_ddpm.training.training_objects import newest_weights
+from lab_ddpm.training.state import newest_weights
 
 _GRID_COLUMNS = 8
 _SHOWN = 32
@@ -85,10 +86,10 @@ class Sweep:
         """
         overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
         for key, value in self.settings[setting].items():
-            if key == "model.num_labels" or (key.split(".")[0] not in _SECTIONS and key not in _SAMPLING):
+            if key == "model.conditional" or (key.split(".")[0] not in _SECTIONS and key not in _SAMPLING):
                 raise UserError(
                     f"{self.name}: `{key}` must be the same in all settings, got it in {setting!r}; they may differ in "
-                    f"{', '.join(_SECTIONS)} (but for `model.num_labels`) and {', '.join(_SAMPLING)}"
+                    f"{', '.join(_SECTIONS)} (but for `model.conditional`) and {', '.join(_SAMPLING)}"
                 )
             overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
         config = make_config(self.training, overrides, source=self.name)
@@ -144,12 +145,13 @@ def read_sweep(path: str | Path) -> Sweep:
     )
 
 
-def run_sweep(sweep: Sweep, out: Path) -> Path:
+def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> Path:
     """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/pictures/`.
 
     Args:
         sweep: From `read_sweep`.
         out: Also holds the runs, in `out/runs/`.
+        train: Trains a config, and returns the folder of its run: that of scripts/train.py.
 
     Returns:
         The table.
@@ -166,15 +168,15 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
             f"{sweep.name}: `num_pictures` must be at most half of the {len(dataset)} pictures in {first.data.root}, "
             f"got {sweep.num_pictures}"
         )
-    classifier = load_classifier(sweep.classifier, labels=dataset.labels or None).to(PartialState().device)
+    classifier = load_classifier(sweep.classifier, dataset.labels or None).to(PartialState().device)
     material = _digest(dataset.fingerprint(), hashlib.sha256(sweep.classifier.read_bytes()).hexdigest())
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():
         digest = _digest(settled(config), sweep.num_pictures, material)
         done = out / "measures" / f"{name}-{seed}-{digest}.json"
-        for measure, value in _measured(sweep, name, config, dataset, classifier, done, out).items():
+        for measure, value in _measured(sweep, name, config, dataset, classifier, done, out, train).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
-    real = _real(sweep, dataset, classifier, bool(first.model.num_labels))
+    real = _real(sweep, dataset, classifier, first.model.conditional)
     table = {"seeds": sweep.seeds, "num_pictures": sweep.num_pictures, "measures": measures, "real": real}
     write_json(out / "table.json", table)
     write_text(out / "table.md", _table(sweep, measures, real))
@@ -183,7 +185,14 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
 
 
 def _measured(
-    sweep: Sweep, name: str, config: TrainConfig, dataset: PictureDataset, classifier: nn.Module, done: Path, out: Path
+    sweep: Sweep,
+    name: str,
+    config: TrainConfig,
+    dataset: PictureDataset,
+    classifier: nn.Module,
+    done: Path,
+    out: Path,
+    train: Callable[[TrainConfig], Path],
 ) -> dict[str, float]:
     """Train one setting with one seed, sample it and compare the samples with the training pictures; kept in `done`."""
     if done.is_file():
@@ -191,25 +200,18 @@ def _measured(
     run = train(sweep.trained(config))
     pipeline = load_pipeline(run / "last").to(PartialState().device)
     if not config.optimizer.ema_decay:
-        pipeline.unet.load_state_dict(newest_weights(run))
+        pipeline.denoiser.load_state_dict(newest_weights(run))
+    pipeline.denoiser.register_to_config(clip_sample=config.diffusion.clip_sample)
     chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
-    asked = dataset.class_labels[chosen]
-    rows = asked if config.model.num_labels else torch.zeros(len(asked), 0)
-    scheduler = make_scheduler(config.evaluation.scheduler, pipeline.scheduler, config.evaluation.steps)
-    scheduler.register_to_config(clip_sample=config.diffusion.clip_sample)
-    pipeline.scheduler = scheduler
-    seeds = picture_seeds(config.seed, len(rows))
-    pictures = generate(
-        pipeline,
-        rows,
-        seeds,
-        config.evaluation.steps,
-        config.evaluation.guidance_scale,
-        batch_size=128,
-        progress=f"{name} {config.seed}",
-    )
-    write_png(out / "pictures" / f"{name}-{config.seed}.png", make_grid(pictures[:_SHOWN], _GRID_COLUMNS))
-    measures = _compared(classifier, dataset.pictures[chosen], pictures, asked if config.model.num_labels else None)
+    asked = dataset.class_labels[chosen] if config.model.conditional else None
+    conditions: list[Condition] = [()] * len(chosen)
+    evaluation = config.evaluation
+    sampler = Sampler(pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale)
+    seeds = picture_seeds(config.seed, len(chosen))
+    rows = conditions if asked is None else asked
+    pictures = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").pictures
+    write_png(out / "pictures" / f"{name}-{config.seed}.png", picture_grid(pictures[:_SHOWN], _GRID_COLUMNS))
+    measures = _compared(classifier, dataset.pictures[chosen], pictures, asked)
     write_json(done, measures)
     return measures
 

@@ -16,31 +16,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lab_ddpm.condition_lists import write_condition_lists
-from lab_ddpm.conditions import every_label
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.config_parser import parse_config
+from lab_ddpm.data.conditions import every_label
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import read_picture, to_tensor
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.errors import UserError, check_at_least
-from lab_ddpm.generation import generate, picture_seeds
-from lab_ddpm.images import read_picture, to_tensor
-from lab_ddpm.metrics_log import read_records
-from lab_ddpm.pipeline import LabelConditionalPipeline
-from lab_ddpm.replica.replica import render_replica
-from lab_ddpm.schedulers import make_scheduler
-from lab_ddpm.training.loop import train
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.iclevr.replica.replica import render_replica
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 
 _SCENES = 32
 _SECONDS = 5.0
 
 
-def benchmark(configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps: int) -> list[str]:
+def benchmark(
+    configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps: int, train: Callable[[TrainConfig], Path]
+) -> list[str]:
     """Measure everything; returns the lines of the report.
 
     Args:
         configs: Presets whose training speed is measured.
         pipeline: Its sampling speed is measured.
         steps: Training steps to time per preset.
+        train: Trains a config, and returns the folder of its run: that of scripts/train.py.
 
     Raises:
         UserError: A number out of range, or an unusable preset.
@@ -60,13 +62,13 @@ def benchmark(configs: Sequence[Path], pipeline: LabelConditionalPipeline, steps
         pictures = 3 * _SCENES
         lines.append(f"render: {(time.perf_counter() - started) / pictures:.3f} s a picture ({pictures} pictures)")
         lines.append(_reading(root))
-        lines += [_training(preset, root, Path(folder), steps) for preset in presets]
+        lines += [_training(preset, root, Path(folder), steps, train) for preset in presets]
     lines.append(_sampling(pipeline))
     return lines
 
 
 def _reading(root: Path) -> str:
-    dataset = open_labelled_pictures(root, 64)
+    dataset = open_labelled_pictures(root, 64, OBJECTS)
     paths = [root / "images" / name for name in dataset.names]
     decoding = _rate(lambda index: read_picture(paths[index], 64), len(paths))
     cached = _rate(lambda index: to_tensor(dataset.pictures[index]), len(paths))
@@ -86,7 +88,7 @@ def _rate(read: Callable[[int], object], count: int) -> float:
     return calls / (time.perf_counter() - started)
 
 
-def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
+def _training(preset: TrainConfig, root: Path, folder: Path, steps: int, train: Callable[[TrainConfig], Path]) -> str:
     """Train `steps` + 1 steps of a preset (the first warms up) without evaluating more than one picture."""
     one_condition = folder / "one.json"
     one_condition.write_text(json.dumps([["red cube"]]), encoding="utf-8")
@@ -96,7 +98,7 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
         runs_dir=str(folder / "runs"),
         epochs=epochs,
         log_every_steps=1,
-        checkpoint_every_steps=10**9,
+        save_every_steps=10**9,
         data=dataclasses.replace(preset.data, root=str(root)),
         evaluation=dataclasses.replace(preset.evaluation, every_epochs=epochs, split=str(one_condition), steps=1),
     )
@@ -113,13 +115,13 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int) -> str:
 
 def _sampling(pipeline: LabelConditionalPipeline) -> str:
     """DDPM with all its steps against DDIM with 50, on the same two pictures."""
-    class_labels = every_label(len(pipeline.unet.config["labels"]), 2)
+    conditions = every_label(pipeline.denoiser.labels, 2)
     seconds = {}
     for name, steps in (("ddim", 50), ("ddpm", 1000)):
-        pipeline.scheduler = make_scheduler(name, pipeline.scheduler, steps)
+        sampler = Sampler(pipeline, name, steps)
         started = time.perf_counter()
-        generate(pipeline, class_labels, picture_seeds(0, len(class_labels)), steps, progress=name)
-        seconds[name] = (time.perf_counter() - started) / len(class_labels)
+        sampler.sample(conditions, picture_seeds(0, len(conditions)), progress=name)
+        seconds[name] = (time.perf_counter() - started) / len(conditions)
     ratio = seconds["ddpm"] / seconds["ddim"]
     return (
         f"sample: ddpm-1000 {seconds['ddpm']:.2f} s a picture, ddim-50 {seconds['ddim']:.2f} s a picture "

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lab_ddpm.charts import distance_curves
-from lab_ddpm.errors import UserError, check_at_least
-from lab_ddpm.figures import interpolation_strip
-from lab_ddpm.files import check_writable, write_bytes, write_json, write_text
-from lab_ddpm.images import Pictures, to_tensor, write_png
-from lab_ddpm.interpolation import Mixing, Noise, distance, interpolate_pictures
-from lab_ddpm.intervals import as_text, mean_interval
-from lab_ddpm.pipeline import LabelConditionalPipeline
-from lab_ddpm.schedulers import make_scheduler
+from lab_ddpm.data.images import Pictures, to_tensor, write_png
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.drawing.charts import distance_curves
+from lab_ddpm.drawing.figures import interpolation_strip
+from lab_ddpm.judging.intervals import as_text, mean_interval
+from lab_ddpm.sampling.interpolation import Mixing, Noise, distance, interpolate_pictures
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
 
 COUNT = 10
 _TIMESTEPS = (249, 499, 749)  # noise levels that both samplers visit
@@ -79,27 +79,22 @@ def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, 
         )
     check_writable(out)
     pairs = np.random.default_rng(0).permutation(len(pictures))[: 2 * num_pairs].reshape(num_pairs, 2)
-    class_labels = torch.zeros(2, len(pipeline.unet.config["labels"]))
-    training_scheduler = pipeline.scheduler
     rows: list[dict[str, Any]] = []
     curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in _TIMESTEPS}
     progress = tqdm(total=len(_TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
     for timestep in _TIMESTEPS:
         for way in WAYS:
-            steps = _STEPS[way.scheduler]
-            pipeline.scheduler = make_scheduler(way.scheduler, training_scheduler, steps)
+            sampler = Sampler(pipeline, way.scheduler, _STEPS[way.scheduler])
             distances, errors = [], []
             for number, pair in enumerate(pairs):
                 ends: Pictures = pictures[pair]
                 walk = interpolate_pictures(
-                    pipeline,
+                    sampler,
                     to_tensor(ends),
-                    class_labels,
-                    timestep,
-                    steps,
-                    COUNT,
-                    way.mixing,
-                    way.noise,
+                    timestep=timestep,
+                    count=COUNT,
+                    mixing=way.mixing,
+                    noise=way.noise,
                     seed=number,
                     one_step=way.one_step,
                 )

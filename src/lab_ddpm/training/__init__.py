@@ -1,1 +1,1 @@
-"""The training of a diffusion model: the loop, its checkpoints, its validation, its folder."""
+"""Training a denoiser: settings, the run and its folder, the states to resume from, the choice of the best."""

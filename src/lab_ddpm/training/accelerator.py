@@ -6,9 +6,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import UserError, first_line
-from lab_ddpm.hardware import computes_in_bf16, uses_gpu
+from lab_ddpm.tools.errors import UserError, first_line
+from lab_ddpm.tools.hardware import computes_in_bf16, uses_gpu
+from lab_ddpm.training.config import TrainConfig
 
 _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
 

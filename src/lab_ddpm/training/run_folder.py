@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
-from lab_ddpm.config import TrainConfig
-from lab_ddpm.errors import DataError, UserError
-from lab_ddpm.files import lock, remove_leftovers, write_text
-from lab_ddpm.presets import read_mapping
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import remove_leftovers, write_text
+from lab_ddpm.tools.presets import read_mapping
+from lab_ddpm.training.config import TrainConfig
 
 # What a run may change when it goes on: settings that say how it is carried out, not what comes out.
 _FREE_KEYS = (
     "runs_dir",
     "device",
     "log_every_steps",
-    "checkpoint_every_steps",
+    "save_every_steps",
     "data.root",
     "data.num_workers",
 )
@@ -38,19 +39,20 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
         yield run
         return
     with ExitStack() as stack:
+        run.mkdir(parents=True, exist_ok=True)
         try:
-            stack.enter_context(lock(run, wait=False))
-        except BlockingIOError:
+            stack.enter_context(FileLock(run / ".lock", timeout=0))
+        except Timeout:
             raise DataError(f"{run}: another process is training this run, or saving it: try again soon") from None
         _check_same_settings(config, run / "config.yaml")
-        for folder in (run, run / "checkpoints", run / "pipelines", run / "samples"):
+        for folder in (run, run / "states", run / "pipelines", run / "samples"):
             remove_leftovers(folder)
         yield run
 
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
-    if path.is_file() and any((path.parent / "checkpoints").glob("step_*")):
+    if path.is_file() and any((path.parent / "states").glob("step_*")):
         before, now = _flat(read_mapping(path)), settled(config)
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:

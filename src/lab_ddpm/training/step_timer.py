@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class StepTimer:
@@ -17,14 +15,15 @@ class StepTimer:
 
     def __init__(self) -> None:
         self.steps, self.seconds, self._busy = 0, 0.0, 0.0
-        self._mark = time.perf_counter()
+        self._mark = self._work_began = time.perf_counter()
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """The block is the work that the time is meant for."""
-        started = time.perf_counter()
-        yield
-        self._busy += time.perf_counter() - started
+    def work_begins(self) -> None:
+        """What the time is meant for begins: there is a batch."""
+        self._work_began = time.perf_counter()
+
+    def work_ends(self) -> None:
+        """It has been worked on."""
+        self._busy += time.perf_counter() - self._work_began
 
     def step_done(self) -> float:
         """End a step; returns its seconds."""
@@ -39,5 +38,5 @@ class StepTimer:
         self._mark = time.perf_counter()
 
     def overhead(self) -> float:
-        """Share of the steps' wall time outside the `busy` blocks, in [0, 1]."""
+        """Share of the steps' wall time outside the work, in [0, 1]."""
         return 1 - self._busy / self.seconds

@@ -1,0 +1,48 @@
+"""Measure the classifiers of i-CLEVR on pictures with known labels, as they are and perturbed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
+from lab_ddpm.judging.measuring import measure_perturbed, scores
+from lab_ddpm.tools.arguments import DATA, Parser
+
+
+def parser() -> Parser:
+    parser = Parser("check-classifier", __doc__)
+    parser.add_argument("--root", type=Path, default=DATA, help=f"pictures that they never saw (default: {DATA})")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    files = {name: classifier_file(name) for name in CLASSIFIERS}
+    held_out = open_labelled_pictures(options.root, PICTURE_SIZE, OBJECTS)
+    pictures, class_labels = held_out.pictures, held_out.class_labels
+    rows: dict[str, list[str]] = {}
+    for file in files.values():
+        classifier = load_classifier(file, OBJECTS).to(PartialState().device)
+        rows.setdefault("as they are", []).append(_cell(scores(classifier, pictures, class_labels)))
+        for name, found in measure_perturbed(classifier, pictures, class_labels).items():
+            rows.setdefault(f"{name} up to {found['strength']}", []).append(_cell(found))
+    print(f"{len(pictures)} pictures, {int(class_labels.sum())} objects; " + ", ".join(map(str, files.values())))
+    print("| pictures | " + " | ".join(files) + " |")
+    print("|---" * (1 + len(files)) + "|")
+    for title, cells in rows.items():
+        print(f"| {title} | " + " | ".join(cells) + " |")
+
+
+def _cell(found: dict[str, Any]) -> str:
+    """Objects found / objects asked with Wilson's 95 % interval."""
+    low, high = found["micro_ci95"]
+    return f"{found['micro']:.4f} [{low:.4f}, {high:.4f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

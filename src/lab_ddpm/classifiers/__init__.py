@@ -1,1 +1,0 @@
-"""The classifiers that read the labels off a picture: networks, recipes, training."""

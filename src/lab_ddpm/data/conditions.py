@@ -1,0 +1,151 @@
+"""Conditions, lists of them, and their multi-hot encoding.
+
+A *condition* is the set of labels that a picture shall show, in the order in which they were listed; of i-CLEVR,
+objects such as "red cube". It is encoded as the multi-hot vector over a vocabulary, which is always that of a model or
+of a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lab_ddpm.tools.errors import DataError, UserError, did_you_mean
+from lab_ddpm.tools.files import read_json
+
+Condition = tuple[str, ...]
+
+
+def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.Tensor:
+    """Conditions as multi-hot rows.
+
+    Args:
+        conditions: N lists of label names.
+        labels: The vocabulary; column j stands for `labels[j]`.
+
+    Returns:
+        (N, len(labels)) float32 tensor of zeros and ones.
+
+    Raises:
+        UserError: An unknown label, or one that a condition names twice.
+    """
+    index = {name: column for column, name in enumerate(labels)}
+    class_labels = torch.zeros(len(conditions), len(labels))
+    for row, condition in enumerate(conditions):
+        check_condition(condition, labels)
+        class_labels[row, [index[name] for name in condition]] = 1.0
+    return class_labels
+
+
+def parse_condition(text: str, labels: Sequence[str]) -> Condition:
+    """The condition of a command-line argument, `"red cube, cyan sphere"`, or one label with commas of its own.
+
+    Not checked: see `check_condition`.
+    """
+    return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
+
+
+def decode(class_labels: torch.Tensor, labels: Sequence[str]) -> list[Condition]:
+    """Inverse of `encode` up to the order of the names: (N, len(labels)) multi-hot -> N tuples of names."""
+    return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
+
+
+def every_label(labels: Sequence[str], count: int) -> list[Condition]:
+    """`count` conditions: the labels in their order, each as often as the others but for one; empty without labels."""
+    return [(labels[index * len(labels) // count],) if labels else () for index in range(count)]
+
+
+def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise `UserError` unless `condition` is a non-empty list of different known names."""
+    if isinstance(condition, str) or not isinstance(condition, Sequence):
+        raise UserError(f"a condition must be a list of object names, got {condition!r}")
+    if not condition:
+        raise UserError("a condition must name at least one object, got an empty list")
+    for name in condition:
+        if name not in labels:
+            raise UserError(f"{did_you_mean(name, labels)}an object must be one of {list(labels)}, got {name!r}")
+    if len(set(condition)) != len(condition):
+        raise UserError(f"a condition must not name an object twice, got {list(condition)}")
+
+
+def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:
+    """Read a condition list: a JSON list of lists of label names, e.g. `[["red cube"], ["gray cube", ...]]`.
+
+    Raises:
+        DataError: The file is missing, is no JSON, has another shape, or a condition is not valid; the message
+            names the file and the place in it.
+    """
+    content = read_json(path)
+    if not isinstance(content, list) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON list of lists of object names")
+    for position, condition in enumerate(content):
+        _check_entry(path, f"condition {position}", condition, labels)
+    return [tuple(condition) for condition in content]
+
+
+def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]:
+    """Read a training list: a JSON object {picture file name: list of label names}.
+
+    Raises:
+        DataError: As `load_conditions`; every entry that is not valid is named.
+    """
+    content, problems = read_labels(path, labels)
+    if problems:
+        raise DataError("\n".join(problems))
+    return content
+
+
+def read_labels(path: str | Path, labels: Sequence[str]) -> tuple[dict[str, Condition], list[str]]:
+    """As `load_labels`, but also returns one line for each entry that is not valid, in place of raising it.
+
+    Raises:
+        DataError: The file is missing or not a JSON object.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON object {{picture name: list of object names}}")
+    conditions: dict[str, Condition] = {}
+    problems = []
+    for name, condition in content.items():
+        try:
+            _check_entry(path, name, condition, labels)
+            conditions[name] = tuple(condition)
+        except DataError as error:
+            conditions[name] = ()
+            problems.append(str(error))
+    return conditions, problems
+
+
+def load_objects(path: str | Path) -> tuple[str, ...]:
+    """Read `objects.json` ({name: index}) into the tuple of names in the order of their indices.
+
+    Raises:
+        DataError: The file is missing or its indices are not 0 ... n - 1, each once.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON object {{object name: index}}")
+    indices = list(content.values())
+    if any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(content))):
+        raise DataError(f"{path}: the indices must be 0 ... {len(content) - 1}, each once, got {indices}")
+    return tuple(sorted(content, key=lambda name: content[name]))
+
+
+def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
+    """Whether a picture of the objects `shown` contains all objects of `condition`."""
+    return set(condition) <= set(shown)
+
+
+def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Condition]) -> int:
+    """How many of `conditions` are contained in at least one training picture."""
+    pictures = {frozenset(objects) for objects in training_labels.values()}
+    return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
+
+
+def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:
+    try:
+        check_condition(condition, labels)
+    except UserError as error:
+        raise DataError(f"{path}: {place}: {error}") from None

@@ -1,0 +1,34 @@
+"""The vocabulary of i-CLEVR and its condition lists.
+
+Object `colour shape` has the index `8 * shape + colour`, which is the order of the official `objects.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab_ddpm.tools.errors import DataError, UserError, did_you_mean
+from lab_ddpm.tools.shipped import find
+
+SHAPES = ("cube", "sphere", "cylinder")
+COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
+
+ROOT = Path("data/iclevr")
+SPLITS = ("test", "new_test", "val", "unseen")
+
+
+def resolve_split(split: str, root: str | Path = ROOT) -> Path:
+    """The file of a split: `root/SPLIT.json` for a name in `SPLITS`, else the path of a JSON file of one's own.
+
+    Raises:
+        UserError: Neither a known split nor a `.json` path.
+        DataError: The file does not exist.
+    """
+    if split not in SPLITS and not split.endswith(".json"):
+        hint = did_you_mean(split, SPLITS)
+        raise UserError(f"{hint}`split` must be one of {list(SPLITS)} or the path of a .json file, got {split!r}")
+    path = find(split if split.endswith(".json") else Path(root) / f"{split}.json")
+    if not path.is_file():
+        raise DataError(f"{path}: no such condition list")
+    return path

@@ -1,0 +1,267 @@
+"""The denoiser: the network, the noise that it was made for, its training loss, and the clean picture that it sees.
+
+    emb         = time_embedding(t) + label_embedding(c),     label_embedding = Linear(num_labels -> 4 * channels[0])
+    loss        = E[ w(t) l(prediction(x_t, t, c), target) ]                                see `noise`, `loss_weights`
+    x_0(x_t, c) = clip(the clean picture that uncond + s * (cond - uncond) implies)
+                                                        guidance: arXiv:2207.12598, eq. 6 with s = 1 + w
+
+c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its objects. The *null label*,
+under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
+and s = 1 is the unguided model.
+
+With `patch_size` p > 1, pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels before the UNet, which
+makes it p^2 times cheaper: for machines without a GPU. What is noised and denoised is the *sample* x, between `encode`
+and `decode`: here the picture itself.
+
+The UNet is held, not inherited from: a `class_embedding` that is set on a `UNet2DModel` after its construction is
+lost by `from_pretrained`, while this model's `config.json` describes it completely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from lab_ddpm.data.batches import Sample
+from lab_ddpm.data.conditions import Condition, encode
+from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
+from lab_ddpm.diffusion.network import make_unet
+from lab_ddpm.diffusion.noise import (
+    BETA_SCHEDULES,
+    PREDICTION_TYPES,
+    add_noise,
+    alphas_cumprod,
+    to_clean,
+    training_target,
+)
+from lab_ddpm.tools.errors import UserError, check_choice
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The terms of a training loss by name, scalars that are weighted already."""
+
+    terms: dict[str, torch.Tensor]
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Their sum, to go backward from."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Denoiser(ModelMixin, ConfigMixin):
+    """A label-conditional diffusion model.
+
+    Args:
+        labels: The names of the labels in the order of the multi-hot vector; empty for an unconditional model.
+        sample_size: Height and width of the pictures in pixels, divisible by `patch_size`.
+        in_channels: Channels of the pictures.
+        patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
+        block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift: See
+            `network.make_unet`.
+        num_train_timesteps: T, the number of noise levels.
+        beta_schedule: One of `noise.BETA_SCHEDULES`.
+        prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
+        clip_sample: Whether the predicted clean picture is clipped to [-1, 1]. At the noisiest step of
+            squaredcos_cap_v2 the signal is 5e-5 of the picture, and an error of the predicted noise is divided by it.
+        loss: "mse", "l1" or "huber" (threshold 1).
+        loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
+        timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
+        condition_dropout: Probability that a training sample's labels are replaced by the null label
+            (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
+
+    Raises:
+        UserError: An unknown choice.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        labels: Sequence[str] = (),
+        sample_size: int = 64,
+        in_channels: int = 3,
+        patch_size: int = 1,
+        block_out_channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
+        layers_per_block: int = 2,
+        attention_levels: Sequence[int] = (4,),
+        attention_head_dim: int = 8,
+        resnet_time_scale_shift: str = "default",
+        num_train_timesteps: int = 1000,
+        beta_schedule: str = "squaredcos_cap_v2",
+        prediction_type: str = "epsilon",
+        clip_sample: bool = True,
+        loss: str = "mse",
+        loss_weight: str = "none",
+        loss_weight_gamma: float | None = None,
+        timestep_density: str = "uniform",
+        logit_mean: float = 0.0,
+        logit_std: float = 1.0,
+        condition_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_choice("beta_schedule", beta_schedule, BETA_SCHEDULES)
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("loss", loss, LOSSES)
+        check_choice("loss_weight", loss_weight, LOSS_WEIGHTS)
+        check_choice("timestep_density", timestep_density, TIMESTEP_DENSITIES)
+        self.unet = make_unet(
+            size=sample_size // patch_size,
+            channels=in_channels * patch_size**2,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            attention_levels=attention_levels,
+            attention_head_dim=attention_head_dim,
+            resnet_time_scale_shift=resnet_time_scale_shift,
+            takes_embedding=bool(labels),
+        )
+        self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        # No buffers: a model that is moved to bfloat16 would round the noise levels too.
+        self._alphas_cumprod = alphas_cumprod(num_train_timesteps, beta_schedule)
+        self._loss_weights = loss_weights(self._alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model is conditional on; empty for an unconditional one."""
+        return tuple(self.config["labels"])
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) pictures, or noise of their shape -> samples, to which more could be added."""
+        return images
+
+    def decode(self, sample: torch.Tensor) -> torch.Tensor:
+        """The (B, C, H, W) pictures in samples."""
+        return sample
+
+    def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """One standard normal sample from each CPU generator, on the model's device."""
+        size = self.config["sample_size"]
+        shape = (self.config["in_channels"], size, size)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        return self.encode(noise.to(self.device))
+
+    def null_labels(self, count: int) -> torch.Tensor:
+        """(count, num_labels): no condition at all."""
+        return torch.zeros(count, len(self.labels), device=self.device)
+
+    def class_labels(self, conditions: Sequence[Condition]) -> torch.Tensor:
+        """(B, num_labels) multi-hot rows; an empty condition is the null label.
+
+        Raises:
+            UserError: A label that the model does not know, or one that a condition names twice.
+        """
+        rows = self.null_labels(len(conditions))
+        for row, condition in zip(rows, conditions, strict=True):
+            if condition:
+                row += encode([condition], self.labels)[0].to(row)
+        return rows
+
+    def check_guidance(self, class_labels: torch.Tensor, asked: float | None, own: float) -> float:
+        """The guidance scale to sample (B, num_labels) rows with: `asked`, or `own` where None is asked.
+
+        Raises:
+            UserError: The rows do not fit the model; guidance is asked for where there is no condition; or a model
+                that was trained without condition dropout is to be guided or sampled under the null label.
+        """
+        if class_labels.ndim != 2 or class_labels.shape[1] != len(self.labels):
+            raise UserError(
+                f"`class_labels` must be (B, {len(self.labels)}) for this model, got {tuple(class_labels.shape)}"
+            )
+        conditional = class_labels.any(dim=1)
+        if not conditional.any():
+            if asked is not None and asked != 1.0:
+                raise UserError(f"`guidance_scale` must be 1 where there is no condition, got {asked}")
+            own, asked = 1.0, None
+        scale = own if asked is None else float(asked)
+        if self.labels and not self.config["condition_dropout"]:
+            if scale != 1.0:
+                raise UserError(f"`guidance_scale` must be 1 for a model without condition dropout, got {scale}")
+            if not conditional.all():
+                raise UserError("a model trained without condition dropout knows no null label to sample under")
+        return scale
+
+    def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """abar_t of timesteps of any shape, on their device; between whole ones sqrt(1 / abar - 1) is linear."""
+        self._alphas_cumprod = levels = self._alphas_cumprod.to(timesteps.device)
+        below = timesteps.long()
+        if not timesteps.is_floating_point():
+            return levels[below]
+        sigmas = (1 / levels - 1).sqrt()
+        above = (below + 1).clamp(max=len(levels) - 1)
+        sigma = torch.lerp(sigmas[below], sigmas[above], timesteps.to(levels) - below)
+        return torch.where(timesteps == below, levels[below], 1 / (sigma**2 + 1))
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        """The network's own prediction, of its `prediction_type`.
+
+        Args:
+            noisy: Samples x_t, of variance about 1.
+            timesteps: (B,) or scalar, in [0, T - 1].
+            class_labels: (B, num_labels) multi-hot or mixtures; without a meaning for an unconditional model.
+
+        Returns:
+            float32 of the shape of `noisy`.
+        """
+        embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
+        patches = F.pixel_unshuffle(noisy.to(self.dtype), self.config["patch_size"])
+        prediction = self.unet(patches, timesteps, class_labels=embedding).sample
+        return F.pixel_shuffle(prediction, self.config["patch_size"]).float()
+
+    @torch.no_grad()
+    def predict_clean(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor, guidance_scale: float = 1.0
+    ) -> torch.Tensor:
+        """The guided and clipped clean sample.
+
+        Args:
+            noisy: Samples x_t.
+            timestep: Scalar, on the device of `noisy`.
+            class_labels: (B, num_labels).
+            guidance_scale: s above; 1 is unguided.
+
+        Returns:
+            float32 of the shape of `noisy`.
+        """
+        if guidance_scale == 1.0:
+            prediction = self.predict(noisy, timestep, class_labels)
+        else:
+            labels = torch.cat([self.null_labels(len(class_labels)), class_labels])
+            uncond, cond = self.predict(torch.cat([noisy, noisy]), timestep, labels).chunk(2)
+            prediction = uncond + guidance_scale * (cond - uncond)
+        clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
+        return clean.clamp(-1, 1) if self.config["clip_sample"] else clean
+
+    def loss(self, batch: Sample) -> Loss:
+        """The training loss of a batch, as a mean over its samples.
+
+        Args:
+            batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
+        """
+        config = self.config
+        clean, noise = self.encode(batch["clean_images"]), self.encode(batch["noise"])
+        timestep_uniforms, dropout_uniforms = batch["uniforms"].unbind(dim=1)
+        timesteps = draw_timesteps(
+            timestep_uniforms,
+            config["num_train_timesteps"],
+            config["timestep_density"],
+            config["logit_mean"],
+            config["logit_std"],
+        )
+        class_labels = batch["class_labels"] * (dropout_uniforms >= config["condition_dropout"])[:, None]
+        alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
+        prediction = self.predict(add_noise(clean, noise, alpha_bar), timesteps, class_labels)
+        target = training_target(clean, noise, alpha_bar, config["prediction_type"])
+        errors = LOSSES[config["loss"]](prediction, target, reduction="none").mean(dim=(1, 2, 3))
+        self._loss_weights = weights = self._loss_weights.to(errors.device)
+        return Loss({"picture": (weights[timesteps] * errors).mean()})
+
+    def forward(self, batch: Sample) -> Loss:
+        """`loss`, through whatever wraps the model: DistributedDataParallel, autocast."""
+        return self.loss(batch)

@@ -1,0 +1,46 @@
+"""The architecture: a diffusers `UNet2DModel` that takes the label embedding beside the time embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffusers import UNet2DModel
+
+
+def make_unet(
+    size: int,
+    channels: int,
+    block_out_channels: Sequence[int],
+    layers_per_block: int,
+    attention_levels: Sequence[int],
+    attention_head_dim: int,
+    resnet_time_scale_shift: str,
+    takes_embedding: bool,
+) -> UNet2DModel:
+    """The UNet of a denoiser, with random weights.
+
+    Args:
+        size: Height and width of its input; each level but the last halves them.
+        channels: Of its input and output.
+        block_out_channels: Channels of each resolution level.
+        layers_per_block: Residual blocks in each level.
+        attention_levels: The levels with self-attention, counted from 0.
+        attention_head_dim: Channels of an attention head.
+        resnet_time_scale_shift: How the embedding enters a residual block: "default" (added) or "scale_shift".
+        takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
+    """
+    levels = range(len(block_out_channels))
+    down = ["AttnDownBlock2D" if level in attention_levels else "DownBlock2D" for level in levels]
+    up = ["AttnUpBlock2D" if level in attention_levels else "UpBlock2D" for level in reversed(levels)]
+    return UNet2DModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        block_out_channels=tuple(block_out_channels),
+        layers_per_block=layers_per_block,
+        attention_head_dim=attention_head_dim,
+        resnet_time_scale_shift=resnet_time_scale_shift,
+        class_embed_type="identity" if takes_embedding else None,
+    )

@@ -1,0 +1,206 @@
+"""From conditions to pictures: the reverse process of a denoiser.
+
+    x_T ~ N(0, I);   x_{t-1} = scheduler.step(x_0(x_t, c), t, x_t)          with x_0(x_t, c) of `denoiser`
+
+Pictures are functions of their seeds: `picture_seeds(seed, n)` gives each of n pictures its own generator, so that none
+depends on the batch it is in, and a call with `seed=0` makes the pictures that the commands make with `--seed 0`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput
+
+from lab_ddpm.data.conditions import Condition, parse_condition
+from lab_ddpm.data.images import to_pil, to_uint8
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.noise import from_clean
+from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
+from lab_ddpm.tools.shipped import find
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+
+# Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with (-1, the finished pictures) at the end.
+StateCallback = Callable[[int, torch.Tensor], None]
+
+
+def picture_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of `count` pictures of run `seed`: 32-bit hashes of (seed, index).
+
+    Hashed because torch's CPU generator ignores all but the low 32 bits, and because seed + index would give
+    neighbouring runs the same noise.
+    """
+    return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
+
+
+class LabelConditionalPipeline(DiffusionPipeline):
+    """Samples pictures for conditions.
+
+        pipe = LabelConditionalPipeline.from_pretrained("pretrained/iclevr-cpu")
+        pipe(["red cube, cyan sphere", "gray cylinder"], seed=0).images
+
+    Args:
+        denoiser: The trained model.
+        scheduler: Any diffusers scheduler with betas, or a name of `schedulers.SCHEDULERS`; one that is put in its
+            place later (`pipe.scheduler = EulerDiscreteScheduler()`) is brought to the denoiser's noise schedule too.
+        guidance_scale: The guidance that the model was chosen with; used where a call names none.
+        fit: How its training pictures became square, as in `images.fit_picture`.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, scheduler: str | Scheduler, guidance_scale: float = 1.0, fit: str = "squash"
+    ) -> None:
+        super().__init__()
+        self.register_modules(denoiser=denoiser, scheduler=make_scheduler(scheduler, denoiser))
+        self.register_to_config(guidance_scale=guidance_scale, fit=fit)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
+        """As in diffusers; what comes with the package (`pretrained/iclevr-cpu`) is found from any folder."""
+        return super().from_pretrained(str(find(pretrained_model_name_or_path)), **options)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        conditions: Sequence[str | Condition] | torch.Tensor | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        batch_size: int = 1,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]] | None = None,
+        noisy_images: torch.Tensor | None = None,
+        start_timestep: int | None = None,
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Sample one picture per condition.
+
+        Args:
+            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or (B, num_labels) multi-hot rows.
+                None samples `batch_size` pictures under no condition.
+            num_inference_steps: Denoising steps.
+            guidance_scale: 1 is unguided. None takes the pipeline's own.
+            seed: Of all random numbers; see `picture_seeds`.
+            generator: In place of a seed: one CPU generator per picture, or one for all. With neither, pictures are
+                new at each call.
+            batch_size: Pictures, where there are no conditions.
+            output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
+            return_dict: False returns a tuple with the pictures in place of an object with `.images`.
+            callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
+                see `denoiser`, on the scale of the scheduler; what it returns under that name takes its place.
+            noisy_images: (B, C, H, W) pictures at the noise level of `start_timestep` to go on from, in place of pure
+                noise.
+            start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
+
+        Raises:
+            UserError: A condition or a guidance that does not fit the model; both a seed and a generator; only one of
+                `noisy_images` and `start_timestep`; or a sampler that scales its samples is to start in the middle.
+        """
+        check_choice("output_type", output_type, OUTPUT_TYPES)
+        if conditions is None:
+            check_at_least("batch_size", batch_size, 1)
+            class_labels = self.denoiser.null_labels(batch_size)
+        elif isinstance(conditions, torch.Tensor):
+            class_labels = conditions
+        else:
+            class_labels = self.denoiser.class_labels(self._parsed(conditions))
+        if seed is not None and generator is not None:
+            raise UserError("`seed` and `generator` must not be given both")
+        if generator is None:
+            seed = int(torch.randint(2**31, ())) if seed is None else seed
+            generator = [torch.Generator().manual_seed(word) for word in picture_seeds(seed, len(class_labels))]
+        elif isinstance(generator, torch.Generator):
+            generator = [generator] * len(class_labels)
+        self.scheduler = make_scheduler(self.scheduler, self.denoiser)
+        calls = len(sampling_timesteps(self.scheduler, num_inference_steps))
+        with self.progress_bar(total=calls) as bar:  # pyright: ignore[reportCallIssue]
+
+            def step_end(step: int, timestep: int, sample: torch.Tensor) -> torch.Tensor:
+                bar.update()
+                if callback_on_step_end is None:
+                    return sample
+                return callback_on_step_end(self, step, timestep, {"sample": sample}).get("sample", sample)
+
+            images = self.sample(
+                class_labels,
+                generator,
+                num_inference_steps,
+                guidance_scale,
+                noisy_images=noisy_images,
+                start_timestep=start_timestep,
+                on_step_end=step_end,
+            )
+        return _output(images, output_type, return_dict)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        class_labels: torch.Tensor,
+        generators: Sequence[torch.Generator],
+        num_inference_steps: int = 50,
+        guidance_scale: float | None = None,
+        noisy_images: torch.Tensor | None = None,
+        start_timestep: int | None = None,
+        on_state: StateCallback | None = None,
+        on_step_end: Callable[[int, int, torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """The reverse process itself: (B, num_labels) rows, a CPU generator for each -> (B, C, H, W) in [-1, 1].
+
+        `on_state` watches, `on_step_end` (step, timestep, sample) -> sample may change what goes on; the rest is as in
+        `__call__`.
+        """
+        denoiser: Denoiser = self.denoiser
+        guidance = denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"])
+        if (noisy_images is None) != (start_timestep is None):
+            raise UserError(
+                "`noisy_images` and `start_timestep` must be given together: pictures, and their noise level"
+            )
+        self.scheduler = scheduler = make_scheduler(self.scheduler, denoiser)
+        timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
+        class_labels = class_labels.to(denoiser.device)
+        if noisy_images is None or start_timestep is None:
+            sample = denoiser.draw_noise(generators) * scheduler.init_noise_sigma
+        else:
+            if scheduler.init_noise_sigma != 1:
+                raise UserError("`scheduler` must be ddpm, ddim, dpmpp or unipc to start from noisy pictures")
+            sample = denoiser.encode(noisy_images.to(denoiser.device))
+            timesteps = timesteps[timesteps <= start_timestep]
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        options: dict[str, Any] = {"generator": list(generators)} if takes_generator else {}
+        for step, timestep in enumerate(timesteps):
+            noisy = scheduler.scale_model_input(sample, timestep)
+            if on_state is not None:
+                on_state(int(timestep), denoiser.decode(noisy))
+            clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance)
+            output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
+            sample = scheduler.step(output, timestep, sample, **options).prev_sample
+            if on_step_end is not None:
+                sample = on_step_end(step, int(timestep), sample)
+        images = denoiser.decode(sample).clamp(-1, 1)
+        if on_state is not None:
+            on_state(-1, images)
+        return images
+
+    def _parsed(self, conditions: Sequence[str | Condition]) -> list[Condition]:
+        if isinstance(conditions, str):
+            raise UserError(f"`conditions` must be a list with one entry per picture, got the text {conditions!r}")
+        labels = self.denoiser.labels
+        return [parse_condition(entry, labels) if isinstance(entry, str) else tuple(entry) for entry in conditions]
+
+
+def _output(images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:
+    if output_type == "pil":
+        pictures: Any = [to_pil(picture) for picture in to_uint8(images)]
+    elif output_type == "np":
+        pictures = ((images + 1) / 2).movedim(1, -1).cpu().numpy()
+    else:
+        pictures = (images + 1) / 2
+    return ImagePipelineOutput(images=pictures) if return_dict else (pictures,)

@@ -1,0 +1,126 @@
+"""Samplers: diffusers schedulers, by name or from anywhere, always on the noise schedule of the denoiser.
+
+A scheduler that is made with another model's config (a linear schedule for a network trained on squaredcos_cap_v2,
+say) silently starts every step from the wrong noise level. So the noise schedule and what the network predicts are
+never taken from a scheduler: `make_scheduler` makes each one anew with those of the denoiser, and keeps only what it
+was told about the sampler itself (the order of a solver, Karras' spacing, ...).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSDEScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.errors import UserError, check_choice, first_line
+
+# Any diffusers scheduler: their common base class declares neither `config` nor `step`.
+Scheduler = Any
+
+# "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
+# 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
+# DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
+_TRAILING = {"timestep_spacing": "trailing"}
+
+# These solvers average slopes, in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999 of squaredcos_cap_v2, that
+# blows up any error of the second slope: they start under the sigma_max of Heun's paper, at t = 990.
+_SECOND_SLOPE = (HeunDiscreteScheduler, KDPM2DiscreteScheduler, KDPM2AncestralDiscreteScheduler)
+_MAX_NOISE_LEVEL = 80.0
+
+# They cannot be given a clean picture, so they are given the noise that it implies.
+_TAKES_NOISE = (
+    DPMSolverSDEScheduler,
+    EulerAncestralDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    PNDMScheduler,
+)
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddpm": (DDPMScheduler, {}),
+    "ddim": (DPMSolverMultistepScheduler, {"solver_order": 1}),
+    "dpmpp": (DPMSolverMultistepScheduler, {"solver_order": 2}),
+    "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
+    "euler": (EulerDiscreteScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
+}
+
+
+def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
+    """A sampler on the noise schedule of `denoiser`.
+
+    Args:
+        scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" (arXiv:2211.01095), "unipc"
+            (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas, however it was
+            made, of which all is kept that was given explicitly and is not the noise schedule.
+        denoiser: Its `num_train_timesteps` and `beta_schedule`.
+
+    Raises:
+        UserError: An unknown name, a scheduler without betas, or one that does not know the denoiser's `beta_schedule`.
+    """
+    if isinstance(scheduler, str):
+        check_choice("scheduler", scheduler, SCHEDULERS)
+        scheduler_class, own = SCHEDULERS[scheduler]
+    else:
+        scheduler_class = type(scheduler)
+        if "beta_schedule" not in getattr(scheduler, "config", {}):
+            raise UserError(
+                f"`scheduler` must be one of {list(SCHEDULERS)} or a diffusers scheduler with a beta schedule, "
+                f"got a {scheduler_class.__name__}"
+            )
+        defaults = scheduler.config.get("_use_default_values", ())
+        own = {key: value for key, value in scheduler.config.items() if key[0] != "_" and key not in defaults}
+    training = DDPMScheduler(denoiser.config["num_train_timesteps"], beta_schedule=denoiser.config["beta_schedule"])
+    shared = {key: training.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
+    shared |= {"trained_betas": None, "rescale_betas_zero_snr": False}
+    shared |= {"clip_sample": False}  # the denoiser clips, or not
+    shared |= {"prediction_type": "epsilon" if issubclass(scheduler_class, _TAKES_NOISE) else "sample"}
+    known = inspect.signature(scheduler_class.__init__).parameters
+    settings = {key: value for key, value in {**_TRAILING, **own, **shared}.items() if key in known}
+    try:
+        return scheduler_class.from_config(settings)
+    except NotImplementedError as error:
+        raise UserError(
+            f"`scheduler` {scheduler_class.__name__} does not fit this model: {first_line(error)}"
+        ) from None
+
+
+def is_ddim(scheduler: Scheduler) -> bool:
+    """Whether it is the deterministic sampler that `make_scheduler` calls "ddim"."""
+    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config["solver_order"] == 1
+
+
+def sampling_timesteps(
+    scheduler: Scheduler, num_inference_steps: int, device: torch.device | None = None
+) -> torch.Tensor:
+    """Prepare `scheduler` for a run; returns the timesteps of its network calls, falling, in [0, T - 1].
+
+    Heun's sampler, for one, calls the network twice in most steps. For 62 of the 1000 numbers of steps (61, 103, ...)
+    diffusers rounds to one step too many, at t = -1; it is left out.
+
+    Raises:
+        UserError: A number of steps that is not in [1, T].
+    """
+    num_train_timesteps = scheduler.config["num_train_timesteps"]
+    if not 1 <= num_inference_steps <= num_train_timesteps:
+        raise UserError(f"`steps` must be between 1 and {num_train_timesteps}, got {num_inference_steps}")
+    options = {}
+    if isinstance(scheduler, _SECOND_SLOPE):
+        noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
+        options["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
+    scheduler.set_timesteps(num_inference_steps, device=device or torch.device("cpu"), **options)
+    return scheduler.timesteps[scheduler.timesteps >= 0]

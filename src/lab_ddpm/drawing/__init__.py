@@ -1,0 +1,1 @@
+"""Pictures with words beside them, and charts."""

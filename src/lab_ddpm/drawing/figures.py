@@ -1,0 +1,227 @@
+"""Pictures with words beside them: captioned grids, denoising and interpolation strips, the denoising animation.
+
+The reverse process is read in *progress* i = T - 1 - t: i = 0 is pure noise, i = T - 1 the finished picture. The
+strip shows i = 550, 600, ..., 950, 999 for T = 1000, the part in which objects appear; a sampler that visits
+fewer noise levels t is shown at the nearest one that it visits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.images import Pictures, to_uint8, write_gif, write_png
+from lab_ddpm.sampling.interpolation import Walk
+
+FINISHED = -1  # the timestep under which the pipeline hands over the finished pictures
+
+_ANIMATION_FRAMES = 16
+_FONT = ImageFont.load_default(13)
+_GAP = 6
+
+
+class DenoisingRecorder:
+    """A `pipeline.StateCallback` that keeps what a strip and an animation show.
+
+    Of the first batch it follows a few pictures, evenly spread over the batch, and keeps them at the wanted noise
+    levels only, so that a sampler of 1000 steps needs little memory.
+
+    Args:
+        count: Pictures to follow.
+        num_train_timesteps: T.
+
+    Attributes:
+        indices: Places of the followed pictures in the batch, known once it has begun.
+    """
+
+    def __init__(self, count: int = 8, num_train_timesteps: int = 1000) -> None:
+        self.num_train_timesteps, last = num_train_timesteps, num_train_timesteps - 1
+        self.indices: list[int] = []
+        self._count = count
+        self._strip_levels = [last - num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
+        self._animation_levels = np.linspace(last, 0, _ANIMATION_FRAMES).round().astype(int).tolist()
+        self._nearest: dict[int, tuple[int, Pictures]] = {}
+        self._finished: Pictures | None = None
+
+    def __call__(self, timestep: int, images: torch.Tensor) -> None:
+        """Take note of (B, C, H, W) pictures in [-1, 1] that are about to be denoised from `timestep`."""
+        if self._finished is not None:
+            return
+        if not self.indices:
+            places = np.linspace(0, len(images) - 1, min(self._count, len(images)))
+            self.indices = places.round().astype(int).tolist()
+        state = to_uint8(images[self.indices])
+        if timestep == FINISHED:
+            self._finished = state
+            return
+        for level in [*self._strip_levels, *self._animation_levels]:
+            if level not in self._nearest or abs(timestep - level) < abs(self._nearest[level][0] - level):
+                self._nearest[level] = (timestep, state)
+
+    def write(self, out: Path, conditions: Sequence[Condition]) -> None:
+        """Write `out/strip.png` and `out/denoising.gif`.
+
+        Args:
+            out: The folder.
+            conditions: Those of the whole list; the first batch is its beginning.
+        """
+        captions = [", ".join(conditions[index]) for index in self.indices]
+        strip = denoising_strip(self.strip_states(), captions, num_train_timesteps=self.num_train_timesteps)
+        write_png(out / "strip.png", strip)
+        write_gif(out / "denoising.gif", denoising_frames(self.animation_states(), captions))
+
+    def strip_states(self) -> dict[int, Pictures]:
+        """Noise level t -> (P, H, W, C) uint8, noisiest first, `FINISHED` last; for `denoising_strip`.
+
+        A level that is the nearest one to several of the wanted ones comes once.
+        """
+        return self._states(self._strip_levels)
+
+    def animation_states(self) -> dict[int, Pictures]:
+        """The same for `denoising_frames`: from pure noise on, in even steps."""
+        return self._states(self._animation_levels)
+
+    def _states(self, levels: Sequence[int]) -> dict[int, Pictures]:
+        if self._finished is None:
+            raise RuntimeError("nothing is recorded yet: the pipeline has not finished a batch")
+        return dict(self._nearest[level] for level in levels) | {FINISHED: self._finished}
+
+
+def denoising_strip(
+    states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2, num_train_timesteps: int = 1000
+) -> Pictures:
+    """One row per picture with its caption, one column per noise level under its i and t.
+
+    Args:
+        states: From `DenoisingRecorder.strip_states`: t -> (P, H, W, C) uint8.
+        captions: P captions.
+        scale: Magnification.
+        num_train_timesteps: T.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    last, width = num_train_timesteps - 1, scale * next(iter(states.values())).shape[2]
+    names = [f"i = {last}, finished" if t == FINISHED else f"i = {last - t}, t = {t}" for t in states]
+    header = [_text("", 0), *(_text(name, width) for name in names)]
+    rows = [
+        [_text(caption, 0), *(_enlarged(state[row], scale, Image.Resampling.NEAREST) for state in states.values())]
+        for row, caption in enumerate(captions)
+    ]
+    return _table([header, *rows], row_gap=_GAP, vertical=0.5)
+
+
+def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence[str], scale: int = 2) -> Pictures:
+    """One row: the first source, the pictures from lambda 0 to 1, the second source; without sources for conditions.
+
+    Args:
+        walk: From `interpolation`.
+        ends: The two sources (H, W, C) uint8, or none.
+        captions: Of the two ends.
+        scale: Magnification.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    pictures = list(to_uint8(walk.images))
+    names = [f"lambda {value:.2f}" for value in walk.lambdas.tolist()]
+    if ends:
+        pictures, names = [ends[0], *pictures, ends[1]], [captions[0], *names, captions[1]]
+    else:
+        names[0], names[-1] = f"{captions[0]}, lambda 0", f"{captions[1]}, lambda 1"
+    cells = [_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in pictures]
+    return _table([[_text(name, cell.width) for name, cell in zip(names, cells, strict=True)], cells], vertical=0.5)
+
+
+def copies_figure(pictures: Pictures, training: Pictures, scale: int = 2) -> Pictures:
+    """Two rows: samples, and the training picture that is nearest to each; (N, H, W, C) uint8 both."""
+    rows = [
+        [_text(name, 0), *(_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in row)]
+        for name, row in (("sample", pictures), ("nearest", training))
+    ]
+    return _table(rows, row_gap=_GAP, vertical=0.5)
+
+
+def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2) -> list[Pictures]:
+    """Frames for `images.write_gif`: at each noise level a captioned grid, four pictures in a row.
+
+    Args:
+        states: From `DenoisingRecorder.animation_states`: t -> (P, H, W, C) uint8.
+        captions: P captions.
+        scale: Magnification.
+    """
+    nearest = Image.Resampling.NEAREST  # noise in large pixels makes a GIF of half the size
+    return [labelled_grid(pictures, captions, 4, scale, nearest) for pictures in states.values()]
+
+
+def labelled_grid(
+    pictures: Pictures,
+    captions: Sequence[str],
+    columns: int,
+    scale: int = 2,
+    resampling: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Pictures:
+    """Pictures row by row, each with its caption under it.
+
+    Args:
+        pictures: (N, H, W, C) uint8, C = 1 or 3.
+        captions: N captions; one that is too long for a line is broken after a comma. Columns are as wide as
+            their widest line, so nothing is ever cut off.
+        columns: Pictures in a row.
+        scale: Magnification.
+        resampling: How to magnify.
+
+    Returns:
+        (H', W', 3) uint8, black on white.
+    """
+    cells = [_enlarged(picture, scale, resampling) for picture in pictures]
+    texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
+    rows: list[list[Image.Image]] = []
+    for start in range(0, len(cells), columns):
+        rows += [cells[start : start + columns], texts[start : start + columns]]
+    return _table(rows)
+
+
+def _enlarged(picture: Pictures, scale: int, resampling: Image.Resampling) -> Image.Image:
+    height, width, _ = picture.shape
+    colour = np.ascontiguousarray(np.broadcast_to(picture, (height, width, 3)))
+    return Image.fromarray(colour).resize((width * scale, height * scale), resampling)
+
+
+def _text(text: str, width: int) -> Image.Image:
+    """Black on white, centred, in as many lines as it takes to stay within `width` pixels where commas allow it."""
+    lines: list[str] = []
+    for part in text.replace(", ", ",\n").split("\n"):
+        if lines and _FONT.getlength(f"{lines[-1]} {part}") <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    block = "\n".join(lines)
+    left, _, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox(
+        (0, 0), block, font=_FONT, align="center"
+    )
+    picture = Image.new("RGB", (int(right - left) + 3, int(bottom) + 2 * _GAP), "white")
+    ImageDraw.Draw(picture).multiline_text((1 - left, _GAP / 2), block, fill="black", font=_FONT, align="center")
+    return picture
+
+
+def _table(rows: Sequence[Sequence[Image.Image]], row_gap: int = 0, vertical: float = 0.0) -> Pictures:
+    """Cells centred in columns as wide, at `vertical` (0 top, 1 bottom) of rows as high, as their largest cell."""
+    widths = [max(cell.width for cell in column if cell) for column in zip_longest(*rows)]
+    heights = [max(cell.height for cell in row) for row in rows]
+    size = (sum(widths) + _GAP * (len(widths) + 1), sum(heights) + row_gap * (len(rows) - 1) + 2 * _GAP)
+    canvas = Image.new("RGB", size, "white")
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        left = _GAP
+        for cell, width in zip(row, widths, strict=False):
+            canvas.paste(cell, (left + (width - cell.width) // 2, top + round((height - cell.height) * vertical)))
+            left += width + _GAP
+        top += height + row_gap
+    return np.asarray(canvas)

@@ -1,0 +1,84 @@
+"""A folder of generated pictures: the pictures, grids, a manifest that says how each was made, perhaps a strip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.images import picture_grid, write_png
+from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
+from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import check_writable, read_json, remove, visible_files, write_json
+
+_GRID_COLUMNS = 8
+
+
+class GeneratedFolder:
+    """The folder `out`, which may hold what an earlier call wrote.
+
+    Raises:
+        DataError: It holds files of others, or a manifest.json of another program.
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, out: Path) -> None:
+        check_writable(out)
+        self.out, self._previous = out, _previous_files(out)
+
+    def write(
+        self,
+        samples: Samples,
+        conditions: Sequence[Condition],
+        sampler: Sampler,
+        name: str,
+        recorder: DenoisingRecorder | None = None,
+    ) -> str:
+        """Write everything in the place of what was there; returns a line that says what.
+
+        Args:
+            samples: The pictures.
+            conditions: Theirs; empty ones have no caption.
+            sampler: That made them.
+            name: Of the list of conditions, for the manifest.
+            recorder: A callback of the sampling, for `strip.png` and `denoising.gif`.
+        """
+        for file in self._previous:
+            remove(file)
+        pictures, columns = samples.pictures, min(_GRID_COLUMNS, len(samples.pictures))
+        files = [f"{index:02d}.png" for index in range(len(pictures))]
+        for file, picture in zip(files, pictures, strict=True):
+            write_png(self.out / file, picture)
+        count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        written = [count, "manifest.json", "grid.png"]
+        write_png(self.out / "grid.png", picture_grid(pictures, columns))
+        if any(conditions):
+            captions = [", ".join(condition) for condition in conditions]
+            write_png(self.out / "captioned.png", labelled_grid(pictures, captions, columns))
+            written.append("captioned.png")
+        settings = sampler.settings(samples)
+        entries = [
+            {"file": file, "condition": list(condition), "seed": seed, **settings}
+            for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
+        ]
+        write_json(self.out / "manifest.json", {"split": name, "pictures": entries})
+        if recorder is not None:
+            recorder.write(self.out, conditions)
+            written += ["strip.png", "denoising.gif"]
+        return f"wrote {', '.join(written)} to {self.out}/"
+
+
+def _previous_files(out: Path) -> list[Path]:
+    """What an earlier call wrote, which a shorter list or one without a strip would leave behind."""
+    path = out / "manifest.json"
+    if not path.is_file():
+        if visible_files(out):
+            raise DataError(f"{out}: holds files that this program did not write; choose another `--out`")
+        return []
+    try:
+        names = [str(picture["file"]) for picture in cast(Any, read_json(path))["pictures"]]
+    except (KeyError, TypeError):
+        raise DataError(f"{path}: not as this program writes it; choose another `--out`") from None
+    return [out / Path(name).name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]

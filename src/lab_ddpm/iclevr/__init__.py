@@ -1,0 +1,1 @@
+"""i-CLEVR: the condition lists, the rendered replica, the official files."""

@@ -1,0 +1,99 @@
+"""The rule that makes the project's own condition lists in `data/iclevr/`.
+
+All combinations of 1 to 3 of the 24 objects are ranked by SHA-256("list name: object, object, ..."), which is a
+shuffle that never changes with a library or a platform. Each list takes the first combinations that fit it:
+
+- `unseen` (32 pairs, 40 triples): combinations that no training picture of the replica contains. No object is
+  in more than 4 of its pairs, so that the training pictures stay balanced. Chosen first.
+- `test` (6 single objects, 12 pairs, 14 triples; 72 objects), the structure of the official `test.json`.
+- `new_test` (12 pairs, 20 triples; 84 objects), the structure of the official `new_test.json`: 10 pairs and
+  18 triples repeat a colour across shapes.
+- `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints. It shares no combination with the others.
+
+Every list but `unseen` avoids whatever contains an unseen combination.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import combinations
+from pathlib import Path
+
+from lab_ddpm.data.conditions import Condition, shows
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.tools.files import write_text
+
+
+def make_condition_lists() -> dict[str, list[Condition]]:
+    """The four lists by name: `test`, `new_test`, `val`, `unseen`."""
+    unseen = _balanced_pairs("unseen", 32, per_object=4)
+    unseen += _take("unseen", 3, 40, lambda c: not _contains_any(c, unseen))
+
+    used: set[Condition] = set()
+
+    def take(name: str, size: int, count: int, repeat_colour: bool | None = None) -> list[Condition]:
+        chosen = _take(
+            name,
+            size,
+            count,
+            lambda c: (
+                c not in used
+                and not _contains_any(c, unseen)
+                and (repeat_colour is None or repeats_colour(c) == repeat_colour)
+            ),
+        )
+        used.update(chosen)
+        return chosen
+
+    test = take("test", 1, 6) + take("test", 2, 12) + take("test", 3, 14)
+    new_test = (
+        take("new_test", 2, 10, repeat_colour=True)
+        + take("new_test", 2, 2, repeat_colour=False)
+        + take("new_test", 3, 18, repeat_colour=True)
+        + take("new_test", 3, 2, repeat_colour=False)
+    )
+    val = take("val", 1, 12) + take("val", 2, 24) + take("val", 3, 28)
+    return {"test": test, "new_test": new_test, "val": val, "unseen": unseen}
+
+
+def write_condition_lists(folder: str | Path) -> None:
+    """Write `objects.json` and the four lists into `folder`; files that are there stay as they are."""
+    lists: dict[str, object] = {"objects": {name: index for index, name in enumerate(OBJECTS)}}
+    for name, content in (lists | make_condition_lists()).items():
+        path = Path(folder) / f"{name}.json"
+        if not path.exists():
+            write_text(path, json.dumps(content) + "\n")
+
+
+def repeats_colour(condition: Iterable[str]) -> bool:
+    """Whether two objects of the condition have the same colour."""
+    colours = [name.split()[0] for name in condition]
+    return len(set(colours)) < len(colours)
+
+
+def _ranked(name: str, size: int) -> list[Condition]:
+    def rank(condition: Condition) -> str:
+        return hashlib.sha256(f"{name}: {', '.join(condition)}".encode()).hexdigest()
+
+    return sorted(combinations(OBJECTS, size), key=rank)
+
+
+def _take(name: str, size: int, count: int, fits: Callable[[Condition], bool]) -> list[Condition]:
+    return [condition for condition in _ranked(name, size) if fits(condition)][:count]
+
+
+def _balanced_pairs(name: str, count: int, per_object: int) -> list[Condition]:
+    uses: Counter[str] = Counter()
+    pairs: list[Condition] = []
+    for pair in _ranked(name, 2):
+        if len(pairs) < count and all(uses[member] < per_object for member in pair):
+            pairs.append(pair)
+            uses.update(pair)
+    return pairs
+
+
+def _contains_any(condition: Condition, others: Iterable[Condition]) -> bool:
+    return any(shows(condition, other) for other in others)

@@ -1,0 +1,150 @@
+"""A plain diffusers UNet with a label layer set on it, turned into a pipeline of ours.
+
+    net = UNet2DModel(...);  net.class_embedding = nn.Linear(24, 512);  torch.save(net.state_dict(), path)
+
+Such a model computes what `denoiser.Denoiser` does, under other names of the weights:
+`class_embedding.*` is our `label_embedding.*`, everything else our `unet.*`. The architecture is read off the
+shapes of the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.noise import BETA_SCHEDULES, PREDICTION_TYPES
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, first_line, some
+from lab_ddpm.tools.files import atomic_path
+from lab_ddpm.tools.weights import check_state, read_weights
+
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
+_FIRST_KEY = "conv_in.weight"
+
+State = Mapping[str, torch.Tensor]
+
+
+def import_checkpoint(
+    source: Path,
+    out: Path,
+    image_size: int = 64,
+    attention_head_dim: int = 8,
+    beta_schedule: str = "squaredcos_cap_v2",
+    prediction_type: str = "epsilon",
+) -> Path:
+    """Write the pipeline folder `out`, which `checkpoint.load_pipeline` loads.
+
+    Args:
+        source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`; it may
+            be an entry of a dictionary, and its keys may share a prefix such as `module.`.
+        out: A folder that does not exist yet.
+        image_size: Height and width of the pictures in pixels. The shapes do not show it.
+        attention_head_dim: Channels of an attention head. The shapes do not show it; 8 is diffusers' default.
+        beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
+        prediction_type: What it was trained to predict.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: A number that does not fit the model, an unknown choice, or a `source` of another kind of file.
+        DataError: `source` is missing, broken or holds another network; `out` exists.
+    """
+    check_at_least("image-size", image_size, 1)
+    check_at_least("attention-head-dim", attention_head_dim, 1)
+    check_choice("beta-schedule", beta_schedule, BETA_SCHEDULES)
+    check_choice("prediction-type", prediction_type, PREDICTION_TYPES)
+    if out.exists():
+        raise DataError(f"{out}: must not exist yet; choose another `--out`")
+    state = _strip_prefix(source, _unwrap(source, _read(source)))
+    architecture = _architecture(source, state)
+    coarsest = 2 ** (len(architecture["block_out_channels"]) - 1)
+    if image_size % coarsest:
+        raise UserError(f"`image-size` must be a multiple of {coarsest} for this model, got {image_size}")
+    try:
+        denoiser = Denoiser(
+            labels=OBJECTS,
+            sample_size=image_size,
+            attention_head_dim=attention_head_dim,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+            **architecture,
+        )
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise DataError(f"{source}: no UNet2DModel has these shapes ({first_line(error)})") from None
+    renamed = {_our_key(key): value for key, value in state.items()}
+    check_state(source, renamed, denoiser.state_dict())
+    denoiser.load_state_dict(renamed)
+    with atomic_path(out) as temporary:
+        LabelConditionalPipeline(denoiser, "ddim").save_pretrained(temporary)
+    return out
+
+
+def _read(source: Path) -> Any:
+    if source.suffix not in _SUFFIXES:
+        raise UserError(f"a checkpoint must be one of {list(_SUFFIXES)}, got {str(source)!r}")
+    if not source.is_file():
+        raise DataError(f"{source}: no such checkpoint")
+    return read_weights(source)
+
+
+def _unwrap(source: Path, content: Any) -> State:
+    """The state dict itself: `content`, or the entry of it that is one."""
+    candidates = [content]
+    if isinstance(content, dict):
+        candidates += [content[key] for key in _WRAPPERS if key in content]
+    for state in candidates:
+        if isinstance(state, dict) and any(str(key).endswith(_FIRST_KEY) for key in state):
+            return state
+    rule = f"must be the state dict of a UNet2DModel (with {_FIRST_KEY}), by itself or in one of"
+    raise DataError(f"{source}: {rule} {list(_WRAPPERS)}")
+
+
+def _strip_prefix(source: Path, state: State) -> State:
+    """Without what DataParallel, torch.compile or a surrounding module put before every key."""
+    prefix = next(key for key in state if key.endswith(_FIRST_KEY)).removesuffix(_FIRST_KEY)
+    others = [key for key, value in state.items() if not (key.startswith(prefix) and torch.is_tensor(value))]
+    if others:
+        raise DataError(f"{source}: must hold the weights of one UNet2DModel only, got also {some(others)}")
+    return {key.removeprefix(prefix): value for key, value in state.items()}
+
+
+def _architecture(source: Path, state: State) -> dict[str, Any]:
+    """The arguments of `Denoiser` that show in the shapes."""
+
+    def shape(key: str, dimensions: int) -> torch.Size:
+        if key not in state or state[key].ndim != dimensions:
+            got = f"the shape {tuple(state[key].shape)}" if key in state else "none"
+            raise DataError(f"{source}: must have weights {key} with {dimensions} dimensions, got {got}")
+        return state[key].shape
+
+    def count(pattern: str) -> int:
+        return len({match.group() for key in state if (match := re.match(pattern, key))})
+
+    labels = shape("class_embedding.weight", 2)[1]
+    if labels != len(OBJECTS):
+        raise DataError(f"{source}: class_embedding must take {len(OBJECTS)} labels, got {labels}")
+    levels = range(count(r"down_blocks\.\d+\."))
+    channels = [shape(f"down_blocks.{level}.resnets.0.conv1.weight", 4)[0] for level in levels]
+    if not channels:
+        raise DataError(f"{source}: must have weights down_blocks.*, got none")
+    projection = shape("down_blocks.0.resnets.0.time_emb_proj.weight", 2)[0]
+    return {
+        "in_channels": shape(_FIRST_KEY, 4)[1],
+        "block_out_channels": channels,
+        "layers_per_block": count(r"down_blocks\.0\.resnets\.\d+\."),
+        "attention_levels": [level for level in levels if count(rf"down_blocks\.{level}\.attentions\.")],
+        "resnet_time_scale_shift": "scale_shift" if projection == 2 * channels[0] else "default",
+    }
+
+
+def _our_key(key: str) -> str:
+    label_key = key.replace("class_embedding.", "label_embedding.", 1)
+    return label_key if key.startswith("class_embedding.") else f"unet.{key}"

@@ -1,0 +1,223 @@
+"""Official i-CLEVR material, as it is handed out, put where training, sampling and scoring look for it.
+
+    pictures -> out/images/      JSON lists -> out/      checkpoint.pth -> evaluator_dir/
+
+Everything is copied into a hidden folder inside `out` and checked there first; then it is renamed into place,
+`train.json` last. So whatever is wrong changes nothing, and an import that was killed is completed by running
+it again. The material may come in parts: each import adds to what is there, and never mixes it with others'.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.conditions import Condition, count_seen, load_conditions, load_labels, load_objects
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import naming_broken_pictures
+from lab_ddpm.data.labelled_pictures import compare_names, picture_places
+from lab_ddpm.iclevr.official.import_report import ImportReport
+from lab_ddpm.iclevr.official.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
+from lab_ddpm.judging.classifiers import OFFICIAL_CHECKPOINT, load_classifier
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove
+
+
+def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
+    """Check official material and put it in place.
+
+    Args:
+        source: A folder or a zip file with any of the pictures, the four JSON lists and `checkpoint.pth`.
+        out: Folder of the data set.
+        evaluator_dir: Folder of the classifiers.
+
+    Raises:
+        DataError: Something is broken, missing or not listed (every name is given), or other data is in the
+            way. Nothing has been changed then.
+        OSError: The disk is full or a folder cannot be written.
+    """
+    with open_official_files(source) as found:
+        _check_no_replica(found, out)
+        _check_space(found, out)
+        with _staging_folder(out) as staging:
+            loaded, problems = _stage_others(found.others.values(), staging)
+            places = {name: (evaluator_dir if name == OFFICIAL_CHECKPOINT else out) / name for name in loaded}
+            labels = loaded.get("train.json")
+            if found.pictures and "train.json" not in found.others and (out / "train.json").is_file():
+                labels = load_labels(out / "train.json", OBJECTS)
+            if labels is not None:
+                problems += _compare(labels, found, out / "images")
+            problems += _stage_pictures(list(found.pictures.values()), out / "images", staging / "images")
+            problems += _conflicts(staging, places)
+            seen = None if labels is None else _count_seen(out / "unseen.json", labels)
+            if problems:
+                raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
+
+            num_added = len(picture_places(staging / "images"))
+            _move_pictures(staging / "images", out / "images")
+            files = {place: _put(staging / name, place) for name, place in places.items()}
+    num_pictures = len(picture_places(out / "images"))
+    absent = [] if found.pictures else ["pictures (CLEVR_train_SSSSSS_K.png)"]
+    absent += [name for name in _LOADERS if name not in found.others]
+    missing = [] if num_pictures else ["the pictures"]
+    missing += [] if (out / "train.json").is_file() else ["train.json"]
+    return ImportReport(source, out, absent, num_added, num_pictures, files, seen, missing, found.unopened)
+
+
+def _load_objects(path: Path) -> None:
+    objects = load_objects(path)
+    if objects != OBJECTS:
+        raise DataError(f"{path}: must have the order {list(OBJECTS)}, got {list(objects)}")
+
+
+def _load_labels(path: Path) -> dict[str, Condition]:
+    labels = load_labels(path, OBJECTS)
+    if others := [name for name in labels if not PICTURE_NAME.fullmatch(name)]:
+        raise DataError(f"{path}: pictures must be named CLEVR_train_SSSSSS_K.png, got {', '.join(others)}")
+    return labels
+
+
+_LOADERS: dict[str, Callable[[Path], object]] = {
+    "objects.json": _load_objects,
+    "test.json": partial(load_conditions, labels=OBJECTS),
+    "new_test.json": partial(load_conditions, labels=OBJECTS),
+    "train.json": _load_labels,
+    OFFICIAL_CHECKPOINT: partial(load_classifier, labels=OBJECTS),
+}
+
+
+def _check_no_replica(found: OfficialFiles, out: Path) -> None:
+    if (out / "replica.json").exists() and (found.pictures or "train.json" in found.others):
+        raise DataError(
+            f"{out}: must not hold a rendered replica (replica.json), which official pictures never join; "
+            "choose another `--out`, or move images/, train.json and replica.json away"
+        )
+
+
+def _check_space(found: OfficialFiles, out: Path) -> None:
+    new = [file for name, file in found.pictures.items() if not (out / "images" / name).exists()]
+    needed = sum(file.size for file in [*new, *found.others.values()])
+    folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(f"{out}: the disk must have {needed / 1e9:.2f} GB free, has {free / 1e9:.2f} GB")
+
+
+@contextmanager
+def _staging_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder in `out`, so that a move out of it is a rename; what a kill left is removed first."""
+    is_new = not out.exists()
+    staging = out / f"{TEMPORARY_PREFIX}import"
+    remove(staging)
+    (staging / "images").mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        remove(staging)
+        if is_new and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str, Any], list[str]]:
+    """Copy and load the lists and the checkpoint: (what was loaded, by name; the problems)."""
+    loaded, problems = {}, []
+    for file in files:
+        path = staging / file.name
+        try:
+            path.write_bytes(file.read())
+            loaded[file.name] = _LOADERS[file.name](path)
+        except DataError as error:
+            problems.append(str(error).replace(str(path), file.place))
+    return loaded, problems
+
+
+def _compare(labels: Mapping[str, Condition], found: OfficialFiles, images: Path) -> list[str]:
+    """The pictures, present and new, against `train.json`; having none at all is fine, they may follow."""
+    places = picture_places(images) if images.is_dir() else {}
+    places |= {name: file.place for name, file in found.pictures.items()}
+    return compare_names(labels, places) if places else []
+
+
+def _stage_pictures(files: Sequence[SourceFile], images: Path, staged: Path) -> list[str]:
+    """Decode every picture, and copy those that are not in `images` yet to `staged`; returns the problems."""
+    others: list[str] = []
+
+    def stage(file: SourceFile) -> str | None:
+        try:
+            with naming_broken_pictures(file.place):
+                content = file.read()
+                try:
+                    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+                        picture.load()
+                except UnidentifiedImageError:
+                    raise DataError(f"{file.place}: broken picture (no PNG file)") from None
+        except DataError as error:
+            return str(error)
+        if not (images / file.name).exists():
+            (staged / file.name).write_bytes(content)
+        elif (images / file.name).read_bytes() != content:
+            others.append(file.name)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(stage, files)
+        progress = tqdm(results, total=len(files), desc="checking pictures", leave=False, delay=2)
+        problems = [problem for problem in progress if problem]
+    if others:
+        problems.append(
+            f"{images}: holds {len(others)} other pictures of these names ({min(others)}, ...), which are "
+            "never overwritten; choose another `--out`, or move the folder away"
+        )
+    return problems
+
+
+def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
+    """Files in place that must not be replaced: another checkpoint, other labels of pictures in place."""
+
+    def is_kept(place: Path) -> bool:
+        return place.name == OFFICIAL_CHECKPOINT or (
+            place.name == "train.json" and any((place.parent / "images").glob("[!.]*"))
+        )
+
+    return [
+        f"{place}: is there already with other content, which is never overwritten; move it away first"
+        for name, place in places.items()
+        if is_kept(place) and place.exists() and place.read_bytes() != (staging / name).read_bytes()
+    ]
+
+
+def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int] | None:
+    if not unseen.is_file():
+        return None
+    conditions = load_conditions(unseen, OBJECTS)
+    return count_seen(conditions, labels), len(conditions)
+
+
+def _move_pictures(staged: Path, images: Path) -> None:
+    os.sync()  # at once: to flush each of thousands of files by itself takes minutes
+    if not images.exists():
+        staged.replace(images)
+    else:
+        for path in staged.iterdir():
+            path.replace(images / path.name)
+
+
+def _put(staged: Path, place: Path) -> str:
+    """Copy a file to its place, which may be on another disk, whole or not at all; says what became of it."""
+    content = staged.read_bytes()
+    before = place.read_bytes() if place.exists() else None
+    if before == content:
+        return "unchanged"
+    with atomic_path(place) as temporary:
+        temporary.write_bytes(content)
+    return "added" if before is None else "replaced"

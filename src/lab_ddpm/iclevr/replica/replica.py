@@ -1,0 +1,169 @@
+"""The replica data set on disk: many scenes, several processes, one folder in the layout of i-CLEVR.
+
+A picture depends on (seed, scene, step) alone, so the work can be cut anywhere: pictures that exist are kept,
+the others are rendered, whatever the number of workers. `replica.json` is written first and says which data
+set the folder holds, so that pictures of two data sets never mix; `train.json` is written last.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Collection, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lab_ddpm.data.images import write_png
+from lab_ddpm.iclevr.replica.renderer import RECIPE, render_picture
+from lab_ddpm.iclevr.replica.scenes import sample_scene
+from lab_ddpm.tools.errors import DataError, check_at_least
+from lab_ddpm.tools.files import read_json, remove, remove_leftovers, write_json
+from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, signal_handlers, stop_signals
+
+STEPS = 3  # pictures per scene
+
+Labels = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class ReplicaSummary:
+    """What `render_replica` did: the pictures of the data set, and how many of them it had to render."""
+
+    num_pictures: int
+    num_rendered: int
+
+
+def render_replica(
+    out: str | Path,
+    num_scenes: int,
+    seed: int = 0,
+    workers: int = 1,
+    forbidden: Iterable[Iterable[str]] = (),
+) -> ReplicaSummary:
+    """Render a data set; to resume or to add scenes, run it again.
+
+    Writes `replica.json` (recipe, seed, number of scenes, forbidden combinations), then
+    `images/CLEVR_train_SSSSSS_K.png` for every scene S and step K, then `train.json` (file name -> object
+    names).
+
+    Args:
+        out: Folder of the data set.
+        num_scenes: Scenes of three pictures each; may grow from one run to the next.
+        seed: Seed of the data set.
+        workers: Worker processes with one thread each.
+        forbidden: Combinations of object names that no picture may contain.
+
+    Raises:
+        UserError: If an argument is out of range.
+        DataError: If `out` holds pictures of another seed, recipe or list of forbidden combinations.
+        OSError: If the disk is full or the folder cannot be written.
+        Interrupted: After Ctrl-C or SIGTERM; the pictures finished by then are kept.
+    """
+    check_at_least("num_scenes", num_scenes, 1)
+    check_at_least("seed", seed, 0)
+    check_at_least("workers", workers, 1)
+    combinations = sorted(sorted(combination) for combination in forbidden)
+    out = Path(out)
+    images = out / "images"
+    identity = {"recipe": RECIPE, "seed": seed, "num_scenes": num_scenes, "forbidden": combinations}
+    _check_identity(out, identity)
+    if (out / "replica.json").exists() and read_json(out / "replica.json") != identity:
+        remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
+    images.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(images)
+    write_json(out / "replica.json", identity)
+
+    barred = [frozenset(combination) for combination in combinations]
+    labels: Labels = {}
+    num_rendered = 0
+    with (
+        stop_signals("stopping after the scenes that are being rendered") as received,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool,
+        tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
+    ):
+        try:
+            # The first jobs start the workers, which inherit that signals are ignored before they run a line of Python.
+            with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
+                jobs = [pool.submit(_render_scene, images, seed, i, barred) for i in range(min(workers, num_scenes))]
+            jobs += [pool.submit(_render_scene, images, seed, i, barred) for i in range(len(jobs), num_scenes)]
+            for job in as_completed(jobs):
+                scene_labels, rendered = job.result()
+                labels |= scene_labels
+                num_rendered += rendered
+                progress.update(STEPS)
+                if received:
+                    break
+        finally:
+            pool.shutdown(cancel_futures=True)  # the scenes at work are finished, the waiting ones are not begun
+    if received:
+        raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} pictures")
+    write_json(out / "train.json", dict(sorted(labels.items())))
+    return ReplicaSummary(len(labels), num_rendered)
+
+
+def _render_scene(images: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
+    """Render the missing pictures of one scene; return all its labels and the number of pictures rendered."""
+    scene = sample_scene(seed, number, STEPS, forbidden)
+    labels: Labels = {}
+    rendered = 0
+    for step in range(STEPS):
+        name = f"CLEVR_train_{number:06d}_{step}.png"
+        labels[name] = scene.names(step)
+        if not (images / name).exists():
+            write_png(images / name, render_picture(scene, step))
+            rendered += 1
+    return labels, rendered
+
+
+def num_replica_scenes(out: str | Path) -> int | None:
+    """Scenes of the replica in a folder; None where there are other pictures or none.
+
+    Raises:
+        DataError: The folder's `replica.json` is broken.
+    """
+    path = Path(out) / "replica.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("num_scenes"), int):
+        raise DataError(f"{path}: must be a JSON object with the number `num_scenes`")
+    return content["num_scenes"]
+
+
+def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
+    """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
+    path = out / "replica.json"
+    if not path.exists():
+        if (out / "train.json").exists() or any((out / "images").glob("*.png")):
+            raise DataError(f"{out}: holds another data set (train.json or pictures without a replica.json)")
+        return
+    found = read_json(path)
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        raise DataError(f"{path}: must be a JSON object with the keys {list(wanted)}")
+    for key in ("recipe", "seed", "forbidden"):
+        if found[key] != wanted[key]:
+            value = f"got {wanted[key]}, started with {found[key]}"
+            value = "got another list" if key == "forbidden" else value
+            raise DataError(f"{out}: `{key}` must be the one with which the replica was started, {value}")
+    if found["num_scenes"] > wanted["num_scenes"]:
+        raise DataError(f"{out}: `num_scenes` must be at least {found['num_scenes']}, got {wanted['num_scenes']}")
+
+
+def _start_worker() -> None:
+    """Leave signals to the parent, and end when the parent was killed without a chance to say so."""
+    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
+    ignore_stop_signals()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,194 @@
+"""What stands where in a replica picture: the scene as plain numbers, before anything is rendered.
+
+A scene holds a few objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp.
+Its first object stands at the origin, so at the same pixels of every picture; every later one is placed
+uniformly in [-3, 3]^2, again and again until it keeps a gap to the others and every object stays in clear
+view. Step K of a scene shows its first K + 1 objects, as in i-CLEVR (El-Nouby et al., "Tell, Draw, and
+Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et al., 2017, arXiv:1612.06890).
+
+Visibility is decided without a ray tracer. All three shapes are convex, so the silhouette of an object is
+the convex hull of its projected outline points; painting the hulls from far to near on a coarse canvas gives
+the share of each silhouette that is neither hidden nor outside the frame.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.tools.errors import UserError
+
+RADIUS = 0.61  # of spheres and cylinders; half the edge of cubes and half the height of cylinders
+CAMERA_POSITION = (7.4811, -6.5076, 5.3437)  # looking exactly at the origin, z up
+CAMERA_FOV = 49.13  # degrees, horizontal; the picture is 4:3
+LAMPS = ("key", "fill", "back")
+
+PLACEMENT_RANGE = 3.0
+MIN_GAP = 0.2  # between the circles around the footprints
+MIN_VISIBLE = 0.5  # share of an object's silhouette that is neither hidden nor outside the frame
+LAMP_JITTER = 1.0
+
+_FRAME = (80, 60)  # canvas pixels of the visibility check, width and height
+_MARGIN = 20  # canvas pixels around the frame, so that parts outside the frame are counted as well
+_MAX_TRIES = 1000
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object that stands on the ground.
+
+    Attributes:
+        colour: One of `conditions.COLOURS`.
+        shape: One of `conditions.SHAPES`.
+        x: Centre, in CLEVR units.
+        y: Centre, in CLEVR units.
+        rotation: Turn about the z axis in radians, in [0, 2 pi); it shows on cubes only.
+    """
+
+    colour: str
+    shape: str
+    x: float
+    y: float
+    rotation: float
+
+    @property
+    def name(self) -> str:
+        """The name used in conditions, such as "red cube"."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that tells the pictures of one scene from those of another.
+
+    Attributes:
+        objects: In the order in which the steps add them.
+        lamp_shifts: One (x, y, z) shift for each of `LAMPS`, in CLEVR units.
+        sampler_seed: Seed of the renderer's sample positions, in [0, 2^31).
+    """
+
+    objects: tuple[SceneObject, ...]
+    lamp_shifts: tuple[tuple[float, float, float], ...]
+    sampler_seed: int
+
+    def names(self, step: int) -> list[str]:
+        """Returns the object names that the picture of `step` shows, in the order of their arrival."""
+        return [item.name for item in self.objects[: step + 1]]
+
+
+def sample_scene(seed: int, scene: int, num_objects: int = 3, forbidden: Collection[frozenset[str]] = ()) -> Scene:
+    """Draws scene number `scene` of the data set `seed`; the same arguments give the same scene.
+
+    Args:
+        seed: Seed of the whole data set, at least 0.
+        scene: Index of the scene, at least 0.
+        num_objects: Objects of the last step.
+        forbidden: Combinations of object names; no scene holds all the objects of one of them.
+
+    Raises:
+        UserError: If `num_objects` is out of range, or `forbidden` leaves (almost) nothing to draw.
+    """
+    if not 1 <= num_objects <= 6:
+        raise UserError(f"`num_objects` must be in [1, 6], got {num_objects}")
+    rng = np.random.default_rng((seed, scene))
+    names = _sample_names(rng, num_objects, forbidden)
+    objects = _place(rng, names)
+    while objects is None:
+        objects = _place(rng, names)
+    shifts = rng.uniform(-LAMP_JITTER, LAMP_JITTER, (len(LAMPS), 3)).tolist()
+    return Scene(objects, tuple((x, y, z) for x, y, z in shifts), int(rng.integers(2**31)))
+
+
+def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
+    """Returns, for each object, the share of its silhouette that shows: 0 if none does, 1 if all of it."""
+    objects = tuple(objects)
+    xs, ys = (np.arange(-_MARGIN, size + _MARGIN) + 0.5 for size in _FRAME)
+    grid_x, grid_y = np.meshgrid(xs, ys)
+    inside_frame = (grid_x > 0) & (grid_x < _FRAME[0]) & (grid_y > 0) & (grid_y < _FRAME[1])
+    masks = [_inside_hull(_silhouette(item), grid_x, grid_y) for item in objects]
+    camera_x, camera_y, _ = CAMERA_POSITION
+    near_first = sorted(range(len(objects)), key=lambda i: np.hypot(objects[i].x - camera_x, objects[i].y - camera_y))
+    free = inside_frame
+    shares = [0.0] * len(objects)
+    for i in near_first:
+        shares[i] = float((masks[i] & free).sum() / max(masks[i].sum(), 1))
+        free = free & ~masks[i]
+    return shares
+
+
+def gap(first: SceneObject, second: SceneObject) -> float:
+    """Returns the distance between the circles around two footprints, in CLEVR units."""
+    distance = float(np.hypot(first.x - second.x, first.y - second.y))
+    return distance - _footprint_radius(first.shape) - _footprint_radius(second.shape)
+
+
+def _footprint_radius(shape: str) -> float:
+    return RADIUS * np.sqrt(2) if shape == "cube" else RADIUS
+
+
+def _sample_names(rng: np.random.Generator, num_objects: int, forbidden: Collection[frozenset[str]]) -> list[str]:
+    for _ in range(_MAX_TRIES):
+        names = [OBJECTS[i] for i in rng.permutation(len(OBJECTS))[:num_objects]]
+        if not any(combination.issubset(names) for combination in forbidden):
+            return names
+    raise UserError(
+        f"`forbidden` must leave some combinations of {num_objects} objects, got {len(forbidden)} "
+        f"combinations that met all of {_MAX_TRIES} random draws"
+    )
+
+
+def _place(rng: np.random.Generator, names: list[str]) -> tuple[SceneObject, ...] | None:
+    """Places the objects one after the other; None when the earlier ones leave no room for the next."""
+    objects: tuple[SceneObject, ...] = ()
+    for name in names:
+        colour, shape = name.split()
+        for _ in range(50):
+            x, y = rng.uniform(-PLACEMENT_RANGE, PLACEMENT_RANGE, 2).tolist() if objects else (0.0, 0.0)
+            item = SceneObject(colour, shape, x, y, float(rng.uniform(0, 2 * np.pi)))
+            if all(gap(item, other) >= MIN_GAP for other in objects) and (
+                min(visible_shares((*objects, item))) >= MIN_VISIBLE
+            ):
+                objects = (*objects, item)
+                break
+        else:
+            return None
+    return objects
+
+
+def _silhouette(item: SceneObject) -> np.ndarray:
+    """Projects points of an object's outline: (N, 2), in canvas pixels with the frame's corner at (0, 0)."""
+    forward, right, up = _camera_axes()
+    if item.shape == "sphere":
+        angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+        points = RADIUS * (np.outer(np.cos(angles), right) + np.outer(np.sin(angles), up))
+    else:
+        corners = 4 if item.shape == "cube" else 12
+        angles = item.rotation + np.pi / 4 + np.linspace(0, 2 * np.pi, corners, endpoint=False)
+        ring = _footprint_radius(item.shape) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        points = np.concatenate([np.insert(ring, 2, z, axis=1) for z in (-RADIUS, RADIUS)])
+    rays = points + np.array([item.x, item.y, RADIUS]) - np.array(CAMERA_POSITION)
+    pixels_per_unit = _FRAME[0] / 2 / np.tan(np.radians(CAMERA_FOV / 2)) / (rays @ forward)
+    return np.stack(
+        [_FRAME[0] / 2 + rays @ right * pixels_per_unit, _FRAME[1] / 2 - rays @ up * pixels_per_unit], axis=1
+    )
+
+
+def _camera_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    forward = -np.array(CAMERA_POSITION) / np.linalg.norm(CAMERA_POSITION)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    return forward, right, np.cross(right, forward)
+
+
+def _inside_hull(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Marks the places (x, y) inside the convex hull of `points` (N, 2), by its supporting lines.
+
+    A convex shape is the intersection of its supporting half-planes; with 24 evenly spread directions the
+    polygon around the hull is a canvas pixel or less too large, which is enough here.
+    """
+    inside = np.ones_like(x, dtype=bool)
+    for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
+        normal = np.array([np.cos(angle), np.sin(angle)])
+        inside &= x * normal[0] + y * normal[1] <= (points @ normal).max()
+    return inside

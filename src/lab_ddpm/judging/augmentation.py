@@ -1,0 +1,145 @@
+"""Perturbations of pictures: what a classifier must not mind, in training and in measuring.
+
+A classifier trained on renders has to read pictures of diffusion models and of another renderer too. Those
+differ in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in grain. The changes of
+colour must stay well under the distance between two object colours: red and brown, or blue and purple, shall
+still be told apart.
+
+Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape (values may leave the range; `augment`
+clips), drawing one change per picture, uniformly up to `strength`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+
+from lab_ddpm.data.images import Pictures, to_tensor
+
+Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
+
+
+def augment(pictures: Pictures, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
+    """Apply every named perturbation to a random share of the pictures, independently of the others.
+
+    Args:
+        pictures: (B, H, W, C) uint8.
+        changes: {name in `PERTURBATIONS`: (share of the pictures in [0, 1], strength)}.
+        generator: On the CPU; the same state gives the same result.
+
+    Returns:
+        (B, C, H, W) float32 in [-1, 1].
+    """
+    images = (to_tensor(pictures) + 1) / 2
+    for name, (share, strength) in changes.items():
+        chosen = torch.rand(len(images), generator=generator) < share
+        if chosen.any():
+            images[chosen] = PERTURBATIONS[name](images[chosen], strength, generator)
+    return images.clamp(0, 1) * 2 - 1
+
+
+def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
+    """(B, channels, 1, 1) in [-strength, strength]."""
+    return strength * (2 * torch.rand(len(images), channels, 1, 1, generator=generator) - 1)
+
+
+def brightness(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Multiply by exp(u)."""
+    return images * _uniform(images, strength, generator).exp()
+
+
+def contrast(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Stretch about the picture's mean by exp(u)."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (images - mean) * _uniform(images, strength, generator).exp()
+
+
+def saturation(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Stretch every pixel about its own gray by exp(u)."""
+    gray = images.mean(dim=1, keepdim=True)
+    return gray + (images - gray) * _uniform(images, strength, generator).exp()
+
+
+def tint(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Multiply every channel by its own exp(u)."""
+    return images * _uniform(images, strength, generator, channels=3).exp()
+
+
+def lamp(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Multiply by exp(u x + v y), with x and y from -1 to 1 across the picture: light from another side."""
+    y = torch.linspace(-1, 1, images.shape[-2])[:, None]
+    x = torch.linspace(-1, 1, images.shape[-1])
+    slopes = _uniform(images, strength, generator, channels=2)
+    return images * (slopes[:, :1] * x + slopes[:, 1:] * y).exp()
+
+
+def blur(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Gaussian blur, its sigma up to `strength` pixels."""
+    radius = max(1, round(3 * strength))
+    sigma = _uniform(images, strength, generator).abs().flatten(1) + 1e-3
+    kernel = torch.exp(-((torch.arange(-radius, radius + 1) / sigma) ** 2) / 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)[
+        :, None
+    ]  # (C B, 1, taps)
+    planes = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, C B, H', W')
+    planes = F.conv2d(F.conv2d(planes, kernel[..., None], groups=len(kernel)), kernel[:, :, None], groups=len(kernel))
+    return planes.reshape(images.shape)
+
+
+def resize(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Scale down by a factor of up to 1 - `strength` and up again, with one filter for the whole batch."""
+    height, width = images.shape[-2:]
+    scale = 1 - strength * float(torch.rand((), generator=generator))
+    mode = ("bilinear", "bicubic")[int(torch.randint(2, (), generator=generator))]
+    smaller = F.interpolate(images, (round(height * scale), round(width * scale)), mode=mode, antialias=True)
+    return F.interpolate(smaller, (height, width), mode=mode)
+
+
+def noise(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Add white Gaussian noise, its standard deviation up to `strength`."""
+    return images + _uniform(images, strength, generator).abs() * torch.randn(images.shape, generator=generator)
+
+
+def blotches(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Add smooth noise of 4 pixels' grain, as an undertrained diffusion model leaves it."""
+    count, channels, height, width = images.shape
+    grain = torch.randn(count, channels, height // 4, width // 4, generator=generator)
+    return images + _uniform(images, strength, generator).abs() * F.interpolate(grain, (height, width), mode="bilinear")
+
+
+def shift(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Move by up to `strength` pixels along both axes, whole ones, which keeps edges sharp; the border is repeated."""
+    size = torch.tensor([images.shape[-1], images.shape[-2]])
+    offsets = _uniform(images, strength, generator, channels=2).flatten(1).round()
+    return _resample(images, torch.ones_like(offsets), offsets * 2 / size, mode="nearest")
+
+
+def zoom(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Scale width and height about the centre, each by its own exp(u); the border is repeated."""
+    factors = _uniform(images, strength, generator, channels=2).flatten(1).exp()
+    return _resample(images, factors, torch.zeros_like(factors), mode="bicubic")
+
+
+def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
+    """Read the pictures at (factors x position + offsets), (B, 2) each, the picture spanning -1 to 1."""
+    grid = F.affine_grid(
+        torch.cat([torch.diag_embed(factors), offsets[..., None]], dim=2), list(images.shape), align_corners=False
+    )
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Mirror left and right (all three shapes are symmetric) the share `strength` of the pictures."""
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < strength
+    return torch.where(chosen, images.flip(-1), images)
+
+
+PERTURBATIONS: dict[str, Perturbation] = {
+    function.__name__: function
+    for function in (
+        *(flip, zoom, shift, lamp, brightness, contrast, saturation, tint),  # the scene, then its light
+        *(blur, resize, blotches, noise),  # what the camera or a model does to it, grain last
+    )
+}

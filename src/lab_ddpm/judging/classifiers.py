@@ -1,0 +1,198 @@
+"""The classifiers that read the labels off a picture: architecture, files, predictions, features.
+
+Those of i-CLEVR take pictures (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object. `resnet18`
+is the architecture of the official evaluator, and picks checkpoints; `referee` is a plain convolutional network without
+skip connections (VGG with batch normalisation, Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014,
+arXiv:1409.1556) that scores final results only, so that a score is never measured with the network that selected it.
+Its architecture also serves the data sets of one label per picture, at their own size: there it gives class accuracies,
+and its features give the distances between sets of pictures (`distribution`).
+
+The files are in `evaluator/`, each with its labels in its header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.vgg import make_layers
+
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Pictures, to_tensor
+from lab_ddpm.tools.errors import DataError, UserError, check_choice
+from lab_ddpm.tools.files import atomic_path
+from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.weights import check_state, read_weights
+
+CLASSIFIERS = ("resnet18", "referee")
+SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
+PICTURE_SIZE = 64
+EVALUATOR_DIR = Path("evaluator")
+OFFICIAL_CHECKPOINT = "checkpoint.pth"
+
+# A number is a convolution with that many channels, "M" halves the picture: 64 -> 4.
+_NUM_FEATURES = 256
+_REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES]
+
+
+class _Float32Sigmoid(nn.Sigmoid):
+    """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient left."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.float())
+
+
+def build_classifier(name: str, num_labels: int, channels: int = 3) -> nn.Module:
+    """An untrained classifier, (B, channels, H, W) in [-1, 1] -> (B, num_labels) in [0, 1].
+
+    Raises:
+        UserError: `name` is not one of `CLASSIFIERS`.
+    """
+    check_choice("classifier", name, CLASSIFIERS)
+    if name == "resnet18":
+        classifier = resnet18(weights=None)
+        classifier.fc = nn.Sequential(nn.Linear(512, num_labels), _Float32Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
+        return classifier
+    return nn.Sequential(
+        _referee_layers(channels),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(_NUM_FEATURES, num_labels),
+        _Float32Sigmoid(),
+    )
+
+
+def _referee_layers(channels: int) -> nn.Sequential:
+    layers = make_layers(_REFEREE_LAYERS, batch_norm=True)
+    if channels != 3:
+        first = cast(nn.Conv2d, layers[0])
+        layers[0] = nn.Conv2d(channels, first.out_channels, kernel_size=3, padding=1)
+    return layers
+
+
+def save_classifier(
+    classifier: nn.Module,
+    architecture: str,
+    folder: str | Path,
+    labels: Sequence[str],
+    name: str | None = None,
+) -> Path:
+    """Write `folder/NAME.safetensors`, atomically; its header holds the classifier's architecture and its labels.
+
+    The name is that of the architecture, unless another one is given.
+    Kernels and matrices are stored as float16; vectors (biases, batch-norm statistics) stay float32.
+    """
+    state = {
+        key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
+        for key, value in classifier.state_dict().items()
+    }
+    path = Path(folder) / f"{name or architecture}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"classifier": architecture, "labels": json.dumps(labels)})
+    return path
+
+
+def classifier_file(name: str) -> Path:
+    """The file of a classifier in `evaluator/`: `NAME.safetensors`, one's own or else the shipped one.
+
+    The official `checkpoint.pth`, where it has been put into that folder, stands in for `resnet18`.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    official = EVALUATOR_DIR / OFFICIAL_CHECKPOINT
+    if name == "resnet18" and official.is_file():
+        return official
+    path = find(EVALUATOR_DIR / f"{name}.safetensors")
+    if not path.is_file():
+        raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
+    return path
+
+
+def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module:
+    """Load a classifier in float32, ready to predict. No code in the file is ever run.
+
+    Args:
+        path: A `.safetensors` file of ours, or an official `.pth` file.
+        labels: What it must have been trained for; None where only its features are wanted.
+
+    Raises:
+        UserError: A file of another kind.
+        DataError: The file is missing, broken, of another architecture or made for other labels.
+    """
+    path = find(path)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise UserError(f"a classifier must be a .safetensors or .pth file, got {str(path)!r}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
+    name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
+    if labels is not None and list(labels) != own_labels:
+        raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
+    kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
+    classifier = build_classifier(name, len(own_labels), kernels[0].shape[1] if kernels else 3)
+    check_state(path, state, classifier.state_dict())
+    classifier.load_state_dict(state)  # copies into the float32 parameters
+    return classifier.eval()
+
+
+@torch.inference_mode()
+def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
+    """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].
+
+    For i-CLEVR, S must be 64: see `images.resize_pictures`.
+    """
+    classifier.eval()
+    device = next(classifier.parameters()).device
+    batches = (pictures[start : start + batch_size] for start in range(0, max(len(pictures), 1), batch_size))
+    return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
+
+
+class Features(nn.Module):
+    """The inputs of a referee's last layer: (B, C, S, S) uint8 -> (B, 256), for the metrics of torchmetrics."""
+
+    num_features = _NUM_FEATURES
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(classifier, nn.Sequential):
+            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+        self.layers = classifier[:3].eval()
+
+    @torch.inference_mode()
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, C, S, S) uint8 -> (B, 256) float32."""
+        return self.layers(pictures / 127.5 - 1)
+
+
+def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: broken safetensors file ({error})") from None
+    name = header.get("classifier")
+    if name not in CLASSIFIERS:
+        raise DataError(f"{path}: its header must name one of {list(CLASSIFIERS)}, got {name!r}")
+    try:
+        labels = [str(label) for label in json.loads(header["labels"])]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: its header must hold the list of its labels") from None
+    return name, labels, state
+
+
+def _read_official(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
+    content = read_weights(path)
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DataError(f'{path}: must hold {{"model": state dict}}, as the official evaluator does')
+    return "resnet18", list(OBJECTS), state

@@ -1,0 +1,139 @@
+"""How far a set of generated pictures is from real ones, by the features of a classifier.
+
+    frechet    || m - m' ||^2 + tr(C + C' - 2 (C C')^(1/2)) of the features' means and covariances (arXiv:1706.08500)
+    kernel     squared maximum mean discrepancy under a cubic kernel; unbiased, so it can be below 0 (arXiv:1801.01401)
+    precision  share of the generated pictures within the reach of real ones: closer to one of them than its own third
+               neighbour (arXiv:1904.06991, eq. 1 and 2), of as many real ones as there are generated ones
+    recall     the same with the two sets exchanged
+
+The first two are torchmetrics'. Values of different features cannot be compared with each other, and those of a small
+classifier not with published ones, which are Inception's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from urllib.error import URLError
+
+import torch
+from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.images import Pictures
+from lab_ddpm.tools.errors import DataError, UserError
+
+NEIGHBOUR = 3
+_BATCH = 256
+_KERNEL_SUBSET = 1000
+
+
+class _Stored(nn.Module):
+    """torchmetrics wants a network; the features are there already, and pass through it."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+class _InColour(nn.Module):
+    """A network that takes colour only, for grey pictures too: (B, 1 or 3, S, S)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.network(pictures.expand(-1, 3, -1, -1))
+
+
+def inception_features() -> nn.Module:
+    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 1 or 3, S, S) uint8 -> (B, 2048).
+
+    Raises:
+        DataError: torchmetrics cannot load it; the message says what is missing.
+    """
+    try:
+        return _InColour(FrechetInceptionDistance(feature=2048).inception)
+    except ModuleNotFoundError:
+        raise DataError("inception: needs the package torch-fidelity: pip install -e '.[inception]'") from None
+    except (URLError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"inception: its weights could not be downloaded ({reason})") from None
+
+
+@torch.inference_mode()
+def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
+    """(N, S, S, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
+    device = next(features.parameters()).device
+    batches = []
+    for start in tqdm(range(0, len(pictures), _BATCH), desc="features", unit="batch", leave=False, delay=2):
+        batch = torch.from_numpy(pictures[start : start + _BATCH].copy()).movedim(-1, 1)
+        batches.append(features(batch.to(device)).float().cpu())
+    return torch.cat(batches)
+
+
+def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
+    """The scores "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
+
+    Raises:
+        UserError: Fewer pictures than a neighbour's rank needs.
+    """
+    if min(len(real), len(generated)) <= NEIGHBOUR:
+        raise UserError(f"at least {NEIGHBOUR + 1} pictures are needed on both sides, got {len(generated)}")
+    frechet = FrechetInceptionDistance(feature=_Stored(real.shape[1]))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
+        torch.manual_seed(0)
+        subset = min(_KERNEL_SUBSET, len(real), len(generated))
+        kernel = KernelInceptionDistance(feature=_Stored(real.shape[1]), subset_size=subset)
+        for metric in (frechet, kernel):
+            metric.update(real, real=True)
+            metric.update(generated, real=False)
+        distances = float(frechet.compute()), float(kernel.compute()[0])
+    count = min(len(real), len(generated))
+    order = torch.Generator().manual_seed(0)
+    real, generated = (part[torch.randperm(len(part), generator=order)[:count]] for part in (real, generated))
+    return {
+        "frechet": distances[0],
+        "kernel": distances[1],
+        "precision": covered(real, generated),
+        "recall": covered(generated, real),
+    }
+
+
+def covered(reference: torch.Tensor, points: torch.Tensor) -> float:
+    """Share of `points` (M, F) that lie within the reach of at least one point of `reference` (N, F)."""
+    reach = torch.cat(
+        [torch.cdist(part, reference).kthvalue(NEIGHBOUR + 1, dim=1).values for part in reference.split(_BATCH)]
+    )
+    inside = [(torch.cdist(part, reference) <= reach).any(dim=1) for part in points.split(_BATCH)]
+    return float(torch.cat(inside).float().mean())
+
+
+def nearest(pictures: Pictures, training: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training picture that is nearest to each picture, by the root mean square difference of their pixels.
+
+    Args:
+        pictures: (M, S, S, C) uint8.
+        training: (N, S, S, C) uint8.
+
+    Returns:
+        (M,) distances, of a range of values of 1, and (M,) positions in `training`.
+    """
+    wanted = torch.from_numpy(pictures.reshape(len(pictures), -1).copy()).float() / 255
+    best = torch.full((len(pictures),), torch.inf)
+    places = torch.zeros(len(pictures), dtype=torch.long)
+    for start in tqdm(range(0, len(training), 4096), desc="nearest pictures", leave=False, delay=2):
+        block = torch.from_numpy(training[start : start + 4096].reshape(-1, wanted.shape[1]).copy()).float() / 255
+        for first in range(0, len(wanted), _BATCH):
+            distances, positions = torch.cdist(wanted[first : first + _BATCH], block).min(dim=1)
+            rows = slice(first, first + _BATCH)
+            closer = distances < best[rows]
+            places[rows] = torch.where(closer, positions + start, places[rows])
+            best[rows] = torch.minimum(best[rows], distances)
+    return best / wanted.shape[1] ** 0.5, places

@@ -1,0 +1,69 @@
+"""What a classifier finds in pictures that it never saw, as they are and perturbed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import nn
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.images import Pictures, to_uint8
+from lab_ddpm.judging.augmentation import augment
+from lab_ddpm.judging.classifiers import predict
+from lab_ddpm.judging.recipes import ROBUSTNESS_STRENGTHS
+from lab_ddpm.judging.scores import top_k_hits
+
+_BATCH = 64
+
+
+def scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, Any]:
+    """Objects found / objects asked ("micro") with its 95 % interval, and pictures without a mistake ("exact_match").
+
+    Args:
+        classifier: On any device.
+        pictures: (M, S, S, C) uint8.
+        class_labels: (M, num_labels) multi-hot.
+    """
+    asked = class_labels.numpy() > 0
+    found = top_k_hits(predict(classifier, pictures), asked)
+    return {
+        "micro": round(float(found.sum() / asked.sum()), 4),
+        "micro_ci95": [round(end, 4) for end in wilson_interval(int(found.sum()), int(asked.sum()))],
+        "exact_match": round(float((found == asked).all(axis=1).mean()), 4),
+    }
+
+
+def measure_perturbed(
+    classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor
+) -> dict[str, dict[str, Any]]:
+    """What a classifier finds under every perturbation of `ROBUSTNESS_STRENGTHS`, one at a time.
+
+    Args:
+        classifier: A trained classifier.
+        pictures: (M, 64, 64, 3) uint8 that it never saw.
+        class_labels: (M, 24) multi-hot.
+    """
+    return {
+        name: {"strength": strength, **scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
+        for name, strength in tqdm(ROBUSTNESS_STRENGTHS.items(), desc="perturbations", leave=False)
+    }
+
+
+def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pictures:
+    """The pictures (M, S, S, C) uint8 after `augment`, always with the same draws, as uint8 again."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        to_uint8(augment(pictures[start : start + _BATCH], changes, generator))
+        for start in range(0, len(pictures), _BATCH)
+    ]
+    return np.concatenate(batches)
+
+
+def wilson_interval(found: int, asked: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
+    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
+    interval = binomtest(found, asked).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

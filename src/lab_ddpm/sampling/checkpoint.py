@@ -1,0 +1,87 @@
+"""Checkpoints: the pipelines on disk that the commands load, and which of them is taken where none is named.
+
+A training leaves them in `runs/NAME/best` and `runs/NAME/last`, see `training.pipelines`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from safetensors import SafetensorError
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.shipped import find
+
+diffusers.utils.logging.set_verbosity_error()  # it warns where `load_pipeline` raises
+
+PRETRAINED = Path("pretrained/iclevr-cpu")
+
+
+def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
+    """Load a pipeline folder, in evaluation mode, with its own scheduler.
+
+    Raises:
+        DataError: The folder is missing, half-written or of another kind of model.
+    """
+    path = find(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such checkpoint folder")
+    index = path / "model_index.json"
+    if not index.is_file():
+        hint = f"; did you mean {path / 'best'}?" if (path / "best" / "model_index.json").is_file() else ""
+        raise DataError(f"{path}: not a saved pipeline (it has no model_index.json){hint}")
+    try:
+        settings = json.loads(index.read_text(encoding="utf-8"))
+        if settings["_class_name"] != LabelConditionalPipeline.__name__:
+            found = settings["_class_name"]
+            raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
+        for part in ("denoiser", "scheduler"):
+            if not (path / part).is_dir():
+                raise DataError(f"{path}: this checkpoint is incomplete (it has no {part}/)")
+        loaded: Any = Denoiser.from_pretrained(path / "denoiser", output_loading_info=True, low_cpu_mem_usage=False)
+        denoiser, info = loaded
+        # from_pretrained only logs a warning where weights are missing, and leaves them random
+        if misfits := [key for keys in info.values() for key in keys]:
+            raise DataError(
+                f"{path}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
+            )
+        scheduler = getattr(diffusers, settings["scheduler"][1]).from_pretrained(path / "scheduler")
+        own = {key: settings[key] for key in ("guidance_scale", "fit")}
+        return LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
+    except DataError:
+        raise
+    except (OSError, SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: this checkpoint is broken or another model's ({first_line(error)})") from None
+
+
+def default_checkpoint(runs: str | Path = "runs") -> Path:
+    """The newest `runs/*/best`, else the shipped pipeline.
+
+    Raises:
+        DataError: There is neither.
+    """
+    best = [path for path in Path(runs).glob("*/best") if (path / "model_index.json").is_file()]
+    if best:
+        return max(best, key=lambda path: (path / "model_index.json").stat().st_mtime)
+    if (find(PRETRAINED) / "model_index.json").is_file():
+        return find(PRETRAINED)
+    raise DataError(
+        f"no checkpoint: {Path.cwd()} has no {runs}/*/best, and the package came without {PRETRAINED}; train one, or "
+        "name one by --checkpoint"
+    )
+
+
+def checkpoint_hash(path: str | Path) -> str:
+    """SHA-256 over the weights and settings of a pipeline folder, 16 hexadecimal digits of it."""
+    digest = hashlib.sha256()
+    for part in ("model_index.json", "scheduler", "denoiser"):
+        entry = Path(path) / part
+        for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""Interpolation between two pictures, and between two conditions.
+
+    x_t = q(x_0), x_t' = q(x_0')                    encode both pictures to noise level t
+    x_0(lambda) ~ p(x_0 | mix(x_t, x_t', lambda))   mix, and decode with the reverse process
+
+(DDPM, arXiv:2006.11239, section 4.3, figure 8.) What q and p draw is said by `Noise`:
+
+    "shared"    one noise for both pictures, and the same random numbers for every lambda, as in the paper
+    "own"       its own noise for each picture, and the same random numbers for every lambda
+    "fresh"     its own noise for each picture, and its own random numbers for each lambda
+    "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3); only
+                for "ddim"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.diffusion.noise import add_noise, from_clean
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.schedulers import is_ddim
+from lab_ddpm.sampling.sampler import Sampler, denoising_bar
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
+
+Mixing = Literal["linear", "spherical"]
+Noise = Literal["shared", "own", "fresh", "inverted"]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The pictures between two ends.
+
+    Attributes:
+        lambdas: (L,) from 0 to 1.
+        images: (L, C, H, W) in [-1, 1].
+        timestep: The noise level from which they were decoded.
+    """
+
+    lambdas: torch.Tensor
+    images: torch.Tensor
+    timestep: int
+
+    def distances(self) -> torch.Tensor:
+        """(L - 1,) `distance` of neighbouring pictures."""
+        return distance(self.images[1:], self.images[:-1])
+
+
+def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1], of a range of values of 1."""
+    return ((first - second) / 2).square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def interpolate_pictures(
+    sampler: Sampler,
+    clean_images: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    timestep: int = 500,
+    count: int = 10,
+    mixing: Mixing = "linear",
+    noise: Noise = "shared",
+    seed: int = 0,
+    one_step: bool = False,
+    progress: str | None = None,
+) -> Walk:
+    """Walk from one picture to another one.
+
+    Args:
+        sampler: Of "ddpm" or "ddim", only the second for "inverted"; of its steps, those below t are made.
+        clean_images: (2, C, H, W) in [-1, 1].
+        class_labels: (2, num_labels) labels of the two pictures, mixed linearly; None to decode under the null label.
+        timestep: t of the noise level; the sampler's nearest one that is not above it is taken.
+        count: Pictures on the way, the reconstructions of both ends among them.
+        mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
+            curves", 1985), which keeps the length of the mixture.
+        noise: See above.
+        seed: Of all random numbers.
+        one_step: Decode by the network's one prediction of the clean picture, E[x_0 | x_t], in place of the reverse
+            process, which draws from p(x_0 | x_t).
+        progress: Title of a progress bar over the denoising steps; None for no bar.
+
+    Raises:
+        UserError: A number out of range, an unknown choice, or choices that do not go together.
+    """
+    check_choice("mixing", mixing, get_args(Mixing))
+    check_choice("noise", noise, get_args(Noise))
+    check_at_least("count", count, 2)
+    pipeline, denoiser, timesteps = sampler.pipeline, sampler.denoiser, sampler.timesteps.to(sampler.denoiser.device)
+    if noise == "inverted" and not is_ddim(pipeline.scheduler):
+        raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
+    if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
+        raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
+    start = timesteps[timesteps <= timestep][0]
+    clean_images = clean_images.to(denoiser.device)
+    rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
+    # hashed, so that walks of neighbouring seeds share none
+    encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
+    if noise == "inverted":
+        noisy_images = invert(sampler, clean_images, rows, int(start))
+    else:
+        generator = torch.Generator().manual_seed(encoding_seed)
+        shape = (1 if noise == "shared" else 2, *clean_images.shape[1:])
+        drawn = torch.randn(shape, generator=generator).to(clean_images)
+        noisy_images = add_noise(clean_images, drawn, denoiser.alpha_bar(start))
+    lambdas = torch.linspace(0, 1, count)
+    mixed = torch.stack([mix(noisy_images[0], noisy_images[1], float(value), mixing) for value in lambdas])
+    mixed_rows = _mixed_labels(rows, lambdas)
+    if one_step:
+        guidance = denoiser.check_guidance(mixed_rows, sampler.guidance_scale, pipeline.config["guidance_scale"])
+        images = denoiser.decode(denoiser.predict_clean(denoiser.encode(mixed), start, mixed_rows, guidance))
+    else:
+        seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
+        with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
+            images = pipeline.sample(
+                mixed_rows,
+                [torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
+                sampler.steps,
+                sampler.guidance_scale,
+                noisy_images=mixed,
+                start_timestep=int(start),
+                on_state=advance,
+            )
+    return Walk(lambdas, images.cpu(), int(start))
+
+
+def interpolate_conditions(
+    sampler: Sampler, conditions: Sequence[Condition], count: int = 10, seed: int = 0, progress: str | None = None
+) -> Walk:
+    """Walk from one condition to another one, from the same noise: the labels are mixed linearly.
+
+    Args:
+        sampler: Of a conditional model.
+        conditions: Two.
+        count: Pictures, both ends among them.
+        seed: Of all random numbers; the ends are the first pictures that `Sampler.sample` makes of it.
+        progress: Title of a progress bar over the denoising steps; None for no bar.
+    """
+    check_at_least("count", count, 2)
+    lambdas = torch.linspace(0, 1, count)
+    rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
+    generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
+    with denoising_bar(len(sampler.timesteps), progress) as advance:
+        images = sampler.pipeline.sample(rows, generators, sampler.steps, sampler.guidance_scale, on_state=advance)
+    return Walk(lambdas, images.cpu(), int(sampler.timesteps[0]))
+
+
+def invert(sampler: Sampler, clean_images: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:
+    """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, in the direction of rising t.
+
+    Args:
+        sampler: Of "ddim".
+        clean_images: (B, C, H, W) in [-1, 1].
+        class_labels: (B, num_labels).
+        timestep: Where to stop; one of the sampler's.
+
+    Returns:
+        (B, C, H, W) the noisy pictures that the sampler leads back to `clean_images`, up to its step size.
+    """
+    denoiser = sampler.denoiser
+    guidance = denoiser.check_guidance(class_labels, sampler.guidance_scale, sampler.pipeline.config["guidance_scale"])
+    timesteps = sampler.timesteps.to(denoiser.device).flip(0)
+    timesteps = timesteps[timesteps <= timestep]
+    # A clean picture is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
+    start, now = denoiser.encode(clean_images), timesteps[0]
+    sample = start
+    for following in timesteps:
+        predicted = denoiser.predict_clean(sample, now, class_labels, guidance)
+        noise = from_clean(predicted, sample, denoiser.alpha_bar(now), "epsilon")
+        sample = add_noise(start if following == now else predicted, noise, denoiser.alpha_bar(following))
+        now = following
+    return denoiser.decode(sample)
+
+
+def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing) -> torch.Tensor:
+    """The point at `weight` between two tensors of one shape; 0 is the first, 1 the second."""
+    if mixing == "linear":
+        return (1 - weight) * first + weight * second
+    cosine = torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle < 1e-4:
+        return (1 - weight) * first + weight * second
+    return (torch.sin((1 - weight) * angle) * first + torch.sin(weight * angle) * second) / torch.sin(angle)
+
+
+def _mixed_labels(class_labels: torch.Tensor, lambdas: torch.Tensor) -> torch.Tensor:
+    weights = lambdas.to(class_labels)[:, None]
+    return (1 - weights) * class_labels[0] + weights * class_labels[1]

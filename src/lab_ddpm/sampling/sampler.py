@@ -1,0 +1,195 @@
+"""A pipeline at work: conditions and seeds to uint8 pictures, split over the processes of an accelerate launch.
+
+A picture's random numbers come from its own CPU generator, so it depends on its seed, its condition and the
+sampler, and not on the batch size or the number of processes: at most by a rounding of 1/255 here and there, since
+convolutions of other batch sizes sum in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.images import Pictures, to_uint8
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, StateCallback
+from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
+from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
+from lab_ddpm.tools.errors import UserError, check_positive
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures, and how they were made.
+
+    Attributes:
+        pictures: (N, S, S, C) uint8.
+        class_labels: (N, num_labels) that they were sampled under.
+        seeds: One per picture.
+        guidance_scale: 1 where they are not guided.
+    """
+
+    pictures: Pictures
+    class_labels: torch.Tensor
+    seeds: Sequence[int]
+    guidance_scale: float
+
+
+class Sampler:
+    """A pipeline with a scheduler, a number of steps and a guidance.
+
+    Args:
+        pipeline: On the device to sample on.
+        scheduler: As in `schedulers.make_scheduler`.
+        steps: Denoising steps.
+        guidance_scale: 1 is unguided; None takes the pipeline's own where there is a condition.
+        checkpoint: The folder that the pipeline was loaded from.
+
+    Raises:
+        UserError: An unknown scheduler, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        pipeline: LabelConditionalPipeline,
+        scheduler: str | Scheduler = "ddim",
+        steps: int = 50,
+        guidance_scale: float | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.pipeline, self.steps, self.checkpoint = pipeline, steps, checkpoint
+        self.scheduler = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
+        self.guidance_scale = guidance_scale
+        pipeline.scheduler = make_scheduler(scheduler, pipeline.denoiser)
+        self.timesteps = sampling_timesteps(pipeline.scheduler, steps)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The pipeline's model."""
+        return self.pipeline.denoiser
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model was trained on; empty for an unconditional one."""
+        return self.denoiser.labels
+
+    def sample(
+        self,
+        conditions: Sequence[Condition] | torch.Tensor,
+        seeds: Sequence[int],
+        batch_size: int = 64,
+        progress: str | None = None,
+        on_state: StateCallback | None = None,
+    ) -> Samples:
+        """Sample one picture per condition.
+
+        Args:
+            conditions: N conditions, empty ones for the null label; or (N, num_labels) rows.
+            seeds: N seeds, one per picture; `picture_seeds` makes them.
+            batch_size: Pictures at a time on each process.
+            progress: Title of a progress bar over the denoising steps of all batches; None for no bar.
+            on_state: As in `pipeline.StateCallback`, for every batch of this process.
+
+        Returns:
+            The pictures in the order of the conditions, on every process.
+
+        Raises:
+            UserError: Conditions or a guidance that do not fit the model.
+        """
+        rows = conditions if isinstance(conditions, torch.Tensor) else self.denoiser.class_labels(conditions)
+        guidance = self.denoiser.check_guidance(rows, self.guidance_scale, self.pipeline.config["guidance_scale"])
+        state = PartialState()
+        with state.split_between_processes(list(range(len(rows)))) as mine:
+            batches = list(_chunks(cast(list[int], mine), batch_size))
+            pictures: list[Pictures] = []
+            with denoising_bar(len(batches) * len(self.timesteps), progress, on_state) as advance:
+                for batch in batches:
+                    generators = [torch.Generator().manual_seed(seeds[index]) for index in batch]
+                    # a batch of null labels alone is not guided, and must not be asked to be
+                    asked = guidance if rows[batch].any() else None
+                    images = self.pipeline.sample(rows[batch], generators, self.steps, asked, on_state=advance)
+                    pictures.extend(to_uint8(images))
+        return Samples(np.stack(gather_object(pictures)), rows.cpu(), seeds, guidance)
+
+    def check_data(self, pictures: PictureDataset) -> None:
+        """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""
+        channels, own = pictures.pictures.shape[-1], self.denoiser.config["in_channels"]
+        if channels != own:
+            kinds = {1: "grey", 3: "colour"}
+            raise UserError(
+                f"{self.checkpoint} makes {kinds[own]} pictures, and those to compare are {kinds[channels]}"
+            )
+        if self.labels and pictures.labels and self.labels != pictures.labels:
+            raise UserError(f"{self.checkpoint} was trained on other labels than these pictures have")
+
+    def settings(self, samples: Samples | None = None) -> dict[str, object]:
+        """For manifest.json and metrics.json: the checkpoint, the scheduler and the guidance (that of `samples`)."""
+        own = self.pipeline.config["guidance_scale"] if self.guidance_scale is None else self.guidance_scale
+        return {
+            "checkpoint": str(self.checkpoint),
+            "checkpoint_hash": checkpoint_hash(self.checkpoint) if self.checkpoint else None,
+            "scheduler": self.scheduler,
+            "steps": self.steps,
+            "guidance_scale": samples.guidance_scale if samples else own,
+        }
+
+
+def open_sampler(
+    checkpoint: Path | None, scheduler: str = "ddim", steps: int = 50, guidance_scale: float | None = None
+) -> Sampler:
+    """Load a checkpoint and put the sampler in; say which checkpoint it is.
+
+    Args:
+        checkpoint: Folder of a pipeline; None takes the default one.
+        scheduler, steps, guidance_scale: As in `Sampler`.
+
+    Raises:
+        UserError: An unknown scheduler, or a number out of range.
+        DataError: No such checkpoint, or a broken one.
+    """
+    if guidance_scale is not None:
+        check_positive("guidance-scale", guidance_scale)
+    checkpoint = checkpoint or default_checkpoint()
+    pipeline = load_pipeline(checkpoint).to(PartialState().device)
+    sampler = Sampler(pipeline, scheduler, steps, guidance_scale, checkpoint)
+    if PartialState().is_main_process:
+        print(f"checkpoint: {checkpoint}")
+    return sampler
+
+
+@contextmanager
+def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None = None) -> Iterator[StateCallback]:
+    """A progress bar over calls of the network.
+
+    Args:
+        calls: How many there will be.
+        title: Of the bar; None for no bar. Only the main process shows it.
+        on_state: Called besides.
+
+    Yields:
+        A callback for `LabelConditionalPipeline.sample`.
+    """
+    with tqdm(total=calls, desc=title, unit="step", disable=title is None or not PartialState().is_main_process) as bar:
+
+        def advance(timestep: int, images: torch.Tensor) -> None:
+            bar.update(timestep >= 0)
+            if on_state is not None:
+                on_state(timestep, images)
+
+        yield advance
+
+
+def _chunks(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

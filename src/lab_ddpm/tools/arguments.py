@@ -1,0 +1,56 @@
+"""What the argument parsers of the scripts have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lab_ddpm.tools.errors import UserError, did_you_mean
+
+DATA = Path("data/iclevr")
+SPLITS_HELP = "test, new_test, val, unseen or a JSON file of conditions"
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors as one line that names the command, without the usage text around it.
+
+    Args:
+        command: Its name.
+        description: Of the command; of a module's docstring the first line is taken.
+    """
+
+    def __init__(self, command: str, description: str | None) -> None:
+        first = (description or "").splitlines()[0]
+        super().__init__(prog=f"lab-ddpm {command}", description=first, allow_abbrev=False)
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As in argparse, but unknown options are refused."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            hint = did_you_mean(unknown[0].split("=")[0], self._option_string_actions)
+            self.error(f"{hint}unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a `UserError`."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def add_sampling(parser: argparse.ArgumentParser, scheduler: str = "ddim", steps: int = 50) -> None:
+    """The arguments of `sampling.sampler.open_sampler`."""
+    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    samplers = f"ddpm, ddim, dpmpp, unipc, euler or heun (default: {scheduler})"
+    parser.add_argument("--scheduler", default=scheduler, help=samplers)
+    parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps})")
+    parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a data set and its held-out part."""
+    parser.add_argument("--dataset", required=True, help="mnist, fashion_mnist, cifar10, flowers102 or folder")
+    parser.add_argument("--root", type=Path, required=True, help="its folder")
+    parser.add_argument("--held-out", type=Path, help="for folder: another one, of pictures not trained on")

@@ -1,0 +1,127 @@
+"""Writing files and folders so that a crash at any moment leaves the old one or the new one, never a half.
+
+Everything is written under a temporary name beside its place, flushed to the disk, then renamed (POSIX: atomic).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab_ddpm.tools.errors import DataError
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path to write a file or a folder at; rename it to `path` when the block ends well.
+
+    An existing file at `path` is replaced. An existing folder is not: rename to a fresh name instead.
+
+    Raises:
+        OSError: The disk is full or the folder is read-only; the temporary path is removed, `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        _sync_entry(path.parent)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """All files in `folder` at any depth, sorted, but for hidden ones and those in hidden folders (such as caches)."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def check_writable(folder: str | Path) -> None:
+    """Create `folder`, and raise the `OSError` that writing into it would raise later."""
+    write_text(Path(folder) / ".check", "")
+    remove(Path(folder) / ".check")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write `content` as indented JSON atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """Parse a JSON file, or raise `DataError` saying which file is missing or where it is broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+
+
+def link_atomically(target: Path, link: Path) -> None:
+    """Make `link` a relative symbolic link to `target`, replacing an older link in one step."""
+    temporary = _temporary(link)
+    temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    os.replace(temporary, link)
+    _sync_entry(link.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary paths that a killed process left in `folder`."""
+    for path in folder.glob(TEMPORARY_PREFIX + "*"):
+        remove(path)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or every file of a folder, to the disk."""
+    for entry in [path, *path.rglob("*")]:
+        if entry.is_dir():
+            _sync_entry(entry)
+        else:
+            with open(entry, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def _temporary(path: Path) -> Path:
+    """A free name beside `path`, of this process alone: several may be about to write the same file."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    remove(temporary)
+    return temporary
+
+
+def _sync_entry(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""YAML files of settings that extend one another: `extends: OTHER.yaml` and what differs from that file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab_ddpm.tools.errors import UserError
+
+
+def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
+    """The settings in a file and in those that it extends, unchecked.
+
+    Args:
+        path: The file.
+        extending: The files that extend it, resolved.
+
+    Raises:
+        UserError: Naming the file that is missing, broken or extends itself.
+    """
+    return extended(read_mapping(path), path, extending)
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: Naming the file and what is wrong with it.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of settings, got {content!r}")
+    return content
+
+
+def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
+    """`settings`, which stand in the file at `path`, laid over those of the file that they extend.
+
+    Raises:
+        UserError: `extends` names no other file, or one that is missing or broken or extends this one.
+    """
+    own = {key: value for key, value in settings.items() if key != "extends"}
+    base = settings.get("extends")
+    if base is None:
+        return own
+    chain = [*extending, Path(path).resolve()]
+    if not isinstance(base, str) or (Path(path).parent / base).resolve() in chain:
+        raise UserError(f"{path}: `extends` must name another YAML file beside it, got {base!r}")
+    merged = read_preset(Path(path).parent / base, chain)
+    for key, value in own.items():
+        section = merged.get(key)
+        merged[key] = {**section, **value} if isinstance(section, dict) and isinstance(value, dict) else value
+    return merged

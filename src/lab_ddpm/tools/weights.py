@@ -1,0 +1,55 @@
+"""Files of weights from anywhere: read without running any code in them, and checked against the network."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from lab_ddpm.tools.errors import DataError, first_line, some
+
+
+def read_weights(path: Path) -> Any:
+    """The content of a `.safetensors` file or, unpickling plain weights only, of a PyTorch file.
+
+    Raises:
+        DataError: The file is broken, or holds more than plain weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # about what it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise DataError(f"{path}: refused, since it holds more than plain weights; save net.state_dict()") from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: broken file of weights ({first_line(error)})") from None
+
+
+def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Raise `DataError` unless `state` has the keys and shapes of `expected`; names the first misfits."""
+    problems = [f"{key} is missing" for key in expected if key not in state]
+    problems += [f"{key} is unknown" for key in state if key not in expected]
+    problems += [
+        f"{key} must have the shape {tuple(expected[key].shape)}, got {tuple(value.shape)}"
+        for key, value in state.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    if problems:
+        raise DataError(f"{path}: weights of another network: {some(problems)}")
+
+
+@contextmanager
+def naming_disk_errors() -> Iterator[None]:
+    """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"weights could not be written ({first_line(error)})") from error

@@ -1,0 +1,64 @@
+"""From YAML presets and dotted command-line overrides to a `TrainConfig`.
+
+`parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and
+changes one value of it. A preset that begins with `extends: OTHER.yaml` states only what differs from that file beside
+it. A key that does not exist, or a value of the wrong type or out of range, is refused with its name before anything
+runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.presets import read_preset
+from lab_ddpm.training.config import TrainConfig
+
+
+def parse_config(arguments: Sequence[str]) -> TrainConfig:
+    """Parse the command line of a training run.
+
+    Args:
+        arguments: `--config PRESET.yaml` first, then `--dotted.key value` overrides.
+
+    Raises:
+        UserError: Naming the key, the value and the rule.
+        SystemExit: For `--help`.
+    """
+    if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
+        raise UserError("`--config` must come first: what follows it overrides the preset")
+    arguments = [part for argument in arguments[:1] for part in argument.split("=", 1)] + list(arguments[1:])
+    if arguments[:1] == ["--config"] and len(arguments) > 1:
+        return make_config(read_preset(arguments[1]), arguments[2:], source=arguments[1])
+    return make_config({}, arguments)
+
+
+def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> TrainConfig:
+    """The config of nested `settings` under the command-line `overrides`; errors about `settings` name `source`.
+
+    Raises:
+        UserError: Naming the key, the value and the rule.
+        SystemExit: For `--help` among the overrides.
+    """
+    if {"training", "settings"} <= settings.keys():
+        raise UserError(f"{source}: a sweep of many trainings is for scripts/ablate.py")
+    parser = ArgumentParser(
+        prog="lab-ddpm train",
+        description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    try:
+        values = parser.parse_args(["--config", yaml.safe_dump(settings), *overrides])
+        values.pop("config", None)
+        return TrainConfig(**vars(parser.instantiate(values)))
+    except UserError:
+        raise
+    except Exception as error:  # of several kinds, all about the settings
+        raise UserError(f"{source}: {' '.join(str(error).split())}") from None

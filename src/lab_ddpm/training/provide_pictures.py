@@ -1,0 +1,54 @@
+"""The pictures of i-CLEVR, rendered where a run finds none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lab_ddpm.data.conditions import load_conditions
+from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.labelled_pictures import has_pictures
+from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
+from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.accelerator import check_device, cpu_preset
+from lab_ddpm.training.config import TrainConfig
+
+
+def provide_pictures(config: TrainConfig) -> None:
+    """Render the replica where `config` is of i-CLEVR and its folder has no pictures; say so.
+
+    Raises:
+        UserError, DataError: What is wrong with the config, before anything is rendered.
+    """
+    root = Path(config.data.root)
+    if config.data.dataset != "iclevr":
+        return
+    if has_pictures(root):
+        scenes = num_replica_scenes(root)
+        if scenes not in (None, config.data.num_scenes) and os.environ.get("RANK", "0") == "0":
+            print(
+                f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
+                f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
+            )
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
+        )
+    # What training itself would say, but only when everything is rendered:
+    write_condition_lists(root)
+    check_device(config)
+    if config.model.conditional and config.evaluation.metric != "none":
+        classifier_file(SELECTING_CLASSIFIER)
+        load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)
+    if preset := cpu_preset(config):
+        print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
+    print(
+        f"{root} has no pictures. If you have the official ones, stop and run `python scripts/import_data.py PATH`. "
+        f"Rendering the replica of {config.data.num_scenes} scenes first; it goes on where it was if you stop it."
+    )
+    forbidden = load_conditions(resolve_split("unseen", root), OBJECTS)
+    summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, forbidden)
+    print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {root}/")

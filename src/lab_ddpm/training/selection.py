@@ -1,0 +1,142 @@
+"""What best/ is chosen by: for each kind of pictures, what to sample while a run trains, and the score of the samples.
+
+    objects found     i-CLEVR: the conditions of a list, read by the classifier resnet18
+    labels found      other labelled pictures: every label alike, read by a classifier of that data set
+    Frechet distance  other pictures: the features of such a classifier, of samples and of real pictures
+
+The classifier of the last two is also the one that `evaluate_distribution` uses, so a score of its is a little too good
+where it has chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
+from lab_ddpm.data.dataset import short_name
+from lab_ddpm.data.iclevr import resolve_split
+from lab_ddpm.data.images import Pictures, resize_pictures
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.judging.classifiers import (
+    EVALUATOR_DIR,
+    PICTURE_SIZE,
+    SELECTING_CLASSIFIER,
+    Features,
+    classifier_file,
+    load_classifier,
+    predict,
+)
+from lab_ddpm.judging.distribution import compare, extract
+from lab_ddpm.judging.measuring import wilson_interval
+from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
+from lab_ddpm.tools.shipped import find
+from lab_ddpm.training.config import TrainConfig
+
+_REAL_PICTURES = 5000  # that the features of samples are compared with
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A way to choose; this one samples every label alike and chooses nothing: the newest pipeline is the best.
+
+    Attributes:
+        metric: Its name in the config, and in what `score` returns.
+        conditions: What to sample: one picture each.
+    """
+
+    metric: str
+    conditions: list[Condition]
+
+    def score(self, pictures: Pictures) -> Scores | Mapping[str, Mapping[str, object]]:
+        """Scores by name, each with its "mean" and "ci95", of the (N, S, S, C) uint8 samples of the conditions."""
+        return {}
+
+    def worth(self, scores: Mapping) -> float:
+        """What the best pipeline has most of."""
+        return scores[self.metric]["mean"] if scores else 0.0
+
+
+@dataclass(frozen=True)
+class ObjectsFound(Selection):
+    """The scores of i-CLEVR."""
+
+    labels: tuple[str, ...]
+    classifier: nn.Module
+
+    def score(self, pictures: Pictures) -> Scores:
+        """As in `Selection`; intervals over other conditions of the same kind."""
+        class_labels = encode(self.conditions, self.labels)
+        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE))
+        return summarise(top_k_hits(probabilities, class_labels)[None], class_labels, self.labels)
+
+
+@dataclass(frozen=True)
+class LabelsFound(Selection):
+    """Labels found / labels asked: the class accuracy."""
+
+    labels: tuple[str, ...]
+    classifier: nn.Module
+
+    def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
+        """As in `Selection`; Wilson's interval."""
+        class_labels = encode(self.conditions, self.labels)
+        found, asked = int(top_k_hits(predict(self.classifier, pictures), class_labels).sum()), int(class_labels.sum())
+        return {self.metric: {"mean": found / asked, "ci95": list(wilson_interval(found, asked))}}
+
+
+@dataclass(frozen=True)
+class FrechetDistance(Selection):
+    """The distance of the features of samples from those of real pictures."""
+
+    features: nn.Module
+    real: torch.Tensor
+
+    def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
+        """As in `Selection`; without an interval."""
+        return {self.metric: {"mean": compare(self.real, extract(self.features, pictures))["frechet"], "ci95": None}}
+
+    def worth(self, scores: Mapping) -> float:
+        """The smaller the distance, the better."""
+        return -scores[self.metric]["mean"]
+
+
+def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.device) -> Selection:
+    """The way that `config.evaluation.metric` names, or, for "auto", the first that can be had.
+
+    Args:
+        config: Of the run.
+        dataset: The training pictures, with labels if the model is conditional.
+        device: Where classifiers run.
+
+    Raises:
+        UserError, DataError: The split or the classifier is not there or not usable.
+    """
+    settings, labels = config.evaluation, dataset.labels
+    metric, file = settings.metric, _classifier_file(config)
+    if metric == "auto" and config.data.dataset == "iclevr":
+        metric = "micro" if labels else "none"
+    elif metric == "auto":
+        metric = "none" if not find(file).is_file() else "labels_found" if labels else "frechet"
+    if metric in ("micro", "exact_match"):
+        path = resolve_split(settings.split, config.data.root)
+        classifier = load_classifier(classifier_file(SELECTING_CLASSIFIER), labels).to(device)
+        return ObjectsFound(metric, load_conditions(path, labels), labels, classifier)
+    conditions = every_label(labels, settings.num_pictures)
+    if metric == "none":
+        return Selection(metric, conditions)
+    classifier = load_classifier(file, labels or None).to(device)
+    if metric == "labels_found":
+        return LabelsFound(metric, conditions, labels, classifier)
+    features, (real, _) = Features(classifier), dataset.some(_REAL_PICTURES, seed=0)
+    return FrechetDistance(metric, conditions, features, extract(features, real))
+
+
+def _classifier_file(config: TrainConfig) -> Path:
+    if config.evaluation.classifier is not None:
+        return Path(config.evaluation.classifier)
+    return EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors"

@@ -1,0 +1,316 @@
+"""Official material: whole, in parts, broken, hostile, interrupted, or in the way of other data."""
+
+import io
+import itertools
+import json
+import pickle
+import re
+import stat
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lab_ddpm.data.conditions import OBJECTS, load_conditions, load_labels, load_objects
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.iclevr.official.import_data import _check_space, import_data
+from lab_ddpm.iclevr.official.official_files import OfficialFiles, SourceFile, open_official_files
+from lab_ddpm.judging.classifiers import build_classifier, load_classifier
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import TEMPORARY_PREFIX
+
+OFFICIAL = Path(__file__).parents[3] / "shared" / "iclevr_official"
+NAMES = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
+LABELS = {name: list(OBJECTS[: 1 + number % 3]) for number, name in enumerate(NAMES)}
+LISTS = {
+    "objects.json": {name: index for index, name in enumerate(OBJECTS)},
+    "test.json": [["red cube"], ["gray cube", "cyan sphere"]],
+    "new_test.json": [["blue cube", "blue sphere"]],
+    "train.json": LABELS,
+}
+
+
+def png(seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+PICTURES = {f"iclevr/{name}": png(number) for number, name in enumerate(NAMES)}
+TEXTS = {f"lab/file/{name}": json.dumps(content).encode() for name, content in LISTS.items()}
+JUNK = {
+    "__MACOSX/iclevr/._" + NAMES[0]: b"?",
+    "iclevr/.DS_Store": b"?",
+    "lab/file/evaluator.py": b"raise SystemExit",
+}
+MATERIAL = PICTURES | TEXTS | JUNK
+
+
+def write_folder(folder: Path, material: dict[str, bytes]) -> Path:
+    for name, content in material.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_zip(path: Path, material: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in material.items():
+            archive.writestr(name, content)
+    return path
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def refuse(source: Path, out: Path) -> str:
+    """The message of an import that is refused, and that leaves no trace."""
+    before, existed = snapshot(out), out.exists()
+    with pytest.raises(DataError) as refusal:
+        import_data(source, out, out / "evaluator")
+    assert snapshot(out) == before
+    assert out.exists() == existed
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_zip])
+def test_everything_at_once(write, tmp_path: Path) -> None:
+    source, out = write(tmp_path / "material.zip", MATERIAL), tmp_path / "data" / "iclevr"
+    report = import_data(source, out, tmp_path / "evaluator")
+    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+    assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
+    assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items())
+    assert (report.num_added, report.num_pictures, report.missing) == (6, 6, [])
+    assert set(report.files.values()) == {"added"}
+    assert "ready for training" in str(report)
+    assert all(source.is_file() or (source / name).is_file() for name in MATERIAL)  # copied, not moved
+
+
+def test_parts_add_up_in_either_order(tmp_path: Path) -> None:
+    parts = {
+        "pictures": write_zip(tmp_path / "a.zip", PICTURES),
+        "lists": write_folder(tmp_path / "b", TEXTS),
+    }
+    for order in itertools.permutations(parts):
+        out = tmp_path / order[0]
+        first = import_data(parts[order[0]], out, tmp_path / "evaluator")
+        assert len(first.missing) == 1
+        assert f"training still needs {first.missing[0]}" in str(first)
+        assert import_data(parts[order[1]], out, tmp_path / "evaluator").missing == []
+        assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+
+
+def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
+    source, out = write_folder(tmp_path / "source", MATERIAL), tmp_path / "out"
+    import_data(source, out, tmp_path / "evaluator")
+    before = snapshot(out)
+    report = import_data(source, out, tmp_path / "evaluator")
+    assert (report.num_added, report.num_pictures, set(report.files.values())) == (0, 6, {"unchanged"})
+    assert import_data(out, out, tmp_path / "evaluator").num_added == 0  # files dropped in by hand are checked
+    assert snapshot(out) == before
+
+
+def test_official_lists_replace_ours_and_others_are_kept(tmp_path: Path) -> None:
+    source, out = write_folder(tmp_path / "source", MATERIAL), tmp_path / "out"
+    ours = {
+        "test.json": b'[["cyan cube"]]',
+        "val.json": b"[]",
+        "unseen.json": b'[["gray cube"], ["cyan cube"]]',
+    }
+    write_folder(out, ours)
+    report = import_data(source, out, tmp_path / "evaluator")
+    assert report.files[out / "test.json"] == "replaced"
+    assert (out / "test.json").read_bytes() == TEXTS["lab/file/test.json"]
+    assert (out / "val.json").read_bytes() == ours["val.json"]
+    assert report.seen == (1, 2)
+    assert "1 of its 2 conditions occur in train.json" in str(report)
+    assert "nothing in it is broken; it has no checkpoint.pth" in str(report)
+
+
+def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    broken, cut, missing, extra = NAMES[0], NAMES[1], NAMES[2], "CLEVR_train_000009_0.png"
+    material = MATERIAL | {
+        f"iclevr/{broken}": b"no picture",
+        f"iclevr/{cut}": png(1)[:-500],
+        f"iclevr/{extra}": png(9),
+        "lab/file/test.json": b'[["pink cube"]]',
+        "lab/file/objects.json": json.dumps({name: 23 - i for i, name in enumerate(OBJECTS)}).encode(),
+        "lab/file/checkpoint.pth": b"no weights",
+    }
+    del material[f"iclevr/{missing}"]
+    for source in (write_folder(tmp_path / "source", material), write_zip(tmp_path / "source.zip", material)):
+        message = refuse(source, tmp_path / "out")
+        for name in (broken, cut, missing, extra, "pink cube", "objects.json", "checkpoint.pth"):
+            assert name in message
+        assert TEMPORARY_PREFIX not in message
+        assert NAMES[4] not in message
+
+
+def test_a_broken_train_list_is_named(tmp_path: Path) -> None:
+    for content in (
+        b"{",
+        b"[]",
+        b'{"CLEVR_train_000000_0.png": ["red cube", "red cube"]}',
+        b'{"../a.png": ["red cube"]}',
+    ):
+        source = write_folder(tmp_path / "source", MATERIAL | {"lab/file/train.json": content})
+        assert str(source / "lab/file/train.json") in refuse(source, tmp_path / "out")
+
+
+def test_lists_are_checked_against_pictures_in_place(tmp_path: Path) -> None:
+    import_data(write_folder(tmp_path / "a", PICTURES), tmp_path / "out", tmp_path / "evaluator")
+    shorter = {"train.json": json.dumps({name: LABELS[name] for name in NAMES[1:]}).encode()}
+    assert f"{NAMES[0]}: not listed" in refuse(write_folder(tmp_path / "b", shorter), tmp_path / "out")
+
+
+def test_other_data_in_place_is_never_mixed_or_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, {f"images/{NAMES[0]}": png(99)})
+    message = refuse(write_folder(tmp_path / "source", MATERIAL), out)
+    assert "other pictures" in message
+    assert "--out" in message
+
+    labelled = tmp_path / "labelled"
+    import_data(tmp_path / "source", labelled, tmp_path / "evaluator")
+    relabelled = {"train.json": json.dumps(LABELS | {NAMES[0]: ["cyan cube"]}).encode()}
+    assert "never overwritten" in refuse(write_folder(tmp_path / "relabelled", relabelled), labelled)
+
+
+def test_a_replica_is_not_mixed_but_takes_lists(tmp_path: Path) -> None:
+    out = write_folder(tmp_path / "out", {"replica.json": b"{}", "images/CLEVR_train_000000_0.png": png(99)})
+    for number, material in enumerate([MATERIAL, PICTURES, {"train.json": TEXTS["lab/file/train.json"]}]):
+        assert "replica" in refuse(write_folder(tmp_path / f"source{number}", material), out)
+    source = write_folder(tmp_path / "lists", {"test.json": TEXTS["lab/file/test.json"]})
+    assert import_data(source, out, tmp_path / "evaluator").files == {out / "test.json": "added"}
+
+
+def test_a_killed_import_is_completed(tmp_path: Path) -> None:
+    source, out = write_folder(tmp_path / "source", MATERIAL), tmp_path / "out"
+    staging = f"{TEMPORARY_PREFIX}import"
+    write_folder(out, {f"{staging}/images/{NAMES[0]}": png(0)[:50], f"{staging}/test.json": b"["})
+    write_folder(out, {f"images/{NAMES[1]}": png(1)})  # moved before the kill
+    assert import_data(source, out, tmp_path / "evaluator").num_added == 5
+    assert not (out / staging).exists()
+    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "a\\..\\..\\x.png"])
+def test_a_zip_that_points_outside_is_refused(name: str, tmp_path: Path) -> None:
+    message = refuse(write_zip(tmp_path / "material.zip", {**MATERIAL, name: b"?"}), tmp_path / "out")
+    assert repr(name) in message
+
+
+def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+    source = write_zip(tmp_path / "material.zip", MATERIAL)
+    link = zipfile.ZipInfo("images")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr(link, "/etc")
+    assert "'images' is a link" in refuse(source, tmp_path / "out")
+
+
+def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
+    source = write_zip(tmp_path / "bomb.zip", {"train.json": b" " * (2**25 + 1)})
+    assert "at most" in refuse(source, tmp_path / "out")
+    # What the directory of a zip declares is not what is in it: 4 GB each, six times.
+    source = write_zip(tmp_path / "total.zip", {f"x{number}": b" " for number in range(6)})
+    header = re.compile(rb"(PK\x01\x02.{20})\x01\x00\x00\x00", re.DOTALL)
+    declared = header.sub(lambda match: match[1] + b"\xfe\xff\xff\xff", source.read_bytes())
+    source.write_bytes(declared)
+    assert "unpacks to" in refuse(source, tmp_path / "out")
+
+
+def test_a_truncated_or_damaged_zip_is_one_line(tmp_path: Path) -> None:
+    content = write_zip(tmp_path / "whole.zip", MATERIAL).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
+    message = refuse(tmp_path / "cut.zip", tmp_path / "out")
+    assert "truncated" in message
+    assert "\n" not in message
+    middle = content.index(b"IDAT") + 200
+    (tmp_path / "flipped.zip").write_bytes(content[:middle] + b"????" + content[middle + 4 :])
+    assert NAMES[0] in refuse(tmp_path / "flipped.zip", tmp_path / "out")
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "source" / "checkpoint.pth"
+    large.parent.mkdir()
+    with large.open("wb") as file:
+        file.truncate(2**30 + 1)  # sparse
+    assert "at most 1073741824 bytes" in refuse(large.parent, tmp_path / "out")
+
+
+def test_a_disk_that_is_too_small_is_one_line(tmp_path: Path) -> None:
+    picture = SourceFile(NAMES[0], "here", 10**18, bytes)
+    with pytest.raises(DataError, match=r"must have 1000000000\.00 GB free"):
+        _check_space(OfficialFiles({NAMES[0]: picture}, {}, []), tmp_path / "out")
+
+
+def test_wrong_sources(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no such" in refuse(tmp_path / "nothing", tmp_path / "out")
+    assert "has none" in refuse(tmp_path / "empty", tmp_path / "out")
+    write_zip(tmp_path / "empty" / "iclevr.zip", PICTURES)
+    assert "iclevr.zip" in refuse(tmp_path / "empty", tmp_path / "out")
+
+
+def test_two_files_of_one_name_must_be_equal(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "source", MATERIAL | {f"copy/{NAMES[0]}": png(0)})
+    with open_official_files(source) as found:
+        assert list(found.pictures) == NAMES
+    write_folder(source, {f"copy/{NAMES[0]}": png(7)})
+    assert str(source / "copy" / NAMES[0]) in refuse(source, tmp_path / "out")
+
+
+def test_the_classifier_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, evaluator = tmp_path / "source", tmp_path / "evaluator"
+    source.mkdir()
+    torch.save({"model": build_classifier("resnet18").state_dict()}, source / "checkpoint.pth")
+    report = import_data(source, tmp_path / "out", evaluator)
+    assert report.files == {evaluator / "checkpoint.pth": "added"}
+    load_classifier("resnet18", evaluator)
+    write_folder(tmp_path / "out", {"evaluator/checkpoint.pth": b"another"})
+    assert "never overwritten" in refuse(source, tmp_path / "out")
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_with_code_is_refused_unrun(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "source", {"checkpoint.pth": pickle.dumps({"model": Trap(tmp_path / "ran")})})
+    assert str(source / "checkpoint.pth") in refuse(source, tmp_path / "out")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official lists are not in {OFFICIAL}")
+def test_the_official_lists(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, {"unseen.json": (Path(__file__).parents[2] / "data/iclevr/unseen.json").read_bytes()})
+    report = import_data(OFFICIAL, out, tmp_path / "evaluator")
+    assert {path.name for path in report.files} == set(LISTS)
+    assert report.missing == ["the pictures"]
+    assert report.absent[0] == "pictures (CLEVR_train_SSSSSS_K.png)"
+    assert report.seen is not None
+    assert report.seen[0] > 0
+
+    assert load_objects(out / "objects.json") == OBJECTS
+    labels = load_labels(out / "train.json")
+    assert len(labels) == 18_009
+    assert len(set(map(frozenset, labels.values()))) == 2_188
+    test, new_test = load_conditions(out / "test.json"), load_conditions(out / "new_test.json")
+    assert Counter(map(len, test)) == {1: 6, 2: 12, 3: 14}
+    assert Counter(map(len, new_test)) == {2: 12, 3: 20}
+    assert (sum(map(len, test)), sum(map(len, new_test))) == (72, 84)

@@ -1,0 +1,152 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lab_ddpm.iclevr.replica.check import check_replica
+from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
+from lab_ddpm.iclevr.replica.scenes import sample_scene
+
+FORBIDDEN = [["red cube", "blue cube"]]
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory):
+    out = tmp_path_factory.mktemp("replica")
+    assert render_replica(out, 2, seed=5, workers=2, forbidden=FORBIDDEN) == ReplicaSummary(6, 6)
+    return out
+
+
+def contents(out):
+    return {path.name: path.read_bytes() for path in (out / "images").iterdir()}
+
+
+def test_the_layout_is_the_official_one(replica):
+    labels = json.loads((replica / "train.json").read_text())
+    assert (
+        sorted(labels)
+        == sorted(contents(replica))
+        == [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
+    )
+    assert labels["CLEVR_train_000001_1.png"] == sample_scene(5, 1).names(1)
+
+
+def test_the_bytes_do_not_depend_on_the_workers(replica, tmp_path):
+    render_replica(tmp_path, 2, seed=5, workers=1, forbidden=FORBIDDEN)
+    assert contents(tmp_path) == contents(replica)
+    assert (tmp_path / "train.json").read_bytes() == (replica / "train.json").read_bytes()
+
+
+def test_a_second_run_renders_what_is_missing_and_cleans_up(replica):
+    before = contents(replica)
+    lost = replica / "images" / "CLEVR_train_000001_2.png"
+    half = lost.with_name(".writing-" + lost.name)
+    half.write_bytes(lost.read_bytes()[:50])
+    lost.unlink()
+    assert render_replica(replica, 2, seed=5, forbidden=FORBIDDEN) == ReplicaSummary(6, 1)
+    assert contents(replica) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 6}, "`seed` must be the one with which the replica was started, got 6, started with 5"),
+        ({"forbidden": ()}, "`forbidden` must be the one with which the replica was started"),
+        ({"num_scenes": 1}, "`num_scenes` must be at least 2, got 1"),
+    ],
+)
+def test_another_data_set_in_the_same_folder_is_refused(replica, arguments, message):
+    before = (replica / "replica.json").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        render_replica(replica, **({"num_scenes": 2, "seed": 5, "forbidden": FORBIDDEN} | arguments))
+    assert (replica / "replica.json").read_bytes() == before
+
+
+def test_a_replica_that_grows_is_not_taken_for_complete_before_it_is(replica, tmp_path, monkeypatch):
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    shutil.copytree(replica, tmp_path / "grown")
+    monkeypatch.setattr("lab_ddpm.iclevr.replica.replica.ProcessPoolExecutor", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        render_replica(tmp_path / "grown", 3, seed=5, workers=2, forbidden=FORBIDDEN)
+    assert not (tmp_path / "grown" / "train.json").exists()
+
+
+def test_foreign_pictures_are_not_mixed_with(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "CLEVR_train_000000_0.png").touch()
+    with pytest.raises(ValueError, match="holds another data set"):
+        render_replica(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_scenes": 0}, "`num_scenes` must be at least 1, got 0"),
+        ({"num_scenes": 1, "seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"num_scenes": 1, "workers": 0}, "`workers` must be at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        render_replica(tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_file_system_reaches_the_caller(tmp_path):
+    (tmp_path / "images").touch()
+    with pytest.raises(FileExistsError):
+        render_replica(tmp_path, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_without_a_traceback_or_a_half_picture(tmp_path, number):
+    code = "import sys; from lab_ddpm.cli import main; sys.exit(main(sys.argv[1:]))"
+    options = ["--num-scenes", "500", "--workers", "2", "--with-unseen", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "render", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("images/CLEVR*.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        os.killpg(process.pid, number)  # as a terminal does: to the workers as well
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+    assert f"{number.name}: stopping after the scenes that are being rendered" in errors
+    pictures = sorted(tmp_path.glob("images/CLEVR*.png"))
+    assert f"stopped by {number.name} after {len(pictures)} pictures; the same command goes on" in errors
+    assert not (tmp_path / "train.json").exists()
+    for path in pictures:
+        scene, step = (int(part) for part in path.stem.split("_")[2:])
+        assert np.array_equal(np.asarray(Image.open(path)), render_picture(sample_scene(0, scene, 3), step)), path.name
+
+
+def test_the_check_reads_a_replica_and_finds_the_same_pixels(replica):
+    rows = {row.what: row for row in check_replica(replica)}
+    assert rows["bytes: other pixels rendered again"].passes
+    assert rows["grain: bottom rows"].passes
+    assert rows["background: row 0, column 16"].passes
+    assert " of 10  ok" in str(rows["background: row 0, column 16"])
+
+
+def test_the_check_of_an_empty_folder_says_what_is_missing(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"train\.json: no such file"):
+        check_replica(tmp_path)

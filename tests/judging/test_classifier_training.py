@@ -1,0 +1,171 @@
+"""Training a classifier: a few steps on toy pictures, whole runs on a toy folder, the perturbations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lab_ddpm.cli import main
+from lab_ddpm.data.conditions import OBJECTS, encode
+from lab_ddpm.data.images import Pictures, to_tensor, write_png
+from lab_ddpm.judging.augmentation import PERTURBATIONS, augment
+from lab_ddpm.judging.classifier_training import split_scenes, train_classifier, train_evaluators
+from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.judging.measuring import perturbed, wilson_interval
+from lab_ddpm.judging.recipes import RECIPES, ROBUSTNESS_STRENGTHS
+from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.tools.errors import DataError, UserError
+
+
+def toy_pictures(count: int) -> tuple[Pictures, torch.Tensor]:
+    """Gray pictures with one red or blue square, which stands for two of the objects."""
+    rng = np.random.default_rng(0)
+    pictures = np.full((count, 64, 64, 3), 120, dtype=np.uint8)
+    names = []
+    for picture in pictures:
+        blue = bool(rng.integers(2))
+        x, y = rng.integers(8, 40, 2)
+        picture[y : y + 16, x : x + 16] = (42, 75, 215) if blue else (173, 35, 35)
+        names.append(["blue cube" if blue else "red cube"])
+    return pictures, encode(names)
+
+
+def toy_folder(root: Path, scenes: int) -> Path:
+    pictures, class_labels = toy_pictures(scenes)
+    train = {}
+    for scene, (picture, row) in enumerate(zip(pictures, class_labels, strict=True)):
+        name = f"CLEVR_train_{scene:06d}_0.png"
+        write_png(root / "images" / name, picture)
+        train[name] = [OBJECTS[int(row.argmax())]]
+    (root / "train.json").write_text(json.dumps(train))
+    return root
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_perturbation_keeps_shape_and_is_drawn_from_the_generator(name: str) -> None:
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    first, again = (
+        PERTURBATIONS[name](images, ROBUSTNESS_STRENGTHS[name], torch.Generator().manual_seed(1)) for _ in "ab"
+    )
+    assert first.shape == images.shape
+    assert first.isfinite().all()
+    assert torch.equal(first, again)
+    assert not torch.equal(first, images)
+
+
+@pytest.mark.parametrize("name", sorted(set(PERTURBATIONS)))
+def test_perturbation_of_no_strength_changes_nothing(name: str) -> None:
+    images = torch.rand(4, 3, 64, 64)
+    untouched = PERTURBATIONS[name](images, 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(untouched, images, atol=1e-4, rtol=0)
+
+
+def with_share(share: float) -> dict[str, tuple[float, float]]:
+    return {name: (share, strength) for name, strength in ROBUSTNESS_STRENGTHS.items()}
+
+
+def test_augment_changes_the_given_share_and_stays_in_range() -> None:
+    pictures, _ = toy_pictures(200)
+    same = augment(pictures, with_share(0.0), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(same, to_tensor(pictures))
+    some = augment(pictures, {"brightness": (0.25, 0.2)}, torch.Generator().manual_seed(0))
+    changed = (some != same).flatten(1).any(dim=1).float().mean()
+    assert 0.15 < changed < 0.35
+    every = augment(pictures, with_share(1.0), torch.Generator().manual_seed(0))
+    assert every.min() >= -1
+    assert every.max() <= 1
+
+
+def test_recipes_differ_and_use_every_perturbation() -> None:
+    assert RECIPES.keys() == {*CLASSIFIERS, "pictures"}
+    assert len({recipe.seed_offset for recipe in RECIPES.values()}) == len(RECIPES)
+    assert RECIPES["resnet18"].changes != RECIPES["referee"].changes
+    for strengths in (*(RECIPES[name].changes for name in CLASSIFIERS), ROBUSTNESS_STRENGTHS):
+        assert list(strengths) == list(PERTURBATIONS)
+
+
+def test_held_out_scenes_are_whole_and_the_last_ones() -> None:
+    names = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(40) for step in range(3)]
+    kept, held_out = split_scenes(names)
+    assert kept.tolist() == list(range(114))
+    assert held_out.tolist() == list(range(114, 120))
+
+
+def test_names_that_cannot_be_split() -> None:
+    with pytest.raises(DataError, match=r"_SCENE_STEP\.png.*'cat\.png'"):
+        split_scenes(["CLEVR_train_000000_0.png", "cat.png"])
+    with pytest.raises(DataError, match="at least 2 scenes"):
+        split_scenes(["CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png"])
+
+
+def test_training_learns_what_the_pictures_show() -> None:
+    pictures, class_labels = toy_pictures(64)
+    measured = pictures[:2], class_labels[:2]
+    classifier = train_classifier(
+        RECIPES["referee"], pictures, class_labels, *measured, epochs=20, seed=3, batch_size=16
+    )
+    hits = top_k_hits(predict(classifier, pictures), class_labels.numpy())
+    assert hits.sum() > 0.9 * len(pictures)
+
+
+def test_the_same_seed_gives_the_same_classifier() -> None:
+    pictures, class_labels = toy_pictures(12)
+    measured = pictures[:2], class_labels[:2]
+    first, again, other = (
+        train_classifier(RECIPES["referee"], pictures, class_labels, *measured, epochs=1, seed=seed, batch_size=6)
+        for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(predict(first, pictures), predict(again, pictures))
+    assert (predict(first, pictures) != predict(other, pictures)).any()
+
+
+def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
+    root = toy_folder(tmp_path / "data", 20)
+    paths = train_evaluators([root], None, tmp_path / "out", epochs=1)
+    assert [path.name for path in paths] == ["resnet18.safetensors", "referee.safetensors"]
+    for name in CLASSIFIERS:
+        load_classifier(name, tmp_path / "out")
+        figures = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert (figures["training_pictures"], figures["held_out_pictures"]) == (19, 1)
+        assert 0 <= figures["clean"]["exact_match"] <= figures["clean"]["micro"] <= 1
+
+
+def test_the_check_prints_a_row_for_every_perturbation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in CLASSIFIERS:
+        save_classifier(build_classifier(name), name, "evaluator")
+    assert main(["check-evaluator", "--root", str(toy_folder(tmp_path / "data", 3))]) == 0
+    header, _, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("3 pictures, ")
+    assert [row.split()[1] for row in rows] == ["as", *ROBUSTNESS_STRENGTHS]
+
+
+def test_own_held_out_folder_leaves_every_picture_for_training(tmp_path: Path) -> None:
+    root, held_out = toy_folder(tmp_path / "data", 4), toy_folder(tmp_path / "held_out", 3)
+    train_evaluators([root], held_out, tmp_path, names=["referee"], epochs=1)
+    figures = json.loads((tmp_path / "referee.json").read_text())
+    assert (figures["training_pictures"], figures["held_out_pictures"]) == (4, 3)
+
+
+def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`classifier` must be one of"):
+        train_evaluators([tmp_path / "none"], None, tmp_path, names=["vgg"])
+    with pytest.raises(UserError, match="`epochs` must be positive"):
+        train_evaluators([tmp_path / "none"], None, tmp_path, epochs=0)
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_perturbed_pictures_are_always_the_same() -> None:
+    pictures, _ = toy_pictures(3)
+    np.testing.assert_array_equal(
+        perturbed(pictures, {"noise": (1.0, 0.1)}), perturbed(pictures, {"noise": (1.0, 0.1)})
+    )

@@ -1,0 +1,25 @@
+"""Plain pictures with known numbers."""
+
+import numpy as np
+import pytest
+
+from lab_ddpm.judging.picture_statistics import picture_statistics
+
+
+def test_a_white_picture_is_bright_and_nothing_else() -> None:
+    statistics = picture_statistics(np.full((2, 8, 8, 3), 255, dtype=np.uint8))
+    assert statistics == {"brightness": 1, "contrast": 0, "saturation": 0, "sharpness": pytest.approx(0, abs=1e-6)}
+
+
+def test_pure_red_is_saturated() -> None:
+    pictures = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    pictures[..., 0] = 255
+    assert picture_statistics(pictures)["saturation"] == 1
+    assert picture_statistics(pictures)["brightness"] == pytest.approx(1 / 3)
+
+
+def test_a_chess_board_is_as_sharp_as_can_be() -> None:
+    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)[None, ..., None]
+    statistics = picture_statistics(board)
+    assert statistics["sharpness"] == pytest.approx(1)
+    assert statistics["contrast"] == pytest.approx(0.5)

@@ -1,0 +1,135 @@
+"""Walks begin and end at their sources; inversion is the sampler run backwards; what is shared is shared."""
+
+from typing import Any, cast
+
+import pytest
+import torch
+from lab_ddpm.sampling.generation import picture_seeds
+from test_schedulers import GaussianOracle, noise_scheduler
+
+from lab_ddpm.data.conditions import encode
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.schedulers import make_scheduler
+from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures, invert, mix
+from lab_ddpm.tools.errors import UserError
+
+NO_LABELS = torch.zeros(2, 2)
+
+
+@pytest.fixture
+def oracle() -> LabelConditionalPipeline:
+    """The best network for pixels N(-0.3, 0.15^2) and N(0.4, 0.15^2), with DDIM."""
+    scheduler = make_scheduler("ddim", noise_scheduler("sample"), 50)
+    pipeline = LabelConditionalPipeline(cast(Any, GaussianOracle("sample")), scheduler, condition_dropout=0.1)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def ends() -> torch.Tensor:
+    """A picture of each of the oracle's two labels."""
+    means = torch.tensor([-0.3, 0.4]).reshape(2, 1, 1, 1)
+    return means + 0.15 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, **settings: Any) -> Any:
+    return interpolate_pictures(pipeline, ends, NO_LABELS, **({"num_inference_steps": 50, "count": 5} | settings))
+
+
+def test_inverted_pictures_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    class_labels = torch.eye(2)
+    noisy_images = invert(oracle, ends, class_labels, 999, 50)
+    assert noisy_images.std().item() == pytest.approx(1, abs=0.05)
+    decoded = oracle(class_labels, 50, noisy_images=noisy_images, start_timestep=999)
+    assert (decoded - ends).abs().mean() < 0.016  # 0.0208 without the step from the clean picture to the first timestep
+
+
+@pytest.mark.parametrize("noise", ["shared", "own", "fresh", "inverted"])
+@pytest.mark.parametrize("mixing", ["linear", "spherical"])
+def test_a_walk_from_little_noise_begins_and_ends_at_its_sources(
+    oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, mixing: str
+) -> None:
+    path = walk(oracle, ends, timestep=19, noise=noise, mixing=mixing)
+    assert path.timestep == 19
+    assert path.lambdas.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert (path.images[[0, -1]] - ends).abs().mean() < 0.05
+    assert path.distances().shape == (4,)
+
+
+def test_in_one_step_a_mixture_becomes_the_mean_of_its_posterior(
+    oracle: LabelConditionalPipeline, ends: torch.Tensor
+) -> None:
+    """The oracle's mean is a smooth function of the mixture: an even walk, and a short one where noise hides a lot."""
+    even = walk(oracle, ends, timestep=499, one_step=True)
+    assert even.distances().max() < 1.05 * even.distances().min()
+    sampled = walk(oracle, ends, timestep=499)
+    assert even.distances().sum() < sampled.distances().sum()
+
+
+def test_the_nearest_timestep_of_the_sampler_is_taken(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    assert walk(oracle, ends, timestep=500).timestep == 499
+
+
+def test_the_way_back_is_the_way_there(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    there, back = (walk(oracle, pictures, timestep=499).images for pictures in (ends, ends.flip(0)))
+    torch.testing.assert_close(there, back.flip(0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("noise", "still"), [("shared", True), ("own", False), ("fresh", False)])
+def test_between_two_equal_pictures_only_fresh_noise_changes_anything(
+    oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, still: bool
+) -> None:
+    oracle.scheduler = make_scheduler("ddpm", oracle.scheduler, 50)
+    distances = walk(oracle, ends[[0, 0]], timestep=499, noise=noise).distances()
+    assert (distances < 1e-6).all() == still
+
+
+def test_walks_of_neighbouring_seeds_share_no_noise(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    oracle.scheduler = make_scheduler("ddpm", oracle.scheduler, 50)
+    walks = [walk(oracle, ends[[0, 0]], timestep=499, noise="fresh", seed=seed).images for seed in range(3)]
+    assert torch.pdist(torch.cat(walks).flatten(1)).min() > 1
+
+
+def test_linear_mixing_of_fresh_noise_loses_variance_and_spherical_mixing_keeps_it() -> None:
+    first, second = torch.randn(2, 10_000, generator=torch.Generator().manual_seed(0))
+    assert mix(first, second, 0.5, "linear").std().item() == pytest.approx(0.5**0.5, abs=0.02)
+    assert mix(first, second, 0.5, "spherical").std().item() == pytest.approx(1, abs=0.02)
+    for mixing in ("linear", "spherical"):
+        torch.testing.assert_close(mix(first, second, 0.0, mixing), first)
+        torch.testing.assert_close(mix(first, second, 1.0, mixing), second)
+
+
+def test_a_walk_between_conditions_begins_and_ends_at_their_pictures(tiny_pipeline: LabelConditionalPipeline) -> None:
+    tiny_pipeline.scheduler = make_scheduler("ddim", tiny_pipeline.scheduler, 2)
+    tiny_pipeline.set_progress_bar_config(disable=True)
+    rows = encode([["red cube"], ["cyan sphere", "gray cylinder"]])
+    path = interpolate_conditions(tiny_pipeline, rows, 2, count=4, seed=5)
+    generators = [torch.Generator().manual_seed(picture_seeds(5, 1)[0]) for _ in range(2)]
+    ends = tiny_pipeline(rows, 2, generator=generators)
+    torch.testing.assert_close(path.images[[0, -1]], ends, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixing": "cubic"}, r"`mixing` must be one of \['linear', 'spherical'\], got 'cubic'"),
+        ({"noise": "none"}, r"`noise` must be one of \['shared', 'own', 'fresh', 'inverted'\], got 'none'"),
+        ({"count": 1}, "`count` must be at least 2, got 1"),
+        ({"noise": "inverted", "scheduler": "ddpm"}, "`scheduler` must be 'ddim' for `noise` 'inverted'"),
+        ({"noise": "inverted", "scheduler": "dpmpp"}, "`scheduler` must be 'ddim' for `noise` 'inverted'"),
+        ({"timestep": 1000}, r"`timestep` must be in \[19, 999\], got 1000"),
+    ],
+)
+def test_bad_settings_are_refused(
+    oracle: LabelConditionalPipeline, ends: torch.Tensor, settings: dict[str, Any], message: str
+) -> None:
+    settings = dict(settings)
+    oracle.scheduler = make_scheduler(settings.pop("scheduler", "ddim"), oracle.scheduler, 50)
+    with pytest.raises(UserError, match=message):
+        walk(oracle, ends, **settings)
+
+
+def test_a_sampler_that_scales_its_pictures_is_refused(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    oracle.scheduler = make_scheduler("euler", oracle.scheduler, 50)
+    with pytest.raises(UserError, match="must be ddpm, ddim, dpmpp or unipc"):
+        walk(oracle, ends)

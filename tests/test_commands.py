@@ -1,0 +1,306 @@
+"""The commands as a user types them: what they write, and the one line that bad input gets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import tiny_arguments
+from lab_ddpm.cli import main
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, save_classifier
+from lab_ddpm.sampling.checkpoint import checkpoint_hash
+from lab_ddpm.tools.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+FIGURES = ["captioned.png", "grid.png", "manifest.json"]
+SCRIPTS = sorted((ROOT / "scripts").glob("[!_]*.py"))
+
+
+@pytest.fixture
+def workplace(
+    tiny_dataset: Path, tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder like the repository's root, with a random pipeline in runs/ and random classifiers."""
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline.save_pretrained("runs/tiny/best")
+    for name in CLASSIFIERS:
+        save_classifier(build_classifier(name), name, "evaluator")
+    return tmp_path
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("patch_size", "is_told"), [(1, True), (2, False)])
+def test_before_anything_is_rendered_a_cpu_is_told_that_the_config_is_for_a_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patch_size: int,
+    is_told: bool,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise UserError("rendering")
+
+    monkeypatch.setattr("lab_ddpm.commands.render.run", stop)
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["train", *tiny_arguments(tmp_path, data__root="none", model__patch_size=patch_size)]) == 2
+    output, error = capsys.readouterr()
+    assert error == "lab-ddpm: rendering\n"
+    assert ("configs/iclevr_cpu.yaml is made for that" in output) == is_told
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--evaluation.split", "tset", "`split` must be one of"),
+        ("--model.num_labels", "12", "`model.num_labels` must be one of [0, 24], got 12"),
+        ("--mixed_precision", "fp16", "`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU"),
+    ],
+)
+def test_what_is_wrong_with_a_training_is_said_before_anything_is_rendered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["train", *tiny_arguments(tmp_path), option, value]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "data" / "images").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--root", "data", "--split", "new_test", "--steps", "2", "--progress"]) == 0
+    out = Path("generated/new_test")
+    printed = lines(capsys)
+    assert printed[0] == "checkpoint: runs/tiny/best"
+    assert printed[-1].startswith("wrote 32 pictures")
+    assert str(out) in printed[-1]
+    names = [f"{index:02d}.png" for index in range(32)]
+    assert {path.name for path in out.iterdir()} == {*names, *FIGURES, "strip.png", "denoising.gif"}
+    manifest = json.loads((out / "manifest.json").read_text())["pictures"]
+    assert [entry["file"] for entry in manifest] == names
+    assert [entry["condition"] for entry in manifest] == json.loads(Path("data/new_test.json").read_text())
+    assert {entry["checkpoint_hash"] for entry in manifest} == {checkpoint_hash("runs/tiny/best")}
+    assert len({entry["seed"] for entry in manifest}) == 32
+    with Image.open(out / "grid.png") as grid:
+        assert grid.size == (8 * 18 + 2, 4 * 18 + 2)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_shorter_list_leaves_no_pictures_of_a_longer_one() -> None:
+    assert main(["generate", "--root", "data", "--split", "test", "--steps", "1", "--out", "out"]) == 0
+    assert main(["generate", "--objects", "red cube", "cyan sphere", "--steps", "1", "--out", "out"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", *FIGURES]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_many_pictures_of_one_condition_and_no_strip_of_an_earlier_call() -> None:
+    arguments = ["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]
+    assert main([*arguments, "--num-pictures", "3", "--progress"]) == 0
+    assert main([*arguments, "--num-pictures", "2"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "01.png", *FIGURES]
+    assert Path("out/00.png").read_bytes() != Path("out/01.png").read_bytes()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_manifest_of_another_program_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    Path("out/manifest.json").write_text('{"pictures": ["important.png"]}')
+    Path("out/important.png").touch()
+    assert main(["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]) == 1
+    assert "out/manifest.json: not as this program writes it" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["important.png", "manifest.json"]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
+    Path("own.json").write_text('[["red cube", "blue sphere"], ["gray cylinder"]]')
+    for out, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert main(["generate", "--split", "own.json", "--steps", "2", "--seed", seed, "--out", out]) == 0
+    a, b, c = (np.asarray(Image.open(Path(out) / "01.png")) for out in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_two_processes_make_the_pictures_of_one() -> None:
+    """Three pictures for two processes, then one, of which the second process has none."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    for count in ("3", "1"):
+        arguments = ["--objects", "red cube", "--num-pictures", count, "--steps", "2"]
+        assert main(["generate", *arguments, "--out", f"one-{count}"]) == 0
+        script = [str(ROOT / "scripts" / "generate.py"), *arguments, "--out", f"two-{count}"]
+        subprocess.run([*launch, *script], check=True, capture_output=True)
+        for index in range(int(count)):
+            one, two = (np.asarray(Image.open(f"{name}-{count}/{index:02d}.png"), int) for name in ("one", "two"))
+            assert abs(one - two).max() <= 1
+
+
+@pytest.mark.usefixtures("workplace")
+def test_evaluate_samples_both_lists_and_writes_the_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--root", "data", "--num-seeds", "2", "--steps", "1"]) == 0
+    metrics = json.loads(Path("evaluation/metrics.json").read_text())
+    assert metrics["seeds"] == [0, 1]
+    assert metrics["checkpoint"] == "runs/tiny/best"
+    for name in CLASSIFIERS:
+        file = Path(f"evaluator/{name}.safetensors")
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert metrics["classifiers"][name] == {"file": str(file), "sha256": digest}
+    assert set(metrics["splits"]) == {"test", "new_test"}
+    for by_classifier in metrics["splits"].values():
+        assert set(by_classifier) == set(CLASSIFIERS)
+        for scores in by_classifier.values():
+            low, high = scores["micro"]["ci95"]
+            assert 0 <= low <= scores["micro"]["mean"] <= high <= 1
+            assert {"exact_match", "by_object_count", "by_object"} <= set(scores)
+    assert "evaluation/metrics.json" in lines(capsys)[-1]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_pictures_that_exist_are_scored_as_the_sampled_ones_are(capsys: pytest.CaptureFixture[str]) -> None:
+    sampling = ["--root", "data", "--split", "test", "--steps", "2"]
+    assert main(["generate", *sampling, "--out", "made"]) == 0
+    assert main(["evaluate", *sampling, "--num-seeds", "1", "--out", "sampled"]) == 0
+    assert main(["evaluate", "--root", "data", "--images", "made", "--split", "test", "--out", "scored"]) == 0
+    other = ["evaluate", "--root", "data", "--images", "made", "--split", "new_test", "--out", "other"]
+    assert main(other) == 2
+    assert "made for other conditions than those of 'new_test'" in capsys.readouterr().err
+    sampled, scored = (json.loads((Path(out) / "metrics.json").read_text())["splits"] for out in ("sampled", "scored"))
+    assert sampled == scored
+
+
+def test_render_writes_a_data_set_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["render", "--num-scenes", "2", "--workers", "2", "--out", "data"]) == 0
+    assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=2)]) == 0
+    assert "scenes" not in capsys.readouterr().out.split("wrote 6 pictures")[1]
+    assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=3, name="more")]) == 0
+    assert "data has a replica of 2 scenes, and `data.num_scenes` is 3" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "tiny" / "best" / "model_index.json").is_file()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pretrained").mkdir()
+    Path("runs/tiny/best").rename("pretrained/iclevr-cpu")
+    assert main(["generate", "--objects", "red cube", "--steps", "1"]) == 0
+    assert lines(capsys)[0] == "checkpoint: pretrained/iclevr-cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["generate", "--objects", "red cub"], 2, "lab-ddpm: did you mean 'red cube'? an object must be one of"),
+        (["generate", "--guidance", "2"], 2, "did you mean '--guidance-scale'? unrecognized arguments: --guidance 2"),
+        (["evaluate", "--nonsense", "2"], 2, "lab-ddpm: unrecognized arguments: --nonsense 2 (see lab-ddpm evaluate"),
+        (["train", "--epoch", "2"], 2, "lab-ddpm: did you mean '--epochs'? unrecognized arguments: --epoch 2"),
+        (["generate", "--objects", "red cube, pink sphere"], 2, "got 'pink sphere'"),
+        (["generate", "--objects", "red cube", "red cube"], 2, "must not name an object twice"),
+        (["generate", "--root", "data", "--split", "tset"], 2, "`split` must be one of ['test', 'new_test'"),
+        (["generate", "--split", "absent.json"], 1, "absent.json: no such condition list"),
+        (["generate", "--split", "empty.json"], 1, "empty.json: must be a non-empty JSON list"),
+        (["generate", "--split", "shape.json"], 1, "shape.json: condition 0: a condition must be a list"),
+        (["generate", "--objects", "red cube", "--scheduler", "dimd"], 2, "`scheduler` must be one of ['ddpm'"),
+        (["generate", "--objects", "red cube", "--steps", "0"], 2, "`steps` must be between 1 and 1000, got 0"),
+        (["generate", "--objects", "red cube", "--steps", "x"], 2, "argument --steps: invalid int value: 'x'"),
+        (["generate", "--objects", "red cube", "--guidance-scale", "-1"], 2, "must be positive, got -1.0"),
+        (["generate", "--objects", "red cube", "--seed", "-1"], 2, "`seed` must be at least 0, got -1"),
+        (["generate", "--objects", "red cube", "--checkpoint", "absent"], 1, "absent: no such checkpoint folder"),
+        (["generate", "--objects", "red cube", "--checkpoint", "data"], 1, "data: not a saved pipeline"),
+        (["generate", "--objects", "red cube", "--checkpoint", "runs/tiny"], 1, "did you mean runs/tiny/best?"),
+        (["generate", "--objects", "red cube", "--steps", "1", "--out", "data"], 1, "data: holds files that this"),
+        (["generate", "--objects", "red cube", "--checkpoint", "half"], 1, "half: this checkpoint is incomplete"),
+        (["generate", "--objects", "red cube", "--checkpoint", "other"], 1, "must hold a LabelConditionalPipeline"),
+        (["generate", "--objects", "red cube", "--out", "/proc/generated"], 1, "/proc/generated"),
+        (["evaluate", "--root", "data", "--num-seeds", "0"], 2, "`num-seeds` must be at least 1, got 0"),
+        (["generate", "--root", "data", "--split", "test", "--num-pictures", "2"], 2, "does not go with `--split`"),
+        (["generate", "--unconditional", "--guidance-scale", "2"], 2, "must be 1 where there is no condition, got 2.0"),
+        (
+            ["interpolate", "--conditions", "red cube", "blue cube", "--timestep", "500"],
+            2,
+            "`--timestep`, `--mixing` and `--noise` are for `--pictures`",
+        ),
+        (
+            ["evaluate", "--root", "data", "--images", "data", "--split", "test", "--steps", "9"],
+            2,
+            "options of sampling do not go with it",
+        ),
+        (
+            ["train-evaluator", "--dataset", "mnist", "--root", "data", "--names", "referee"],
+            2,
+            "`--names` is for i-CLEVR",
+        ),
+        (["train-evaluator", "--image-size", "32"], 2, "`--image-size` is for other data sets"),
+        (["evaluate", "--images", "data"], 2, "`--images` needs the one `--split`"),
+        (["evaluate", "--root", "data", "--images", "absent", "--split", "test"], 1, "absent: no such folder"),
+        (["render", "--num-scenes", "0", "--out", "new"], 2, "`num_scenes` must be at least 1, got 0"),
+        (["report", "absent"], 1, "absent"),
+        (["import-data", "absent"], 1, "absent: no such folder or zip file"),
+        (["trian"], 2, "lab-ddpm: did you mean 'train'? argument COMMAND: invalid choice: 'trian'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_an_exit_code(
+    workplace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    (workplace / "empty.json").write_text("[]")
+    (workplace / "shape.json").write_text('["red cube"]')
+    (workplace / "other").mkdir()
+    (workplace / "other" / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+    (workplace / "half").mkdir()
+    (workplace / "half" / "model_index.json").write_bytes((workplace / "runs/tiny/best/model_index.json").read_bytes())
+    assert main(arguments) == code
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert error[0].startswith("lab-ddpm: ")
+    assert message in error[0]
+
+
+def test_weights_of_another_model_are_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = workplace / "runs/tiny/best/unet/config.json"
+    config.write_text(config.read_text().replace('"layers_per_block": 1', '"layers_per_block": 2'))
+    assert main(["generate", "--objects", "red cube", "--steps", "1"]) == 1
+    assert "another model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_calls_the_command_of_its_name(script: Path) -> None:
+    assert f'run("{script.stem.replace("_", "-")}")' in script.read_text(encoding="utf-8")
+
+
+def test_a_script_without_the_package_says_how_to_install_it() -> None:
+    script = [sys.executable, "-S", str(ROOT / "scripts" / "generate.py")]  # -S: no site-packages
+    failed = subprocess.run(script, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("no module 'lab_ddpm' in ")
+    assert "make install" in line
+
+
+def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "generate.py")]
+    help_text = subprocess.run([*script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(option in help_text for option in ("--split", "--objects", "--scheduler", "--steps", "--progress"))
+    failed = subprocess.run([*script, "--stepz", "5"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("lab-ddpm: did you mean '--steps'? unrecognized arguments: --stepz 5")
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,96 @@
+"""Every preset trains two steps and samples, on a few pictures in the format of its data set."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lab_ddpm.cli import main
+from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.dataset import IMAGE_SIZES
+from lab_ddpm.judging.classifiers import build_classifier, save_classifier
+from lab_ddpm.training.config_parser import parse_config
+from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMALL = {
+    "epochs": 1,
+    "batch_size": 10,
+    "device": "cpu",
+    "mixed_precision": "no",
+    "data.num_workers": 0,
+    "model.block_out_channels": "[32, 32]",
+    "model.attention_levels": "[1]",
+    "model.attention_head_dim": 32,
+    "model.layers_per_block": 1,
+    "evaluation.steps": 1,
+    "evaluation.num_pictures": 4,
+}
+SMALL_ARGUMENTS = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
+
+
+def write_data(dataset: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
+    if dataset == "mnist":
+        write_mnist(root)
+    elif dataset == "fashion_mnist":
+        write_mnist(root, "FashionMNIST")
+    elif dataset == "cifar10":
+        write_cifar10(root, monkeypatch)
+    elif dataset == "flowers102":
+        write_flowers102(root, monkeypatch, 24)
+    else:
+        write_folder(root, count=12)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_preset_trains_and_samples(
+    path: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config(["--config", str(path)])
+    root = tmp_path / "data"
+    if config.data.dataset != "iclevr":
+        root = tmp_path / "pictures"
+        write_data(config.data.dataset, root, monkeypatch)
+    elif config.evaluation.metric != "none":
+        save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+    assert main(["train", "--config", str(path), "--data.root", str(root), *SMALL_ARGUMENTS]) == 0
+    run = Path("runs") / config.name
+    assert len(list((run / "samples").glob("step_*.png"))) == 1
+    arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
+    assert main(["generate", *arguments]) == 0
+    with Image.open("made/00.png") as picture:
+        assert picture.size == (config.data.image_size,) * 2
+        channels = 1 if config.data.dataset in ("mnist", "fashion_mnist") else 3
+        assert len(picture.getbands()) == channels
+
+
+def test_a_labelled_data_set_trains_a_conditional_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_data("mnist", tmp_path / "pictures", monkeypatch)
+    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
+    conditional = ["--model.num_labels", "10", "--objective.condition_dropout", "0.1"]
+    assert main(["train", *arguments, *conditional]) == 0
+    assert main(["generate", "--steps", "1", "--objects", "3 - three", "--out", "three"]) == 0
+    assert main(["generate", "--steps", "1", "--num-pictures", "12", "--out", "all"]) == 0
+    assert main(["generate", "--steps", "1", "--num-pictures", "2", "--unconditional", "--out", "none"]) == 0
+    assert main(["generate", "--steps", "1", "--objects", "red cube"]) == 2
+    assert sorted(path.name for path in Path("all").iterdir())[-2:] == ["grid.png", "manifest.json"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_reads_pictures_at_the_size_of_its_data_set(path: Path) -> None:
+    data = parse_config(["--config", str(path)]).data
+    assert data.image_size == IMAGE_SIZES[data.dataset] or path.stem == "faces"
+
+
+@pytest.mark.parametrize("num_labels", ["7", "24"])
+def test_another_number_of_labels_than_the_data_set_has_is_refused(
+    num_labels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_data("mnist", tmp_path / "pictures", monkeypatch)
+    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
+    assert main(["train", *arguments, "--model.num_labels", num_labels]) == 2
+    assert "`model.num_labels` must be 0 or 10" in capsys.readouterr().err
