@@ -13,7 +13,8 @@ import torch
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from lab_ddpm.data.conditions import OBJECTS, SHAPES
+from lab_ddpm.data.iclevr import OBJECTS, SHAPES
+from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, save_classifier

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from lab_ddpm.commands.parser import build_parser
 
+from lab_ddpm.cli import load
 from lab_ddpm.training.config_parser import parse_config
 
 ROOT = Path(__file__).parents[1]
@@ -58,4 +58,4 @@ def test_a_documented_command_is_understood(source: str, command: str, monkeypat
     if name == "train":
         parse_config(arguments)
     else:
-        build_parser().parse_args([name, *arguments])
+        load(name).parser().parse_args(arguments)

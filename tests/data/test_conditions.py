@@ -1,7 +1,7 @@
 """Names and multi-hot rows are two forms of a condition; a wrong file is refused with place and rule."""
 
 import json
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab_ddpm.data.conditions import (
-    COLOURS,
-    OBJECTS,
-    SHAPES,
     check_condition,
     count_seen,
     decode,
@@ -21,13 +18,11 @@ from lab_ddpm.data.conditions import (
     load_conditions,
     load_labels,
     load_objects,
-    resolve_split,
+    parse_condition,
     shows,
 )
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.tools.errors import DataError, UserError
-
-OFFICIAL = Path(__file__).parents[2] / "shared" / "iclevr_official"
-needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official files are not in {OFFICIAL}")
 
 conditions = st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=24, unique=True)
 
@@ -40,6 +35,11 @@ WRONG_CONDITIONS = {
     "null": (None, "must be a list of object names, got None"),
     "nested": ([["red cube"]], r"an object must be one of .*, got \['red cube'\]"),
 }
+every_reader = pytest.mark.parametrize(
+    "load",
+    [partial(load_conditions, labels=OBJECTS), partial(load_labels, labels=OBJECTS), load_objects],
+    ids=["conditions", "labels", "objects"],
+)
 wrong_conditions = pytest.mark.parametrize(
     ("condition", "rule"), WRONG_CONDITIONS.values(), ids=WRONG_CONDITIONS.keys()
 )
@@ -50,25 +50,18 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-def test_an_object_has_the_index_8_times_shape_plus_colour() -> None:
-    assert len(OBJECTS) == 24
-    for shape_index, shape in enumerate(("cube", "sphere", "cylinder")):
-        for colour_index, colour in enumerate(["gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"]):
-            assert OBJECTS.index(f"{colour} {shape}") == 8 * shape_index + colour_index
-
-
 @given(st.lists(conditions, max_size=5))
 def test_decode_gives_back_what_encode_took_in_the_order_of_the_vocabulary(names: list[list[str]]) -> None:
-    class_labels = encode(names)
+    class_labels = encode(names, OBJECTS)
     assert class_labels.shape == (len(names), 24)
     assert class_labels.dtype == torch.float32
-    assert decode(class_labels) == [tuple(sorted(condition, key=OBJECTS.index)) for condition in names]
+    assert decode(class_labels, OBJECTS) == [tuple(sorted(condition, key=OBJECTS.index)) for condition in names]
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=24, max_size=24).filter(any), min_size=1, max_size=5))
 def test_encode_gives_back_what_decode_took(rows: list[list[bool]]) -> None:
     class_labels = torch.tensor(rows).float()
-    assert torch.equal(encode(decode(class_labels)), class_labels)
+    assert torch.equal(encode(decode(class_labels, OBJECTS), OBJECTS), class_labels)
 
 
 def test_another_vocabulary_has_its_own_columns() -> None:
@@ -79,10 +72,10 @@ def test_another_vocabulary_has_its_own_columns() -> None:
 @wrong_conditions
 def test_a_wrong_condition_is_refused_with_the_rule(condition: list[str], rule: str) -> None:
     with pytest.raises(UserError, match=rule) as caught:
-        check_condition(condition)
+        check_condition(condition, OBJECTS)
     assert caught.value.exit_code == 2
     with pytest.raises(UserError, match=rule):
-        encode([["red cube"], condition])
+        encode([["red cube"], condition], OBJECTS)
 
 
 @wrong_conditions
@@ -91,7 +84,7 @@ def test_a_wrong_condition_in_a_list_is_named_with_file_place_and_rule(
 ) -> None:
     path = write(tmp_path / "list.json", [["red cube"], condition])
     with pytest.raises(DataError, match=f"list.json: condition 1: .*{rule}") as caught:
-        load_conditions(path)
+        load_conditions(path, OBJECTS)
     assert caught.value.exit_code == 1
 
 
@@ -99,13 +92,13 @@ def test_a_wrong_condition_in_a_list_is_named_with_file_place_and_rule(
 def test_a_wrong_label_is_named_with_file_picture_and_rule(tmp_path: Path, condition: object, rule: str) -> None:
     path = write(tmp_path / "train.json", {"a.png": ["red cube"], "b.png": condition})
     with pytest.raises(DataError, match=f"train.json: b.png: .*{rule}"):
-        load_labels(path)
+        load_labels(path, OBJECTS)
 
 
 def test_every_wrong_label_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "train.json", {"a.png": ["red cone"], "b.png": ["red cube"], "c.png": []})
     with pytest.raises(DataError) as caught:
-        load_labels(path)
+        load_labels(path, OBJECTS)
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["a.png", "c.png"]
 
 
@@ -113,14 +106,14 @@ def test_every_wrong_label_is_named(tmp_path: Path) -> None:
 def test_a_condition_list_of_another_shape_is_refused(tmp_path: Path, content: object) -> None:
     path = write(tmp_path / "list.json", content)
     with pytest.raises(DataError, match=r"list.json: must be a non-empty JSON list of lists of object names"):
-        load_conditions(path)
+        load_conditions(path, OBJECTS)
 
 
 @pytest.mark.parametrize("content", [{}, [], [["red cube"]], "red cube", 3, None], ids=repr)
 def test_a_training_list_of_another_shape_is_refused(tmp_path: Path, content: object) -> None:
     path = write(tmp_path / "train.json", content)
     with pytest.raises(DataError, match=r"train.json: must be a non-empty JSON object \{picture name"):
-        load_labels(path)
+        load_labels(path, OBJECTS)
 
 
 @pytest.mark.parametrize("content", [{}, [], ["red cube"], None], ids=repr)
@@ -140,7 +133,7 @@ def test_a_vocabulary_is_read_in_the_order_of_its_indices(tmp_path: Path) -> Non
     assert load_objects(write(tmp_path / "objects.json", {"b": 1, "c": 2, "a": 0})) == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("load", [load_conditions, load_labels, load_objects])
+@every_reader
 @pytest.mark.parametrize(
     "content",
     [b"", b'[["red cube"]', b"\xff\xfe\x00", b"[" * 100_000],
@@ -152,29 +145,10 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path, load, content: bytes) -
         load(tmp_path / "broken.json")
 
 
-@pytest.mark.parametrize("load", [load_conditions, load_labels, load_objects])
+@every_reader
 def test_a_missing_file_is_named(tmp_path: Path, load) -> None:
     with pytest.raises(DataError, match=r"absent.json: no such file"):
         load(tmp_path / "absent.json")
-
-
-def test_a_split_is_a_name_or_a_json_file_of_ones_own(tmp_path: Path) -> None:
-    own = write(tmp_path / "own.json", [["red cube"]])
-    listed = write(tmp_path / "val.json", [["red cube"]])
-    assert resolve_split("val", tmp_path) == listed
-    assert resolve_split(str(own), tmp_path / "elsewhere") == own
-
-
-def test_an_unknown_split_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`split` must be one of \['test', 'new_test', .*got 'tset'") as caught:
-        resolve_split("tset", tmp_path)
-    assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize("split", ["test", "absent.json"])
-def test_a_split_without_a_file_is_named(tmp_path: Path, split: str) -> None:
-    with pytest.raises(DataError, match=r"(test|absent)\.json: no such condition list"):
-        resolve_split(split, tmp_path)
 
 
 def test_a_picture_shows_every_subset_of_its_objects_and_nothing_else() -> None:
@@ -190,38 +164,17 @@ def test_a_condition_counts_as_seen_if_one_picture_shows_all_of_it() -> None:
     assert count_seen(asked, labels) == 2
 
 
-@needs_official
-def test_the_official_vocabulary_is_ours() -> None:
-    assert load_objects(OFFICIAL / "objects.json") == OBJECTS
-    assert (len(COLOURS), len(SHAPES)) == (8, 3)
-
-
-@needs_official
 @pytest.mark.parametrize(
-    ("name", "sizes", "seen"), [("test", {1: 6, 2: 12, 3: 14}, 31), ("new_test", {2: 12, 3: 20}, 32)]
+    ("count", "expected"), [(6, "aabbcc"), (4, "aabc"), (2, "ab"), (1, "a")], ids=["6", "4", "2", "1"]
 )
-def test_the_official_lists_have_their_published_counts(name: str, sizes: dict[int, int], seen: int) -> None:
-    asked = load_conditions(OFFICIAL / f"{name}.json")
-    assert Counter(map(len, asked)) == sizes
-    assert encode(asked).sum() == sum(size * count for size, count in sizes.items())
-    # "occur in train.json" in the README means as the whole of a picture; as a part of one, all of them do.
-    labels = load_labels(OFFICIAL / "train.json")
-    pictures = {frozenset(objects) for objects in labels.values()}
-    assert sum(frozenset(condition) in pictures for condition in asked) == seen
-    assert count_seen(asked, labels) >= seen
+def test_every_label_comes_in_order_and_as_often_as_the_others(count: int, expected: str) -> None:
+    assert every_label(("a", "b", "c"), count) == [(label,) for label in expected]
 
 
-@needs_official
-@pytest.mark.parametrize(("count", "expected"), [(6, [0, 0, 1, 1, 2, 2]), (4, [0, 0, 1, 2]), (2, [0, 1]), (1, [0])])
-def test_every_label_comes_in_order_and_as_often_as_the_others(count: int, expected: list[int]) -> None:
-    assert every_label(3, count).argmax(dim=1).tolist() == expected
-    assert every_label(3, count).sum(dim=1).tolist() == [1] * count
-    assert every_label(0, count).shape == (count, 0)
+def test_without_labels_every_label_is_the_empty_condition() -> None:
+    assert every_label((), 3) == [(), (), ()]
 
 
-def test_the_official_training_list_has_its_published_counts() -> None:
-    labels = load_labels(OFFICIAL / "train.json")
-    assert len(labels) == 18_009
-    assert len({frozenset(objects) for objects in labels.values()}) == 2_188
-    per_object = encode(list(labels.values())).sum(dim=0)
-    assert (per_object.min(), per_object.max()) == (1_422, 1_577)
+def test_a_condition_of_the_command_line_is_cut_at_its_commas_unless_it_is_a_label() -> None:
+    assert parse_condition("red cube,  cyan sphere", OBJECTS) == ("red cube", "cyan sphere")
+    assert parse_condition("hat, black", ("hat, black", "hat")) == ("hat, black",)

@@ -178,16 +178,22 @@ def test_a_gif_holds_every_frame_and_rests_on_the_last(tmp_path: Path) -> None:
     assert shown == [(0, 80), (100, 80), (200, 2000)]
 
 
-@given(st.integers(1, 7), st.integers(1, 4), st.integers(0, 3))
-def test_a_grid_shows_the_pictures_row_by_row_on_white(count: int, columns: int, padding: int) -> None:
+@given(st.integers(2, 7), st.integers(1, 4), st.integers(0, 3), st.sampled_from([1, 3]))
+def test_a_grid_shows_the_pictures_row_by_row_on_white(count: int, columns: int, padding: int, channels: int) -> None:
     height, width = 3, 4
-    cells = np.random.default_rng(count).integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+    cells = np.random.default_rng(count).integers(0, 255, (count, height, width, channels), dtype=np.uint8)
     grid = picture_grid(cells, columns, padding)
+    columns = min(columns, count)
     rows = (count + columns - 1) // columns
-    assert grid.shape == (rows * (height + padding) + padding, columns * (width + padding) + padding, 3)
+    assert grid.shape == (rows * (height + padding) + padding, columns * (width + padding) + padding, channels)
     for index, cell in enumerate(cells):
         row, column = divmod(index, columns)
         top, left = padding + row * (height + padding), padding + column * (width + padding)
         np.testing.assert_array_equal(grid[top : top + height, left : left + width], cell)
         grid[top : top + height, left : left + width] = 255
     assert (grid == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_grid_of_one_picture_is_the_picture(channels: int) -> None:
+    np.testing.assert_array_equal(picture_grid(noise(4, 4, channels)[None], 8), noise(4, 4, channels))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lab_ddpm.data.conditions import encode, load_labels
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_picture, write_png
 from lab_ddpm.data.labelled_pictures import has_pictures, open_labelled_pictures
 from lab_ddpm.tools.errors import DataError
@@ -17,7 +18,7 @@ FIRST, SECOND, LAST = "CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png", "C
 
 
 def only_cache(root: Path) -> Path:
-    (path,) = (root / ".cache").glob("[!.]*")
+    (path,) = (root / ".cache").glob("*.npy")
     return path
 
 
@@ -27,71 +28,72 @@ def relabel(root: Path, name: str, condition: object) -> None:
 
 
 def test_a_picture_and_its_label_have_the_same_place(tiny_dataset: Path) -> None:
-    dataset = open_labelled_pictures(tiny_dataset, 16)
-    labels = load_labels(tiny_dataset / "train.json")
+    dataset = open_labelled_pictures(tiny_dataset, 16, OBJECTS)
+    labels = load_labels(tiny_dataset / "train.json", OBJECTS)
     assert len(dataset) == len(labels) == 21
     assert dataset.names == sorted(labels)
-    assert dataset.class_labels.equal(encode([labels[name] for name in dataset.names]))
+    assert dataset.class_labels.equal(encode([labels[name] for name in dataset.names], OBJECTS))
     for name, picture in zip(dataset.names, dataset.pictures, strict=True):
         np.testing.assert_array_equal(picture, read_picture(tiny_dataset / "images" / name, 16))
 
 
 def test_the_second_opening_reads_the_cache_of_the_first(tiny_dataset: Path) -> None:
-    open_labelled_pictures(tiny_dataset, 16)
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     cache = only_cache(tiny_dataset)
     before = cache.stat()
     marked = np.load(cache, mmap_mode="r+")
     marked[0] = 7
     marked.flush()
-    assert (open_labelled_pictures(tiny_dataset, 16).pictures[0] == 7).all()
+    assert (open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures[0] == 7).all()
     assert only_cache(tiny_dataset) == cache
     assert cache.stat().st_ino == before.st_ino
 
 
 def test_pictures_are_mapped_and_not_loaded(tiny_dataset: Path) -> None:
-    pictures = open_labelled_pictures(tiny_dataset, 16).pictures
+    pictures = open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures
     assert isinstance(pictures, np.memmap)
     assert not pictures.flags.writeable
 
 
 def test_a_changed_picture_is_decoded_anew_and_the_old_cache_removed(tiny_dataset: Path) -> None:
-    open_labelled_pictures(tiny_dataset, 16)
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     before = only_cache(tiny_dataset)
     new = np.full((16, 16, 3), 200, dtype=np.uint8)
     write_png(tiny_dataset / "images" / LAST, new)
-    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16).pictures[-1], new)
+    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures[-1], new)
     assert only_cache(tiny_dataset) != before
 
 
 def test_pictures_that_changed_names_are_decoded_anew(tiny_dataset: Path) -> None:
-    before = open_labelled_pictures(tiny_dataset, 16).pictures[:2].copy()
+    before = open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures[:2].copy()
     images = tiny_dataset / "images"
     (images / FIRST).rename(images / "swap")
     (images / SECOND).rename(images / FIRST)
     (images / "swap").rename(images / SECOND)
-    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16).pictures[:2], before[::-1])
+    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures[:2], before[::-1])
 
 
 def test_the_same_pictures_elsewhere_and_with_other_times_have_the_same_cache(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    open_labelled_pictures(tiny_dataset, 16)
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     shutil.copytree(tiny_dataset / "images", tmp_path / "other" / "images", copy_function=shutil.copy)
     shutil.copy(tiny_dataset / "train.json", tmp_path / "other")
-    open_labelled_pictures(tmp_path / "other", 16)
+    open_labelled_pictures(tmp_path / "other", 16, OBJECTS)
     assert only_cache(tmp_path / "other").name == only_cache(tiny_dataset).name
 
 
 def test_each_size_has_its_own_cache(tiny_dataset: Path) -> None:
-    assert open_labelled_pictures(tiny_dataset, 16).pictures.shape == (21, 16, 16, 3)
-    assert open_labelled_pictures(tiny_dataset, 8).pictures.shape == (21, 8, 8, 3)
+    assert open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures.shape == (21, 16, 16, 3)
+    assert open_labelled_pictures(tiny_dataset, 8, OBJECTS).pictures.shape == (21, 8, 8, 3)
     assert len(list((tiny_dataset / ".cache").glob("*.npy"))) == 2
 
 
 def test_changed_labels_are_read_anew(tiny_dataset: Path) -> None:
-    open_labelled_pictures(tiny_dataset, 16)
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     relabel(tiny_dataset, FIRST, ["cyan cylinder"])
-    assert open_labelled_pictures(tiny_dataset, 16).class_labels[0].equal(encode([["cyan cylinder"]])[0])
+    class_labels = open_labelled_pictures(tiny_dataset, 16, OBJECTS).class_labels
+    assert class_labels[:1].equal(encode([["cyan cylinder"]], OBJECTS))
 
 
 def test_missing_extra_and_broken_pictures_and_wrong_labels_are_listed_together(tiny_dataset: Path) -> None:
@@ -103,7 +105,7 @@ def test_missing_extra_and_broken_pictures_and_wrong_labels_are_listed_together(
     relabel(tiny_dataset, "CLEVR_train_000002_0.png", ["red cone"])
     relabel(tiny_dataset, "CLEVR_train_000003_0.png", [])
     with pytest.raises(DataError) as caught:
-        open_labelled_pictures(tiny_dataset, 16)
+        open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     lines = str(caught.value).splitlines()
     assert len(lines) == 6
     for name, rule in [
@@ -115,22 +117,22 @@ def test_missing_extra_and_broken_pictures_and_wrong_labels_are_listed_together(
         ("CLEVR_train_000003_0.png", "got an empty list"),
     ]:
         assert any(name in line and rule in line for line in lines), (name, lines)
-    assert not list(tiny_dataset.glob(".cache/[!.]*"))
+    assert not list(tiny_dataset.glob(".cache/*.npy"))
 
 
 def test_a_data_set_that_was_repaired_opens(tiny_dataset: Path) -> None:
     content = (tiny_dataset / "images" / FIRST).read_bytes()
     (tiny_dataset / "images" / FIRST).write_bytes(content[:60])
     with pytest.raises(DataError, match=f"{FIRST}: broken picture"):
-        open_labelled_pictures(tiny_dataset, 16)
+        open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     (tiny_dataset / "images" / FIRST).write_bytes(content)
-    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21
+    assert len(open_labelled_pictures(tiny_dataset, 16, OBJECTS)) == 21
 
 
 def test_a_wrong_label_is_named_with_its_picture(tiny_dataset: Path) -> None:
     relabel(tiny_dataset, SECOND, ["red cube", "red cone"])
     with pytest.raises(DataError, match=f"train.json: {SECOND}: .*an object must be one of .*got 'red cone'"):
-        open_labelled_pictures(tiny_dataset, 16)
+        open_labelled_pictures(tiny_dataset, 16, OBJECTS)
 
 
 def test_labels_are_checked_against_the_vocabulary_that_is_asked_for(tiny_dataset: Path) -> None:
@@ -142,18 +144,18 @@ def test_a_root_without_pictures_or_labels_is_named(tiny_dataset: Path, tmp_path
     assert has_pictures(tiny_dataset)
     assert not has_pictures(tmp_path)
     with pytest.raises(DataError, match=r"train.json: no such file"):
-        open_labelled_pictures(tmp_path, 16)
+        open_labelled_pictures(tmp_path, 16, OBJECTS)
     shutil.rmtree(tiny_dataset / "images")
     assert not has_pictures(tiny_dataset)
     with pytest.raises(DataError, match=r"images: no such folder of pictures"):
-        open_labelled_pictures(tiny_dataset, 16)
+        open_labelled_pictures(tiny_dataset, 16, OBJECTS)
 
 
 def test_what_a_killed_decoding_left_is_removed(tiny_dataset: Path) -> None:
     leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}1-train-16-0.npy"
     leftover.parent.mkdir()
     leftover.write_bytes(b"half")
-    open_labelled_pictures(tiny_dataset, 16)
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     assert not leftover.exists()
 
 
@@ -162,11 +164,11 @@ def test_a_read_only_data_set_has_its_cache_in_the_cache_folder_of_the_user(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("os.access", lambda path, mode: path != tiny_dataset)  # root may write everywhere
-    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21
+    assert len(open_labelled_pictures(tiny_dataset, 16, OBJECTS)) == 21
     assert not (tiny_dataset / ".cache").exists()
     assert len(list((tmp_path / "cache" / "lab_ddpm").rglob("*.npy"))) == 1
 
 
 def test_hidden_files_beside_the_pictures_do_not_matter(tiny_dataset: Path) -> None:
     (tiny_dataset / "images" / ".DS_Store").touch()
-    assert len(open_labelled_pictures(tiny_dataset, 16)) == 21
+    assert len(open_labelled_pictures(tiny_dataset, 16, OBJECTS)) == 21

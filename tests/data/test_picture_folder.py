@@ -97,3 +97,21 @@ def test_no_folder_and_no_pictures(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="must hold some, got none"):
         open_folder(tmp_path, 16)
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "validation"), ("test",)], ids=", ".join)
+@pytest.mark.parametrize("classes", [("cat", "dog"), ()], ids=["classes", "no classes"])
+def test_the_parts_of_a_data_set_are_not_taken_for_classes(
+    tmp_path: Path, parts: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    for part in parts:
+        write_folder(tmp_path / part, classes, count=2)
+    with pytest.raises(DataError, match="holds the parts of a data set") as refusal:
+        open_folder(tmp_path, 16)
+    assert all(part in str(refusal.value) for part in parts)
+    assert open_folder(tmp_path / parts[0], 16).labels == classes  # as the message says
+
+
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("train", "bus"))
+    assert open_folder(tmp_path, 16).labels == ("bus", "train")

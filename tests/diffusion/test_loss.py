@@ -1,4 +1,4 @@
-"""Noising, targets, losses and weights against their formulas; timesteps against their distributions."""
+"""Targets, losses and weights against their formulas; timesteps against their distributions; learning."""
 
 import math
 from statistics import NormalDist
@@ -7,74 +7,137 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab_ddpm.diffusion.loss_weights import Objective, loss_weights
+from conftest import tiny_denoiser
+from gaussian_oracle import GaussianOracle
+from lab_ddpm.data.batches import Sample
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.denoiser import Denoiser, Loss
+from lab_ddpm.diffusion.loss_weights import draw_timesteps, loss_weights
+from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import UserError
 
 T = 1000
-
-
-def noise_scheduler(prediction_type: Any = "epsilon") -> DDPMScheduler:
-    return DDPMScheduler(num_train_timesteps=T, beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type)
-
-
-ABAR = noise_scheduler().alphas_cumprod.double()
+ABAR = alphas_cumprod(T, "squaredcos_cap_v2").double()
 SNR = ABAR / (1 - ABAR)
+TIMESTEPS = [0, 300, 700, T - 1]
 
 
 @pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Prediction, clean pictures, noise and timesteps of four pictures."""
+def batch() -> Sample:
+    """Four pictures of the oracle's two labels, at the four timesteps, with all labels kept."""
     random = torch.Generator().manual_seed(0)
-    prediction, clean_images, noise = torch.randn(3, 4, 3, 5, 5, generator=random)
-    return prediction, clean_images, noise, torch.tensor([0, 300, 700, T - 1])
-
-
-def test_the_schedule_is_the_squared_cosine_of_the_paper() -> None:
-    def level(t: float) -> float:  # arXiv:2102.09672, eq. 17
-        return math.cos((t / T + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    for t in (0, 1, 250, 500, 900):
-        assert ABAR[t].item() == pytest.approx(level(t + 1) / level(0), rel=1e-4)
-
-
-def test_noise_is_added_by_the_formula(batch: tuple) -> None:
-    _, clean_images, noise, timesteps = batch
-    abar = ABAR[timesteps].reshape(-1, 1, 1, 1)
-    expected = abar.sqrt() * clean_images + (1 - abar).sqrt() * noise
-    noisy_images = Objective(noise_scheduler()).add_noise(clean_images, noise, timesteps)
-    torch.testing.assert_close(noisy_images.double(), expected, atol=1e-5, rtol=1e-5)
+    clean_images, noise = torch.randn(2, 4, 3, 16, 16, generator=random)
+    uniforms = torch.stack([(torch.tensor(TIMESTEPS) + 0.5) / T, torch.ones(4)], dim=1)
+    return Sample(clean_images=clean_images, class_labels=torch.eye(2).repeat(2, 1), noise=noise, uniforms=uniforms)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 @pytest.mark.parametrize("loss_weight", ["none", "min_snr"])
+@torch.no_grad()
 def test_the_loss_is_the_weighted_mean_over_the_pictures(
-    batch: tuple, prediction_type: str, loss: str, loss_weight: str
+    batch: Sample, prediction_type: str, loss: str, loss_weight: str
 ) -> None:
-    prediction, clean_images, noise, timesteps = batch
+    denoiser = tiny_denoiser(
+        labels=("dark", "bright"),
+        prediction_type=prediction_type,
+        loss=loss,
+        loss_weight=loss_weight,
+        loss_weight_gamma=5.0 if loss_weight == "min_snr" else None,
+    )
     weights = loss_weights(ABAR, prediction_type, loss_weight, gamma=5.0).numpy()
+    level = ABAR[TIMESTEPS].reshape(-1, 1, 1, 1).float()
+    noisy = add_noise(batch["clean_images"], batch["noise"], level)
+    predictions = denoiser.predict(noisy, torch.tensor(TIMESTEPS), batch["class_labels"]).double().numpy()
     total = 0.0
-    for i, t in enumerate(timesteps.tolist()):
+    for i, t in enumerate(TIMESTEPS):
         signal, sigma = math.sqrt(ABAR[t]), math.sqrt(1 - ABAR[t])
-        x, eps = clean_images[i].double().numpy(), noise[i].double().numpy()
+        x, eps = batch["clean_images"][i].double().numpy(), batch["noise"][i].double().numpy()
         target = {"epsilon": eps, "sample": x, "v_prediction": signal * eps - sigma * x}[prediction_type]
-        error = np.abs(prediction[i].double().numpy() - target)
+        error = np.abs(predictions[i] - target)
         distance = {"mse": error**2, "l1": error, "huber": np.where(error < 1, error**2 / 2, error - 0.5)}[loss]
-        total += weights[t] * distance.mean() / len(timesteps)
-    objective = Objective(noise_scheduler(prediction_type), loss, loss_weight)
-    assert objective(*batch).item() == pytest.approx(total, rel=1e-4)
+        total += weights[t] * distance.mean() / len(TIMESTEPS)
+    found = denoiser(batch)
+    assert list(found.terms) == ["picture"]
+    assert found.total.item() == pytest.approx(total, rel=1e-4)
 
 
-def test_a_perfect_prediction_has_no_loss_and_gradients_reach_any_other(batch: tuple) -> None:
-    prediction, clean_images, noise, timesteps = batch
-    objective = Objective(noise_scheduler(), loss_weight="min_snr")
-    assert objective(noise, clean_images, noise, timesteps) == 0
-    objective(prediction.requires_grad_(), clean_images, noise, timesteps).backward()
-    assert (prediction.grad.flatten(1).norm(dim=1) > 0).all()
+def test_the_total_is_the_sum_of_the_terms_and_gradients_reach_all() -> None:
+    first, second = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    total = Loss({"picture": 2 * first, "layout": second}).total
+    total.backward()
+    assert (total.item(), first.grad, second.grad) == (7.0, 2.0, 1.0)
+
+
+def test_the_best_network_has_the_loss_of_its_posterior() -> None:
+    """The oracle's error of x_0 has the variance s^2 (1 - abar) / (s^2 abar + 1 - abar)."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.eye(2).repeat(500, 1)
+    clean = (labels @ torch.tensor([-0.3, 0.4])).reshape(-1, 1, 1, 1) + 0.15 * torch.randn(
+        1000, 3, 16, 16, generator=random
+    )
+    uniforms = torch.stack([torch.full((1000,), 0.4005), torch.ones(1000)], dim=1)
+    noise = torch.randn(clean.shape, generator=random)
+    batch = Sample(clean_images=clean, class_labels=labels, noise=noise, uniforms=uniforms)
+    expected = 0.15**2 * (1 - ABAR[400]) / (0.15**2 * ABAR[400] + 1 - ABAR[400])
+    assert GaussianOracle("sample")(batch).total.item() == pytest.approx(expected.item(), rel=0.01)
+
+
+@torch.no_grad()
+def test_labels_are_dropped_where_the_batch_says_so(batch: Sample) -> None:
+    denoiser = tiny_denoiser(labels=("dark", "bright"), condition_dropout=0.25)
+    kept, dropped, unlabelled = (dict(batch) for _ in range(3))
+    dropped["uniforms"] = torch.stack([batch["uniforms"][:, 0], torch.full((4,), 0.2)], dim=1)
+    kept["uniforms"] = torch.stack([batch["uniforms"][:, 0], torch.full((4,), 0.25)], dim=1)
+    unlabelled["class_labels"] = torch.zeros(4, 2)
+    losses = [denoiser(each).total.item() for each in (batch, kept, dropped, unlabelled)]
+    assert losses[0] == losses[1]
+    assert losses[2] == losses[3]
+    assert losses[0] != losses[2]
+
+
+def test_eight_pictures_are_learnt_and_sampled() -> None:
+    """200 steps on eight pictures of eight labels: the samples of each label land on its picture."""
+    torch.manual_seed(0)
+    labels = OBJECTS[:8]
+    coarse = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    pictures = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="nearest") * 1.6 - 0.8
+    denoiser = Denoiser(
+        labels=labels,
+        sample_size=16,
+        patch_size=4,
+        block_out_channels=(64, 64),
+        layers_per_block=1,
+        attention_levels=(),
+        prediction_type="sample",
+        loss_weight="clamped_snr",
+        condition_dropout=0.1,
+    )
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-3)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        chosen = torch.randint(8, (32,), generator=random)
+        batch = Sample(
+            clean_images=pictures[chosen],
+            class_labels=torch.eye(8)[chosen],
+            noise=torch.randn(32, 3, 16, 16, generator=random),
+            uniforms=torch.rand(32, 2, generator=random),
+        )
+        optimizer.zero_grad()
+        denoiser(batch).total.backward()
+        optimizer.step()
+    pipeline = LabelConditionalPipeline(denoiser.eval(), "ddim")
+    pipeline.set_progress_bar_config(disable=True)
+    samples = pipeline(list(labels), 20, seed=0, output_type="pt").images * 2 - 1
+    distances = (samples[:, None] - pictures).square().mean(dim=(2, 3, 4)).sqrt()
+    assert distances.argmin(dim=1).tolist() == list(range(8))
+    assert distances.diagonal().max() < 0.12
+    others = distances + torch.eye(8) * 10
+    assert (distances.diagonal() < others.min(dim=1).values / 3).all()
 
 
 MIN_SNR = {
@@ -125,17 +188,14 @@ def test_a_weight_means_the_same_for_every_prediction_type(loss_weight: str) -> 
 
 def test_uniform_timesteps_are_exactly_uniform() -> None:
     uniforms = (torch.arange(4 * T, dtype=torch.float64) + 0.5) / (4 * T)
-    timesteps = Objective(noise_scheduler()).timesteps(uniforms)
-    assert torch.bincount(timesteps).tolist() == [4] * T
+    assert torch.bincount(draw_timesteps(uniforms, T, "uniform")).tolist() == [4] * T
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.3, 1.2), (-1.0, 0.5)])
 def test_logit_normal_timesteps_have_the_quantiles_of_their_distribution(mean: float, std: float) -> None:
-    objective = Objective(noise_scheduler(), timestep_density="logit_normal", logit_mean=mean, logit_std=std)
-    quantiles = [0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999]
-    for quantile in quantiles:
+    for quantile in (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999):
         fraction = 1 / (1 + math.exp(-NormalDist(mean, std).inv_cdf(quantile)))
-        (timestep,) = objective.timesteps(torch.tensor([quantile])).tolist()
+        (timestep,) = draw_timesteps(torch.tensor([quantile]), T, "logit_normal", mean, std).tolist()
         assert timestep == pytest.approx(fraction * T, abs=1)
 
 
@@ -146,15 +206,14 @@ def test_logit_normal_timesteps_have_the_quantiles_of_their_distribution(mean: f
     st.floats(0.01, 10),
 )
 def test_timesteps_are_never_out_of_range(uniforms: list[float], density: str, mean: float, std: float) -> None:
-    objective = Objective(noise_scheduler(), timestep_density=density, logit_mean=mean, logit_std=std)
-    timesteps = objective.timesteps(torch.tensor([0.0, 1.0, *uniforms]))
+    timesteps = draw_timesteps(torch.tensor([0.0, 1.0, *uniforms]), T, density, mean, std)
     assert timesteps.dtype == torch.int64
     assert timesteps.min() >= 0
     assert timesteps.max() < T
 
 
-@pytest.mark.parametrize("key", ["loss", "loss_weight", "timestep_density"])
+@pytest.mark.parametrize("key", ["loss", "loss_weight", "timestep_density", "prediction_type", "beta_schedule"])
 def test_an_unknown_choice_is_refused_by_name(key: str) -> None:
     wrong: dict[str, Any] = {key: "other"}
     with pytest.raises(UserError, match=rf"`{key}` must be one of \[.*\], got 'other'"):
-        Objective(noise_scheduler(), **wrong)
+        tiny_denoiser(**wrong)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lab_ddpm.data.conditions import OBJECTS, SPLITS, Condition, load_conditions, load_objects, shows
+from lab_ddpm.data.conditions import Condition, load_conditions, load_objects, shows
+from lab_ddpm.data.iclevr import OBJECTS, SPLITS
 from lab_ddpm.iclevr.condition_lists import make_condition_lists, repeats_colour, write_condition_lists
 
-DATA = Path(__file__).parents[1] / "data" / "iclevr"
+DATA = Path(__file__).parents[2] / "data" / "iclevr"
 has_official_data = (DATA / "train.json").is_file() and not (DATA / "replica.json").is_file()
 
 Lists = dict[str, list[Condition]]
@@ -23,7 +24,7 @@ def lists() -> Lists:
 @pytest.mark.skipif(has_official_data, reason=f"{DATA} holds imported lists in place of the project's own")
 def test_the_committed_files_are_what_the_rule_makes(lists: Lists) -> None:
     assert load_objects(DATA / "objects.json") == OBJECTS
-    assert {name: load_conditions(DATA / f"{name}.json") for name in SPLITS} == lists
+    assert {name: load_conditions(DATA / f"{name}.json", OBJECTS) for name in SPLITS} == lists
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_writing_keeps_the_files_that_are_there(tmp_path: Path, lists: Lists) ->
     (tmp_path / "test.json").write_text('[["red cube"]]', encoding="utf-8")
     write_condition_lists(tmp_path)
     assert load_objects(tmp_path / "objects.json") == OBJECTS
-    assert {name: load_conditions(tmp_path / f"{name}.json") for name in SPLITS} == {
+    assert {name: load_conditions(tmp_path / f"{name}.json", OBJECTS) for name in SPLITS} == {
         **lists,
         "test": [("red cube",)],
     }

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import save_random_classifiers
 from lab_ddpm.cli import main
-from lab_ddpm.data.conditions import OBJECTS, encode
+from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, to_tensor, write_png
 from lab_ddpm.judging.augmentation import PERTURBATIONS, augment
-from lab_ddpm.judging.classifier_training import split_scenes, train_classifier, train_evaluators
-from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.judging.classifier_training import split_scenes, train_classifier, train_iclevr_classifiers
+from lab_ddpm.judging.classifiers import CLASSIFIERS, load_classifier, predict
 from lab_ddpm.judging.measuring import perturbed, wilson_interval
 from lab_ddpm.judging.recipes import RECIPES, ROBUSTNESS_STRENGTHS
 from lab_ddpm.judging.scores import top_k_hits
@@ -29,7 +31,7 @@ def toy_pictures(count: int) -> tuple[Pictures, torch.Tensor]:
         x, y = rng.integers(8, 40, 2)
         picture[y : y + 16, x : x + 16] = (42, 75, 215) if blue else (173, 35, 35)
         names.append(["blue cube" if blue else "red cube"])
-    return pictures, encode(names)
+    return pictures, encode(names, OBJECTS)
 
 
 def toy_folder(root: Path, scenes: int) -> Path:
@@ -123,10 +125,10 @@ def test_the_same_seed_gives_the_same_classifier() -> None:
 
 def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
     root = toy_folder(tmp_path / "data", 20)
-    paths = train_evaluators([root], None, tmp_path / "out", epochs=1)
+    paths = train_iclevr_classifiers([root], None, tmp_path / "out", epochs=1)
     assert [path.name for path in paths] == ["resnet18.safetensors", "referee.safetensors"]
     for name in CLASSIFIERS:
-        load_classifier(name, tmp_path / "out")
+        load_classifier(tmp_path / "out" / f"{name}.safetensors", OBJECTS)
         figures = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert (figures["training_pictures"], figures["held_out_pictures"]) == (19, 1)
         assert 0 <= figures["clean"]["exact_match"] <= figures["clean"]["micro"] <= 1
@@ -136,9 +138,8 @@ def test_the_check_prints_a_row_for_every_perturbation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in CLASSIFIERS:
-        save_classifier(build_classifier(name), name, "evaluator")
-    assert main(["check-evaluator", "--root", str(toy_folder(tmp_path / "data", 3))]) == 0
+    save_random_classifiers()
+    assert main(["check-classifier", "--root", str(toy_folder(tmp_path / "data", 3))]) == 0
     header, _, _, *rows = capsys.readouterr().out.splitlines()
     assert header.startswith("3 pictures, ")
     assert [row.split()[1] for row in rows] == ["as", *ROBUSTNESS_STRENGTHS]
@@ -146,16 +147,16 @@ def test_the_check_prints_a_row_for_every_perturbation(
 
 def test_own_held_out_folder_leaves_every_picture_for_training(tmp_path: Path) -> None:
     root, held_out = toy_folder(tmp_path / "data", 4), toy_folder(tmp_path / "held_out", 3)
-    train_evaluators([root], held_out, tmp_path, names=["referee"], epochs=1)
+    train_iclevr_classifiers([root], held_out, tmp_path, names=["referee"], epochs=1)
     figures = json.loads((tmp_path / "referee.json").read_text())
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (4, 3)
 
 
 def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`classifier` must be one of"):
-        train_evaluators([tmp_path / "none"], None, tmp_path, names=["vgg"])
+        train_iclevr_classifiers([tmp_path / "none"], None, tmp_path, names=["vgg"])
     with pytest.raises(UserError, match="`epochs` must be positive"):
-        train_evaluators([tmp_path / "none"], None, tmp_path, epochs=0)
+        train_iclevr_classifiers([tmp_path / "none"], None, tmp_path, epochs=0)
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

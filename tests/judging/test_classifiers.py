@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lab_ddpm.data.conditions import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.judging.classifiers import (
     CLASSIFIERS,
     build_classifier,
@@ -20,6 +20,7 @@ from lab_ddpm.judging.classifiers import (
     save_classifier,
 )
 from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.shipped import SHIPPED
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
@@ -29,12 +30,12 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The name of a classifier, and the file of an untrained one."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("evaluator")
-    return request.param, save_classifier(build_classifier(request.param), request.param, folder)
+    return request.param, save_classifier(build_classifier(request.param, 24), request.param, folder, OBJECTS)
 
 
 def official_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    return build_classifier("resnet18").state_dict()
+    return build_classifier("resnet18", 24).state_dict()
 
 
 def test_saved_file_is_small_half_precision_and_names_itself(saved: tuple[str, Path]) -> None:
@@ -46,24 +47,24 @@ def test_saved_file_is_small_half_precision_and_names_itself(saved: tuple[str, P
 
 def test_loading_gives_the_saved_weights_in_float32(saved: tuple[str, Path]) -> None:
     name, path = saved
-    by_name, by_path = load_classifier(name, path.parent), load_classifier(path)
-    assert not by_name.training
-    assert {parameter.dtype for parameter in by_name.parameters()} == {torch.float32}
+    loaded = load_classifier(path, OBJECTS)
+    assert not loaded.training
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     torch.manual_seed(0)
-    original = predict(build_classifier(name), PICTURES)
-    np.testing.assert_allclose(predict(by_name, PICTURES), original, atol=0.01)
-    np.testing.assert_array_equal(predict(by_name, PICTURES), predict(by_path, PICTURES))
+    original = predict(build_classifier(name, 24), PICTURES)
+    np.testing.assert_allclose(predict(loaded, PICTURES), original, atol=0.01)
 
 
 def test_saving_what_was_loaded_changes_nothing(saved: tuple[str, Path], tmp_path: Path) -> None:
     name, path = saved
-    before, after = load_file(path), load_file(save_classifier(load_classifier(path), name, tmp_path))
+    again = save_classifier(load_classifier(path, OBJECTS), name, tmp_path, OBJECTS)
+    before, after = load_file(path), load_file(again)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(saved: tuple[str, Path]) -> None:
-    classifier = load_classifier(saved[1])
+    classifier = load_classifier(saved[1], OBJECTS)
     whole = predict(classifier, PICTURES)
     assert whole.shape == (5, 24)
     assert whole.dtype == np.float32
@@ -73,19 +74,42 @@ def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(saved: tup
     assert predict(classifier, PICTURES[:0]).shape == (0, 24)
 
 
-def test_official_checkpoint_stands_in_for_resnet18(tmp_path: Path) -> None:
+def test_an_official_checkpoint_has_the_weights_as_they_are(tmp_path: Path) -> None:
     state = official_state()
     assert {"conv1.weight", "fc.0.weight", "fc.0.bias"} <= set(state)
     torch.save({"model": state}, tmp_path / "checkpoint.pth")
-    assert classifier_file("resnet18", tmp_path) == tmp_path / "checkpoint.pth"
-    loaded = load_classifier("resnet18", tmp_path)
+    loaded = load_classifier(tmp_path / "checkpoint.pth", OBJECTS)
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
 
 
-def test_official_checkpoint_does_not_stand_in_for_the_referee(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pth").touch()
-    with pytest.raises(DataError, match=r"referee\.safetensors: no such classifier"):
-        classifier_file("referee", tmp_path)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "fashion_mnist"])
+def test_a_classifier_of_the_working_folder_comes_before_the_shipped_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert classifier_file(name) == SHIPPED / "evaluator" / f"{name}.safetensors"
+    assert classifier_file(name).is_file()
+    own = save_classifier(build_classifier("referee", 2), "referee", "evaluator", ("a", "b"), name)
+    assert classifier_file(name) == own == Path("evaluator") / f"{name}.safetensors"
+
+
+def test_a_shipped_classifier_is_loaded_from_any_folder_by_its_place_in_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load_classifier("evaluator/referee.safetensors", OBJECTS)
+    by_path = load_classifier(SHIPPED / "evaluator" / "referee.safetensors", OBJECTS)
+    np.testing.assert_array_equal(predict(shipped, PICTURES), predict(by_path, PICTURES))
+
+
+def test_an_official_checkpoint_of_the_working_folder_stands_in_for_resnet18_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("resnet18", 24), "resnet18", "evaluator", OBJECTS)
+    Path("evaluator/checkpoint.pth").touch()
+    assert classifier_file("resnet18") == Path("evaluator/checkpoint.pth")
+    assert classifier_file("referee").name == "referee.safetensors"
 
 
 class Malicious:
@@ -106,7 +130,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(writer: str, tmp_path: Path
     else:
         path.write_bytes(pickle.dumps({"model": Malicious(proof)}))
     with pytest.raises(DataError, match="refused"):
-        load_classifier("resnet18", tmp_path)
+        load_classifier(path, OBJECTS)
     assert not proof.exists()
 
 
@@ -117,11 +141,11 @@ def test_truncated_file_is_a_data_error(kind: str, length: int, tmp_path: Path) 
     if kind == "pth":
         torch.save({"model": official_state()}, whole)
     else:
-        save_classifier(build_classifier("referee"), "referee", tmp_path).rename(whole)
+        save_classifier(build_classifier("referee", 24), "referee", tmp_path, OBJECTS).rename(whole)
     path = tmp_path / f"broken.{kind}"
     path.write_bytes(whole.read_bytes()[:length])
     with pytest.raises(DataError, match=f"broken.{kind}: "):
-        load_classifier(path)
+        load_classifier(path, OBJECTS)
 
 
 def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
@@ -131,32 +155,53 @@ def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
     torch.save({"model": state}, tmp_path / "checkpoint.pth")
     named = r"conv1\.weight is missing.*layer5\.weight is unknown.*\(24,\), got \(10,\)"
     with pytest.raises(DataError, match=named):
-        load_classifier("resnet18", tmp_path)
+        load_classifier(tmp_path / "checkpoint.pth", OBJECTS)
 
 
 @pytest.mark.parametrize("content", [{"weights": {}}, [1, 2], {"model": 3}, {"model": {"fc": 1}}])
 def test_checkpoint_of_another_shape(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "checkpoint.pth")
     with pytest.raises(DataError, match="state dict"):
-        load_classifier("resnet18", tmp_path)
+        load_classifier(tmp_path / "checkpoint.pth", OBJECTS)
 
 
 def test_safetensors_with_other_labels_or_without_a_header(tmp_path: Path) -> None:
-    state = build_classifier("referee").state_dict()
+    state = build_classifier("referee", 24).state_dict()
     save_file(state, tmp_path / "plain.safetensors")
     with pytest.raises(DataError, match="header must name one of"):
-        load_classifier(tmp_path / "plain.safetensors")
+        load_classifier(tmp_path / "plain.safetensors", OBJECTS)
     labels = json.dumps(OBJECTS[:10])
     save_file(state, tmp_path / "other.safetensors", metadata={"classifier": "referee", "labels": labels})
     with pytest.raises(DataError, match=r"made for the labels gray cube, .*, not for gray cube, "):
-        load_classifier(tmp_path / "other.safetensors")
+        load_classifier(tmp_path / "other.safetensors", OBJECTS)
+
+
+@pytest.mark.parametrize("labels", ["", "3", "{", None], ids=repr)
+def test_safetensors_without_a_list_of_labels(labels: str | None, tmp_path: Path) -> None:
+    header = {"classifier": "referee"} | ({} if labels is None else {"labels": labels})
+    save_file(build_classifier("referee", 24).state_dict(), tmp_path / "own.safetensors", metadata=header)
+    with pytest.raises(DataError, match="header must hold the list of its labels"):
+        load_classifier(tmp_path / "own.safetensors", None)
+
+
+def test_where_only_features_are_wanted_any_labels_do(tmp_path: Path) -> None:
+    path = save_classifier(build_classifier("referee", 2, channels=1), "referee", tmp_path, ("cat", "dog"), "pets")
+    assert path == tmp_path / "pets.safetensors"
+    grey = PICTURES[..., :1]
+    np.testing.assert_array_equal(
+        predict(load_classifier(path, None), grey), predict(load_classifier(path, ("cat", "dog")), grey)
+    )
+    with pytest.raises(DataError, match="made for the labels cat, dog, not for none"):
+        load_classifier(path, ())
 
 
 def test_unknown_and_missing_classifiers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`classifier` must be one of \['resnet18', 'referee'\].*'resnet'"):
-        load_classifier("resnet", tmp_path)
-    for name in ("resnet18", "referee", tmp_path / "own.safetensors", tmp_path / "own.pth"):
-        with pytest.raises(DataError, match="no such classifier"):
-            load_classifier(name, tmp_path)
+    with pytest.raises(UserError, match=r"must be a \.safetensors or \.pth file, got 'referee'"):
+        load_classifier("referee", OBJECTS)
+    for name in ("own.safetensors", "own.pth"):
+        with pytest.raises(DataError, match=f"{name}: no such classifier"):
+            load_classifier(tmp_path / name, OBJECTS)
+    with pytest.raises(DataError, match=r"resnet\.safetensors: no such classifier"):
+        classifier_file("resnet")
     with pytest.raises(UserError, match="`classifier` must be one of"):
-        build_classifier("vgg")
+        build_classifier("vgg", 24)

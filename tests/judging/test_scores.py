@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lab_ddpm.data.conditions import OBJECTS, encode
+from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.judging.scores import Score, Scores, summarise, top_k_hits
 
 
@@ -29,9 +30,9 @@ def all_scores(scores: Scores) -> list[Score]:
 
 
 def test_scores_equal_a_count_by_hand() -> None:
-    class_labels = encode([["red cube"], ["red cube", "cyan sphere"], ["gray cube", "gray sphere"]]).numpy()
-    shown = encode([["red cube"], ["red cube", "cyan cube"], ["gray sphere", "gray cube"]]).numpy()
-    scores = summarise(top_k_hits(shown[None], class_labels), class_labels)
+    class_labels = encode([["red cube"], ["red cube", "cyan sphere"], ["gray cube", "gray sphere"]], OBJECTS).numpy()
+    shown = encode([["red cube"], ["red cube", "cyan cube"], ["gray sphere", "gray cube"]], OBJECTS).numpy()
+    scores = summarise(top_k_hits(shown[None], class_labels), class_labels, OBJECTS)
     assert scores["micro"]["mean"] == 4 / 5
     assert scores["exact_match"]["mean"] == 2 / 3
     by_count = {count: score["mean"] for count, score in scores["by_object_count"].items()}
@@ -63,7 +64,7 @@ def test_top_k_agrees_with_sorting_each_picture(example: tuple) -> None:
 def test_perfect_probabilities_score_one(example: tuple) -> None:
     probabilities, class_labels = example
     perfect = np.broadcast_to(class_labels, probabilities.shape)
-    scores = all_scores(summarise(top_k_hits(perfect, class_labels), class_labels, resamples=50))
+    scores = all_scores(summarise(top_k_hits(perfect, class_labels), class_labels, OBJECTS, resamples=50))
     assert all(score == {"mean": 1.0, "ci95": [1.0, 1.0]} for score in scores)
 
 
@@ -71,7 +72,7 @@ def test_perfect_probabilities_score_one(example: tuple) -> None:
 @settings(deadline=None)
 def test_intervals_are_ordered_and_contain_the_mean(example: tuple) -> None:
     probabilities, class_labels = example
-    for score in all_scores(summarise(top_k_hits(probabilities, class_labels), class_labels)):
+    for score in all_scores(summarise(top_k_hits(probabilities, class_labels), class_labels, OBJECTS)):
         low, high = score["ci95"]
         assert 0 <= low <= score["mean"] <= high <= 1
 
@@ -83,9 +84,9 @@ def test_means_do_not_depend_on_the_order_of_pictures_and_seeds(example: tuple, 
     seeds, rows = list(range(len(probabilities))), list(range(len(class_labels)))
     random.shuffle(seeds)  # pyright: ignore[reportAttributeAccessIssue]
     random.shuffle(rows)  # pyright: ignore[reportAttributeAccessIssue]
-    before = summarise(top_k_hits(probabilities, class_labels), class_labels, resamples=20)
+    before = summarise(top_k_hits(probabilities, class_labels), class_labels, OBJECTS, resamples=20)
     shuffled = top_k_hits(probabilities[seeds][:, rows], class_labels[rows])
-    after = summarise(shuffled, class_labels[rows], resamples=20)
+    after = summarise(shuffled, class_labels[rows], OBJECTS, resamples=20)
     for one, other in zip(all_scores(before), all_scores(after), strict=True):
         assert one["mean"] == pytest.approx(other["mean"])
     assert before["by_object"].keys() == after["by_object"].keys()
@@ -95,7 +96,7 @@ def test_means_do_not_depend_on_the_order_of_pictures_and_seeds(example: tuple, 
 @settings(deadline=None)
 def test_micro_is_the_average_of_its_parts(example: tuple) -> None:
     probabilities, class_labels = example
-    scores = summarise(top_k_hits(probabilities, class_labels), class_labels, resamples=20)
+    scores = summarise(top_k_hits(probabilities, class_labels), class_labels, OBJECTS, resamples=20)
     weights = {name: class_labels[:, OBJECTS.index(name)].sum() for name in scores["by_object"]}
     total = sum(scores["by_object"][name]["mean"] * weight for name, weight in weights.items())
     assert scores["micro"]["mean"] == pytest.approx(total / class_labels.sum())
@@ -116,7 +117,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, seed_ef
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(200):
-        low, high = summarise(*crossed_hits(rng, seeds, 64, seed_effect), resamples=200)["micro"]["ci95"]
+        low, high = summarise(*crossed_hits(rng, seeds, 64, seed_effect), OBJECTS, resamples=200)["micro"]["ci95"]
         covered += low <= 0.5 <= high
     assert covered / 200 >= least
 
@@ -124,11 +125,11 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, seed_ef
 def test_interval_is_not_the_naive_one_over_pictures() -> None:
     """32 seeds of 16 conditions are far from 512 independent pictures."""
     hits, class_labels = crossed_hits(np.random.default_rng(2), 32, 16, 0.0)
-    score = summarise(hits, class_labels)["micro"]
+    score = summarise(hits, class_labels, OBJECTS)["micro"]
     naive = 2 * 1.96 * np.sqrt(score["mean"] * (1 - score["mean"]) / (32 * 16))
     assert score["ci95"][1] - score["ci95"][0] > 2 * naive
 
 
 def test_the_same_hits_give_the_same_interval() -> None:
     hits, class_labels = crossed_hits(np.random.default_rng(3), 4, 32, 0.5)
-    assert summarise(hits, class_labels) == summarise(hits, class_labels)
+    assert summarise(hits, class_labels, OBJECTS) == summarise(hits, class_labels, OBJECTS)

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8, write_png
 from lab_ddpm.drawing.figures import FINISHED, DenoisingRecorder
 from lab_ddpm.judging.scores import summarise
@@ -33,9 +34,9 @@ SECTIONS = ["worth", "pictures", "training", "settings"]
 
 
 def scores(share: float) -> dict[str, Any]:
-    labels = encode(CONDITIONS * 4)
+    labels = encode(CONDITIONS * 4, OBJECTS)
     hits = (np.random.default_rng(0).random((4, *labels.shape)) < share) & (labels.numpy() > 0)
-    return dict(summarise(hits, labels, resamples=50))
+    return dict(summarise(hits, labels, OBJECTS, resamples=50))
 
 
 def metrics(share: float) -> dict[str, Any]:

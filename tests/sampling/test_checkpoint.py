@@ -1,62 +1,17 @@
-"""Which pipelines of a run stay on disk, and what best/ and last/ point at, whenever the run was stopped."""
+"""Checkpoints: which is taken where none is named, and how a shipped one samples."""
 
-from dataclasses import asdict
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.checkpoint import (
-    Progress,
-    default_checkpoint,
-    keep_pipelines,
-    load_pipeline,
-    read_progress,
-    save_pipeline,
-    step_name,
-)
+from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import remove, write_json
+from lab_ddpm.tools.shipped import find
 
-SHIPPED = sorted((Path(__file__).parents[1] / "pretrained").iterdir())
-
-
-def names(run: Path) -> list[str]:
-    return sorted(path.name for path in (run / "pipelines").iterdir())
-
-
-def test_the_best_and_the_last_stay(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
-    progress = Progress()
-    for step, score in ((1, 0.5), (2, 0.9), (3, 0.1), (4, 0.2)):
-        save_pipeline(tiny_pipeline, tmp_path, step)
-        progress.scores[step] = score
-        keep_pipelines(tmp_path, progress, keep=1)
-    assert names(tmp_path) == ["step_0000002", "step_0000004"]
-    assert (tmp_path / "best").resolve().name == "step_0000002"
-    assert (tmp_path / "last").resolve().name == "step_0000004"
-
-
-def test_a_run_that_goes_on_from_the_checkpoint_before_finds_its_best(
-    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
-) -> None:
-    before, newest = Progress(scores={1: 0.5}), Progress(scores={1: 0.5, 2: 0.9})
-    for step, progress in ((1, before), (2, newest)):
-        save_pipeline(tiny_pipeline, tmp_path, step)
-        write_json(tmp_path / "checkpoints" / step_name(step) / "progress.json", asdict(progress))
-        keep_pipelines(tmp_path, progress, keep=1)
-    assert (tmp_path / "best").resolve().name == "step_0000002"
-    remove(tmp_path / "checkpoints" / step_name(2))
-    keep_pipelines(tmp_path, read_progress(tmp_path / "checkpoints" / step_name(1)), keep=1)
-    assert names(tmp_path) == ["step_0000001"]
-    for link in ("best", "last"):
-        assert (tmp_path / link / "model_index.json").is_file()
-
-
-@pytest.mark.parametrize("content", ["[]", '{"steps": 1}', '{"scores": {"x": 1}}', "{"])
-def test_a_broken_progress_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "progress.json").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"progress\.json"):
-        read_progress(tmp_path)
+SHIPPED = sorted(path for path in (Path(__file__).parents[2] / "pretrained").iterdir() if path.is_dir())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -66,24 +21,30 @@ def test_a_shipped_pipeline_starts_at_the_noisiest_step_without_our_commands_too
     assert scheduler.timesteps[0] == scheduler.config["num_train_timesteps"] - 1
 
 
-def test_of_equal_ones_the_newest_is_the_best() -> None:
-    assert Progress(scores={1: 0.5, 2: 0.7, 3: 0.7}).best_steps(2) == [3, 2]
-
-
-def test_a_pipeline_that_no_checkpoint_knows_of_is_replaced(
-    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
+def test_the_newest_run_is_the_default_and_else_the_shipped_pipeline(
+    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_pipeline(tiny_pipeline, tmp_path, 1)
-    keep_pipelines(tmp_path, Progress(scores={1: 0.5}), keep=1)
-    save_pipeline(tiny_pipeline, tmp_path, 2)  # and the run is killed before its checkpoint
-    keep_pipelines(tmp_path, Progress(scores={1: 0.5}), keep=1)
-    assert names(tmp_path) == ["step_0000001"]
-    assert (tmp_path / "best" / "model_index.json").is_file()
-    other = LabelConditionalPipeline(tiny_pipeline.unet, tiny_pipeline.scheduler, guidance_scale=3.0)
-    save_pipeline(other, tmp_path, 1)
-    assert '"guidance_scale": 3.0' in (tmp_path / "best" / "model_index.json").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert default_checkpoint() == find("pretrained/iclevr-cpu")
+    for age, name in ((20, "new"), (30, "old")):
+        best = tmp_path / "runs" / name / "best"
+        tiny_pipeline.save_pretrained(best)
+        changed = time.time() - age
+        os.utime(best / "model_index.json", (changed, changed))
+    assert default_checkpoint() == Path("runs/new/best")
 
 
-def test_without_any_checkpoint_it_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no checkpoint: .* has neither"):
-        default_checkpoint(tmp_path / "runs", tmp_path / "pretrained")
+@pytest.mark.parametrize("part", ["model_index.json", "scheduler/scheduler_config.json", "denoiser/config.json"])
+def test_a_broken_part_is_one_line(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, part: str) -> None:
+    tiny_pipeline.save_pretrained(tmp_path)
+    (tmp_path / part).write_text("{")
+    with pytest.raises(DataError, match="this checkpoint is broken"):
+        load_pipeline(tmp_path)
+
+
+def test_the_hash_is_of_weights_and_settings(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    tiny_pipeline.save_pretrained(tmp_path / "one")
+    tiny_pipeline.save_pretrained(tmp_path / "two")
+    assert checkpoint_hash(tmp_path / "one") == checkpoint_hash(tmp_path / "two")
+    LabelConditionalPipeline(tiny_pipeline.denoiser, "ddim", 2.0).save_pretrained(tmp_path / "two")
+    assert checkpoint_hash(tmp_path / "one") != checkpoint_hash(tmp_path / "two")

@@ -1,28 +1,22 @@
 """Walks begin and end at their sources; inversion is the sampler run backwards; what is shared is shared."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from lab_ddpm.sampling.generation import picture_seeds
-from test_schedulers import GaussianOracle, noise_scheduler
 
-from lab_ddpm.data.conditions import encode
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.schedulers import make_scheduler
+from gaussian_oracle import GaussianOracle
+from lab_ddpm.data.images import to_uint8
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
 from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures, invert, mix
+from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
-
-NO_LABELS = torch.zeros(2, 2)
 
 
 @pytest.fixture
 def oracle() -> LabelConditionalPipeline:
-    """The best network for pixels N(-0.3, 0.15^2) and N(0.4, 0.15^2), with DDIM."""
-    scheduler = make_scheduler("ddim", noise_scheduler("sample"), 50)
-    pipeline = LabelConditionalPipeline(cast(Any, GaussianOracle("sample")), scheduler, condition_dropout=0.1)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    """The best network for pixels N(-0.3, 0.15^2) and N(0.4, 0.15^2)."""
+    return LabelConditionalPipeline(GaussianOracle("sample"), "ddim")
 
 
 @pytest.fixture
@@ -32,15 +26,16 @@ def ends() -> torch.Tensor:
     return means + 0.15 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, **settings: Any) -> Any:
-    return interpolate_pictures(pipeline, ends, NO_LABELS, **({"num_inference_steps": 50, "count": 5} | settings))
+def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str = "ddim", **settings: Any) -> Any:
+    return interpolate_pictures(Sampler(pipeline, scheduler, 50), ends, **({"count": 5} | settings))
 
 
 def test_inverted_pictures_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
     class_labels = torch.eye(2)
-    noisy_images = invert(oracle, ends, class_labels, 999, 50)
+    noisy_images = invert(Sampler(oracle, "ddim", 50), ends, class_labels, 999)
     assert noisy_images.std().item() == pytest.approx(1, abs=0.05)
-    decoded = oracle(class_labels, 50, noisy_images=noisy_images, start_timestep=999)
+    generators = [torch.Generator() for _ in range(2)]
+    decoded = oracle.sample(class_labels, generators, 50, noisy_images=noisy_images, start_timestep=999)
     assert (decoded - ends).abs().mean() < 0.016  # 0.0208 without the step from the clean picture to the first timestep
 
 
@@ -79,14 +74,12 @@ def test_the_way_back_is_the_way_there(oracle: LabelConditionalPipeline, ends: t
 def test_between_two_equal_pictures_only_fresh_noise_changes_anything(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, still: bool
 ) -> None:
-    oracle.scheduler = make_scheduler("ddpm", oracle.scheduler, 50)
-    distances = walk(oracle, ends[[0, 0]], timestep=499, noise=noise).distances()
+    distances = walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise=noise).distances()
     assert (distances < 1e-6).all() == still
 
 
 def test_walks_of_neighbouring_seeds_share_no_noise(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
-    oracle.scheduler = make_scheduler("ddpm", oracle.scheduler, 50)
-    walks = [walk(oracle, ends[[0, 0]], timestep=499, noise="fresh", seed=seed).images for seed in range(3)]
+    walks = [walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise="fresh", seed=seed).images for seed in range(3)]
     assert torch.pdist(torch.cat(walks).flatten(1)).min() > 1
 
 
@@ -100,13 +93,10 @@ def test_linear_mixing_of_fresh_noise_loses_variance_and_spherical_mixing_keeps_
 
 
 def test_a_walk_between_conditions_begins_and_ends_at_their_pictures(tiny_pipeline: LabelConditionalPipeline) -> None:
-    tiny_pipeline.scheduler = make_scheduler("ddim", tiny_pipeline.scheduler, 2)
-    tiny_pipeline.set_progress_bar_config(disable=True)
-    rows = encode([["red cube"], ["cyan sphere", "gray cylinder"]])
-    path = interpolate_conditions(tiny_pipeline, rows, 2, count=4, seed=5)
-    generators = [torch.Generator().manual_seed(picture_seeds(5, 1)[0]) for _ in range(2)]
-    ends = tiny_pipeline(rows, 2, generator=generators)
-    torch.testing.assert_close(path.images[[0, -1]], ends, atol=0.03, rtol=0)
+    sampler, conditions = Sampler(tiny_pipeline, "ddim", 2), [("red cube",), ("cyan sphere", "gray cylinder")]
+    path = interpolate_conditions(sampler, conditions, count=4, seed=5)
+    ends = sampler.sample(conditions, picture_seeds(5, 1) * 2).pictures
+    assert abs(to_uint8(path.images[[0, -1]]).astype(int) - ends).max() <= 3
 
 
 @pytest.mark.parametrize(
@@ -123,13 +113,10 @@ def test_a_walk_between_conditions_begins_and_ends_at_their_pictures(tiny_pipeli
 def test_bad_settings_are_refused(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, settings: dict[str, Any], message: str
 ) -> None:
-    settings = dict(settings)
-    oracle.scheduler = make_scheduler(settings.pop("scheduler", "ddim"), oracle.scheduler, 50)
     with pytest.raises(UserError, match=message):
         walk(oracle, ends, **settings)
 
 
 def test_a_sampler_that_scales_its_pictures_is_refused(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
-    oracle.scheduler = make_scheduler("euler", oracle.scheduler, 50)
     with pytest.raises(UserError, match="must be ddpm, ddim, dpmpp or unipc"):
-        walk(oracle, ends)
+        walk(oracle, ends, "euler")

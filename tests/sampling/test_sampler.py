@@ -1,27 +1,29 @@
 """A picture is a function of its seed, its condition and the sampler, whoever is sampled beside it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from lab_ddpm.sampling.generation import generate, picture_seeds
+from diffusers import EulerDiscreteScheduler
 
-from lab_ddpm.data.conditions import encode
+from conftest import save_tiny_pipeline, tiny_denoiser
 from lab_ddpm.data.images import Pictures, to_uint8
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.schedulers import SCHEDULERS, make_scheduler
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.sampling.checkpoint import checkpoint_hash
+from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.tools.errors import UserError
 
-CLASS_LABELS = encode([["red cube"], ["cyan sphere"], ["gray cylinder"], ["red cube", "gray cube"], ["blue cube"]])
+CONDITIONS = [("red cube",), ("cyan sphere",), ("gray cylinder",), ("red cube", "gray cube"), ("blue cube",)]
 SEEDS = picture_seeds(0, 5)
 
 
 def sample(pipeline: LabelConditionalPipeline, rows: list[int], name: str = "ddim", **options: Any) -> Pictures:
-    pipeline.scheduler = make_scheduler(name, pipeline.scheduler, 2)
-    seeds = [SEEDS[row] for row in rows]
-    return generate(pipeline, CLASS_LABELS[rows], seeds, num_inference_steps=2, **options)
+    sampler = Sampler(pipeline, name, 2, guidance_scale=2.0)
+    return sampler.sample([CONDITIONS[row] for row in rows], [SEEDS[row] for row in rows], **options).pictures
 
 
 def check_equal_but_for_rounding(pictures: Pictures, others: Pictures) -> None:
@@ -32,45 +34,41 @@ def check_equal_but_for_rounding(pictures: Pictures, others: Pictures) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_picture_does_not_depend_on_the_batch_it_is_in(tiny_pipeline: LabelConditionalPipeline, name: str) -> None:
-    together = sample(tiny_pipeline, [0, 1, 2, 3, 4], name, guidance_scale=2.0)
+    together = sample(tiny_pipeline, [0, 1, 2, 3, 4], name)
     assert together.shape == (5, 16, 16, 3)
     assert together.dtype == np.uint8
     # Convolutions sum in another order in another batch (by 1e-5): a rounding here and there.
     for batch_size in (1, 2):
-        apart = sample(tiny_pipeline, [0, 1, 2, 3, 4], name, guidance_scale=2.0, batch_size=batch_size)
-        check_equal_but_for_rounding(apart, together)
-    turned = sample(tiny_pipeline, [4, 2, 0], name, guidance_scale=2.0)
-    check_equal_but_for_rounding(turned, together[[4, 2, 0]])
+        check_equal_but_for_rounding(sample(tiny_pipeline, [0, 1, 2, 3, 4], name, batch_size=batch_size), together)
+    check_equal_but_for_rounding(sample(tiny_pipeline, [4, 2, 0], name), together[[4, 2, 0]])
 
 
-def test_pictures_of_one_condition_differ_by_their_seeds_alone(
-    tiny_pipeline: LabelConditionalPipeline,
-) -> None:
-    tiny_pipeline.scheduler = make_scheduler("ddim", tiny_pipeline.scheduler, 2)
-    pictures = generate(tiny_pipeline, CLASS_LABELS[[0, 0, 0]], [1, 2, 1], num_inference_steps=2)
+def test_pictures_of_one_condition_differ_by_their_seeds_alone(tiny_pipeline: LabelConditionalPipeline) -> None:
+    pictures = Sampler(tiny_pipeline, "ddim", 2).sample([("red cube",)] * 3, [1, 2, 1]).pictures
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 10
     check_equal_but_for_rounding(pictures[0], pictures[2])
 
 
-def test_generation_is_the_pipeline_with_one_generator_per_picture(
-    tiny_pipeline: LabelConditionalPipeline,
-) -> None:
-    pictures = sample(tiny_pipeline, [0, 1, 2])
+def test_a_sample_is_the_pipeline_with_one_generator_per_picture(tiny_pipeline: LabelConditionalPipeline) -> None:
+    samples = Sampler(tiny_pipeline, "ddim", 2).sample(CONDITIONS[:3], SEEDS[:3])
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS[:3]]
-    np.testing.assert_array_equal(pictures, to_uint8(tiny_pipeline(CLASS_LABELS[:3], 2, generator=generators)))
+    rows = tiny_pipeline.denoiser.class_labels(CONDITIONS[:3])
+    np.testing.assert_array_equal(samples.pictures, to_uint8(tiny_pipeline.sample(rows, generators, 2)))
+    assert torch.equal(samples.class_labels, rows)
+    assert samples.seeds == SEEDS[:3]
 
 
-def test_the_callback_sees_every_batch(tiny_pipeline: LabelConditionalPipeline) -> None:
+def test_rows_are_as_good_as_names(tiny_pipeline: LabelConditionalPipeline) -> None:
+    sampler = Sampler(tiny_pipeline, "ddim", 2)
+    rows = tiny_pipeline.denoiser.class_labels(CONDITIONS)
+    by_rows, by_names = (sampler.sample(asked, SEEDS).pictures for asked in (rows, CONDITIONS))
+    np.testing.assert_array_equal(by_rows, by_names)
+
+
+def test_what_watches_sees_every_batch(tiny_pipeline: LabelConditionalPipeline) -> None:
     seen: list[tuple[int, int]] = []
-    tiny_pipeline.scheduler = make_scheduler("ddim", tiny_pipeline.scheduler, 2)
-    generate(
-        tiny_pipeline,
-        CLASS_LABELS,
-        SEEDS,
-        num_inference_steps=2,
-        batch_size=3,
-        callback=lambda timestep, images: seen.append((timestep, len(images))),
-    )
+    sampler = Sampler(tiny_pipeline, "ddim", 2)
+    sampler.sample(CONDITIONS, SEEDS, batch_size=3, on_state=lambda timestep, x: seen.append((timestep, len(x))))
     assert seen == [(999, 3), (499, 3), (-1, 3), (999, 2), (499, 2), (-1, 2)]
 
 
@@ -85,14 +83,66 @@ def test_the_progress_bar_ends_at_its_total(
     assert done == total
 
 
-@given(st.integers(0, 2**40))
-def test_the_seeds_of_a_run_are_distinct_words_of_32_bits(seed: int) -> None:
-    seeds = picture_seeds(seed, 64)
-    assert len(set(seeds)) == 64
-    assert all(0 <= value < 2**32 for value in seeds)
+def test_a_scheduler_of_ones_own_samples_as_its_name_does(tiny_pipeline: LabelConditionalPipeline) -> None:
+    own, named = (
+        Sampler(tiny_pipeline, scheduler, 3).sample(CONDITIONS, SEEDS).pictures
+        for scheduler in (EulerDiscreteScheduler(), "euler")
+    )
+    np.testing.assert_array_equal(own, named)
 
 
-def test_runs_share_no_seed_and_a_longer_run_starts_as_a_shorter_one() -> None:
-    seeds = [value for run in range(32) for value in picture_seeds(run, 64)]
-    assert len(set(seeds)) == len(seeds)
-    assert picture_seeds(3, 64)[:10] == picture_seeds(3, 10)
+@pytest.fixture
+def checkpoint(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> Path:
+    """A pipeline whose own guidance is 3."""
+    LabelConditionalPipeline(tiny_pipeline.denoiser, "ddim", 3.0).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_the_guidance_is_that_of_the_checkpoint_and_none_without_a_condition(checkpoint: Path) -> None:
+    sampler = open_sampler(checkpoint, "ddim", 2)
+    assert sampler.sample(CONDITIONS, SEEDS).guidance_scale == 3.0
+    assert open_sampler(checkpoint, "ddim", 2, 2.0).sample(CONDITIONS, SEEDS).guidance_scale == 2.0
+    nothing = sampler.sample([()] * 5, SEEDS)
+    assert nothing.guidance_scale == 1.0
+    settings = sampler.settings(nothing)
+    assert settings == {
+        "checkpoint": str(checkpoint),
+        "checkpoint_hash": checkpoint_hash(checkpoint),
+        "scheduler": "ddim",
+        "steps": 2,
+        "guidance_scale": 1.0,
+    }
+
+
+def test_a_batch_without_a_condition_among_others_is_sampled(checkpoint: Path) -> None:
+    sampler = open_sampler(checkpoint, "ddim", 2, 2.0)
+    apart = sampler.sample([("red cube",), (), ()], SEEDS[:3], batch_size=1).pictures
+    check_equal_but_for_rounding(apart, sampler.sample([("red cube",), (), ()], SEEDS[:3]).pictures)
+
+
+@pytest.mark.parametrize("guidance_scale", [2.0, 3.0])
+def test_without_a_condition_no_guidance_can_be_asked_for(checkpoint: Path, guidance_scale: float) -> None:
+    sampler = open_sampler(checkpoint, "ddim", 2, guidance_scale)
+    with pytest.raises(UserError, match=f"must be 1 where there is no condition, got {guidance_scale}"):
+        sampler.sample([()], [0])
+
+
+def test_pictures_of_another_kind_are_not_compared(tmp_path: Path) -> None:
+    grey = open_sampler(save_tiny_pipeline(tmp_path, 1, ("a", "b")), "ddim", 2)
+
+    def pictures(channels: int, labels: tuple[str, ...]) -> PictureDataset:
+        array = np.zeros((2, 32, 32, channels), np.uint8)
+        return PictureDataset(["0", "1"], array, torch.zeros(2, len(labels)), labels, "crop", "")
+
+    grey.check_data(pictures(1, ("a", "b")))
+    grey.check_data(pictures(1, ()))
+    with pytest.raises(UserError, match="makes grey pictures, and those to compare are colour"):
+        grey.check_data(pictures(3, ("a", "b")))
+    with pytest.raises(UserError, match="was trained on other labels"):
+        grey.check_data(pictures(1, ("a", "c")))
+
+
+def test_a_number_of_steps_out_of_range_is_refused_before_anything_is_sampled() -> None:
+    pipeline = LabelConditionalPipeline(tiny_denoiser(), "ddim")
+    with pytest.raises(UserError, match="`steps` must be between 1 and 1000, got 1001"):
+        Sampler(pipeline, "ddim", 1001)

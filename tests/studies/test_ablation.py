@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lab_ddpm.training.loop import train
 
-from conftest import TINY_RUN
-from lab_ddpm.cli import main
-from lab_ddpm.judging.classifiers import build_classifier, save_classifier
+from conftest import TINY_RUN, save_random_classifiers
+from lab_ddpm.cli import load, main
 from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.state import newest_weights
 
 SWEEPS = Path(__file__).parents[2] / "configs" / "ablations"
+train = load("train").train
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
         target = settings.setdefault(section[0], {}) if section else settings
         assert isinstance(target, dict)
         target[name] = list(value) if isinstance(value, tuple) else value
-    save_classifier(build_classifier("referee"), "referee", tmp_path)
+    save_random_classifiers(tmp_path, names=("referee",))
     content = {
         "training": settings,
         "classifier": "referee.safetensors",
@@ -55,7 +54,7 @@ def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
 
 
 def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep, tmp_path: Path) -> None:
-    table = run_sweep(sweep, tmp_path / "out")
+    table = run_sweep(sweep, tmp_path / "out", train)
     rows = table.read_text(encoding="utf-8").splitlines()
     changes = ["l1 - baseline", "no-clip - baseline", "no-ema - baseline"]
     assert [row.split("|")[1].strip() for row in rows] == ["setting", "---", *sweep.settings, "real pictures", *changes]
@@ -65,12 +64,12 @@ def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep,
         assert measures["brightness"]["baseline"] != measures["brightness"][sampled_otherwise]
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 4  # neither is a matter of training
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
-    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/checkpoints/*")}
-    assert run_sweep(sweep, tmp_path / "out").read_text(encoding="utf-8").splitlines() == rows
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/states/*")}
+    assert run_sweep(sweep, tmp_path / "out", train).read_text(encoding="utf-8").splitlines() == rows
     # other measures of the same trainings
-    other = run_sweep(replace(sweep, num_pictures=8), tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    other = run_sweep(replace(sweep, num_pictures=8), tmp_path / "out", train).read_text(encoding="utf-8").splitlines()
     assert other[2:] != rows[2:]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/checkpoints/*")} == trained
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/states/*")} == trained
 
 
 def test_a_stopped_sweep_says_so_and_goes_on(sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,18 +90,19 @@ def test_a_stopped_sweep_says_so_and_goes_on(sweep: Sweep, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    "key", ["data.image_size", "data.root", "model.num_labels", "seed", "epochs", "runs_dir", "evaluation.every_epochs"]
+    "key",
+    ["data.image_size", "data.root", "model.conditional", "seed", "epochs", "runs_dir", "evaluation.every_epochs"],
 )
 def test_settings_of_other_pictures_or_labels_are_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
     sweep.settings["other"] = {key: 32}
     with pytest.raises(UserError, match=f"`{key}` must be the same in all settings"):
-        run_sweep(sweep, tmp_path / "out")
+        run_sweep(sweep, tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_table_has_the_changes_from_the_first_setting(sweep: Sweep, tmp_path: Path) -> None:
     del sweep.settings["no-clip"], sweep.settings["no-ema"]
-    rows = run_sweep(sweep, tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    rows = run_sweep(sweep, tmp_path / "out", train).read_text(encoding="utf-8").splitlines()
     values = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["measures"]["brightness"]
     change = as_text(mean_interval(np.subtract(values["l1"], values["baseline"]).tolist()))
     cells = [cell.strip() for cell in rows[-1].split("|")]
@@ -126,14 +126,14 @@ def test_a_setting_without_condition_dropout_may_be_sampled_without_guidance(swe
 
 def test_more_pictures_than_half_of_those_to_compare_with_are_refused(sweep: Sweep, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 21 pictures in .*, got 13"):
-        run_sweep(replace(sweep, num_pictures=13), tmp_path / "out")
+        run_sweep(replace(sweep, num_pictures=13), tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
 
 
 def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path) -> None:
     sweep.classifier.unlink()
     with pytest.raises(UserError, match="no such classifier"):
-        run_sweep(sweep, tmp_path / "out")
+        run_sweep(sweep, tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
 
 
@@ -171,5 +171,5 @@ def test_a_broken_sweep_is_refused(tmp_path: Path, content: str, message: str) -
 def test_an_unknown_setting_is_refused_before_anything_is_trained(sweep: Sweep, tmp_path: Path) -> None:
     sweep.settings["typo"] = {"objective.los": "l1"}
     with pytest.raises(UserError, match=r"objective\.los"):
-        run_sweep(sweep, tmp_path / "out")
+        run_sweep(sweep, tmp_path / "out", train)
     assert not (tmp_path / "out").exists()

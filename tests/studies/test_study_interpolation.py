@@ -2,17 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_schedulers import GaussianOracle, noise_scheduler
 
 from conftest import save_tiny_pipeline
+from gaussian_oracle import GaussianOracle
 from lab_ddpm.cli import main
 from lab_ddpm.data import torchvision_data
-from lab_ddpm.data.conditions import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.torchvision_data import open_torchvision
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.checkpoint import load_pipeline
@@ -43,7 +42,7 @@ def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch
     """The oracle's posterior mean is linear in the mixture: no jump, no detour. Fresh noise at every lambda is one."""
     monkeypatch.setattr(interpolation, "_STEPS", {"ddpm": 20, "ddim": 20})
     monkeypatch.setattr(interpolation, "_TIMESTEPS", (499,))
-    pipeline = LabelConditionalPipeline(cast(Any, GaussianOracle("sample")), noise_scheduler("sample"), 1.0, 0.1)
+    pipeline = LabelConditionalPipeline(GaussianOracle("sample"), "ddim")
     pipeline.set_progress_bar_config(disable=True)
     pictures = np.full((8, 16, 16, 3), np.arange(0, 256, 32, dtype=np.uint8).reshape(8, 1, 1, 1))
     study_interpolation(pictures, pipeline, 4, tmp_path / "out")

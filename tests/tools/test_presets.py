@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from conftest import save_random_classifiers
 from lab_ddpm.cli import main
 from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.dataset import IMAGE_SIZES
-from lab_ddpm.judging.classifiers import build_classifier, save_classifier
 from lab_ddpm.training.config_parser import parse_config
 from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {
     "epochs": 1,
     "batch_size": 10,
@@ -23,6 +23,7 @@ SMALL = {
     "model.attention_levels": "[1]",
     "model.attention_head_dim": 32,
     "model.layers_per_block": 1,
+    "model.patch_size": 4,
     "evaluation.steps": 1,
     "evaluation.num_pictures": 4,
 }
@@ -54,7 +55,7 @@ def test_preset_trains_and_samples(
         root = tmp_path / "pictures"
         write_data(config.data.dataset, root, monkeypatch)
     elif config.evaluation.metric != "none":
-        save_classifier(build_classifier("resnet18"), "resnet18", "evaluator")
+        save_random_classifiers(names=("resnet18",))
     assert main(["train", "--config", str(path), "--data.root", str(root), *SMALL_ARGUMENTS]) == 0
     run = Path("runs") / config.name
     assert len(list((run / "samples").glob("step_*.png"))) == 1
@@ -70,7 +71,7 @@ def test_a_labelled_data_set_trains_a_conditional_model(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     write_data("mnist", tmp_path / "pictures", monkeypatch)
     arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
-    conditional = ["--model.num_labels", "10", "--objective.condition_dropout", "0.1"]
+    conditional = ["--model.conditional", "true", "--objective.condition_dropout", "0.1"]
     assert main(["train", *arguments, *conditional]) == 0
     assert main(["generate", "--steps", "1", "--objects", "3 - three", "--out", "three"]) == 0
     assert main(["generate", "--steps", "1", "--num-pictures", "12", "--out", "all"]) == 0
@@ -85,12 +86,10 @@ def test_a_preset_reads_pictures_at_the_size_of_its_data_set(path: Path) -> None
     assert data.image_size == IMAGE_SIZES[data.dataset] or path.stem == "faces"
 
 
-@pytest.mark.parametrize("num_labels", ["7", "24"])
-def test_another_number_of_labels_than_the_data_set_has_is_refused(
-    num_labels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_conditional_model_of_pictures_without_labels_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_data("mnist", tmp_path / "pictures", monkeypatch)
-    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
-    assert main(["train", *arguments, "--model.num_labels", num_labels]) == 2
-    assert "`model.num_labels` must be 0 or 10" in capsys.readouterr().err
+    write_folder(tmp_path / "pictures", count=12)
+    arguments = ["--config", str(CONFIGS / "folder.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
+    assert main(["train", *arguments, "--runs_dir", str(tmp_path), "--model.conditional", "true"]) == 2
+    assert "`model.conditional` must be false for the pictures in" in capsys.readouterr().err

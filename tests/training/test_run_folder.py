@@ -43,7 +43,7 @@ def test_a_run_that_failed_lets_the_folder_go(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Path) -> None:
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
-        (run / "checkpoints" / "step_0000002").mkdir(parents=True)
+        (run / "states" / "step_0000002").mkdir(parents=True)
         before = (run / "config.yaml").read_bytes()
     changed = tiny_config(tmp_path, seed=7, model__block_out_channels=(32, 32))
     with pytest.raises(UserError) as caught, claim_run_folder(changed, is_main_process=True):
@@ -58,19 +58,19 @@ def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Pat
 
 def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> None:
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
-        (run / "checkpoints" / "step_0000002").mkdir(parents=True)
+        (run / "states" / "step_0000002").mkdir(parents=True)
     free = {
         "data__num_workers": 3,
         "data__root": "elsewhere",
         "log_every_steps": 9,
-        "checkpoint_every_steps": 9,
+        "save_every_steps": 9,
     }
     with claim_run_folder(tiny_config(tmp_path, **free), is_main_process=True) as run:
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     assert settings["data"]["num_workers"] == 3
 
 
-def test_a_run_that_has_no_checkpoint_yet_takes_any_settings(tmp_path: Path) -> None:
+def test_a_run_that_has_no_state_yet_takes_any_settings(tmp_path: Path) -> None:
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True):
         pass
     changed = tiny_config(tmp_path, seed=7)
@@ -80,12 +80,12 @@ def test_a_run_that_has_no_checkpoint_yet_takes_any_settings(tmp_path: Path) -> 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
-    half = tmp_path / "runs" / "tiny" / "checkpoints" / ".writing-step_0000002"
+    half = tmp_path / "runs" / "tiny" / "states" / ".writing-step_0000002"
     half.mkdir(parents=True)
     (half.parent / "step_0000001").mkdir()
     (half.parents[1] / ".writing-metrics.jsonl").touch()
     with claim_run_folder(config, is_main_process=True) as run:
-        assert [path.name for path in (run / "checkpoints").iterdir()] == ["step_0000001"]
+        assert [path.name for path in (run / "states").iterdir()] == ["step_0000001"]
         assert not list(run.glob(".writing-*"))
 
 

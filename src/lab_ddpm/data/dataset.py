@@ -8,7 +8,7 @@ from pathlib import Path
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.data.picture_folder import open_folder
+from lab_ddpm.data.picture_folder import PARTS, open_folder
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
 from lab_ddpm.tools.errors import UserError, check_choice
 
@@ -75,5 +75,8 @@ def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | No
 
 
 def short_name(dataset: str, root: str | Path) -> str:
-    """What files about a data set are named after: its own name, or its folder's."""
-    return Path(root).resolve().name if dataset == "folder" else dataset
+    """What files about a data set are named after: its own name, or its folder's (of flowers/train, `flowers`)."""
+    if dataset != "folder":
+        return dataset
+    folder = Path(root).resolve()
+    return folder.parent.name if folder.name.lower() in PARTS else folder.name

@@ -126,7 +126,7 @@ def write_gif(path: str | Path, frames: Sequence[Pictures], milliseconds: int = 
 
 
 def picture_grid(pictures: Pictures, columns: int, padding: int = 2) -> Pictures:
-    """Lay (N, H, W, C) pictures out row by row on white -> one (H', W', C) picture."""
+    """Lay (N, H, W, C) pictures out row by row on white -> one (H', W', C) picture; a single one as it is."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1)
     grid = make_grid(images, nrow=columns, padding=padding, pad_value=255).movedim(0, -1).numpy()
     return grid[..., : pictures.shape[-1]]  # torchvision makes grey ones colour

@@ -125,7 +125,8 @@ def cached_files(
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     """Hash of the names and the bytes of all files, and of how they are read; remembered in the file `memory`."""
-    status = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    places = [os.path.relpath(path, memory.parent) for path in paths]  # a file may move to another class
+    status = [(place, path.stat().st_size, path.stat().st_mtime_ns) for place, path in zip(places, paths, strict=True)]
     looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
     with suppress(DataError, KeyError, TypeError):  # nothing is remembered yet, or not as here
         remembered: Any = read_json(memory)

@@ -21,7 +21,7 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import visible_files
 
 _FIT = "crop"
-_PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
+PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
 def open_folder(root: str | Path, image_size: int) -> PictureDataset:
@@ -44,10 +44,10 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
     paths = [path for path in paths if path.suffix.lower() in extensions]
     classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
     labels = tuple(sorted(set(classes) - {""}))
-    if labels and all(label.lower() in _PARTS for label in labels):
+    if labels and all(label.lower() in PARTS for label in labels):
         raise DataError(
             f"{root}: holds the parts of a data set ({', '.join(labels)}), which are no classes; name the one to train "
-            f"on, such as {root / labels[-1]}"
+            f"on, such as {root / next((label for label in labels if label.lower().startswith('train')), labels[0])}"
         )
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]

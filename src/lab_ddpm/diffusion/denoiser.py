@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,12 +37,12 @@ from lab_ddpm.diffusion.network import make_unet
 from lab_ddpm.diffusion.noise import (
     BETA_SCHEDULES,
     PREDICTION_TYPES,
+    NoiseLevels,
     add_noise,
-    alphas_cumprod,
     to_clean,
     training_target,
 )
-from lab_ddpm.tools.errors import UserError, check_choice
+from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 
@@ -123,9 +125,27 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
-        # No buffers: a model that is moved to bfloat16 would round the noise levels too.
-        self._alphas_cumprod = alphas_cumprod(num_train_timesteps, beta_schedule)
-        self._loss_weights = loss_weights(self._alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma)
+        self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
+        self._loss_weights = loss_weights(
+            self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
+        """As in diffusers, which leaves weights random that it does not find, with a warning; here that is an error.
+
+        Raises:
+            DataError: Weights are missing or unknown.
+        """
+        options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
+        denoiser, info = loaded
+        if misfits := [key for keys in info.values() for key in keys]:
+            place = pretrained_model_name_or_path
+            raise DataError(
+                f"{place}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
+            )
+        return denoiser
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -186,17 +206,6 @@ class Denoiser(ModelMixin, ConfigMixin):
             if not conditional.all():
                 raise UserError("a model trained without condition dropout knows no null label to sample under")
         return scale
-
-    def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """abar_t of timesteps of any shape, on their device; between whole ones sqrt(1 / abar - 1) is linear."""
-        self._alphas_cumprod = levels = self._alphas_cumprod.to(timesteps.device)
-        below = timesteps.long()
-        if not timesteps.is_floating_point():
-            return levels[below]
-        sigmas = (1 / levels - 1).sqrt()
-        above = (below + 1).clamp(max=len(levels) - 1)
-        sigma = torch.lerp(sigmas[below], sigmas[above], timesteps.to(levels) - below)
-        return torch.where(timesteps == below, levels[below], 1 / (sigma**2 + 1))
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """The network's own prediction, of its `prediction_type`.

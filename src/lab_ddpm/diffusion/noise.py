@@ -22,6 +22,31 @@ PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 
 
+class NoiseLevels:
+    """abar_t of one schedule, for timesteps of any shape on any device.
+
+    It is no module of torch: a model that is moved to bfloat16 would round the noise levels too.
+
+    Args:
+        num_train_timesteps: T.
+        beta_schedule: One of `BETA_SCHEDULES`.
+    """
+
+    def __init__(self, num_train_timesteps: int, beta_schedule: str) -> None:
+        self.alphas_cumprod = alphas_cumprod(num_train_timesteps, beta_schedule)
+
+    def __call__(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """abar_t; between whole timesteps sigma = sqrt(1 / abar - 1) is linear, as samplers have it."""
+        self.alphas_cumprod = levels = self.alphas_cumprod.to(timesteps.device)
+        below = timesteps.long()
+        if not timesteps.is_floating_point():
+            return levels[below]
+        sigmas = (1 / levels - 1).sqrt()
+        above = (below + 1).clamp(max=len(levels) - 1)
+        sigma = torch.lerp(sigmas[below], sigmas[above], timesteps.to(levels) - below)
+        return torch.where(timesteps == below, levels[below], 1 / (sigma**2 + 1))
+
+
 def alphas_cumprod(num_train_timesteps: int, beta_schedule: Any) -> torch.Tensor:
     """abar_t for t = 0 (almost clean) to `num_train_timesteps` - 1 (noise): (T,) float32, falling."""
     return DDPMScheduler(num_train_timesteps, beta_schedule=beta_schedule).alphas_cumprod

@@ -173,6 +173,10 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 raise UserError("`scheduler` must be ddpm, ddim, dpmpp or unipc to start from noisy pictures")
             sample = denoiser.encode(noisy_images.to(denoiser.device))
             timesteps = timesteps[timesteps <= start_timestep]
+        if hasattr(
+            scheduler, "set_begin_index"
+        ):  # some would look for the timestep, and Karras' spacing has equal ones
+            scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         options: dict[str, Any] = {"generator": list(generators)} if takes_generator else {}
         for step, timestep in enumerate(timesteps):

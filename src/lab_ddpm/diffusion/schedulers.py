@@ -34,7 +34,8 @@ Scheduler = Any
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
 # 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
 # DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
-_TRAILING = {"timestep_spacing": "trailing"}
+# PNDM's Runge-Kutta steps divide by the signal at t = 999, of which there is none.
+_DEFAULTS = {"timestep_spacing": "trailing", "skip_prk_steps": True}
 
 # These solvers average slopes, in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999 of squaredcos_cap_v2, that
 # blows up any error of the second slope: they start under the sigma_max of Heun's paper, at t = 990.
@@ -65,8 +66,8 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 
     Args:
         scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" (arXiv:2211.01095), "unipc"
-            (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas, however it was
-            made, of which all is kept that was given explicitly and is not the noise schedule.
+            (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas, however it
+            was made, of which all is kept that was given explicitly and is not the noise schedule.
         denoiser: Its `num_train_timesteps` and `beta_schedule`.
 
     Raises:
@@ -90,7 +91,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     shared |= {"clip_sample": False}  # the denoiser clips, or not
     shared |= {"prediction_type": "epsilon" if issubclass(scheduler_class, _TAKES_NOISE) else "sample"}
     known = inspect.signature(scheduler_class.__init__).parameters
-    settings = {key: value for key, value in {**_TRAILING, **own, **shared}.items() if key in known}
+    settings = {key: value for key, value in {**_DEFAULTS, **own, **shared}.items() if key in known}
     try:
         return scheduler_class.from_config(settings)
     except NotImplementedError as error:

@@ -22,8 +22,8 @@ from lab_ddpm.drawing.charts import score_bars, training_curves
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
 from lab_ddpm.report.results import (
     Result,
+    common_classifier,
     compare_results,
-    judge_of,
     make_tables,
     naming,
     read_result,
@@ -90,7 +90,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         training=read_training(run),
         own=own,
         shipped=shipped,
-        judge=judge_of(results),
+        classifier=common_classifier(results),
         comparison=compare_results(own, shipped),
         tables=make_tables(results),
         num_labels=len(OBJECTS),
@@ -126,11 +126,12 @@ def _curves(log: Path) -> dict[str, Embedded]:
 
 
 def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
-    judge = judge_of([own] if own else [])
-    if own is None or judge is None:
+    classifier = common_classifier([own] if own else [])
+    if own is None or classifier is None:
         return {}
     with naming(metrics):
-        return embed_themes(score_bars(own.splits, judge, "light"), score_bars(own.splits, judge, "dark"))
+        light, dark = score_bars(own.splits, classifier, "light"), score_bars(own.splits, classifier, "dark")
+        return embed_themes(light, dark)
 
 
 def _galleries(folder: Path) -> list[Gallery]:

@@ -87,7 +87,7 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
     return Result(title, content["splits"], sampler, read_training(folder))
 
 
-def judge_of(results: Sequence[Result]) -> str | None:
+def common_classifier(results: Sequence[Result]) -> str | None:
     """The classifier to compare by: the last of `CLASSIFIERS`, the referee, if it has scored everything."""
     scored = [set(by_classifier) for result in results for by_classifier in result.splits.values()]
     common = set.intersection(*scored) if scored else set()
@@ -96,10 +96,10 @@ def judge_of(results: Sequence[Result]) -> str | None:
 
 def compare_results(own: Result | None, shipped: Result | None) -> str | None:
     """What the intervals say about the run against the shipped pipeline, over the lists that both were scored on."""
-    if own is None or shipped is None or (judge := judge_of([own, shipped])) is None:
+    if own is None or shipped is None or (name := common_classifier([own, shipped])) is None:
         return None
     pairs = [
-        (own.splits[split][judge]["micro"]["ci95"], shipped.splits[split][judge]["micro"]["ci95"])
+        (own.splits[split][name]["micro"]["ci95"], shipped.splits[split][name]["micro"]["ci95"])
         for split in own.splits
         if split in shipped.splits
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.shipped import find
 
 
 def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         UserError: Naming the file and what is wrong with it.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(find(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -48,7 +49,7 @@ def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Pat
         UserError: `extends` names no other file, or one that is missing or broken or extends this one.
     """
     own = {key: value for key, value in settings.items() if key != "extends"}
-    base = settings.get("extends")
+    base, path = settings.get("extends"), find(path)
     if base is None:
         return own
     chain = [*extending, Path(path).resolve()]

@@ -8,167 +8,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_finite, check_positive
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.training.config_sections import (
+    DataConfig,
+    DiffusionConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+)
 
 _LARGEST_SEED = 2**32 - 1  # that numpy takes
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the pictures are.
-
-    Attributes:
-        dataset: "iclevr", a data set of torchvision, or "folder" for pictures of one's own; see `dataset`.
-        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
-        image_size: Height and width to train at, in pixels.
-        random_flip: Mirror half of the pictures, left and right.
-        num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
-    """
-
-    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
-    root: str = "data/iclevr"
-    image_size: int = 64
-    random_flip: bool = False
-    num_scenes: int = 6003
-    num_workers: int = 2
-
-    def __post_init__(self) -> None:
-        check_at_least("data.image_size", self.image_size, 1)
-        check_at_least("data.num_scenes", self.num_scenes, 1)
-        check_at_least("data.num_workers", self.num_workers, 0)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network; see `network.make_unet`, and `denoiser.Denoiser` for `patch_size`.
-
-    Attributes:
-        conditional: Whether the model learns the labels of the pictures.
-    """
-
-    conditional: bool = True
-    patch_size: int = 1
-    block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
-    layers_per_block: int = 2
-    attention_levels: tuple[int, ...] = (4,)
-    attention_head_dim: int = 8
-    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
-
-    def __post_init__(self) -> None:
-        levels = len(self.block_out_channels)
-        check_at_least("model.patch_size", self.patch_size, 1)
-        check_at_least("number of model.block_out_channels", levels, 1)
-        check_at_least("model.layers_per_block", self.layers_per_block, 1)
-        check_at_least("model.attention_head_dim", self.attention_head_dim, 1)
-        for channels in self.block_out_channels:
-            if channels < 32 or channels % 32:
-                raise UserError(f"`model.block_out_channels` must be multiples of 32, got {channels}")
-        for level in self.attention_levels:
-            check_choice("model.attention_levels", level, range(levels))
-
-
-@dataclass(frozen=True)
-class DiffusionConfig:
-    """The noise, and what the network predicts; see `denoiser.Denoiser`."""
-
-    num_train_timesteps: int = 1000
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = "squaredcos_cap_v2"
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
-    clip_sample: bool = True
-
-    def __post_init__(self) -> None:
-        check_at_least("diffusion.num_train_timesteps", self.num_train_timesteps, 2)
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """The loss; see `denoiser.Denoiser`.
-
-    Attributes:
-        logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
-    """
-
-    loss: Literal["mse", "l1", "huber"] = "mse"
-    loss_weight: Literal["none", "min_snr", "clamped_snr", "p2"] = "none"
-    loss_weight_gamma: float | None = None
-    timestep_density: Literal["uniform", "logit_normal"] = "uniform"
-    logit_mean: float = 0.0
-    logit_std: float = 1.0
-    condition_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.loss_weight_gamma is not None:
-            check_positive("objective.loss_weight_gamma", self.loss_weight_gamma)
-            if self.loss_weight == "none":
-                raise UserError(
-                    "`objective.loss_weight_gamma` must not be given for `objective.loss_weight` 'none', "
-                    f"got {self.loss_weight_gamma}"
-                )
-        check_finite("objective.logit_mean", self.logit_mean)
-        check_positive("objective.logit_std", self.logit_std)
-        if not 0 <= self.condition_dropout < 1:
-            raise UserError(f"`objective.condition_dropout` must be in [0, 1), got {self.condition_dropout}")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay to zero, gradient clipping and an average of the weights.
-
-    Attributes:
-        ema_decay: Decay of the exponential moving average that is sampled from and saved; 0 for none.
-    """
-
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup_steps: int = 500
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_positive("optimizer.learning_rate", self.learning_rate)
-        check_at_least("optimizer.weight_decay", self.weight_decay, 0)
-        check_at_least("optimizer.warmup_steps", self.warmup_steps, 0)
-        check_positive("optimizer.max_grad_norm", self.max_grad_norm)
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"`optimizer.ema_decay` must be in [0, 1), got {self.ema_decay}")
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """How a run is judged while it trains, and which pipeline it keeps as best/.
-
-    Attributes:
-        every_epochs: Epochs between evaluations (the last step is always evaluated).
-        metric: What best/ is chosen by. Of i-CLEVR "micro" (objects found / objects asked) or "exact_match", both by
-            the classifier resnet18; of other pictures "labels_found" (labels found / labels asked: the class accuracy)
-            or "frechet" (distance of the features, for which no labels are needed), both by `classifier`. "none" scores
-            nothing, and the newest pipeline is best/. "auto" takes the first of these that the pictures, the model and
-            the classifiers at hand allow.
-        classifier: File of the classifier of other pictures than i-CLEVR; None for evaluator/DATASET.safetensors.
-        num_pictures: Samples, where there is no list of conditions.
-        split: Of i-CLEVR, the condition list to sample: a split name or a JSON file. The default is not one of the
-            lists that results are reported on.
-        scheduler, steps, guidance_scale: The sampler; the guidance is saved with the pipeline as its default.
-        keep: How many of the best pipelines stay on disk.
-    """
-
-    every_epochs: int = 5
-    metric: Literal["auto", "micro", "exact_match", "labels_found", "frechet", "none"] = "auto"
-    classifier: str | None = None
-    num_pictures: int = 64
-    split: str = "val"
-    scheduler: Literal["ddpm", "ddim", "dpmpp", "unipc", "euler", "heun"] = "ddim"
-    steps: int = 50
-    guidance_scale: float = 1.0
-    keep: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("evaluation.every_epochs", self.every_epochs, 1)
-        check_at_least("evaluation.num_pictures", self.num_pictures, 1)
-        check_at_least("evaluation.steps", self.steps, 1)
-        check_positive("evaluation.guidance_scale", self.guidance_scale)
-        check_at_least("evaluation.keep", self.keep, 1)
 
 
 @dataclass(frozen=True)

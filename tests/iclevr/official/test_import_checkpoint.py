@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import save_file
 from torch import nn
 
-from lab_ddpm.data.conditions import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.iclevr.official.import_checkpoint import import_checkpoint
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
@@ -47,7 +47,7 @@ def save(content: object, path: Path) -> Path:
 @torch.no_grad()
 def assert_computes_the_same(net: UNet2DModel, folder: Path, **shape: int) -> None:
     size, channels = shape.get("size", 32), shape.get("channels", 3)
-    pipeline = load_pipeline(folder)
+    denoiser = load_pipeline(folder).denoiser
     generator = torch.Generator().manual_seed(1)
     noisy_images = torch.randn(2, channels, size, size, generator=generator)
     class_labels = torch.zeros(2, 24)
@@ -55,20 +55,19 @@ def assert_computes_the_same(net: UNet2DModel, folder: Path, **shape: int) -> No
     timesteps = torch.tensor([7, 960])
     expected = net(noisy_images, timesteps, class_labels).sample
     # not bit for bit: on some CPUs the order of a sum depends on where in memory the weights lie
-    torch.testing.assert_close(pipeline.unet(noisy_images, timesteps, class_labels), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(denoiser.predict(noisy_images, timesteps, class_labels), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_pipeline_computes_the_same(net: UNet2DModel, tmp_path: Path) -> None:
     source = save(net.state_dict(), tmp_path / "unet.pth")
     out = import_checkpoint(source, tmp_path / "runs" / "report", image_size=32)
     assert_computes_the_same(net, out)
-    pipeline = load_pipeline(out)
-    config = pipeline.unet.config
+    denoiser = load_pipeline(out).denoiser
+    assert denoiser.labels == OBJECTS
+    config = denoiser.config
     assert (tuple(config["block_out_channels"]), list(config["attention_levels"])) == (CHANNELS, [4])
-    assert tuple(config["labels"]) == OBJECTS
-    noise = pipeline.scheduler.config
-    assert (noise["num_train_timesteps"], noise["beta_schedule"]) == (1000, "squaredcos_cap_v2")
-    assert noise["prediction_type"] == "epsilon"
+    assert (config["num_train_timesteps"], config["beta_schedule"]) == (1000, "squaredcos_cap_v2")
+    assert config["prediction_type"] == "epsilon"
 
 
 def test_wrapped_prefixed_and_safetensors(net: UNet2DModel, tmp_path: Path) -> None:
@@ -99,8 +98,8 @@ def test_other_architectures_and_settings(tmp_path: Path) -> None:
     source = save(net.state_dict(), tmp_path / "unet.pth")
     out = import_checkpoint(source, tmp_path / "out", 16, 16, "linear", "v_prediction")
     assert_computes_the_same(net, out, size=16, channels=1)
-    noise = load_pipeline(out).scheduler.config
-    assert (noise["beta_schedule"], noise["prediction_type"]) == ("linear", "v_prediction")
+    config = load_pipeline(out).denoiser.config
+    assert (config["beta_schedule"], config["prediction_type"]) == ("linear", "v_prediction")
     with pytest.raises(UserError, match="`beta-schedule` must be one of"):
         import_checkpoint(source, tmp_path / "other", 16, 16, "cosine")
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lab_ddpm.data.conditions import OBJECTS, load_conditions, load_labels, load_objects
+from lab_ddpm.data.conditions import load_conditions, load_labels, load_objects
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.iclevr.official.import_data import _check_space, import_data
 from lab_ddpm.iclevr.official.official_files import OfficialFiles, SourceFile, open_official_files
@@ -83,7 +84,7 @@ def refuse(source: Path, out: Path) -> str:
 def test_everything_at_once(write, tmp_path: Path) -> None:
     source, out = write(tmp_path / "material.zip", MATERIAL), tmp_path / "data" / "iclevr"
     report = import_data(source, out, tmp_path / "evaluator")
-    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+    assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
     assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
     assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items())
     assert (report.num_added, report.num_pictures, report.missing) == (6, 6, [])
@@ -103,7 +104,7 @@ def test_parts_add_up_in_either_order(tmp_path: Path) -> None:
         assert len(first.missing) == 1
         assert f"training still needs {first.missing[0]}" in str(first)
         assert import_data(parts[order[1]], out, tmp_path / "evaluator").missing == []
-        assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+        assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_killed_import_is_completed(tmp_path: Path) -> None:
     write_folder(out, {f"images/{NAMES[1]}": png(1)})  # moved before the kill
     assert import_data(source, out, tmp_path / "evaluator").num_added == 5
     assert not (out / staging).exists()
-    assert len(open_labelled_pictures(out, 16)) == len(NAMES)
+    assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "a\\..\\..\\x.png"])
@@ -271,10 +272,10 @@ def test_the_classifier_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, evaluator = tmp_path / "source", tmp_path / "evaluator"
     source.mkdir()
-    torch.save({"model": build_classifier("resnet18").state_dict()}, source / "checkpoint.pth")
+    torch.save({"model": build_classifier("resnet18", len(OBJECTS)).state_dict()}, source / "checkpoint.pth")
     report = import_data(source, tmp_path / "out", evaluator)
     assert report.files == {evaluator / "checkpoint.pth": "added"}
-    load_classifier("resnet18", evaluator)
+    load_classifier(evaluator / "checkpoint.pth", OBJECTS)
     write_folder(tmp_path / "out", {"evaluator/checkpoint.pth": b"another"})
     assert "never overwritten" in refuse(source, tmp_path / "out")
 
@@ -298,7 +299,7 @@ def test_a_checkpoint_with_code_is_refused_unrun(tmp_path: Path) -> None:
 @pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official lists are not in {OFFICIAL}")
 def test_the_official_lists(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_folder(out, {"unseen.json": (Path(__file__).parents[2] / "data/iclevr/unseen.json").read_bytes()})
+    write_folder(out, {"unseen.json": (Path(__file__).parents[3] / "data/iclevr/unseen.json").read_bytes()})
     report = import_data(OFFICIAL, out, tmp_path / "evaluator")
     assert {path.name for path in report.files} == set(LISTS)
     assert report.missing == ["the pictures"]
@@ -307,10 +308,10 @@ def test_the_official_lists(tmp_path: Path) -> None:
     assert report.seen[0] > 0
 
     assert load_objects(out / "objects.json") == OBJECTS
-    labels = load_labels(out / "train.json")
+    labels = load_labels(out / "train.json", OBJECTS)
     assert len(labels) == 18_009
     assert len(set(map(frozenset, labels.values()))) == 2_188
-    test, new_test = load_conditions(out / "test.json"), load_conditions(out / "new_test.json")
+    test, new_test = load_conditions(out / "test.json", OBJECTS), load_conditions(out / "new_test.json", OBJECTS)
     assert Counter(map(len, test)) == {1: 6, 2: 12, 3: 14}
     assert Counter(map(len, new_test)) == {2: 12, 3: 20}
     assert (sum(map(len, test)), sum(map(len, new_test))) == (72, 84)

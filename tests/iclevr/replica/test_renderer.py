@@ -1,3 +1,5 @@
+"""Pictures of the replica: they look like the real ones, are free of grain, and steps add objects."""
+
 import dataclasses
 from itertools import pairwise
 

@@ -1,3 +1,5 @@
+"""The replica as a whole: the same whoever renders it, finished after any interruption, never mixed."""
+
 import json
 import os
 import shutil

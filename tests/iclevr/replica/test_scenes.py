@@ -1,8 +1,10 @@
+"""Scenes of the replica: the same for the same numbers, every object in its range and visible."""
+
 from itertools import combinations
 
 import pytest
 
-from lab_ddpm.data.conditions import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.iclevr.replica.scenes import MIN_GAP, MIN_VISIBLE, SceneObject, gap, sample_scene, visible_shares
 
 

@@ -1,0 +1,58 @@
+"""Data sets by name: with the labels that a model learns, and the parts that it never sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.dataset import open_dataset, open_held_out, open_training_pictures, short_name
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.tools.errors import UserError
+from real_formats import write_folder, write_mnist
+
+
+def test_an_unconditional_model_sees_the_same_pictures_without_their_labels(tiny_dataset: Path) -> None:
+    learnt, unlabelled = (
+        open_training_pictures("iclevr", tiny_dataset, 16, conditional) for conditional in (True, False)
+    )
+    assert learnt.labels == OBJECTS
+    assert (unlabelled.labels, unlabelled.class_labels.shape) == ((), (21, 0))
+    np.testing.assert_array_equal(unlabelled.pictures, learnt.pictures)
+    assert unlabelled.fingerprint() != learnt.fingerprint()
+
+
+def test_a_conditional_model_needs_labels(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    with pytest.raises(UserError, match=r"`model\.conditional` must be false .* have no labels"):
+        open_training_pictures("folder", tmp_path, 16, conditional=True)
+    assert len(open_training_pictures("folder", tmp_path, 16, conditional=False)) == 6
+
+
+def test_an_unknown_data_set_is_refused_with_the_choices(tmp_path: Path) -> None:
+    for open_part in (open_dataset, lambda name, root, size: open_held_out(name, root, None, size)):
+        with pytest.raises(UserError, match=r"did you mean 'mnist'\? `dataset` must be one of"):
+            open_part("mnits", tmp_path, 16)
+
+
+def test_held_out_pictures_are_a_part_of_the_data_set_or_a_folder_but_not_both_and_not_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
+    write_mnist(tmp_path / "digits")
+    write_folder(tmp_path / "other", count=3)
+    assert open_held_out("mnist", tmp_path / "digits", None, 32).names[0] == "test/0"
+    assert len(open_held_out("folder", tmp_path / "absent", tmp_path / "other", 16)) == 3
+    with pytest.raises(UserError, match="`held-out` must not be given for 'mnist'"):
+        open_held_out("mnist", tmp_path / "digits", tmp_path / "other", 32)
+    with pytest.raises(UserError, match="`held-out` must be given for 'folder'"):
+        open_held_out("folder", tmp_path / "other", None, 16)
+
+
+def test_a_folder_is_named_after_itself_and_the_others_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path / "pets")
+    assert short_name("folder", ".") == "pets"
+    assert short_name("mnist", "data/digits") == "mnist"

@@ -1,0 +1,153 @@
+"""Files are hashed and decoded once and noticed when they change; pictures are drawn from a data set at random."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.data.picture_folder import open_folder
+from real_formats import write_folder
+
+MEMORY = Path(".cache/train.json")
+
+
+def write_grey(path: Path, level: int) -> None:
+    """A PNG file whose size does not depend on the level."""
+    Image.fromarray(np.full((16, 16, 3), level, dtype=np.uint8)).save(path, compress_level=0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three grey pictures."""
+    (tmp_path / "pictures").mkdir()
+    for level in (10, 20, 30):
+        write_grey(tmp_path / "pictures" / f"{level}.png", level)
+    return tmp_path / "pictures"
+
+
+def levels(dataset: PictureDataset) -> list[int]:
+    return dataset.pictures[:, 0, 0, 0].tolist()
+
+
+def change_unseen(path: Path, level: int) -> None:
+    """Another picture, in a file of the same size and time."""
+    before = path.stat()
+    write_grey(path, level)
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_files_of_the_same_sizes_and_times_are_not_read_again(root: Path) -> None:
+    first = open_folder(root, 16)
+    change_unseen(root / "20.png", 99)
+    again = open_folder(root, 16)
+    assert levels(again) == [10, 20, 30]
+    assert again.content == first.content
+    (root / MEMORY).unlink()
+    unremembered = open_folder(root, 16)
+    assert levels(unremembered) == [10, 99, 30]
+    assert unremembered.content != first.content
+
+
+def test_the_hash_is_remembered_for_every_size(root: Path) -> None:
+    first = open_folder(root, 16)
+    change_unseen(root / "20.png", 99)
+    assert open_folder(root, 8).content == first.content
+
+
+def test_a_picture_that_changed_is_noticed_by_its_time(root: Path) -> None:
+    first = open_folder(root, 16)
+    time = (root / "20.png").stat().st_mtime_ns
+    change_unseen(root / "20.png", 99)
+    os.utime(root / "20.png", ns=(time, time + 1))
+    changed = open_folder(root, 16)
+    assert levels(changed) == [10, 99, 30]
+    assert changed.content != first.content
+    assert changed.fingerprint() != first.fingerprint()
+
+
+def test_a_picture_more_or_under_another_name_is_noticed(root: Path) -> None:
+    contents = {open_folder(root, 16).content}
+    (root / "10.png").rename(root / "15.png")
+    contents.add(open_folder(root, 16).content)
+    write_grey(root / "40.png", 40)
+    contents.add(open_folder(root, 16).content)
+    assert len(contents) == 3
+
+
+def test_a_picture_that_was_only_touched_is_the_same(root: Path) -> None:
+    first = open_folder(root, 16)
+    os.utime(root / "20.png", (1, 1))
+    assert open_folder(root, 16).fingerprint() == first.fingerprint()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"looks": 1, "key": "no"}', '"text"', "null"])
+def test_a_memory_that_cannot_be_used_is_written_anew(root: Path, content: str) -> None:
+    first = open_folder(root, 16)
+    remembered = (root / MEMORY).read_text(encoding="utf-8")
+    (root / MEMORY).write_text(content, encoding="utf-8")
+    assert open_folder(root, 16).content == first.content
+    assert (root / MEMORY).read_text(encoding="utf-8") == remembered
+
+
+def test_the_fingerprint_is_that_of_the_pictures_the_labels_and_the_size_wherever_they_are(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", ("cat", "dog"))
+    shutil.copytree(tmp_path / "pets", tmp_path / "copy", copy_function=shutil.copy)
+    pets = open_folder(tmp_path / "pets", 16).fingerprint()
+    assert open_folder(tmp_path / "copy", 16).fingerprint() == pets
+    assert open_folder(tmp_path / "copy", 8).fingerprint() != pets
+    (tmp_path / "copy" / "cat").rename(tmp_path / "copy" / "bat")
+    assert open_folder(tmp_path / "copy", 16).fingerprint() != pets
+
+
+def test_the_second_of_two_runs_waits_for_the_cache_of_the_first(root: Path) -> None:
+    opened: list[PictureDataset] = []
+    second = threading.Thread(target=lambda: opened.append(open_folder(root, 16)))
+    (root / ".cache").mkdir()
+    with FileLock(root / ".cache" / ".lock"):
+        second.start()
+        second.join(0.5)
+        assert not opened
+        assert not list((root / ".cache").glob("*.npy"))
+    second.join(30)
+    assert levels(opened[0]) == [10, 20, 30]
+
+
+def test_some_pictures_are_taken_from_all_classes_with_their_labels(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("ant", "bee", "cat", "dog"), 40)
+    dataset = open_folder(tmp_path, 8)
+    pictures, class_labels = dataset.some(20, seed=0)
+    assert pictures.shape == (20, 8, 8, 3)
+    assert class_labels.any(dim=0).all()
+    rows = {picture.tobytes(): row for picture, row in zip(dataset.pictures, dataset.class_labels, strict=True)}
+    assert all(row.equal(rows[picture.tobytes()]) for picture, row in zip(pictures, class_labels, strict=True))
+    assert len({picture.tobytes() for picture in pictures}) == 20
+    assert len(dataset.some(100, seed=0)[0]) == 40
+
+
+def test_some_labels_come_as_often_as_the_pictures_have_them(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", ("cat",), 30)
+    write_folder(tmp_path / "pets", ("dog",), 10)
+    shares = open_folder(tmp_path / "pets", 8).some_labels(2000, seed=0).mean(dim=0)
+    assert shares.tolist() == pytest.approx([0.75, 0.25], abs=0.03)
+
+
+def test_classes_that_swap_their_folders_are_noticed(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    for name, value in (("cat", 0), ("dog", 255)):
+        (root / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(root / name / "0.bmp")
+        os.utime(root / name / "0.bmp", (1, 1))
+    before = open_folder(root, 8)
+    assert before.pictures[:, 0, 0, 0].tolist() == [0, 255]
+    for old, new in (("cat", "spare"), ("dog", "cat"), ("spare", "dog")):
+        (root / old).rename(root / new)
+    after = open_folder(root, 8)
+    assert after.pictures[:, 0, 0, 0].tolist() == [255, 0]
+    assert after.fingerprint() != before.fingerprint()

@@ -1,0 +1,157 @@
+"""Pictures that are there are scored by what a classifier finds of what each was to show."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import save_random_classifiers
+from lab_ddpm import score
+from lab_ddpm.data.conditions import Condition, encode, load_labels
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.iclevr.replica.scenes import sample_scene
+from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.judging.scores import summarise, top_k_hits
+from lab_ddpm.tools.errors import DataError, UserError
+
+CONDITIONS = ["red cube, cyan sphere", "gray cylinder", "red cube"]
+
+
+def noise(count: int, size: int = 16) -> Pictures:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No classifiers of one's own: the shipped ones are asked."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_shipped_classifiers_find_what_a_picture_shows_and_nothing_else() -> None:
+    scene = sample_scene(0, 0)
+    shown, others = scene.names(2), [name for name in OBJECTS if name not in scene.names(2)]
+    picture = render_picture(scene, 2)
+    for classifier in CLASSIFIERS:
+        assert score([Image.fromarray(picture)], [shown], classifier)["exact_match"]["mean"] == 1
+        assert score(picture[None], [others[:1]], classifier)["micro"]["mean"] == 0
+
+
+def test_scores_are_those_of_the_conditions_that_were_asked_for() -> None:
+    scores = score(noise(3), CONDITIONS)
+    assert scores.keys() == {"micro", "exact_match", "by_object_count", "by_object"}
+    assert scores["by_object_count"].keys() == {"1", "2"}
+    assert list(scores["by_object"]) == ["red cube", "cyan sphere", "gray cylinder"]
+    for part in (scores["micro"], scores["exact_match"], *scores["by_object"].values()):
+        low, high = part["ci95"]
+        assert 0 <= low <= part["mean"] <= high <= 1
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_a_score_is_what_the_named_classifier_finds(classifier: str) -> None:
+    pictures, class_labels = noise(40, 64), encode([(name,) for name in OBJECTS * 2][:40], OBJECTS)
+    probabilities = predict(load_classifier(f"evaluator/{classifier}.safetensors", OBJECTS), pictures)
+    expected = summarise(top_k_hits(probabilities, class_labels)[None], class_labels, OBJECTS)
+    assert score(pictures, (OBJECTS * 2)[:40], classifier) == expected
+    best = [OBJECTS[column] for column in probabilities.argmax(axis=1)]
+    assert score(pictures, best, classifier)["micro"]["mean"] == 1
+    worst = [OBJECTS[column] for column in probabilities.argmin(axis=1)]
+    assert score(pictures, worst, classifier)["micro"]["mean"] == 0
+
+
+def test_the_referee_is_asked_where_no_classifier_is_named() -> None:
+    probabilities = predict(load_classifier("evaluator/referee.safetensors", OBJECTS), noise(3, 64))
+    best = [OBJECTS[column] for column in probabilities.argmax(axis=1)]
+    assert score(noise(3, 64), best)["micro"]["mean"] == 1
+
+
+def test_ones_own_classifier_of_the_working_folder_is_asked_first() -> None:
+    save_random_classifiers()
+    probabilities = predict(load_classifier("evaluator/referee.safetensors", OBJECTS), noise(8, 64))
+    best = [OBJECTS[column] for column in probabilities.argmax(axis=1)]
+    assert score(noise(8, 64), best)["micro"]["mean"] == 1
+
+
+@pytest.mark.parametrize("size", [16, 64, 100])
+def test_pictures_in_pillow_in_arrays_and_in_files_score_the_same(size: int, tmp_path: Path) -> None:
+    conditions = [(name,) for name in OBJECTS]
+    pictures = noise(24, size)
+    pillow = [Image.fromarray(picture) for picture in pictures]
+    for number, picture in enumerate(pillow):
+        picture.save(tmp_path / f"{number}.png")
+    files = np.stack([read_picture(tmp_path / f"{number}.png", 64) for number in range(24)])
+    assert score(pillow, conditions) == score(pictures, conditions) == score(files, conditions)
+
+
+def test_pillow_pictures_of_other_modes_are_read_as_colour() -> None:
+    pillow = [Image.fromarray(picture) for picture in noise(3)]
+    assert score([picture.convert("RGBA") for picture in pillow], CONDITIONS) == score(pillow, CONDITIONS)
+    grey = [picture.convert("L") for picture in pillow]
+    assert score(grey, CONDITIONS) == score([picture.convert("RGB") for picture in grey], CONDITIONS)
+
+
+def test_a_condition_is_a_text_or_a_list_of_names() -> None:
+    names = [("red cube", "cyan sphere"), ["gray cylinder"], ("red cube",)]
+    assert score(noise(3), names) == score(noise(3), CONDITIONS)
+
+
+@pytest.mark.parametrize(("pictures", "conditions"), [(2, 3), (3, 2), (0, 0)])
+def test_another_number_of_conditions_than_of_pictures_is_refused(pictures: int, conditions: int) -> None:
+    rule = f"one condition per picture, got {conditions} for {pictures} pictures"
+    for images in (noise(pictures), [Image.fromarray(picture) for picture in noise(pictures)]):
+        with pytest.raises(UserError, match=rule):
+            score(images, CONDITIONS[:conditions])
+
+
+@pytest.mark.parametrize(
+    ("condition", "rule"),
+    [
+        ("red cube, red cone", "an object must be one of .*got 'red cone'"),
+        ("red cube, red cube", "must not name an object twice"),
+        ((), "must name at least one object"),
+        ("", "an object must be one of .*got ''"),
+    ],
+)
+def test_a_wrong_condition_is_refused_with_the_rule(condition: str | Condition, rule: str) -> None:
+    with pytest.raises(UserError, match=rule):
+        score(noise(1), [condition])
+
+
+def test_a_classifier_that_is_not_there_or_of_other_objects_is_refused() -> None:
+    with pytest.raises(DataError, match=r"judge\.safetensors: no such classifier"):
+        score(noise(3), CONDITIONS, "judge")
+    save_classifier(build_classifier("referee", 2), "referee", "evaluator", ("cat", "dog"))
+    with pytest.raises(DataError, match="made for the labels cat, dog, not for gray cube"):
+        score(noise(3), CONDITIONS)
+
+
+def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset: Path) -> None:
+    labels = load_labels(tiny_dataset / "train.json", OBJECTS)
+    names = sorted(labels)[:9]
+    conditions = [labels[name] for name in names]
+    own = np.stack([read_picture(tiny_dataset / "images" / name, 24) for name in names])
+    seeds = np.stack([own, noise(9, 24)])
+    referee = load_classifier("evaluator/referee.safetensors", OBJECTS)
+    scores = score_seeds(seeds, encode(conditions, OBJECTS), {"one": referee, "other": referee})
+    assert scores["one"] == scores["other"]
+    each = [score(pictures, conditions) for pictures in seeds]
+    for key in ("micro", "exact_match"):
+        assert scores["one"][key]["mean"] == pytest.approx(sum(part[key]["mean"] for part in each) / 2)
+    single = score_seeds(own[None], encode(conditions, OBJECTS), {"one": referee})["one"]
+    assert single == score(own, conditions)
+
+
+@pytest.mark.parametrize(
+    ("images", "conditions", "message"),
+    [
+        (np.zeros((1, 64, 64, 3), np.float32), ["red cube"], "must be Pillow's or .* uint8, got float32"),
+        (np.zeros((8, 64, 64, 3), np.uint8), "red cube", "must be a list with one entry per picture"),
+    ],
+)
+def test_other_arrays_and_texts_are_refused(images: Any, conditions: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        score(images, conditions)

@@ -1,0 +1,82 @@
+"""The library as it is imported, and the pipelines that come with it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lab_ddpm
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.shipped import SHIPPED, find
+
+# Sampled before the model became one class, in float32 on a machine with AVX2, which others match but for rounding:
+# four pictures side by side of each call.
+PICTURES = Path(__file__).parent / "shipped_pictures"
+CONDITIONS = {
+    "iclevr-cpu": [
+        "red cube",
+        "cyan sphere, gray cylinder",
+        "blue cube, green cube, purple sphere",
+        "yellow cylinder, brown cylinder",
+    ],
+    "fashion-mnist": ["Sneaker", "Bag", "T-shirt/top", "Dress"],
+}
+CALLS = [
+    ("ddim", 50, None),
+    ("ddpm", 20, 1.0),
+    ("dpmpp", 10, None),
+    ("unipc", 10, 2.0),
+    ("euler", 10, None),
+    ("heun", 10, None),
+]
+
+
+def test_everything_that_is_exported_can_be_imported() -> None:
+    for name in lab_ddpm.__all__:
+        assert getattr(lab_ddpm, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = lab_ddpm.nonsense  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_snippet_of_the_package_runs_in_an_empty_folder(tmp_path: Path) -> None:
+    _, snippet = (lab_ddpm.__doc__ or "").split("\n\n", 1)
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("{'micro': {'mean': ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_does_not_wait_for_torch(tmp_path: Path) -> None:
+    code = "import sys; from lab_ddpm.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for script in (SHIPPED / "scripts").glob("*.py"):
+        assert script.stem.replace("_", "-") in done.stdout
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_the_shipped_pipelines_sample_what_they_sampled_before(name: str) -> None:
+    pipeline = load_pipeline(SHIPPED / "pretrained" / name)
+    conditions = [tuple(text.split(", ")) for text in CONDITIONS[name]]
+    calls = [(scheduler, steps, guidance, conditions) for scheduler, steps, guidance in CALLS]
+    for scheduler, steps, guidance, asked in [*calls, ("ddim", 20, 1.0, [()] * 4)]:
+        found = Sampler(pipeline, scheduler, steps, guidance).sample(asked, picture_seeds(0, 4)).pictures
+        place = f"{name}-{scheduler}-{steps}-{guidance or 'own'}{'' if asked[0] else '-null'}.png"
+        with Image.open(PICTURES / place) as row:
+            side_by_side = np.asarray(row).reshape(found.shape[1], 4, *found.shape[2:])
+        difference = np.abs(np.moveaxis(side_by_side, 1, 0).astype(int) - found)
+        assert difference.max() <= 2, place
+        assert (difference > 0).mean() < 0.01, place
+
+
+def test_files_of_ones_own_come_before_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find("data/iclevr/test.json") == SHIPPED / "data/iclevr/test.json"
+    (tmp_path / "data/iclevr").mkdir(parents=True)
+    (tmp_path / "data/iclevr/test.json").write_text("[]")
+    assert find("data/iclevr/test.json") == Path("data/iclevr/test.json")
+    assert find("evaluator/absent.safetensors") == Path("evaluator/absent.safetensors")
+    assert find("src/lab_ddpm/cli.py") == Path("src/lab_ddpm/cli.py")  # there, but not for users
