@@ -2,7 +2,7 @@
 
 Every data set is checked and decoded once, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy` whose key
 is a hash of the picture files themselves; afterwards it is memory-mapped. So that the files are not read at each start,
-`PART.json` beside it remembers the key together with the names, sizes and times of the files. A read-only folder has
+`PART.json` beside it remembers the key together with what `stat` tells of the files. A read-only folder has
 its cache in the user's own cache folder.
 """
 
@@ -125,8 +125,9 @@ def cached_files(
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     """Hash of the names and the bytes of all files, and of how they are read; remembered in the file `memory`."""
-    places = [os.path.relpath(path, memory.parent) for path in paths]  # a file may move to another class
-    status = [(place, path.stat().st_size, path.stat().st_mtime_ns) for place, path in zip(places, paths, strict=True)]
+    stats = [path.stat() for path in paths]
+    # the inode too: the folders of two classes may be swapped
+    status = [(path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
     looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
     with suppress(DataError, KeyError, TypeError):  # nothing is remembered yet, or not as here
         remembered: Any = read_json(memory)
