@@ -38,7 +38,7 @@ def load(command: str) -> ModuleType:
     spec = spec_from_file_location(f"lab_ddpm_{found[command].stem}", found[command])
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
+    sys.modules[spec.name] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -76,7 +76,7 @@ def _help() -> str:
     lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help)", ""]
     for command, path in commands().items():
         document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {command:<22}{document.splitlines()[0]}")
+        lines.append(f"  {command:<22}{document.partition(chr(10))[0]}")
     return "\n".join(lines)
 
 

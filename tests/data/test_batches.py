@@ -11,6 +11,8 @@ from lab_ddpm.data.batches import StreamDataset, StreamSampler
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.picture_cache import PictureDataset
 
+SHAPE = (3, 4, 4)  # of the pictures
+
 
 def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int) -> list[tuple[int, int]]:
     return [sample for batch in StreamSampler(num_pictures, batch_size, seed, first, last) for sample in batch]
@@ -58,7 +60,7 @@ def test_every_epoch_and_every_seed_has_its_own_order() -> None:
 def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
     dataset: PictureDataset, batch_size: int, first: int, num_workers: int
 ) -> None:
-    samples = StreamDataset(dataset, seed=3)
+    samples = StreamDataset(dataset, 3, SHAPE)
     sampler = StreamSampler(len(dataset), batch_size, 3, first, first + 4)
     positions = range(first * batch_size, (first + 4) * batch_size)
     orders = stream(len(dataset), 1, 3, 0, positions.stop)
@@ -70,7 +72,7 @@ def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
 
 
 def test_a_sample_holds_the_picture_and_its_label(dataset: PictureDataset) -> None:
-    sample = StreamDataset(dataset, seed=0)[11, 2]
+    sample = StreamDataset(dataset, 0, SHAPE)[11, 2]
     assert sample["clean_images"].shape == sample["noise"].shape == (3, 4, 4)
     assert sample["clean_images"][1, 2, 3].item() == pytest.approx(dataset.pictures[2, 2, 3, 1] / 127.5 - 1)
     assert sample["class_labels"].equal(dataset.class_labels[2])
@@ -79,7 +81,7 @@ def test_a_sample_holds_the_picture_and_its_label(dataset: PictureDataset) -> No
 def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_them(
     dataset: PictureDataset,
 ) -> None:
-    samples = [StreamDataset(dataset, seed=1)[position, 0] for position in range(2000)]
+    samples = [StreamDataset(dataset, 1, SHAPE)[position, 0] for position in range(2000)]
     noise = torch.stack([sample["noise"] for sample in samples])
     uniforms = torch.stack([sample["uniforms"] for sample in samples])
     assert noise.dtype == torch.float32
@@ -97,7 +99,7 @@ def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_
 
 
 def test_another_seed_gives_other_noise(dataset: PictureDataset) -> None:
-    first, second = (StreamDataset(dataset, seed)[0, 0]["noise"] for seed in (0, 1))
+    first, second = (StreamDataset(dataset, seed, SHAPE)[0, 0]["noise"] for seed in (0, 1))
     assert not first.equal(second)
 
 
@@ -108,11 +110,11 @@ def test_the_order_of_an_epoch_and_the_noise_of_a_sample_are_drawn_by_different_
     assert [index for _, index in stream(5, 5, 0, 0, 1)] == random.permutation(5).tolist()
     seeded_alike = int(np.random.SeedSequence((0, 0, 0)).generate_state(1)[0])
     uniforms = torch.rand(3, generator=torch.Generator().manual_seed(seeded_alike))
-    assert not torch.isin(StreamDataset(dataset, seed=0)[0, 0]["uniforms"], uniforms).any()
+    assert not torch.isin(StreamDataset(dataset, 0, SHAPE)[0, 0]["uniforms"], uniforms).any()
 
 
 def test_half_of_the_pictures_are_mirrored_and_nothing_else_changes(dataset: PictureDataset) -> None:
-    plain, flipped = (StreamDataset(dataset, seed=0, random_flip=flip) for flip in (False, True))
+    plain, flipped = (StreamDataset(dataset, 0, SHAPE, random_flip=flip) for flip in (False, True))
     mirrored = 0
     for position in range(400):
         before, after = plain[position, position % 5], flipped[position, position % 5]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, HeunDiscreteScheduler
 from PIL import Image
 
 from conftest import tiny_denoiser
@@ -65,10 +65,13 @@ def test_guidance_follows_its_formula(pipeline: LabelConditionalPipeline, guidan
 
 def test_a_call_that_names_no_guidance_takes_that_of_the_pipeline(pipeline: LabelConditionalPipeline) -> None:
     guided = LabelConditionalPipeline(pipeline.denoiser, "ddim", guidance_scale=3.0)
-    images = guided.sample(CLASS_LABELS, generators(), 3)
-    assert torch.equal(images, pipeline.sample(CLASS_LABELS, generators(), 3, guidance_scale=3.0))
-    unguided = guided.sample(CLASS_LABELS, generators(), 3, guidance_scale=1.0)
-    assert torch.equal(unguided, pipeline.sample(CLASS_LABELS, generators(), 3))
+    guided.set_progress_bar_config(disable=True)
+
+    def call(pipe: LabelConditionalPipeline, guidance_scale: float | None = None) -> torch.Tensor:
+        return pipe(CONDITIONS, 3, guidance_scale, seed=0, output_type="pt").images
+
+    assert torch.equal(call(guided), call(pipeline, 3.0))
+    assert torch.equal(call(guided, 1.0), call(pipeline))
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
@@ -165,8 +168,10 @@ def test_a_model_without_labels_samples() -> None:
 def test_a_scheduler_that_is_put_in_place_is_brought_to_the_models_noise(pipeline: LabelConditionalPipeline) -> None:
     named = LabelConditionalPipeline(pipeline.denoiser, "euler").sample(CLASS_LABELS, generators(), 3)
     pipeline.scheduler = EulerDiscreteScheduler()  # of a linear schedule, for the prediction of noise
-    assert torch.equal(pipeline.sample(CLASS_LABELS, generators(), 3), named)
     assert torch.equal(pipeline.scheduler.alphas_cumprod, alphas_cumprod(1000, "squaredcos_cap_v2"))
+    assert torch.equal(pipeline.sample(CLASS_LABELS, generators(), 3), named)
+    with pytest.raises(UserError, match="got a FlowMatchEulerDiscreteScheduler"):
+        pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
 
 
 def test_from_the_middle_it_goes_on_from_noisy_pictures(pipeline: LabelConditionalPipeline) -> None:
@@ -184,9 +189,24 @@ def test_noisy_pictures_without_their_noise_level_are_refused(
         pipeline(CONDITIONS, 4, seed=0, **given)
 
 
+@pytest.mark.parametrize(
+    ("shape", "timestep", "message"),
+    [
+        ((2, 3, 16, 16), 499, r"`noisy_images` must be \(3, 3, 16, 16\), got \(2, 3, 16, 16\)"),
+        ((3, 3, 24, 24), 499, r"`noisy_images` must be \(3, 3, 16, 16\), got \(3, 3, 24, 24\)"),
+        ((3, 3, 16, 16), 3, "`start_timestep` must be at least 249, got 3"),
+    ],
+)
+def test_a_noisy_start_that_does_not_fit_is_refused(
+    pipeline: LabelConditionalPipeline, shape: tuple[int, ...], timestep: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        pipeline(CONDITIONS, 4, seed=0, noisy_images=torch.zeros(shape), start_timestep=timestep)
+
+
 def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline: LabelConditionalPipeline) -> None:
     pipeline.scheduler = EulerDiscreteScheduler()
-    with pytest.raises(UserError, match="must be ddpm, ddim, dpmpp or unipc to start from noisy pictures"):
+    with pytest.raises(UserError, match="must be one that does not scale its samples"):
         pipeline(CONDITIONS, 4, noisy_images=torch.zeros(3, 3, 16, 16), start_timestep=499)
 
 
@@ -196,6 +216,9 @@ def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline
         ({"conditions": "red cube"}, "must be a list with one entry per picture, got the text 'red cube'"),
         ({"conditions": ["red cub"]}, "did you mean 'red cube'?"),
         ({"conditions": ["red cube"], "seed": 0, "generator": generators(1)}, "must not be given both"),
+        ({"conditions": []}, "must be one generator per picture, got 0 for 0 conditions"),
+        ({"conditions": ["red cube"], "generator": generators(2)}, "got 2 for 1 conditions"),
+        ({"conditions": ["red cube"], "seed": -1}, "`seed` must be at least 0, got -1"),
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"conditions": ["red cube"], "num_inference_steps": 0}, "`steps` must be between 1 and 1000, got 0"),
     ],
@@ -245,6 +268,6 @@ def test_the_seeds_of_a_call_are_those_of_the_commands() -> None:
 
 
 def test_half_null_labels_and_guidance_of_the_others_go_together() -> None:
-    pipeline = LabelConditionalPipeline(GaussianOracle(), "ddim", guidance_scale=2.0)
-    images = pipeline.sample(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), generators(2), 50)
+    pipeline = LabelConditionalPipeline(GaussianOracle(), "ddim")
+    images = pipeline.sample(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), generators(2), 50, guidance_scale=2.0)
     assert images[0].mean() > images[1].mean() + 0.3

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 from diffusers import (
+    CogVideoXDDIMScheduler,
+    DDIMInverseScheduler,
     DDIMParallelScheduler,
     DDIMScheduler,
     DDPMParallelScheduler,
     DDPMScheduler,
     DEISMultistepScheduler,
+    DPMSolverMultistepInverseScheduler,
     DPMSolverMultistepScheduler,
     DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
@@ -21,7 +24,9 @@ from diffusers import (
     KDPM2DiscreteScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    RePaintScheduler,
     SASolverScheduler,
+    UnCLIPScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -104,9 +109,35 @@ def test_what_a_foreign_scheduler_was_told_about_itself_is_kept(scheduler_class:
     check_distribution(sample_oracle(foreign, 100, prediction_type="epsilon"), tolerance=0.15)
 
 
-def test_a_scheduler_of_another_kind_of_process_is_refused() -> None:
-    with pytest.raises(UserError, match="with a beta schedule, got a FlowMatchEulerDiscreteScheduler"):
-        make_scheduler(FlowMatchEulerDiscreteScheduler(), GaussianOracle())
+@pytest.mark.parametrize(
+    "scheduler_class",
+    [
+        CogVideoXDDIMScheduler,
+        DDIMInverseScheduler,
+        DPMSolverMultistepInverseScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        RePaintScheduler,
+        UnCLIPScheduler,
+    ],
+)
+def test_a_scheduler_of_another_kind_of_process_is_refused(scheduler_class: Any) -> None:
+    with pytest.raises(UserError, match=scheduler_class.__name__):
+        make_scheduler(scheduler_class(), GaussianOracle())
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"),
+        EulerDiscreteScheduler(interpolation_type="log_linear"),
+        EulerDiscreteScheduler(use_beta_sigmas=True),
+        PNDMScheduler(skip_prk_steps=False),
+        DDIMScheduler(rescale_betas_zero_snr=True, thresholding=True),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_settings_that_would_change_the_noise_levels_are_not_kept(foreign: Any) -> None:
+    check_distribution(sample_oracle(foreign, 100))
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -145,6 +176,8 @@ def test_a_scheduler_that_is_made_again_is_the_same(name: str) -> None:
     assert type(again) is type(once)
     assert json.loads(again.to_json_string()) == json.loads(once.to_json_string())
     assert is_ddim(again) == (name == "ddim")
+    stochastic = DPMSolverMultistepScheduler(solver_order=1, algorithm_type="sde-dpmsolver++")
+    assert not is_ddim(make_scheduler(stochastic, GaussianOracle()))
 
 
 def test_an_unknown_sampler_is_refused_with_the_choices() -> None:

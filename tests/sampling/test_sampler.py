@@ -91,6 +91,14 @@ def test_a_scheduler_of_ones_own_samples_as_its_name_does(tiny_pipeline: LabelCo
     np.testing.assert_array_equal(own, named)
 
 
+def test_two_samplers_of_one_pipeline_do_not_disturb_each_other(tiny_pipeline: LabelConditionalPipeline) -> None:
+    alone = sample(tiny_pipeline, [0, 1], "ddpm")
+    first = Sampler(tiny_pipeline, "ddpm", 2, guidance_scale=2.0)
+    Sampler(tiny_pipeline, "euler", 3)
+    tiny_pipeline.scheduler = EulerDiscreteScheduler()
+    np.testing.assert_array_equal(first.sample(CONDITIONS[:2], SEEDS[:2]).pictures, alone)
+
+
 @pytest.fixture
 def checkpoint(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> Path:
     """A pipeline whose own guidance is 3."""
@@ -146,3 +154,5 @@ def test_a_number_of_steps_out_of_range_is_refused_before_anything_is_sampled() 
     pipeline = LabelConditionalPipeline(tiny_denoiser(), "ddim")
     with pytest.raises(UserError, match="`steps` must be between 1 and 1000, got 1001"):
         Sampler(pipeline, "ddim", 1001)
+    with pytest.raises(UserError, match="one seed per picture, got 2 for 1 conditions"):
+        Sampler(pipeline, "ddim", 2).sample([()], [0, 1])

@@ -59,6 +59,14 @@ def train_in_subprocess(arguments: list[str], before: str = "", **options: objec
     return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, **options)  # pyright: ignore
 
 
+def run_code(code: str, arguments: list[str]) -> str:
+    """Run code in a process of its own; returns what it printed."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def assert_equal_weights(run: Path, other: Path) -> None:
     one, two = weights(newest_state(run)), weights(newest_state(other))
     assert newest_state(run).name == newest_state(other).name
@@ -101,37 +109,43 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
     assert sorted(path.name for path in (never_stopped / "states").iterdir()) == ["step_0000010", "step_0000012"]
 
 
-# The process kills itself when `module.name` is called for a path with `place` in it.
+# A process that is killed when `module.name` is called for a path with `place` in it, for each of some such crashes.
 KILL = """
-import os, signal
-import lab_ddpm.tools.files, lab_ddpm.training.progress, lab_ddpm.training.state
-def kill_at(module, name, place):
+import os, signal, sys
+import lab_ddpm.tools.files, lab_ddpm.training.progress, lab_ddpm.training.run, lab_ddpm.training.state
+from lab_ddpm.cli import main
+def train_until(module, name, place):
     original = getattr(module, name)
     def killing(*args, **kwargs):
         if any(place in str(arg) for arg in args if not isinstance(arg, dict)):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **kwargs)
     setattr(module, name, killing)
+    main(["train", *sys.argv[1:]])
+def killed(module, name, place):
+    child = os.fork()  # which has everything imported, and nothing else
+    if child == 0:
+        try:
+            train_until(module, name, place)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, (name, place)
 """
 
 
 def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "tiny"
-    crashes = [
-        ("lab_ddpm.training.state.torch", "save", "step_0000004"),  # in the middle of writing a state
-        ("lab_ddpm.tools.files.os", "replace", "states/step_0000004"),  # between writing and renaming it
-        ("lab_ddpm.training.state", "remove", "states/step_0000002"),  # before an old one is removed
-        ("lab_ddpm.tools.files.os", "replace", "pipelines/step_0000006"),  # between writing and renaming a pipeline
-        ("lab_ddpm.training.state", "write_json", "states/step_0000006"),  # before the state knows of it
-        ("lab_ddpm.training.progress", "link_atomically", "tiny/best"),  # between the links
-        ("lab_ddpm.training.state", "write_json", "states/step_0000012"),
-        ("lab_ddpm.training.progress", "remove", "pipelines/step_0000012"),  # before it is replaced
-    ]
-    for module, name, place in crashes:
-        process = train_in_subprocess(
-            arguments, f"{KILL}kill_at({module}, {name!r}, {place!r})", stderr=subprocess.DEVNULL
-        )
-        assert process.wait() == -signal.SIGKILL, (module, name, place)
+    crashes = """
+killed(lab_ddpm.training.state.torch, "save", "step_0000004")  # in the middle of writing a state
+killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")  # between writing and renaming it
+killed(lab_ddpm.training.state, "remove", "states/step_0000002")  # before an old one is removed
+killed(lab_ddpm.tools.files.os, "replace", "pipelines/step_0000006")  # between writing and renaming a pipeline
+killed(lab_ddpm.training.state, "write_json", "states/step_0000006")  # before the state knows of it
+killed(lab_ddpm.training.progress, "link_atomically", "tiny/best")  # between the links
+killed(lab_ddpm.training.state, "write_json", "states/step_0000012")
+killed(lab_ddpm.training.progress, "remove", "pipelines/step_0000012")  # before what was left is replaced
+"""
+    run_code(KILL + crashes, arguments)
     assert main(["train", *arguments]) == 0
     assert_equal_weights(run, never_stopped)
     logged, expected = (
@@ -146,9 +160,7 @@ def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path,
 
 # The process sends itself a signal while it logs step 7; the same command goes on, and then a run that nothing stops.
 STOP_AND_GO_ON = """
-import os, signal, sys
 import lab_ddpm.training.run_log as run_log
-from lab_ddpm.cli import main
 append = run_log.append_record
 def append_and_stop(path, record):
     append(path, record)
@@ -157,6 +169,7 @@ def append_and_stop(path, record):
 run_log.append_record = append_and_stop
 assert main(["train", *sys.argv[1:]]) == 128 + signal.SIGTERM
 run_log.append_record = append
+assert main(["train", *sys.argv[1:]]) == 0
 assert main(["train", *sys.argv[1:], "--name", "whole"]) == 0
 """
 
@@ -165,18 +178,13 @@ def test_in_bfloat16_too_a_killed_and_a_stopped_run_go_on_exactly(
     arguments: list[str], never_stopped: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    half = [*arguments, "--mixed_precision", "bf16"]  # in processes of their own: one precision each
-    crash = KILL + "kill_at(lab_ddpm.tools.files.os, 'replace', 'states/step_0000004')"
-    assert train_in_subprocess(half, crash, stderr=subprocess.DEVNULL).wait() == -signal.SIGKILL
-    process = train_in_subprocess(half, STOP_AND_GO_ON, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "going on from step 2 of 12" in output
-    assert "going on from step 7 of 12" in output
+    crash = 'killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")\n'
+    output = run_code(KILL + crash + STOP_AND_GO_ON, [*arguments, "--mixed_precision", "bf16"])
+    assert f"going on from step 2 of {STEPS}" in output
+    assert f"going on from step 7 of {STEPS}" in output
     assert_equal_weights(runs / "tiny", runs / "whole")
-    assert (runs / "tiny/samples/step_0000012.png").read_bytes() == (
-        runs / "whole/samples/step_0000012.png"
-    ).read_bytes()
+    stopped, whole = (runs / name / "samples" / f"{step_name(STEPS)}.png" for name in ("tiny", "whole"))
+    assert stopped.read_bytes() == whole.read_bytes()
     assert 1e-6 < distance(runs / "whole", never_stopped) < 0.5  # rounded, and so not the weights of float32
 
 

@@ -9,7 +9,7 @@ on how many processes, accumulation steps or data-loading workers share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -28,7 +28,7 @@ class Sample(TypedDict):
 
     clean_images: torch.Tensor  # (C, H, W) float32 in [-1, 1]
     class_labels: torch.Tensor  # (num_labels,) multi-hot
-    noise: torch.Tensor  # (C, H, W) standard normal
+    noise: torch.Tensor  # standard normal, of the shape of the model's samples
     uniforms: torch.Tensor  # (2,) in [0, 1): decide the timestep, and whether the labels are dropped
 
 
@@ -70,12 +70,16 @@ class StreamDataset(Dataset[Sample]):
     Args:
         dataset: The pictures and labels.
         seed: Seed of the noise and of all that is decided for a sample.
+        noise_shape: `Denoiser.sample_shape`.
         random_flip: Whether half of the pictures are mirrored, left and right.
     """
 
-    def __init__(self, dataset: PictureDataset, seed: int, random_flip: bool = False) -> None:
+    def __init__(
+        self, dataset: PictureDataset, seed: int, noise_shape: Sequence[int], random_flip: bool = False
+    ) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.noise_shape = tuple(noise_shape)
         self.random_flip = random_flip
 
     def __getitem__(self, sample: tuple[int, int]) -> Sample:
@@ -85,7 +89,7 @@ class StreamDataset(Dataset[Sample]):
         seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
         dropout, timestep, flip = torch.rand(3, generator=generator)
-        noise = torch.randn(clean_images.shape, generator=generator)
+        noise = torch.randn(self.noise_shape, generator=generator)
         if self.random_flip and flip < 0.5:
             clean_images = clean_images.flip(-1)
         return Sample(

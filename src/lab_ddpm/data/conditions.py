@@ -47,14 +47,20 @@ def parse_condition(text: str, labels: Sequence[str]) -> Condition:
     return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
 
 
-def decode(class_labels: torch.Tensor, labels: Sequence[str]) -> list[Condition]:
-    """Inverse of `encode` up to the order of the names: (N, len(labels)) multi-hot -> N tuples of names."""
-    return [tuple(labels[int(column)] for column in row.nonzero().flatten().tolist()) for row in class_labels]
-
-
 def every_label(labels: Sequence[str], count: int) -> list[Condition]:
     """`count` conditions: the labels in their order, each as often as the others but for one; empty without labels."""
     return [(labels[index * len(labels) // count],) if labels else () for index in range(count)]
+
+
+def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) -> list[Condition]:
+    """Conditions as a library's user writes them: texts as in `parse_condition`, or tuples of labels.
+
+    Raises:
+        UserError: One text in place of a list.
+    """
+    if isinstance(entries, str):
+        raise UserError(f"`conditions` must be a list with one entry per picture, got the text {entries!r}")
+    return [parse_condition(entry, labels) if isinstance(entry, str) else tuple(entry) for entry in entries]
 
 
 def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:

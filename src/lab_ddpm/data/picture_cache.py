@@ -105,7 +105,7 @@ def cached_pictures(
         for stale in caches.glob(f"{part}-{shape[1]}-*.npy"):
             if stale != cache:
                 remove(stale)
-    return np.load(cache, mmap_mode="r"), key
+        return np.load(cache, mmap_mode="r"), key
 
 
 def cached_files(

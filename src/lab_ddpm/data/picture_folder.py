@@ -44,10 +44,12 @@ def open_folder(root: str | Path, image_size: int) -> PictureDataset:
     paths = [path for path in paths if path.suffix.lower() in extensions]
     classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
     labels = tuple(sorted(set(classes) - {""}))
-    if labels and all(label.lower() in PARTS for label in labels):
+    parts = [label for label in labels if label.lower() in PARTS]
+    nested = {path.relative_to(root).parts[0] for path in paths if len(path.relative_to(root).parts) > 2}
+    if len(parts) > 1 or (parts and parts == list(labels)) or nested & set(parts):
         raise DataError(
-            f"{root}: holds the parts of a data set ({', '.join(labels)}), which are no classes; name the one to train "
-            f"on, such as {root / next((label for label in labels if label.lower().startswith('train')), labels[0])}"
+            f"{root}: holds the parts of a data set ({', '.join(parts)}), which are no classes; name the one to train "
+            f"on, such as {root / next((part for part in parts if part.lower().startswith('train')), parts[0])}"
         )
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]

@@ -152,8 +152,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         """What the model is conditional on; empty for an unconditional one."""
         return tuple(self.config["labels"])
 
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """Of one sample; noise has it too."""
+        return self.config["in_channels"], self.config["sample_size"], self.config["sample_size"]
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) pictures, or noise of their shape -> samples, to which more could be added."""
+        """(B, C, H, W) pictures -> clean samples, to which more could be added."""
         return images
 
     def decode(self, sample: torch.Tensor) -> torch.Tensor:
@@ -162,10 +167,8 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """One standard normal sample from each CPU generator, on the model's device."""
-        size = self.config["sample_size"]
-        shape = (self.config["in_channels"], size, size)
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        return self.encode(noise.to(self.device))
+        noise = [torch.randn(self.sample_shape, generator=generator) for generator in generators]
+        return torch.stack(noise).to(self.device)
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""
@@ -238,7 +241,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         Returns:
             float32 of the shape of `noisy`.
         """
-        if guidance_scale == 1.0:
+        if guidance_scale == 1.0 or not class_labels.any():
             prediction = self.predict(noisy, timestep, class_labels)
         else:
             labels = torch.cat([self.null_labels(len(class_labels)), class_labels])
@@ -254,7 +257,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
         """
         config = self.config
-        clean, noise = self.encode(batch["clean_images"]), self.encode(batch["noise"])
+        clean, noise = self.encode(batch["clean_images"]), batch["noise"]
         timestep_uniforms, dropout_uniforms = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 
-from lab_ddpm.data.conditions import Condition, parse_condition
+from lab_ddpm.data.conditions import Condition, parse_conditions
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
@@ -58,8 +58,13 @@ class LabelConditionalPipeline(DiffusionPipeline):
         self, denoiser: Denoiser, scheduler: str | Scheduler, guidance_scale: float = 1.0, fit: str = "squash"
     ) -> None:
         super().__init__()
-        self.register_modules(denoiser=denoiser, scheduler=make_scheduler(scheduler, denoiser))
+        self.register_modules(denoiser=denoiser)
+        self.register_modules(scheduler=make_scheduler(scheduler, denoiser))
         self.register_to_config(guidance_scale=guidance_scale, fit=fit)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A scheduler that is put in its place is brought to the noise schedule of the denoiser."""
+        super().__setattr__(name, make_scheduler(value, self.denoiser) if name == "scheduler" else value)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
@@ -77,15 +82,15 @@ class LabelConditionalPipeline(DiffusionPipeline):
         batch_size: int = 1,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]] | None = None,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
         noisy_images: torch.Tensor | None = None,
         start_timestep: int | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Sample one picture per condition.
 
         Args:
-            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or (B, num_labels) multi-hot rows.
-                None samples `batch_size` pictures under no condition.
+            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor. None
+                samples `batch_size` pictures under no condition.
             num_inference_steps: Denoising steps.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
             seed: Of all random numbers; see `picture_seeds`.
@@ -95,8 +100,9 @@ class LabelConditionalPipeline(DiffusionPipeline):
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
             return_dict: False returns a tuple with the pictures in place of an object with `.images`.
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
-                see `denoiser`, on the scale of the scheduler; what it returns under that name takes its place.
-            noisy_images: (B, C, H, W) pictures at the noise level of `start_timestep` to go on from, in place of pure
+                see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
+                place.
+            noisy_images: (B, C, H, W) samples at the noise level of `start_timestep` to go on from, in place of pure
                 noise.
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
@@ -111,15 +117,16 @@ class LabelConditionalPipeline(DiffusionPipeline):
         elif isinstance(conditions, torch.Tensor):
             class_labels = conditions
         else:
-            class_labels = self.denoiser.class_labels(self._parsed(conditions))
+            class_labels = self.denoiser.class_labels(parse_conditions(conditions, self.denoiser.labels))
         if seed is not None and generator is not None:
             raise UserError("`seed` and `generator` must not be given both")
+        if seed is not None:
+            check_at_least("seed", seed, 0)
         if generator is None:
             seed = int(torch.randint(2**31, ())) if seed is None else seed
             generator = [torch.Generator().manual_seed(word) for word in picture_seeds(seed, len(class_labels))]
         elif isinstance(generator, torch.Generator):
             generator = [generator] * len(class_labels)
-        self.scheduler = make_scheduler(self.scheduler, self.denoiser)
         calls = len(sampling_timesteps(self.scheduler, num_inference_steps))
         with self.progress_bar(total=calls) as bar:  # pyright: ignore[reportCallIssue]
 
@@ -127,13 +134,14 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 bar.update()
                 if callback_on_step_end is None:
                     return sample
-                return callback_on_step_end(self, step, timestep, {"sample": sample}).get("sample", sample)
+                changed = callback_on_step_end(self, step, timestep, {"sample": sample}) or {}
+                return changed.get("sample", sample)
 
             images = self.sample(
                 class_labels,
                 generator,
                 num_inference_steps,
-                guidance_scale,
+                self.denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"]),
                 noisy_images=noisy_images,
                 start_timestep=start_timestep,
                 on_step_end=step_end,
@@ -146,7 +154,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
         class_labels: torch.Tensor,
         generators: Sequence[torch.Generator],
         num_inference_steps: int = 50,
-        guidance_scale: float | None = None,
+        guidance_scale: float = 1.0,
+        scheduler: Scheduler = None,
         noisy_images: torch.Tensor | None = None,
         start_timestep: int | None = None,
         on_state: StateCallback | None = None,
@@ -154,25 +163,33 @@ class LabelConditionalPipeline(DiffusionPipeline):
     ) -> torch.Tensor:
         """The reverse process itself: (B, num_labels) rows, a CPU generator for each -> (B, C, H, W) in [-1, 1].
 
-        `on_state` watches, `on_step_end` (step, timestep, sample) -> sample may change what goes on; the rest is as in
-        `__call__`.
+        `guidance_scale` is what `Denoiser.check_guidance` returned; a `scheduler` from `make_scheduler` is taken in the
+        place of the pipeline's own; `on_state` watches; `on_step_end` (step, timestep, sample) -> sample may change it;
+        the rest is as in `__call__`.
         """
         denoiser: Denoiser = self.denoiser
-        guidance = denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"])
+        scheduler = scheduler or self.scheduler
+        if not 0 < len(class_labels) == len(generators):
+            raise UserError(
+                f"there must be one generator per picture, got {len(generators)} for {len(class_labels)} conditions"
+            )
         if (noisy_images is None) != (start_timestep is None):
             raise UserError(
                 "`noisy_images` and `start_timestep` must be given together: pictures, and their noise level"
             )
-        self.scheduler = scheduler = make_scheduler(self.scheduler, denoiser)
         timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
         class_labels = class_labels.to(denoiser.device)
         if noisy_images is None or start_timestep is None:
             sample = denoiser.draw_noise(generators) * scheduler.init_noise_sigma
         else:
             if scheduler.init_noise_sigma != 1:
-                raise UserError("`scheduler` must be ddpm, ddim, dpmpp or unipc to start from noisy pictures")
-            sample = denoiser.encode(noisy_images.to(denoiser.device))
-            timesteps = timesteps[timesteps <= start_timestep]
+                raise UserError("`scheduler` must be one that does not scale its samples, as ddpm or ddim")
+            wanted = (len(class_labels), *denoiser.sample_shape)
+            if noisy_images.shape != wanted:
+                raise UserError(f"`noisy_images` must be {wanted}, got {tuple(noisy_images.shape)}")
+            if start_timestep < timesteps[-1]:
+                raise UserError(f"`start_timestep` must be at least {int(timesteps[-1])}, got {start_timestep}")
+            sample, timesteps = noisy_images.to(denoiser.device), timesteps[timesteps <= start_timestep]
         if hasattr(
             scheduler, "set_begin_index"
         ):  # some would look for the timestep, and Karras' spacing has equal ones
@@ -183,7 +200,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             noisy = scheduler.scale_model_input(sample, timestep)
             if on_state is not None:
                 on_state(int(timestep), denoiser.decode(noisy))
-            clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance)
+            clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
             output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
             sample = scheduler.step(output, timestep, sample, **options).prev_sample
             if on_step_end is not None:
@@ -192,12 +209,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
         if on_state is not None:
             on_state(-1, images)
         return images
-
-    def _parsed(self, conditions: Sequence[str | Condition]) -> list[Condition]:
-        if isinstance(conditions, str):
-            raise UserError(f"`conditions` must be a list with one entry per picture, got the text {conditions!r}")
-        labels = self.denoiser.labels
-        return [parse_condition(entry, labels) if isinstance(entry, str) else tuple(entry) for entry in conditions]
 
 
 def _output(images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from diffusers import (
+    DDIMInverseScheduler,
     DDPMScheduler,
+    DPMSolverMultistepInverseScheduler,
     DPMSolverMultistepScheduler,
     DPMSolverSDEScheduler,
     EulerAncestralDiscreteScheduler,
@@ -22,6 +24,7 @@ from diffusers import (
     KDPM2AncestralDiscreteScheduler,
     KDPM2DiscreteScheduler,
     PNDMScheduler,
+    UnCLIPScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -34,8 +37,20 @@ Scheduler = Any
 # "trailing" spacing starts every sampler at the noisiest step, T - 1 (arXiv:2305.08891); "leading" would start a
 # 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
 # DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
-# PNDM's Runge-Kutta steps divide by the signal at t = 999, of which there is none.
-_DEFAULTS = {"timestep_spacing": "trailing", "skip_prk_steps": True}
+_DEFAULTS = {"timestep_spacing": "trailing"}
+
+# Nothing but the denoiser says what the noise levels are, clips, or says what is predicted. (PNDM's Runge-Kutta steps
+# divide by the signal at t = 999, of which there is none.)
+_NEVER = {
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "use_flow_sigmas": False,
+    "use_beta_sigmas": False,
+    "interpolation_type": "linear",
+    "clip_sample": False,
+    "thresholding": False,
+    "skip_prk_steps": True,
+}
 
 # These solvers average slopes, in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999 of squaredcos_cap_v2, that
 # blows up any error of the second slope: they start under the sigma_max of Heun's paper, at t = 990.
@@ -50,6 +65,9 @@ _TAKES_NOISE = (
     KDPM2DiscreteScheduler,
     PNDMScheduler,
 )
+
+# They have betas, and run a process of another kind.
+_NO_SAMPLERS = (DDIMInverseScheduler, DPMSolverMultistepInverseScheduler, UnCLIPScheduler)
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {}),
@@ -71,38 +89,41 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         denoiser: Its `num_train_timesteps` and `beta_schedule`.
 
     Raises:
-        UserError: An unknown name, a scheduler without betas, or one that does not know the denoiser's `beta_schedule`.
+        UserError: An unknown name, a scheduler of another kind, or one that cannot have the denoiser's noise levels.
     """
     if isinstance(scheduler, str):
         check_choice("scheduler", scheduler, SCHEDULERS)
         scheduler_class, own = SCHEDULERS[scheduler]
     else:
         scheduler_class = type(scheduler)
-        if "beta_schedule" not in getattr(scheduler, "config", {}):
+        needed = {"beta_schedule", "prediction_type"}
+        if not needed <= set(getattr(scheduler, "config", {})) or isinstance(scheduler, _NO_SAMPLERS):
             raise UserError(
-                f"`scheduler` must be one of {list(SCHEDULERS)} or a diffusers scheduler with a beta schedule, "
+                f"`scheduler` must be one of {list(SCHEDULERS)} or a diffusers sampler with a beta schedule, "
                 f"got a {scheduler_class.__name__}"
             )
         defaults = scheduler.config.get("_use_default_values", ())
         own = {key: value for key, value in scheduler.config.items() if key[0] != "_" and key not in defaults}
     training = DDPMScheduler(denoiser.config["num_train_timesteps"], beta_schedule=denoiser.config["beta_schedule"])
     shared = {key: training.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
-    shared |= {"trained_betas": None, "rescale_betas_zero_snr": False}
-    shared |= {"clip_sample": False}  # the denoiser clips, or not
+    shared |= _NEVER
     shared |= {"prediction_type": "epsilon" if issubclass(scheduler_class, _TAKES_NOISE) else "sample"}
     known = inspect.signature(scheduler_class.__init__).parameters
     settings = {key: value for key, value in {**_DEFAULTS, **own, **shared}.items() if key in known}
     try:
-        return scheduler_class.from_config(settings)
-    except NotImplementedError as error:
-        raise UserError(
-            f"`scheduler` {scheduler_class.__name__} does not fit this model: {first_line(error)}"
-        ) from None
+        made: Scheduler = scheduler_class.from_config(settings)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(f"{scheduler_class.__name__} does not fit this model: {first_line(error)}") from None
+    if not torch.equal(made.alphas_cumprod, training.alphas_cumprod):
+        raise UserError(f"{scheduler_class.__name__} has noise levels of its own, which are not those of this model")
+    return made
 
 
 def is_ddim(scheduler: Scheduler) -> bool:
     """Whether it is the deterministic sampler that `make_scheduler` calls "ddim"."""
-    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config["solver_order"] == 1
+    if not isinstance(scheduler, DPMSolverMultistepScheduler):
+        return False
+    return scheduler.config["solver_order"] == 1 and scheduler.config["algorithm_type"] == "dpmsolver++"
 
 
 def sampling_timesteps(

@@ -144,6 +144,11 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module
     return classifier.eval()
 
 
+def num_channels(classifier: nn.Module) -> int:
+    """Of the pictures that it reads: 1 or 3."""
+    return next(layer.in_channels for layer in classifier.modules() if isinstance(layer, nn.Conv2d))
+
+
 @torch.inference_mode()
 def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
     """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].

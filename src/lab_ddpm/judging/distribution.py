@@ -85,16 +85,14 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
     """
     if min(len(real), len(generated)) <= NEIGHBOUR:
         raise UserError(f"at least {NEIGHBOUR + 1} pictures are needed on both sides, got {len(generated)}")
-    frechet = FrechetInceptionDistance(feature=_Stored(real.shape[1]))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
         torch.manual_seed(0)
         subset = min(_KERNEL_SUBSET, len(real), len(generated))
         kernel = KernelInceptionDistance(feature=_Stored(real.shape[1]), subset_size=subset)
-        for metric in (frechet, kernel):
-            metric.update(real, real=True)
-            metric.update(generated, real=False)
-        distances = float(frechet.compute()), float(kernel.compute()[0])
+        kernel.update(real, real=True)
+        kernel.update(generated, real=False)
+        distances = frechet_distance(real, generated), float(kernel.compute()[0])
     count = min(len(real), len(generated))
     order = torch.Generator().manual_seed(0)
     real, generated = (part[torch.randperm(len(part), generator=order)[:count]] for part in (real, generated))
@@ -104,6 +102,14 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
         "precision": covered(real, generated),
         "recall": covered(generated, real),
     }
+
+
+def frechet_distance(real: torch.Tensor, generated: torch.Tensor) -> float:
+    """The score "frechet" of features (N, F) and (M, F)."""
+    metric = FrechetInceptionDistance(feature=_Stored(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return float(metric.compute())
 
 
 def covered(reference: torch.Tensor, points: torch.Tensor) -> float:

@@ -14,7 +14,7 @@ class Recipe:
     """How one classifier is trained.
 
     Attributes:
-        architecture: One of `networks.CLASSIFIERS`.
+        architecture: One of `classifiers.CLASSIFIERS`.
         epochs: As many draws as there are pictures, so many times.
         learning_rate: The peak of the cycle.
         changes: {perturbation: (share of the pictures, strength)}, as `augmentation.augment` takes them. Every

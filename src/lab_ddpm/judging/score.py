@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab_ddpm.data.conditions import Condition, encode, parse_condition
+from lab_ddpm.data.conditions import Condition, encode, parse_conditions
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, fit_picture, resize_pictures, to_pil
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
@@ -34,18 +34,16 @@ def score(
         UserError: Other numbers of pictures and conditions, arrays of another kind, or an unknown object.
         DataError: No such classifier.
     """
-    if isinstance(conditions, str):
-        raise UserError(f"`conditions` must be a list with one entry per picture, got the text {conditions!r}")
+    parsed = parse_conditions(conditions, OBJECTS)
     if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
         raise UserError(f"`images` must be Pillow's or (N, H, W, C) uint8, got {images.dtype} of {images.shape}")
     if len(images) != len(conditions) or not len(images):
         raise UserError(f"there must be one condition per picture, got {len(conditions)} for {len(images)} pictures")
-    parsed = [parse_condition(entry, OBJECTS) if isinstance(entry, str) else tuple(entry) for entry in conditions]
     class_labels = encode(parsed, OBJECTS)
     pillow = [image if isinstance(image, Image.Image) else to_pil(image) for image in images]
     pictures = np.stack([fit_picture(image, PICTURE_SIZE, "squash") for image in pillow])
     network = load_classifier(classifier_file(classifier), OBJECTS)
-    return summarise(top_k_hits(predict(network, pictures), class_labels)[None], class_labels, OBJECTS)
+    return score_seeds(pictures[None], class_labels, {classifier: network})[classifier]
 
 
 def score_seeds(

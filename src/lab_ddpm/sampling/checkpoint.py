@@ -17,8 +17,6 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.shipped import find
 
-diffusers.utils.logging.set_verbosity_error()  # it warns where `load_pipeline` raises
-
 PRETRAINED = Path("pretrained/iclevr-cpu")
 
 

@@ -90,28 +90,27 @@ def interpolate_pictures(
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
     pipeline, denoiser, timesteps = sampler.pipeline, sampler.denoiser, sampler.timesteps.to(sampler.denoiser.device)
-    if noise == "inverted" and not is_ddim(pipeline.scheduler):
+    if noise == "inverted" and not is_ddim(sampler.diffusers_scheduler):
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
     if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
     start = timesteps[timesteps <= timestep][0]
-    clean_images = clean_images.to(denoiser.device)
+    clean = denoiser.encode(clean_images.to(denoiser.device))
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":
-        noisy_images = invert(sampler, clean_images, rows, int(start))
+        noisy = invert(sampler, clean, rows, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
-        shape = (1 if noise == "shared" else 2, *clean_images.shape[1:])
-        drawn = torch.randn(shape, generator=generator).to(clean_images)
-        noisy_images = add_noise(clean_images, drawn, denoiser.alpha_bar(start))
+        shape = (1 if noise == "shared" else 2, *denoiser.sample_shape)
+        drawn = torch.randn(shape, generator=generator).to(clean)
+        noisy = add_noise(clean, drawn, denoiser.alpha_bar(start))
     lambdas = torch.linspace(0, 1, count)
-    mixed = torch.stack([mix(noisy_images[0], noisy_images[1], float(value), mixing) for value in lambdas])
+    mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
     mixed_rows = _mixed_labels(rows, lambdas)
     if one_step:
-        guidance = denoiser.check_guidance(mixed_rows, sampler.guidance_scale, pipeline.config["guidance_scale"])
-        images = denoiser.decode(denoiser.predict_clean(denoiser.encode(mixed), start, mixed_rows, guidance))
+        images = denoiser.decode(denoiser.predict_clean(mixed, start, mixed_rows, sampler.guidance(mixed_rows)))
     else:
         seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
         with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
@@ -119,7 +118,8 @@ def interpolate_pictures(
                 mixed_rows,
                 [torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
                 sampler.steps,
-                sampler.guidance_scale,
+                sampler.guidance(mixed_rows),
+                sampler.diffusers_scheduler,
                 noisy_images=mixed,
                 start_timestep=int(start),
                 on_state=advance,
@@ -144,35 +144,36 @@ def interpolate_conditions(
     rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
     generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
     with denoising_bar(len(sampler.timesteps), progress) as advance:
-        images = sampler.pipeline.sample(rows, generators, sampler.steps, sampler.guidance_scale, on_state=advance)
+        images = sampler.pipeline.sample(
+            rows, generators, sampler.steps, sampler.guidance(rows), sampler.diffusers_scheduler, on_state=advance
+        )
     return Walk(lambdas, images.cpu(), int(sampler.timesteps[0]))
 
 
-def invert(sampler: Sampler, clean_images: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:
+def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:
     """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, in the direction of rising t.
 
     Args:
         sampler: Of "ddim".
-        clean_images: (B, C, H, W) in [-1, 1].
+        clean: Clean samples, from `Denoiser.encode`.
         class_labels: (B, num_labels).
         timestep: Where to stop; one of the sampler's.
 
     Returns:
-        (B, C, H, W) the noisy pictures that the sampler leads back to `clean_images`, up to its step size.
+        The noisy samples that the sampler leads back to `clean`, up to its step size.
     """
     denoiser = sampler.denoiser
-    guidance = denoiser.check_guidance(class_labels, sampler.guidance_scale, sampler.pipeline.config["guidance_scale"])
+    guidance = sampler.guidance(class_labels)
     timesteps = sampler.timesteps.to(denoiser.device).flip(0)
     timesteps = timesteps[timesteps <= timestep]
-    # A clean picture is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
-    start, now = denoiser.encode(clean_images), timesteps[0]
-    sample = start
+    # A clean sample is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
+    sample, now = clean, timesteps[0]
     for following in timesteps:
         predicted = denoiser.predict_clean(sample, now, class_labels, guidance)
         noise = from_clean(predicted, sample, denoiser.alpha_bar(now), "epsilon")
-        sample = add_noise(start if following == now else predicted, noise, denoiser.alpha_bar(following))
+        sample = add_noise(clean if following == now else predicted, noise, denoiser.alpha_bar(following))
         now = following
-    return denoiser.decode(sample)
+    return sample
 
 
 def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing) -> torch.Tensor:

@@ -27,6 +27,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, StateCallback
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import UserError, check_positive
+from lab_ddpm.tools.shipped import find
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Sampler:
         self.pipeline, self.steps, self.checkpoint = pipeline, steps, checkpoint
         self.scheduler = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
         self.guidance_scale = guidance_scale
-        pipeline.scheduler = make_scheduler(scheduler, pipeline.denoiser)
-        self.timesteps = sampling_timesteps(pipeline.scheduler, steps)
+        self.diffusers_scheduler = make_scheduler(scheduler, pipeline.denoiser)
+        self.timesteps = sampling_timesteps(self.diffusers_scheduler, steps)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -83,6 +84,10 @@ class Sampler:
     def labels(self) -> tuple[str, ...]:
         """What the model was trained on; empty for an unconditional one."""
         return self.denoiser.labels
+
+    def guidance(self, class_labels: torch.Tensor) -> float:
+        """The guidance scale for (N, num_labels) rows, see `Denoiser.check_guidance`."""
+        return self.denoiser.check_guidance(class_labels, self.guidance_scale, self.pipeline.config["guidance_scale"])
 
     def sample(
         self,
@@ -108,7 +113,9 @@ class Sampler:
             UserError: Conditions or a guidance that do not fit the model.
         """
         rows = conditions if isinstance(conditions, torch.Tensor) else self.denoiser.class_labels(conditions)
-        guidance = self.denoiser.check_guidance(rows, self.guidance_scale, self.pipeline.config["guidance_scale"])
+        if len(rows) != len(seeds):
+            raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
+        guidance = self.guidance(rows)
         state = PartialState()
         with state.split_between_processes(list(range(len(rows)))) as mine:
             batches = list(_chunks(cast(list[int], mine), batch_size))
@@ -116,9 +123,9 @@ class Sampler:
             with denoising_bar(len(batches) * len(self.timesteps), progress, on_state) as advance:
                 for batch in batches:
                     generators = [torch.Generator().manual_seed(seeds[index]) for index in batch]
-                    # a batch of null labels alone is not guided, and must not be asked to be
-                    asked = guidance if rows[batch].any() else None
-                    images = self.pipeline.sample(rows[batch], generators, self.steps, asked, on_state=advance)
+                    images = self.pipeline.sample(
+                        rows[batch], generators, self.steps, guidance, self.diffusers_scheduler, on_state=advance
+                    )
                     pictures.extend(to_uint8(images))
         return Samples(np.stack(gather_object(pictures)), rows.cpu(), seeds, guidance)
 
@@ -137,7 +144,7 @@ class Sampler:
         """For manifest.json and metrics.json: the checkpoint, the scheduler and the guidance (that of `samples`)."""
         own = self.pipeline.config["guidance_scale"] if self.guidance_scale is None else self.guidance_scale
         return {
-            "checkpoint": str(self.checkpoint),
+            "checkpoint": str(self.checkpoint) if self.checkpoint else None,
             "checkpoint_hash": checkpoint_hash(self.checkpoint) if self.checkpoint else None,
             "scheduler": self.scheduler,
             "steps": self.steps,
@@ -160,7 +167,7 @@ def open_sampler(
     """
     if guidance_scale is not None:
         check_positive("guidance-scale", guidance_scale)
-    checkpoint = checkpoint or default_checkpoint()
+    checkpoint = find(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(PartialState().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, checkpoint)
     if PartialState().is_main_process:

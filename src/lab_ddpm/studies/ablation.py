@@ -45,6 +45,7 @@ from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, write_bytes, write_json, write_text
 from lab_ddpm.tools.presets import extended, read_mapping
+from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.run_folder import settled
@@ -116,7 +117,7 @@ def read_sweep(path: str | Path) -> Sweep:
     Raises:
         UserError: Naming the file and what is wrong with it.
     """
-    path = Path(path)
+    path = find(path)
     content = read_mapping(path)
     if set(content) != _KEYS:
         raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(content)}")

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, command: str, description: str | None) -> None:
-        first = (description or "").splitlines()[0]
+        first, _, _ = (description or "").partition("\n")
         super().__init__(prog=f"lab-ddpm {command}", description=first, allow_abbrev=False)
 
     def parse_known_args(

@@ -94,6 +94,12 @@ class TrainConfig:
                 f"`evaluation.metric` must be one of {allowed} for {kind} model of {self.data.dataset!r}, "
                 f"got {self.evaluation.metric!r}"
             )
+        takes_classifier = self.data.dataset != "iclevr" and self.evaluation.metric != "none"
+        if self.evaluation.classifier is not None and not takes_classifier:
+            raise UserError(
+                "`evaluation.classifier` must not be given for i-CLEVR, which has its own, nor for "
+                f"`evaluation.metric` 'none', got {self.evaluation.classifier!r}"
+            )
         if self.objective.condition_dropout and not self.model.conditional:
             raise UserError(
                 "`objective.condition_dropout` must be 0 for an unconditional model, "

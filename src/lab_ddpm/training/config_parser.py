@@ -8,11 +8,12 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.presets import read_preset
@@ -54,11 +55,21 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
     )
     parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
     parser.add_class_arguments(TrainConfig, as_group=False)
-    try:
-        values = parser.parse_args(["--config", yaml.safe_dump(settings), *overrides])
+    preset = ["--config", yaml.safe_dump(settings)]
+    with _one_line(f"{source}: "):
+        parser.parse_args(preset)
+    with _one_line():
+        values = parser.parse_args([*preset, *overrides])
         values.pop("config", None)
         return TrainConfig(**vars(parser.instantiate(values)))
+
+
+@contextmanager
+def _one_line(place: str = "") -> Iterator[None]:
+    """jsonargparse's message about a setting as a `UserError`."""
+    try:
+        yield
     except UserError:
         raise
-    except Exception as error:  # of several kinds, all about the settings
-        raise UserError(f"{source}: {' '.join(str(error).split())}") from None
+    except (ArgumentError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place}{' '.join(str(error).split())}") from None

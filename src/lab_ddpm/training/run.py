@@ -25,6 +25,7 @@ from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.schedulers import make_scheduler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
@@ -85,10 +86,13 @@ class Run:
         self.total_steps = config.epochs * self.steps_per_epoch
         self.selection = make_selection(config, self.dataset, accelerator.device)
         self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
+        denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
+        make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
+        self._sample_shape = denoiser.sample_shape
         optimizer = config.optimizer
         self.state = make_training_state(
             accelerator,
-            make_denoiser(config, self.dataset).to(accelerator.device),
+            denoiser,
             optimizer.learning_rate,
             optimizer.weight_decay,
             optimizer.warmup_steps,
@@ -132,7 +136,7 @@ class Run:
             last_batch=self.total_steps * parts,
         )
         loader: DataLoader[Sample] = DataLoader(
-            StreamDataset(self.dataset, config.seed, config.data.random_flip),
+            StreamDataset(self.dataset, config.seed, self._sample_shape, config.data.random_flip),
             batch_sampler=stream,
             num_workers=config.data.num_workers,
             worker_init_fn=ignore_stop_signals,
@@ -221,8 +225,8 @@ class Run:
 
     def _check_finite(self) -> None:
         """Look at what every step takes note of: reading it at each would make a GPU wait."""
-        bad = int(self.accelerator.reduce(self._first_bad_step, "sum"))  # pyright: ignore[reportArgumentType]
-        if bad:
+        steps = self.accelerator.gather(self._first_bad_step.reshape(1)).tolist()  # pyright: ignore
+        if bad := min((step for step in steps if step), default=0):
             raise DataError(
                 f"the loss or its gradient is infinite or not a number at step {bad}: stopped; the last good state is "
                 f"kept in {self.folder / 'states'}. A lower `--optimizer.learning_rate` under another `--name` usually "

@@ -29,11 +29,13 @@ from lab_ddpm.judging.classifiers import (
     Features,
     classifier_file,
     load_classifier,
+    num_channels,
     predict,
 )
-from lab_ddpm.judging.distribution import compare, extract
+from lab_ddpm.judging.distribution import extract, frechet_distance
 from lab_ddpm.judging.measuring import wilson_interval
 from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 
@@ -98,7 +100,7 @@ class FrechetDistance(Selection):
 
     def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
         """As in `Selection`; without an interval."""
-        return {self.metric: {"mean": compare(self.real, extract(self.features, pictures))["frechet"], "ci95": None}}
+        return {self.metric: {"mean": frechet_distance(self.real, extract(self.features, pictures)), "ci95": None}}
 
     def worth(self, scores: Mapping) -> float:
         """The smaller the distance, the better."""
@@ -121,7 +123,8 @@ def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.d
     if metric == "auto" and config.data.dataset == "iclevr":
         metric = "micro" if labels else "none"
     elif metric == "auto":
-        metric = "none" if not find(file).is_file() else "labels_found" if labels else "frechet"
+        there = settings.classifier is not None or find(file).is_file()  # one that is named must be there
+        metric = "none" if not there else "labels_found" if labels else "frechet"
     if metric in ("micro", "exact_match"):
         path = resolve_split(settings.split, config.data.root)
         classifier = load_classifier(classifier_file(SELECTING_CLASSIFIER), labels).to(device)
@@ -130,6 +133,10 @@ def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.d
     if metric == "none":
         return Selection(metric, conditions)
     classifier = load_classifier(file, labels or None).to(device)
+    channels = {1: "grey", 3: "colour"}
+    own, given = num_channels(classifier), dataset.pictures.shape[-1]
+    if own != given:
+        raise DataError(f"{find(file)}: made for {channels[own]} pictures, and these are {channels[given]}")
     if metric == "labels_found":
         return LabelsFound(metric, conditions, labels, classifier)
     features, (real, _) = Features(classifier), dataset.some(_REAL_PICTURES, seed=0)

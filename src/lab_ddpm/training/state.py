@@ -91,7 +91,7 @@ class TrainingState:
             self.accelerator.unwrap_model(self.denoiser).load_state_dict(weights)
             self.optimizer.load_state_dict(rest["optimizer"])
             self.lr_scheduler.load_state_dict(rest["lr_scheduler"])
-            if self.accelerator.scaler is not None:
+            if self.accelerator.scaler is not None and rest["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(rest["scaler"])
             if self.ema is not None:
                 self.ema.load_state_dict(rest["ema"])

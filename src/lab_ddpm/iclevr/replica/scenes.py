@@ -39,8 +39,8 @@ class SceneObject:
     """One object that stands on the ground.
 
     Attributes:
-        colour: One of `conditions.COLOURS`.
-        shape: One of `conditions.SHAPES`.
+        colour: One of `data.iclevr.COLOURS`.
+        shape: One of `data.iclevr.SHAPES`.
         x: Centre, in CLEVR units.
         y: Centre, in CLEVR units.
         rotation: Turn about the z axis in radians, in [0, 2 pi); it shows on cubes only.
