@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
@@ -47,6 +48,9 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
     """
     if {"training", "settings"} <= settings.keys():
         raise UserError(f"{source}: a sweep of many trainings is for scripts/ablate.py")
+    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
+        if not isinstance(settings.get(section, {}), dict):
+            raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
     parser = ArgumentParser(
         prog="lab-ddpm train",
         description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
