@@ -163,7 +163,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_at_least("evaluation.every_epochs", self.every_epochs, 1)
-        check_at_least("evaluation.num_pictures", self.num_pictures, 4 if self.metric == "frechet" else 1)
+        check_at_least("evaluation.num_pictures", self.num_pictures, 1)
         check_at_least("evaluation.steps", self.steps, 1)
         check_positive("evaluation.guidance_scale", self.guidance_scale)
         check_at_least("evaluation.keep", self.keep, 1)

@@ -35,10 +35,11 @@ from lab_ddpm.judging.classifiers import (
 from lab_ddpm.judging.distribution import extract, frechet_distance
 from lab_ddpm.judging.measuring import wilson_interval
 from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 
+_FEWEST_PICTURES = 4  # that have a distance
 _REAL_PICTURES = 5000  # that the features of samples are compared with
 
 
@@ -139,6 +140,7 @@ def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.d
         raise DataError(f"{find(file)}: made for {channels[own]} pictures, and these are {channels[given]}")
     if metric == "labels_found":
         return LabelsFound(metric, conditions, labels, classifier)
+    check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)
     features, (real, _) = Features(classifier), dataset.some(_REAL_PICTURES, seed=0)
     return FrechetDistance(metric, conditions, features, extract(features, real))
 
