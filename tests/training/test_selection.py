@@ -196,7 +196,7 @@ def test_a_conditional_model_of_pictures_without_labels_is_refused(capsys: pytes
             {"evaluation__classifier": "birds.safetensors", "model__conditional": "false"}
             | {"evaluation__num_pictures": 3},
             2,
-            "at least 4 pictures are needed",
+            "`evaluation.num_pictures` must be at least 4, got 3",
         ),
     ],
     ids=lambda value: " ".join(map(str, value.items())) if isinstance(value, dict) else "",
