@@ -7,16 +7,16 @@ from typing import Any
 from accelerate import PartialState
 
 from lab_ddpm.cli import run
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.measuring import measure_perturbed, scores
-from lab_ddpm.tools.arguments import DATA, Parser
+from lab_ddpm.tools.arguments import Parser
 
 
 def parser() -> Parser:
     parser = Parser("check-classifier", __doc__)
-    parser.add_argument("--root", type=Path, default=DATA, help=f"pictures that they never saw (default: {DATA})")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"pictures that they never saw (default: {ROOT})")
     return parser
 
 

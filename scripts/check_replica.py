@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
+from lab_ddpm.data.iclevr import ROOT
 from lab_ddpm.iclevr.replica.check import check_replica
-from lab_ddpm.tools.arguments import DATA, Parser
+from lab_ddpm.tools.arguments import Parser
 
 
 def parser() -> Parser:
     parser = Parser("check-replica", __doc__)
-    parser.add_argument("--root", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"default: {ROOT}")
     return parser
 
 

@@ -11,14 +11,14 @@ from accelerate import PartialState
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
-from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.numbered_pictures import read_numbered_pictures
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Score, Scores
 from lab_ddpm.sampling.sampler import open_sampler
-from lab_ddpm.tools.arguments import DATA, SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, read_json, write_json
 
@@ -32,7 +32,7 @@ def parser() -> Parser:
     parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     add_sampling(parser)
     parser.set_defaults(scheduler=None, steps=None)  # to tell whether they go with --images
-    parser.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
     parser.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
     return parser

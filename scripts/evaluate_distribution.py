@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
 from lab_ddpm.judging.classifiers import EVALUATOR_DIR
@@ -46,7 +44,7 @@ def main(arguments: list[str]) -> None:
         bool(sampler.labels) and not options.unconditional,
         options.out,
     )
-    if PartialState().is_main_process:
+    if content is not None:
         print_table(content)
         print(f"wrote metrics.json and copies.png to {options.out}/")
 

@@ -8,12 +8,12 @@ from accelerate import PartialState
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
-from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
-from lab_ddpm.tools.arguments import DATA, SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
 
 DEFAULT_PICTURES = 64
@@ -30,7 +30,7 @@ def parser() -> Parser:
     number = "so many of --objects (default: 1), --unconditional or else every label alike (default: 64)"
     parser.add_argument("--num-pictures", type=int, help=number)
     add_sampling(parser)
-    parser.add_argument("--root", type=Path, default=DATA, help=f"folder of the condition lists (default: {DATA})")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, help="default: generated/NAME, named after what is sampled")
     parser.add_argument("--progress", action="store_true", help="also write the denoising strip and a GIF")

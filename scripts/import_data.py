@@ -4,15 +4,16 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
+from lab_ddpm.data.iclevr import ROOT
 from lab_ddpm.iclevr.official.import_data import import_data
 from lab_ddpm.judging.classifiers import EVALUATOR_DIR
-from lab_ddpm.tools.arguments import DATA, Parser
+from lab_ddpm.tools.arguments import Parser
 
 
 def parser() -> Parser:
     parser = Parser("import-data", __doc__)
     parser.add_argument("path", type=Path, help="folder or zip")
-    parser.add_argument("--out", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
     parser.add_argument("--evaluator", type=Path, default=EVALUATOR_DIR, help="default: evaluator")
     return parser
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import load_conditions
-from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
-from lab_ddpm.tools.arguments import DATA, Parser
+from lab_ddpm.tools.arguments import Parser
 
 
 def parser() -> Parser:
@@ -17,7 +17,7 @@ def parser() -> Parser:
     parser.add_argument("--num-scenes", type=int, default=6003, help="scenes of three pictures (default: 6003)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--out", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
     parser.add_argument(
         "--with-unseen", action="store_true", help="let the combinations of unseen.json occur too (for classifiers)"
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import DATASETS, IMAGE_SIZES, open_dataset, open_held_out, short_name
+from lab_ddpm.data.iclevr import ROOT
 from lab_ddpm.judging.classifier_training import train_iclevr_classifiers, train_picture_classifier
 from lab_ddpm.judging.classifiers import CLASSIFIERS, EVALUATOR_DIR, PICTURE_SIZE
-from lab_ddpm.tools.arguments import DATA, Parser
+from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice
 from lab_ddpm.tools.files import check_writable
 
@@ -17,8 +18,8 @@ from lab_ddpm.tools.files import check_writable
 def parser() -> Parser:
     parser = Parser("train-classifier", __doc__)
     parser.add_argument("--dataset", default="iclevr", help="iclevr, or another one with labels (default: iclevr)")
-    roots = f"folders of training pictures (default: {DATA})"
-    parser.add_argument("--root", type=Path, nargs="+", default=[DATA], help=roots)
+    roots = f"folders of training pictures (default: {ROOT})"
+    parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help=roots)
     held_out = "folder of pictures to measure on; default for iclevr: 5 %% of the scenes"
     parser.add_argument("--held-out", type=Path, help=held_out)
     parser.add_argument("--names", nargs="+", help="for iclevr: resnet18, referee (default: both)")

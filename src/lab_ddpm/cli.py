@@ -76,7 +76,8 @@ def _help() -> str:
     lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help)", ""]
     for command, path in commands().items():
         document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {command:<22}{document.partition(chr(10))[0]}")
+        first, _, _ = document.partition("\n")
+        lines.append(f"  {command:<22}{first}")
     return "\n".join(lines)
 
 

@@ -15,7 +15,8 @@ from lab_ddpm.data.images import Pictures, to_tensor, write_png
 from lab_ddpm.judging.augmentation import PERTURBATIONS, augment
 from lab_ddpm.judging.classifier_training import split_scenes, train_classifier, train_iclevr_classifiers
 from lab_ddpm.judging.classifiers import CLASSIFIERS, load_classifier, predict
-from lab_ddpm.judging.measuring import perturbed, wilson_interval
+from lab_ddpm.judging.intervals import wilson_interval
+from lab_ddpm.judging.measuring import perturbed
 from lab_ddpm.judging.recipes import RECIPES, ROBUSTNESS_STRENGTHS
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.tools.errors import DataError, UserError

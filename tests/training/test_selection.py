@@ -16,7 +16,7 @@ from lab_ddpm.data.picture_folder import open_folder
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
 from lab_ddpm.judging.distribution import compare, extract
-from lab_ddpm.judging.measuring import wilson_interval
+from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler

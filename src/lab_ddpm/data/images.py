@@ -23,6 +23,8 @@ from lab_ddpm.tools.files import atomic_path
 
 Pictures = NDArray[np.uint8]
 
+KINDS = {1: "grey", 3: "colour"}  # of pictures, by their channels
+
 
 def to_tensor(pictures: Pictures) -> torch.Tensor:
     """(..., H, W, C) uint8 -> (..., C, H, W) float32 in [-1, 1]."""

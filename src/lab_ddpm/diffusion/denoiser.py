@@ -181,9 +181,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             UserError: A label that the model does not know, or one that a condition names twice.
         """
         rows = self.null_labels(len(conditions))
-        for row, condition in zip(rows, conditions, strict=True):
-            if condition:
-                row += encode([condition], self.labels)[0].to(row)
+        named = [row for row, condition in enumerate(conditions) if condition]
+        rows[named] = encode([conditions[row] for row in named], self.labels).to(rows)
         return rows
 
     def check_guidance(self, class_labels: torch.Tensor, asked: float | None, own: float) -> float:

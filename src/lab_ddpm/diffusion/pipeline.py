@@ -190,9 +190,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
             if start_timestep < timesteps[-1]:
                 raise UserError(f"`start_timestep` must be at least {int(timesteps[-1])}, got {start_timestep}")
             sample, timesteps = noisy_images.to(denoiser.device), timesteps[timesteps <= start_timestep]
-        if hasattr(
-            scheduler, "set_begin_index"
-        ):  # some would look for the timestep, and Karras' spacing has equal ones
+        if hasattr(scheduler, "set_begin_index"):
+            # else it looks for its timestep, of which Karras' spacing has equal ones
             scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         options: dict[str, Any] = {"generator": list(generators)} if takes_generator else {}

@@ -1,4 +1,4 @@
-"""The mean of a few repetitions (seeds, pairs) and its 95 % interval, by Student's t distribution."""
+"""95 % intervals: of the mean of a few repetitions (seeds, pairs), by Student's t distribution, and of a share."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def as_text(interval: Interval, form: str = ".3g") -> str:
         return text
     low, high = (format(end, form) for end in interval["ci95"])
     return f"{text} [{low}, {high}]"
+
+
+def wilson_interval(found: int, asked: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
+    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(found, asked).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import nn
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Pictures, to_uint8
 from lab_ddpm.judging.augmentation import augment
 from lab_ddpm.judging.classifiers import predict
+from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.recipes import ROBUSTNESS_STRENGTHS
 from lab_ddpm.judging.scores import top_k_hits
 
@@ -60,10 +60,3 @@ def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pi
         for start in range(0, len(pictures), _BATCH)
     ]
     return np.concatenate(batches)
-
-
-def wilson_interval(found: int, asked: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
-    interval = binomtest(found, asked).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

@@ -20,7 +20,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import Pictures, to_uint8
+from lab_ddpm.data.images import KINDS, Pictures, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, StateCallback
@@ -133,9 +133,8 @@ class Sampler:
         """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""
         channels, own = pictures.pictures.shape[-1], self.denoiser.config["in_channels"]
         if channels != own:
-            kinds = {1: "grey", 3: "colour"}
             raise UserError(
-                f"{self.checkpoint} makes {kinds[own]} pictures, and those to compare are {kinds[channels]}"
+                f"{self.checkpoint} makes {KINDS[own]} pictures, and those to compare are {KINDS[channels]}"
             )
         if self.labels and pictures.labels and self.labels != pictures.labels:
             raise UserError(f"{self.checkpoint} was trained on other labels than these pictures have")

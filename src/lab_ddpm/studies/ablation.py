@@ -203,26 +203,25 @@ def _measured(
     if not config.optimizer.ema_decay:
         pipeline.denoiser.load_state_dict(newest_weights(run))
     pipeline.denoiser.register_to_config(clip_sample=config.diffusion.clip_sample)
-    chosen = np.random.default_rng(config.seed).permutation(len(dataset))[: sweep.num_pictures]
-    asked = dataset.class_labels[chosen] if config.model.conditional else None
-    conditions: list[Condition] = [()] * len(chosen)
+    real, labels = dataset.some(sweep.num_pictures, config.seed)
+    asked = labels if config.model.conditional else None
+    conditions: list[Condition] = [()] * len(real)
     evaluation = config.evaluation
     sampler = Sampler(pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale)
-    seeds = picture_seeds(config.seed, len(chosen))
+    seeds = picture_seeds(config.seed, len(real))
     rows = conditions if asked is None else asked
     pictures = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").pictures
     write_png(out / "pictures" / f"{name}-{config.seed}.png", picture_grid(pictures[:_SHOWN], _GRID_COLUMNS))
-    measures = _compared(classifier, dataset.pictures[chosen], pictures, asked)
+    measures = _compared(classifier, real, pictures, asked)
     write_json(done, measures)
     return measures
 
 
 def _real(sweep: Sweep, dataset: PictureDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
     """The same measures for real pictures: one half of a random choice of them against the other."""
-    chosen = np.random.default_rng(0).permutation(len(dataset))[: 2 * sweep.num_pictures]
-    first, second = np.array_split(chosen, 2)
-    asked = dataset.class_labels[second] if conditional else None
-    return _compared(classifier, dataset.pictures[first], dataset.pictures[second], asked)
+    count = sweep.num_pictures
+    pictures, labels = dataset.some(2 * count, seed=0)
+    return _compared(classifier, pictures[:count], pictures[count:], labels[count:] if conditional else None)
 
 
 def _compared(

@@ -35,7 +35,7 @@ def compare_with_data(
     num_seeds: int,
     conditional: bool,
     out: Path,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Sample `num_pictures` for each of the seeds 0 ... num_seeds - 1, and compare them with the training pictures.
 
     A conditional model is asked for the labels of training pictures chosen at random, another set for each seed. As
@@ -53,7 +53,7 @@ def compare_with_data(
         out: Where the files go.
 
     Returns:
-        The content of `metrics.json`.
+        The content of `metrics.json`; None on all but the main process, which alone looks for copies.
 
     Raises:
         UserError: Pictures or a guidance that do not fit the model.
@@ -84,6 +84,8 @@ def compare_with_data(
             asked, picture_seeds(seed, num_pictures), batch_size=256, progress=f"sampling seed {seed}"
         )
         runs.append((samples, scores(samples.pictures, samples.class_labels)))
+    if not PartialState().is_main_process:
+        return None
     first, _ = runs[0]
     distances, places = nearest(first.pictures, training.pictures)
     real_distances, _ = nearest(real_pictures, training.pictures)
@@ -103,10 +105,9 @@ def compare_with_data(
             "share_below_first_percentile_of_held_out": float((distances < threshold).float().mean()),
         },
     }
-    if PartialState().is_main_process:
-        closest = np.asarray(distances.argsort()[:_COPIES_SHOWN])
-        write_png(out / "copies.png", copies_figure(first.pictures[closest], training.pictures[places[closest]]))
-        write_json(out / "metrics.json", content)
+    closest = np.asarray(distances.argsort()[:_COPIES_SHOWN])
+    write_png(out / "copies.png", copies_figure(first.pictures[closest], training.pictures[places[closest]]))
+    write_json(out / "metrics.json", content)
     return content
 
 

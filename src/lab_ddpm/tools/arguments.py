@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
-DATA = Path("data/iclevr")
 SPLITS_HELP = "test, new_test, val, unseen or a JSON file of conditions"
 
 

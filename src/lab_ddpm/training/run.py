@@ -88,7 +88,6 @@ class Run:
         self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
         denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
-        self._sample_shape = denoiser.sample_shape
         optimizer = config.optimizer
         self.state = make_training_state(
             accelerator,
@@ -135,8 +134,9 @@ class Run:
             first_batch=self.progress.step * parts,
             last_batch=self.total_steps * parts,
         )
+        sample_shape = self.accelerator.unwrap_model(self.denoiser).sample_shape
         loader: DataLoader[Sample] = DataLoader(
-            StreamDataset(self.dataset, config.seed, self._sample_shape, config.data.random_flip),
+            StreamDataset(self.dataset, config.seed, sample_shape, config.data.random_flip),
             batch_sampler=stream,
             num_workers=config.data.num_workers,
             worker_init_fn=ignore_stop_signals,
@@ -151,8 +151,9 @@ class Run:
         """Go backward from the loss of a part; at the last part of a step change the weights and do what is due."""
         accelerator, state, progress = self.accelerator, self.state, self.progress
         self._terms.append({name: term.detach() for name, term in loss.terms.items()})
-        finite = loss.total.detach().isfinite()
-        accelerator.backward(loss.total)
+        total = loss.total
+        finite = total.detach().isfinite()
+        accelerator.backward(total)
         if accelerator.sync_gradients:
             norm = accelerator.clip_grad_norm_(self.denoiser.parameters(), self.config.optimizer.max_grad_norm)
             if accelerator.scaler is None:  # the fp16 scaler skips steps with infinite gradients by itself

@@ -19,12 +19,11 @@ from torch import nn
 
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
 from lab_ddpm.data.dataset import short_name
-from lab_ddpm.data.iclevr import resolve_split
-from lab_ddpm.data.images import Pictures, resize_pictures
+from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.images import KINDS, Pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
-    PICTURE_SIZE,
     SELECTING_CLASSIFIER,
     Features,
     classifier_file,
@@ -33,8 +32,9 @@ from lab_ddpm.judging.classifiers import (
     predict,
 )
 from lab_ddpm.judging.distribution import extract, frechet_distance
-from lab_ddpm.judging.measuring import wilson_interval
-from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
+from lab_ddpm.judging.intervals import wilson_interval
+from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.judging.scores import Scores, top_k_hits
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
@@ -68,14 +68,12 @@ class Selection:
 class ObjectsFound(Selection):
     """The scores of i-CLEVR."""
 
-    labels: tuple[str, ...]
     classifier: nn.Module
 
     def score(self, pictures: Pictures) -> Scores:
         """As in `Selection`; intervals over other conditions of the same kind."""
-        class_labels = encode(self.conditions, self.labels)
-        probabilities = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE))
-        return summarise(top_k_hits(probabilities, class_labels)[None], class_labels, self.labels)
+        classifiers = {SELECTING_CLASSIFIER: self.classifier}
+        return score_seeds(pictures[None], encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
 
 
 @dataclass(frozen=True)
@@ -129,15 +127,14 @@ def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.d
     if metric in ("micro", "exact_match"):
         path = resolve_split(settings.split, config.data.root)
         classifier = load_classifier(classifier_file(SELECTING_CLASSIFIER), labels).to(device)
-        return ObjectsFound(metric, load_conditions(path, labels), labels, classifier)
+        return ObjectsFound(metric, load_conditions(path, labels), classifier)
     conditions = every_label(labels, settings.num_pictures)
     if metric == "none":
         return Selection(metric, conditions)
     classifier = load_classifier(file, labels or None).to(device)
-    channels = {1: "grey", 3: "colour"}
     own, given = num_channels(classifier), dataset.pictures.shape[-1]
     if own != given:
-        raise DataError(f"{find(file)}: made for {channels[own]} pictures, and these are {channels[given]}")
+        raise DataError(f"{find(file)}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
     if metric == "labels_found":
         return LabelsFound(metric, conditions, labels, classifier)
     check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)
