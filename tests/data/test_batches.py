@@ -1,5 +1,7 @@
 """The stream of samples is a function of the seed and the position, whatever it is cut into."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import StreamDataset, StreamSampler
+from lab_ddpm.data.batches import StreamDataset, StreamSampler, count_weights
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.tools.errors import UserError
 
 SHAPE = (3, 4, 4)  # of the pictures
 
 
 def stream(num_pictures: int, batch_size: int, seed: int, first: int, last: int) -> list[tuple[int, int]]:
-    return [sample for batch in StreamSampler(num_pictures, batch_size, seed, first, last) for sample in batch]
+    sampler = StreamSampler(np.ones(num_pictures), batch_size, seed, first, last)
+    return [sample for batch in sampler for sample in batch]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def test_each_epoch_shows_each_picture_once(num_pictures: int, batch_size: int, 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
 def test_batches_are_always_full(num_pictures: int, batch_size: int, first: int, count: int) -> None:
-    sampler = StreamSampler(num_pictures, batch_size, 0, first, first + count)
+    sampler = StreamSampler(np.ones(num_pictures), batch_size, 0, first, first + count)
     assert [len(batch) for batch in sampler] == [batch_size] * len(sampler) == [batch_size] * count
 
 
@@ -47,6 +51,34 @@ def test_the_stream_does_not_depend_on_the_batch_size_or_on_where_it_is_entered(
 ) -> None:
     whole = stream(num_pictures, 1, 3, 0, (first + 4) * batch_size)
     assert stream(num_pictures, batch_size, 3, first, first + 4) == whole[first * batch_size :]
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20), st.integers(0, 2**31))
+def test_each_epoch_shows_each_picture_as_often_as_its_weight_says(weights: list[float], seed: int) -> None:
+    count, shares = len(weights), np.array(weights) / sum(weights)
+    shown = [index for batch in StreamSampler(np.array(weights), 1, seed, count, 2 * count) for _, index in batch]
+    times = np.bincount(shown, minlength=count)
+    assert (np.abs(times - shares * count) < 1 + 1e-6).all()
+
+
+def test_the_weights_are_those_of_the_number_of_labels(dataset: PictureDataset) -> None:
+    class_labels = dataset.class_labels.clone()
+    class_labels[1, 5:7] = 1
+    several = dataclasses.replace(dataset, class_labels=class_labels)
+    assert count_weights(several, (0.5, 1, 2)).tolist() == [0.5, 2, 0.5, 0.5, 0.5]
+    assert count_weights(several, ()).tolist() == [1] * 5
+    with pytest.raises(UserError, match=r"`data.count_weights` must have one for each number of labels, 1 to 3, got"):
+        count_weights(several, (1, 2))
+
+
+def test_a_mirrored_picture_has_a_mirrored_mask(dataset: PictureDataset) -> None:
+    masks = dataset.pictures[..., :1]
+    samples = StreamDataset(dataclasses.replace(dataset, masks=masks), 0, SHAPE, random_flip=True)
+    found = {bool(torch.equal(samples[place, 2]["masks"][0], torch.from_numpy(masks[2, ..., 0]))) for place in range(9)}
+    assert found == {True, False}
+    for sample in (samples[place, 2] for place in range(9)):
+        shown = ((sample["clean_images"][0] + 1) * 127.5).round()
+        assert shown.equal(sample["masks"][0].float())
 
 
 def test_every_epoch_and_every_seed_has_its_own_order() -> None:
@@ -61,7 +93,7 @@ def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
     dataset: PictureDataset, batch_size: int, first: int, num_workers: int
 ) -> None:
     samples = StreamDataset(dataset, 3, SHAPE)
-    sampler = StreamSampler(len(dataset), batch_size, 3, first, first + 4)
+    sampler = StreamSampler(np.ones(len(dataset)), batch_size, 3, first, first + 4)
     positions = range(first * batch_size, (first + 4) * batch_size)
     orders = stream(len(dataset), 1, 3, 0, positions.stop)
     expected = [samples[orders[position]] for position in positions]
@@ -89,12 +121,12 @@ def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_
     assert noise.std().item() == pytest.approx(1, abs=0.02)
     assert uniforms.min() > 0
     assert uniforms.max() < 1
-    assert uniforms.shape == (2000, 2)
-    for column in uniforms.T:  # of the timestep and of the dropout
+    assert uniforms.shape == (2000, 3)
+    for column in uniforms.T:  # of the timestep and of the two dropouts
         counts = torch.histc(column, bins=10, min=0, max=1)
         assert (counts - 200).abs().max() < 60
-    assert abs(torch.corrcoef(uniforms.T)[0, 1]) < 0.07
-    assert len(set(uniforms.flatten().tolist())) == 4000
+    assert (torch.corrcoef(uniforms.T) - torch.eye(3)).abs().max() < 0.07
+    assert len(set(uniforms.flatten().tolist())) == 6000
     assert len({row.tobytes() for row in noise.flatten(1).numpy()}) == 2000
 
 

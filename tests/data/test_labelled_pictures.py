@@ -172,3 +172,43 @@ def test_a_read_only_data_set_has_its_cache_in_the_cache_folder_of_the_user(
 def test_hidden_files_beside_the_pictures_do_not_matter(tiny_dataset: Path) -> None:
     (tiny_dataset / "images" / ".DS_Store").touch()
     assert len(open_labelled_pictures(tiny_dataset, 16, OBJECTS)) == 21
+
+
+def write_masks(root: Path, value_of: dict[str, int] | None = None) -> None:
+    """Beside each picture a mask whose left half shows its first label."""
+    for name, condition in load_labels(root / "train.json", OBJECTS).items():
+        mask = np.zeros((24, 32, 1), dtype=np.uint8)
+        mask[:, :16] = (value_of or {}).get(name, OBJECTS.index(condition[0]) + 1)
+        write_png(root / "masks" / name, mask)
+
+
+def test_masks_are_opened_where_they_are_asked_for(tiny_dataset: Path) -> None:
+    write_masks(tiny_dataset)
+    without = open_labelled_pictures(tiny_dataset, 16, OBJECTS)
+    dataset = open_labelled_pictures(tiny_dataset, 16, OBJECTS, with_masks=True)
+    assert without.masks is None
+    assert dataset.masks is not None
+    assert dataset.masks.shape == (21, 16, 16, 1)
+    for name, mask, row in zip(dataset.names, dataset.masks, dataset.class_labels, strict=True):
+        place = load_labels(tiny_dataset / "train.json", OBJECTS)[name][0]
+        assert set(mask[:, :8].ravel().tolist()) == {OBJECTS.index(place) + 1}
+        assert not mask[:, 8:].any()
+        assert row[OBJECTS.index(place)] == 1
+    assert dataset.fingerprint() != without.fingerprint()
+    before = dataset.fingerprint()
+    mask = np.zeros((24, 32, 1), dtype=np.uint8)
+    write_png(tiny_dataset / "masks" / FIRST, mask)
+    assert open_labelled_pictures(tiny_dataset, 16, OBJECTS, with_masks=True).fingerprint() != before
+
+
+def test_masks_that_are_missing_or_show_what_is_not_there_are_listed_together(tiny_dataset: Path) -> None:
+    shown = load_labels(tiny_dataset / "train.json", OBJECTS)[SECOND]
+    absent = next(place for place, name in enumerate(OBJECTS) if name not in shown)
+    write_masks(tiny_dataset, {FIRST: 25, SECOND: absent + 1})
+    (tiny_dataset / "masks" / LAST).unlink()
+    with pytest.raises(DataError) as refusal:
+        open_labelled_pictures(tiny_dataset, 16, OBJECTS, with_masks=True)
+    lines = str(refusal.value).splitlines()
+    assert lines[0] == f"{tiny_dataset / 'masks' / LAST}: no such mask"
+    assert f"{tiny_dataset / 'masks' / FIRST}: must have values up to 24, got 25" in lines
+    assert f"{tiny_dataset / 'masks' / SECOND}: shows {OBJECTS[absent]!r}, which train.json does not list" in lines

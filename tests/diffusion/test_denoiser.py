@@ -13,6 +13,7 @@ from conftest import tiny_denoiser
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.noise import to_clean
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.training.config_parser import parse_config
@@ -32,11 +33,25 @@ def batch() -> Batch:
 @pytest.mark.parametrize("patch_size", [1, 2, 4])
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
-def test_the_prediction_has_the_shape_of_the_picture(patch_size: int, channels: int) -> None:
-    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=patch_size, in_channels=channels)
-    images = torch.randn(2, channels, 16, 16)
-    assert denoiser.predict(images, torch.tensor([3, 9]), torch.zeros(2, 24)).shape == images.shape
-    assert denoiser.predict(images, torch.tensor(3), torch.zeros(2, 24)).shape == images.shape
+@pytest.mark.parametrize("layout_scale", [0.0, 2.0])
+def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, channels: int, layout_scale: float) -> None:
+    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=patch_size, in_channels=channels, layout_scale=layout_scale)
+    images, masks = torch.rand(2, channels, 16, 16) * 2 - 1, torch.randint(25, (2, 1, 16, 16))
+    sample = denoiser.encode(images, masks if layout_scale else None)
+    assert sample.shape[1:] == denoiser.sample_shape
+    assert denoiser.decode(sample).equal(images)
+    assert denoiser.predict(sample, torch.tensor([3, 9]), torch.zeros(2, 24)).shape == sample.shape
+    assert denoiser.predict(sample, torch.tensor(3), torch.zeros(2, 24)).shape == sample.shape
+    if layout_scale:
+        torch.testing.assert_close(denoiser.layout(sample), make_layout(masks, 24, patch_size))
+        clean = denoiser.predict_clean(100 * sample, torch.tensor(3), torch.ones(2, 24))
+        assert denoiser.decode(clean).abs().max() == 1
+        assert denoiser.layout(clean).abs().max() == 1
+
+
+def test_a_layout_needs_labels() -> None:
+    with pytest.raises(UserError, match="`layout_scale` must be 0 for a model without labels, got 2"):
+        tiny_denoiser(layout_scale=2.0)
 
 
 @torch.no_grad()
@@ -64,7 +79,8 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(tmp_path: Path, batch: Batc
     denoiser.save_pretrained(tmp_path)
     loaded = Denoiser.from_pretrained(tmp_path)
     assert loaded.labels == OBJECTS
-    assert torch.equal(loaded.predict(*batch), denoiser.predict(*batch))
+    sample = (denoiser.encode(batch[0]), *batch[1:])
+    assert torch.equal(loaded.predict(*sample), denoiser.predict(*sample))
 
 
 @pytest.mark.parametrize("changes", [{"label_embedding.bias": None}, {"unknown": torch.zeros(1)}], ids=list)
@@ -92,10 +108,11 @@ def test_the_prediction_depends_on_every_label_and_every_timestep(batch: Batch) 
 def test_a_model_without_labels_takes_no_notice_of_any(tmp_path: Path, batch: Batch) -> None:
     denoiser = tiny_denoiser(patch_size=2)
     assert not [name for name, _ in denoiser.named_parameters() if "label" in name]
-    prediction = denoiser.predict(*batch[:2], torch.zeros(2, 0))
-    assert torch.equal(denoiser.predict(*batch), prediction)
+    sample, timesteps, class_labels = denoiser.encode(batch[0]), *batch[1:]
+    prediction = denoiser.predict(sample, timesteps, torch.zeros(2, 0))
+    assert torch.equal(denoiser.predict(sample, timesteps, class_labels), prediction)
     denoiser.save_pretrained(tmp_path)
-    assert torch.equal(Denoiser.from_pretrained(tmp_path).predict(*batch[:2], torch.zeros(2, 0)), prediction)
+    assert torch.equal(Denoiser.from_pretrained(tmp_path).predict(sample, timesteps, torch.zeros(2, 0)), prediction)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])

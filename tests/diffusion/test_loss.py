@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from conftest import tiny_denoiser
 from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
+from lab_ddpm.diffusion.layout import make_layout, read_layout
 from lab_ddpm.diffusion.loss_weights import draw_timesteps, loss_weights
 from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
@@ -31,8 +33,14 @@ def batch() -> Sample:
     """Four pictures of the oracle's two labels, at the four timesteps, with all labels kept."""
     random = torch.Generator().manual_seed(0)
     clean_images, noise = torch.randn(2, 4, 3, 16, 16, generator=random)
-    uniforms = torch.stack([(torch.tensor(TIMESTEPS) + 0.5) / T, torch.ones(4)], dim=1)
-    return Sample(clean_images=clean_images, class_labels=torch.eye(2).repeat(2, 1), noise=noise, uniforms=uniforms)
+    uniforms = torch.stack([(torch.tensor(TIMESTEPS) + 0.5) / T, torch.ones(4), torch.ones(4)], dim=1)
+    return Sample(
+        clean_images=clean_images,
+        masks=torch.arange(4).repeat(16).reshape(1, 1, 8, 8).repeat(4, 1, 2, 2) % 3,
+        class_labels=torch.eye(2).repeat(2, 1),
+        noise=noise,
+        uniforms=uniforms,
+    )
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
@@ -66,6 +74,58 @@ def test_the_loss_is_the_weighted_mean_over_the_pictures(
     assert found.total.item() == pytest.approx(total, rel=1e-4)
 
 
+@torch.no_grad()
+def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) -> None:
+    """A network that predicts zeros is wrong by the clean sample itself."""
+    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", patch_size=2, layout_scale=3.0)
+    for parameter in denoiser.unet.conv_out.parameters():
+        parameter.zero_()
+    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    terms = denoiser(batch).terms
+    layout = make_layout(batch["masks"], 2, 2)
+    assert terms["picture"].item() == pytest.approx(batch["clean_images"].square().mean().item(), rel=1e-5)
+    assert terms["layout"].item() == pytest.approx(layout.square().mean().item() / 3, rel=1e-5)
+
+
+def test_the_heads_read_the_layout_and_their_gradient_reaches_the_network(batch: Sample) -> None:
+    settings = {"labels": ("dark", "bright"), "prediction_type": "sample", "layout_scale": 2.0}
+    denoiser = tiny_denoiser(**settings, layout_head_weight=0.5)
+    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    for head in denoiser.layout_heads:
+        for parameter in head.parameters():
+            nn.init.zeros_(parameter)
+    terms = denoiser(batch).terms
+    assert list(terms) == ["picture", "layout", "layout of mid_block", "layout of up_blocks.0"]
+    coarse = nn.functional.avg_pool2d(make_layout(batch["masks"], 2, 1), 2)
+    assert terms["layout of mid_block"].item() == pytest.approx(0.5 * coarse.square().mean().item(), rel=1e-5)
+    nn.init.ones_(denoiser.layout_heads[0].weight)
+    denoiser(batch).terms["layout of mid_block"].backward()
+    assert denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+    plain = tiny_denoiser(**settings)
+    plain.load_state_dict({key: value for key, value in denoiser.state_dict().items() if "layout_heads" not in key})
+    with torch.no_grad():
+        assert denoiser(batch).terms["picture"] == plain(batch).terms["picture"]
+
+
+@torch.no_grad()
+def test_the_layout_is_dropped_where_the_batch_says_so(batch: Sample) -> None:
+    """No mask reaches the prediction then, and the layout is asked for all the same."""
+    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", layout_scale=2.0, layout_dropout=0.25)
+    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+
+    def pictures_with(masks: torch.Tensor, uniform: float) -> float:
+        uniforms = batch["uniforms"].clone()
+        uniforms[:, 2] = uniform
+        terms = denoiser(Sample(**{**batch, "masks": masks, "uniforms": uniforms})).terms
+        assert terms["layout"] > 0
+        return terms["picture"].item()
+
+    other = (batch["masks"] + 1) % 3
+    assert pictures_with(batch["masks"], 0.2) == pictures_with(other, 0.2)
+    assert pictures_with(batch["masks"], 0.25) != pictures_with(other, 0.25)
+    assert pictures_with(batch["masks"], 0.2) != pictures_with(batch["masks"], 0.25)
+
+
 def test_the_total_is_the_sum_of_the_terms_and_gradients_reach_all() -> None:
     first, second = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
     total = Loss({"picture": 2 * first, "layout": second}).total
@@ -80,9 +140,9 @@ def test_the_best_network_has_the_loss_of_its_posterior() -> None:
     clean = (labels @ torch.tensor([-0.3, 0.4])).reshape(-1, 1, 1, 1) + 0.15 * torch.randn(
         1000, 3, 16, 16, generator=random
     )
-    uniforms = torch.stack([torch.full((1000,), 0.4005), torch.ones(1000)], dim=1)
+    uniforms = torch.tensor([0.4005, 1, 1]).repeat(1000, 1)
     noise = torch.randn(clean.shape, generator=random)
-    batch = Sample(clean_images=clean, class_labels=labels, noise=noise, uniforms=uniforms)
+    batch = Sample(clean_images=clean, masks=torch.empty(0), class_labels=labels, noise=noise, uniforms=uniforms)
     expected = 0.15**2 * (1 - ABAR[400]) / (0.15**2 * ABAR[400] + 1 - ABAR[400])
     assert GaussianOracle("sample")(batch).total.item() == pytest.approx(expected.item(), rel=0.01)
 
@@ -91,8 +151,8 @@ def test_the_best_network_has_the_loss_of_its_posterior() -> None:
 def test_labels_are_dropped_where_the_batch_says_so(batch: Sample) -> None:
     denoiser = tiny_denoiser(labels=("dark", "bright"), condition_dropout=0.25)
     kept, dropped, unlabelled = (dict(batch) for _ in range(3))
-    dropped["uniforms"] = torch.stack([batch["uniforms"][:, 0], torch.full((4,), 0.2)], dim=1)
-    kept["uniforms"] = torch.stack([batch["uniforms"][:, 0], torch.full((4,), 0.25)], dim=1)
+    dropped["uniforms"], kept["uniforms"] = batch["uniforms"].clone(), batch["uniforms"].clone()
+    dropped["uniforms"][:, 1], kept["uniforms"][:, 1] = 0.2, 0.25
     unlabelled["class_labels"] = torch.zeros(4, 2)
     losses = [denoiser(each).total.item() for each in (batch, kept, dropped, unlabelled)]
     assert losses[0] == losses[1]
@@ -100,14 +160,18 @@ def test_labels_are_dropped_where_the_batch_says_so(batch: Sample) -> None:
     assert losses[0] != losses[2]
 
 
-def test_eight_pictures_are_learnt_and_sampled() -> None:
-    """200 steps on eight pictures of eight labels: the samples of each label land on its picture."""
+@pytest.mark.parametrize("layout_scale", [0.0, 2.0])
+def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
+    """200 steps on eight pictures of eight labels: the samples of each label land on its picture, and on its mask."""
     torch.manual_seed(0)
     labels = OBJECTS[:8]
     coarse = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     pictures = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="nearest") * 1.6 - 0.8
+    masks = (coarse[:, :1] > 0.5) * torch.arange(1, 9).reshape(8, 1, 1, 1)
+    masks = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
     denoiser = Denoiser(
         labels=labels,
+        layout_scale=layout_scale,
         sample_size=16,
         patch_size=4,
         block_out_channels=(64, 64),
@@ -123,21 +187,26 @@ def test_eight_pictures_are_learnt_and_sampled() -> None:
         chosen = torch.randint(8, (32,), generator=random)
         batch = Sample(
             clean_images=pictures[chosen],
+            masks=masks[chosen],
             class_labels=torch.eye(8)[chosen],
-            noise=torch.randn(32, 3, 16, 16, generator=random),
-            uniforms=torch.rand(32, 2, generator=random),
+            noise=torch.randn(32, *denoiser.sample_shape, generator=random),
+            uniforms=torch.rand(32, 3, generator=random),
         )
         optimizer.zero_grad()
         denoiser(batch).total.backward()
         optimizer.step()
     pipeline = LabelConditionalPipeline(denoiser.eval(), "ddim")
     pipeline.set_progress_bar_config(disable=True)
-    samples = pipeline(list(labels), 20, seed=0, output_type="pt").images * 2 - 1
+    generators = [torch.Generator().manual_seed(index) for index in range(8)]
+    drawn = pipeline.sample(torch.eye(8), generators, 20, guidance_scale=2.0)
+    samples = denoiser.decode(drawn)
     distances = (samples[:, None] - pictures).square().mean(dim=(2, 3, 4)).sqrt()
     assert distances.argmin(dim=1).tolist() == list(range(8))
     assert distances.diagonal().max() < 0.12
     others = distances + torch.eye(8) * 10
     assert (distances.diagonal() < others.min(dim=1).values / 3).all()
+    if layout_scale:
+        assert read_layout(denoiser.layout(drawn), 8).eq(masks[:, :, ::4, ::4]).float().mean() > 0.95
 
 
 MIN_SNR = {

@@ -14,10 +14,12 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.tools.errors import UserError
 
 # The first word of a generator's seed, which keeps permutations and samples apart.
 _ORDER, _SAMPLE = 0, 1
@@ -27,23 +29,26 @@ class Sample(TypedDict):
     """One training sample; a batch of them has a leading dimension."""
 
     clean_images: torch.Tensor  # (C, H, W) float32 in [-1, 1]
+    masks: torch.Tensor  # (1, H, W) uint8, see `PictureDataset`; (0,) for pictures that were opened without
     class_labels: torch.Tensor  # (num_labels,) multi-hot
     noise: torch.Tensor  # standard normal, of the shape of the model's samples
-    uniforms: torch.Tensor  # (2,) in [0, 1): decide the timestep, and whether the labels are dropped
+    uniforms: torch.Tensor  # (3,) in [0, 1): decide the timestep, and whether the labels and the layout are dropped
 
 
 class StreamSampler(Sampler[list[tuple[int, int]]]):
     """Yields the batches of the stream as lists of (position, picture index).
 
     Args:
-        num_pictures: Pictures in the data set.
+        weights: (N,) How often each picture of the data set is drawn, in proportion to the others.
         batch_size: Samples in a batch, over all processes.
         seed: Seed of the permutations.
         first_batch, last_batch: The batches [first, last) of the stream to yield.
     """
 
-    def __init__(self, num_pictures: int, batch_size: int, seed: int, first_batch: int, last_batch: int) -> None:
-        self.num_pictures = num_pictures
+    def __init__(
+        self, weights: NDArray[np.float64], batch_size: int, seed: int, first_batch: int, last_batch: int
+    ) -> None:
+        self.weights = weights / weights.sum()
         self.batch_size = batch_size  # these two names are what accelerate looks for in a batch sampler
         self.drop_last = False
         self.seed = seed
@@ -53,15 +58,45 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.empty(0, dtype=np.int64)
+        epoch, order, num_pictures = -1, np.empty(0, dtype=np.int64), len(self.weights)
         for batch in self.batches:
             samples = []
             for position in range(batch * self.batch_size, (batch + 1) * self.batch_size):
-                if position // self.num_pictures != epoch:
-                    epoch = position // self.num_pictures
-                    order = np.random.default_rng((_ORDER, self.seed, epoch)).permutation(self.num_pictures)
-                samples.append((position, int(order[position % self.num_pictures])))
+                if position // num_pictures != epoch:
+                    epoch = position // num_pictures
+                    order = self._order(epoch)
+                samples.append((position, int(order[position % num_pictures])))
             yield samples
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The N pictures of an epoch; with equal weights each comes once."""
+        random = np.random.default_rng((_ORDER, self.seed, epoch))
+        order = random.permutation(len(self.weights))
+        if (self.weights == self.weights[0]).all():
+            return order
+        # systematic sampling: each comes as often as its weight says, rounded up or down
+        ends = np.cumsum(self.weights[order])
+        ticks = (np.arange(len(order)) + random.random()) / len(order)
+        drawn = order[np.searchsorted(ends, ticks * ends[-1])]
+        return random.permutation(drawn)
+
+
+def count_weights(dataset: PictureDataset, by_count: Sequence[float]) -> NDArray[np.float64]:
+    """(N,) weights of the pictures by the number of their labels: `by_count[0]` of those with one, and so on.
+
+    Without any they are all alike.
+
+    Raises:
+        UserError: A picture has a number of labels that has no weight.
+    """
+    if not by_count:
+        return np.ones(len(dataset))
+    counts = dataset.class_labels.sum(dim=1).long().numpy()
+    if counts.min() < 1 or counts.max() > len(by_count):
+        raise UserError(
+            f"`data.count_weights` must have one for each number of labels, 1 to {counts.max()}, got {list(by_count)}"
+        )
+    return np.asarray(by_count, dtype=np.float64)[counts - 1]
 
 
 class StreamDataset(Dataset[Sample]):
@@ -84,17 +119,20 @@ class StreamDataset(Dataset[Sample]):
 
     def __getitem__(self, sample: tuple[int, int]) -> Sample:
         position, index = sample
-        clean_images = to_tensor(self.dataset.pictures[index])
+        dataset = self.dataset
+        clean_images = to_tensor(dataset.pictures[index])
+        masks = torch.empty(0) if dataset.masks is None else torch.from_numpy(dataset.masks[index]).movedim(-1, 0)
         # torch's normal numbers cost a third of numpy's; its CPU generator takes 32 bits of a seed
         seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
-        dropout, timestep, flip = torch.rand(3, generator=generator)
+        label_dropout, timestep, flip, layout_dropout = torch.rand(4, generator=generator)
         noise = torch.randn(self.noise_shape, generator=generator)
         if self.random_flip and flip < 0.5:
-            clean_images = clean_images.flip(-1)
+            clean_images, masks = clean_images.flip(-1), masks.flip(-1)
         return Sample(
             clean_images=clean_images,
-            class_labels=self.dataset.class_labels[index],
+            masks=masks,
+            class_labels=dataset.class_labels[index],
             noise=noise,
-            uniforms=torch.stack([timestep, dropout]),
+            uniforms=torch.stack([timestep, label_dropout, layout_dropout]),
         )

@@ -17,33 +17,38 @@ IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "f
 DATASETS = tuple(IMAGE_SIZES)
 
 
-def open_dataset(dataset: str, root: str | Path, image_size: int) -> PictureDataset:
+def open_dataset(dataset: str, root: str | Path, image_size: int, with_masks: bool = False) -> PictureDataset:
     """Check, decode (once) and open the training pictures of a data set.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
         image_size: Height and width to read the pictures at, in pixels.
+        with_masks: Whether to open their masks too.
 
     Raises:
-        UserError: An unknown data set.
-        DataError: Pictures or labels that are missing or broken; all of them are named.
+        UserError: An unknown data set, or one without masks.
+        DataError: Pictures, labels or masks that are missing or broken; all of them are named.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset == "iclevr":
-        return open_labelled_pictures(root, image_size, OBJECTS)
+        return open_labelled_pictures(root, image_size, OBJECTS, with_masks=with_masks)
     if dataset == "folder":
-        return open_folder(root, image_size)
+        return open_folder(root, image_size, with_masks)
+    if with_masks:
+        raise UserError(f"`model.layout_scale` must be 0 for {dataset!r}, which has no masks")
     return open_torchvision(dataset, root, image_size)
 
 
-def open_training_pictures(dataset: str, root: str | Path, image_size: int, conditional: bool) -> PictureDataset:
+def open_training_pictures(
+    dataset: str, root: str | Path, image_size: int, conditional: bool, with_masks: bool = False
+) -> PictureDataset:
     """`open_dataset` for a model that learns the labels, or for an unconditional one: then without them.
 
     Raises:
         UserError: The model is to be conditional, and the pictures have no labels.
     """
-    pictures = open_dataset(dataset, root, image_size)
+    pictures = open_dataset(dataset, root, image_size, with_masks)
     if conditional and not pictures.labels:
         raise UserError(f"`model.conditional` must be false for the pictures in {root}, which have no labels")
     if not conditional:

@@ -52,6 +52,20 @@ def read_picture(path: str | Path, size: int, fit: str = "squash", channels: int
         return fit_picture(ImageOps.exif_transpose(picture), size, fit, channels)
 
 
+def read_mask(path: str | Path, size: int, fit: str = "squash") -> Pictures:
+    """Read a picture file of whole numbers (grey of 8 bits, or with a palette) as (size, size, 1) uint8.
+
+    It becomes square as `read_picture` does it, and keeps its values: each pixel is one of the file's.
+
+    Raises:
+        DataError: The file is missing, truncated or of another kind.
+    """
+    with naming_broken_pictures(path), Image.open(path) as mask:
+        if mask.mode not in ("L", "P"):
+            raise DataError(f"{path}: a mask must be grey of 8 bits or have a palette, got mode {mask.mode}")
+        return np.asarray(_square(mask, size, fit, Image.Resampling.NEAREST))[..., None]
+
+
 def fit_picture(picture: Image.Image, size: int, fit: str, channels: int = 3) -> Pictures:
     """Bring a picture of any mode and size into one form.
 
@@ -68,18 +82,20 @@ def fit_picture(picture: Image.Image, size: int, fit: str, channels: int = 3) ->
     Raises:
         UserError: A picture that is to be padded is larger than `size`.
     """
-    picture = _as_rgb(picture)
-    if fit == "squash":
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    elif fit == "crop":
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-    else:
-        if max(picture.size) > size:
-            raise UserError(f"`image_size` must be at least {max(picture.size)} for these pictures, got {size}")
-        canvas = Image.new("RGB", (size, size))
-        canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
-        picture = canvas
+    picture = _square(_as_rgb(picture), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(picture) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+
+
+def _square(picture: Image.Image, size: int, fit: str, resampling: Image.Resampling) -> Image.Image:
+    if fit == "squash":
+        return picture.resize((size, size), resampling)
+    if fit == "crop":
+        return ImageOps.fit(picture, (size, size), resampling)
+    if max(picture.size) > size:
+        raise UserError(f"`image_size` must be at least {max(picture.size)} for these pictures, got {size}")
+    canvas = Image.new(picture.mode, (size, size))
+    canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return canvas
 
 
 @contextmanager

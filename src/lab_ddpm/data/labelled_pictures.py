@@ -1,7 +1,8 @@
 """Pictures with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
 
-`train.json` is {picture name: [label, ...]}. The official data, the replica and one's own multi-label pictures are
-all read by this module.
+`train.json` is {picture name: [label, ...]}. `root/masks/*.png`, of the same names, may say what stands where: grey of
+8 bits, at each pixel the place of a label in the vocabulary + 1, and 0 where none of them stands. The official data,
+the replica and one's own multi-label pictures are all read by this module.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lab_ddpm.data.conditions import encode, load_objects, read_labels
-from lab_ddpm.data.picture_cache import PictureDataset, cached_files
+import numpy as np
+
+from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
+from lab_ddpm.data.images import Pictures, read_mask
+from lab_ddpm.data.picture_cache import PictureDataset, cached_files, cached_pictures
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json
 
@@ -18,7 +22,7 @@ LABEL_FILE = "train.json"
 
 
 def open_labelled_pictures(
-    root: str | Path, image_size: int, labels: Sequence[str], fit: str = "squash"
+    root: str | Path, image_size: int, labels: Sequence[str], fit: str = "squash", with_masks: bool = False
 ) -> PictureDataset:
     """Check, decode (once) and open the pictures of `root`.
 
@@ -27,9 +31,10 @@ def open_labelled_pictures(
         image_size: Height and width to read the pictures at, in pixels.
         labels: The vocabulary of `train.json`.
         fit: How a picture becomes square, as in `images.fit_picture`.
+        with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Missing, extra or broken pictures, or labels that are not valid; all of them are named.
+        DataError: Missing, extra or broken pictures or masks, or labels that are not valid; all of them are named.
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
@@ -38,7 +43,30 @@ def open_labelled_pictures(
     paths = [path for name in names if (path := root / "images" / name).is_file()]
     pictures, key = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
-    return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key)
+    if not with_masks:
+        return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key)
+    masks, masks_key = _cached_masks(root, conditions, image_size, labels, fit)
+    return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key + masks_key, masks)
+
+
+def _cached_masks(
+    root: Path, conditions: Mapping[str, Condition], image_size: int, labels: Sequence[str], fit: str
+) -> tuple[Pictures, str]:
+    names = sorted(conditions)
+    paths = [root / "masks" / name for name in names]
+    problems = [f"{path}: no such mask" for path in paths if not path.is_file()]
+
+    def decode(position: int) -> Pictures:
+        mask = read_mask(paths[position], image_size, fit)
+        for value in np.unique(mask[mask > 0]):
+            if value > len(labels):
+                raise DataError(f"{paths[position]}: must have values up to {len(labels)}, got {value}")
+            if labels[value - 1] not in conditions[names[position]]:
+                raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
+        return mask
+
+    shape = (len(names), image_size, image_size, 1)
+    return cached_pictures(root, "masks", [path for path in paths if path.is_file()], fit, shape, decode, problems)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:

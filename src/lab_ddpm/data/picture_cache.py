@@ -40,6 +40,8 @@ class PictureDataset:
         labels: The names of the labels; empty for pictures without labels.
         fit: How they became square, as in `images.fit_picture`.
         content: Hash of the picture files and of how they were read.
+        masks: (N, S, S, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
+            none does; None for pictures that were opened without.
     """
 
     names: list[str]
@@ -48,6 +50,7 @@ class PictureDataset:
     labels: tuple[str, ...]
     fit: str
     content: str
+    masks: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.names)

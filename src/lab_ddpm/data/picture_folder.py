@@ -17,23 +17,26 @@ from PIL import Image
 
 from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import visible_files
 
 _FIT = "crop"
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def open_folder(root: str | Path, image_size: int) -> PictureDataset:
-    """Check, decode (once) and open the pictures of `root`, with what labels there are.
+def open_folder(root: str | Path, image_size: int, with_masks: bool = False) -> PictureDataset:
+    """Check, decode (once) and open the pictures of `root`, with what labels there are, and with masks if asked for.
 
     Raises:
+        UserError: Masks are asked for where there is no label file, which they belong to.
         DataError: No pictures, files that are not pictures, broken ones, or classes for only a part of them; all of
             the files are named. Or the sub-folders are the parts of a data set, such as train/ and test/.
     """
     root = Path(root)
     if (root / LABEL_FILE).is_file():
-        return open_labelled_pictures(root, image_size, read_vocabulary(root), _FIT)
+        return open_labelled_pictures(root, image_size, read_vocabulary(root), _FIT, with_masks)
+    if with_masks:
+        raise UserError(f"`model.layout_scale` must be 0 for {root}: masks go with a label file, {LABEL_FILE}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of pictures")
     paths = visible_files(root)

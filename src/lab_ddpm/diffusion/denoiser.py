@@ -9,9 +9,9 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
 and s = 1 is the unguided model.
 
-With `patch_size` p > 1, pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels before the UNet, which
-makes it p^2 times cheaper: for machines without a GPU. What is noised and denoised is the *sample* x, between `encode`
-and `decode`: here the picture itself.
+What is noised and denoised is the *sample* x, between `encode` and `decode`: the picture in patches, and beside it the
+layout where `layout_scale` is not 0 (see `layout`). Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels, p being
+`patch_size`, into channels, which makes the UNet p^2 times cheaper: for machines without a GPU.
 
 The UNet is held, not inherited from: a `class_embedding` that is set on a `UNet2DModel` after its construction is
 lost by `from_pretrained`, while this model's `config.json` describes it completely.
@@ -32,8 +32,9 @@ from torch import nn
 
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, encode
+from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
-from lab_ddpm.diffusion.network import make_unet
+from lab_ddpm.diffusion.network import make_unet, outputs_of
 from lab_ddpm.diffusion.noise import (
     BETA_SCHEDULES,
     PREDICTION_TYPES,
@@ -45,6 +46,8 @@ from lab_ddpm.diffusion.noise import (
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, where it is measured on the scale of the pictures
+_HEADS = ("mid_block", "up_blocks.0")  # the parts of the UNet that the layout is read off
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,21 @@ class Denoiser(ModelMixin, ConfigMixin):
         sample_size: Height and width of the pictures in pixels, divisible by `patch_size`.
         in_channels: Channels of the pictures.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
+        layout_scale: What the layout is multiplied by; 0 for a model without one.
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift: See
             `network.make_unet`.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: One of `noise.BETA_SCHEDULES`.
         prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
-        clip_sample: Whether the predicted clean picture is clipped to [-1, 1]. At the noisiest step of
+        clip_sample: Whether the predicted clean sample is clipped, its picture to [-1, 1]. At the noisiest step of
             squaredcos_cap_v2 the signal is 5e-5 of the picture, and an error of the predicted noise is divided by it.
         loss: "mse", "l1" or "huber" (threshold 1).
         loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
         timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
+        layout_head_weight: Of further terms: the errors of 1 x 1 convolutions that read the clean layout off what the
+            middle of the UNet, and its first level on the way up, return; 0 for none.
+        layout_dropout: Probability that a training sample's noisy layout is replaced by zeros, which stand for an
+            unknown one: reading pictures needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
 
@@ -91,6 +99,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         sample_size: int = 64,
         in_channels: int = 3,
         patch_size: int = 1,
+        layout_scale: float = 0.0,
         block_out_channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
         layers_per_block: int = 2,
         attention_levels: Sequence[int] = (4,),
@@ -106,6 +115,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         timestep_density: str = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
+        layout_head_weight: float = 0.0,
+        layout_dropout: float = 0.0,
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -114,9 +125,11 @@ class Denoiser(ModelMixin, ConfigMixin):
         check_choice("loss", loss, LOSSES)
         check_choice("loss_weight", loss_weight, LOSS_WEIGHTS)
         check_choice("timestep_density", timestep_density, TIMESTEP_DENSITIES)
+        if layout_scale and not labels:
+            raise UserError(f"`layout_scale` must be 0 for a model without labels, got {layout_scale}")
         self.unet = make_unet(
             size=sample_size // patch_size,
-            channels=in_channels * patch_size**2,
+            channels=self.sample_shape[0],
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,
             attention_levels=attention_levels,
@@ -125,6 +138,9 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        channels, layout_channels = block_out_channels[-1], num_layout_channels(len(labels))
+        heads = _HEADS if layout_head_weight else ()
+        self.layout_heads = nn.ModuleList(nn.Conv2d(channels, layout_channels, 1) for _ in heads)
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self._loss_weights = loss_weights(
             self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
@@ -153,17 +169,55 @@ class Denoiser(ModelMixin, ConfigMixin):
         return tuple(self.config["labels"])
 
     @property
+    def has_layout(self) -> bool:
+        """Whether its samples have one."""
+        return bool(self.config["layout_scale"])
+
+    @property
     def sample_shape(self) -> tuple[int, int, int]:
         """Of one sample; noise has it too."""
-        return self.config["in_channels"], self.config["sample_size"], self.config["sample_size"]
+        patch_size = self.config["patch_size"]
+        channels, size = self.config["in_channels"] * patch_size**2, self.config["sample_size"] // patch_size
+        layout = num_layout_channels(len(self.labels)) if self.has_layout else 0
+        return channels + layout, size, size
 
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) pictures -> clean samples, to which more could be added."""
-        return images
+    def encode(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        """Clean samples.
+
+        Args:
+            images: (B, C, H, W) in [-1, 1].
+            masks: (B, 1, H, W) as in `layout.make_layout`; only for a model with a layout.
+        """
+        patch_size, scale = self.config["patch_size"], self.config["layout_scale"]
+        patches = F.pixel_unshuffle(images, patch_size)
+        if not self.has_layout:
+            return patches
+        assert masks is not None
+        return torch.cat([patches, scale * make_layout(masks, len(self.labels), patch_size)], dim=1)
+
+    def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The channels of samples that are the picture's, and those of the layout."""
+        channels = self.config["in_channels"] * self.config["patch_size"] ** 2
+        return sample[:, :channels], sample[:, channels:]
 
     def decode(self, sample: torch.Tensor) -> torch.Tensor:
         """The (B, C, H, W) pictures in samples."""
-        return sample
+        return F.pixel_shuffle(self.parts(sample)[0], self.config["patch_size"])
+
+    def layout(self, sample: torch.Tensor) -> torch.Tensor:
+        """The layouts in samples, as in `layout.make_layout`."""
+        return self.parts(sample)[1] / self.config["layout_scale"]
+
+    def clip(self, sample: torch.Tensor) -> torch.Tensor:
+        """Samples in the range of clean ones."""
+        picture, layout = self.parts(sample)
+        scale = self.config["layout_scale"]
+        return torch.cat([picture.clamp(-1, 1), layout.clamp(-scale, scale)], dim=1)
+
+    def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Samples whose layout is unknown in some (B,) of the rows."""
+        picture, layout = self.parts(sample)
+        return torch.cat([picture, layout * ~rows[:, None, None, None]], dim=1)
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """One standard normal sample from each CPU generator, on the model's device."""
@@ -221,9 +275,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             float32 of the shape of `noisy`.
         """
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
-        patches = F.pixel_unshuffle(noisy.to(self.dtype), self.config["patch_size"])
-        prediction = self.unet(patches, timesteps, class_labels=embedding).sample
-        return F.pixel_shuffle(prediction, self.config["patch_size"]).float()
+        return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 
     @torch.no_grad()
     def predict_clean(
@@ -247,7 +299,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             uncond, cond = self.predict(torch.cat([noisy, noisy]), timestep, labels).chunk(2)
             prediction = uncond + guidance_scale * (cond - uncond)
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
-        return clean.clamp(-1, 1) if self.config["clip_sample"] else clean
+        return self.clip(clean) if self.config["clip_sample"] else clean
 
     def loss(self, batch: Sample) -> Loss:
         """The training loss of a batch, as a mean over its samples.
@@ -256,8 +308,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
         """
         config = self.config
-        clean, noise = self.encode(batch["clean_images"]), batch["noise"]
-        timestep_uniforms, dropout_uniforms = batch["uniforms"].unbind(dim=1)
+        clean, noise = self.encode(batch["clean_images"], batch["masks"]), batch["noise"]
+        timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,
             config["num_train_timesteps"],
@@ -265,13 +317,26 @@ class Denoiser(ModelMixin, ConfigMixin):
             config["logit_mean"],
             config["logit_std"],
         )
-        class_labels = batch["class_labels"] * (dropout_uniforms >= config["condition_dropout"])[:, None]
+        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
-        prediction = self.predict(add_noise(clean, noise, alpha_bar), timesteps, class_labels)
+        noisy = self.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
+        blocks = [self.unet.get_submodule(name) for name in _HEADS] if len(self.layout_heads) else []
+        with outputs_of(*blocks) as hidden:
+            prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
-        errors = LOSSES[config["loss"]](prediction, target, reduction="none").mean(dim=(1, 2, 3))
-        self._loss_weights = weights = self._loss_weights.to(errors.device)
-        return Loss({"picture": (weights[timesteps] * errors).mean()})
+        picture, layout = self.parts(LOSSES[config["loss"]](prediction, target, reduction="none"))
+        self._loss_weights = self._loss_weights.to(clean.device)
+        weights = self._loss_weights[timesteps]
+        terms = {"picture": (weights * picture.mean(dim=(1, 2, 3))).mean()}
+        if self.has_layout:
+            weights = weights * LAYOUT_WEIGHT / config["layout_scale"] ** 2
+            terms["layout"] = (weights * layout.mean(dim=(1, 2, 3))).mean()
+        for name, features, head in zip(_HEADS, hidden, self.layout_heads, strict=False):
+            height, width = features.shape[-2:]
+            wanted = F.adaptive_avg_pool2d(self.layout(clean), (height, width))
+            errors = F.mse_loss(head(features).float(), wanted, reduction="none").mean(dim=(1, 2, 3))
+            terms[f"layout of {name}"] = config["layout_head_weight"] * (self._loss_weights[timesteps] * errors).mean()
+        return Loss(terms)
 
     def forward(self, batch: Sample) -> Loss:
         """`loss`, through whatever wraps the model: DistributedDataParallel, autocast."""

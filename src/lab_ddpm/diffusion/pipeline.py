@@ -2,6 +2,9 @@
 
     x_T ~ N(0, I);   x_{t-1} = scheduler.step(x_0(x_t, c), t, x_t)          with x_0(x_t, c) of `denoiser`
 
+Where a part of the clean sample is known (`Known`), it takes the place of what is predicted there, so a sampler whose
+steps depend on x_0 leads exactly to it, and the rest is drawn to go with it.
+
 Pictures are functions of their seeds: `picture_seeds(seed, n)` gives each of n pictures its own generator, so that none
 depends on the batch it is in, and a call with `seed=0` makes the pictures that the commands make with `--seed 0`.
 """
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,27 @@ def picture_seeds(seed: int, count: int) -> list[int]:
     neighbouring runs the same noise.
     """
     return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of clean samples before they are drawn.
+
+    Attributes:
+        values: (B, *sample_shape) clean samples, from `Denoiser.encode`.
+        where: (B, *sample_shape) bool, true where they are known.
+    """
+
+    values: torch.Tensor
+    where: torch.Tensor
+
+    def __getitem__(self, rows: Sequence[int]) -> Known:
+        """What is known of some of the samples."""
+        return Known(self.values[rows], self.where[rows])
+
+    def put_into(self, sample: torch.Tensor) -> torch.Tensor:
+        """The sample with what is known in its place."""
+        return torch.where(self.where.to(sample.device), self.values.to(sample), sample)
 
 
 class LabelConditionalPipeline(DiffusionPipeline):
@@ -102,8 +127,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
                 see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
                 place.
-            noisy_images: (B, C, H, W) samples at the noise level of `start_timestep` to go on from, in place of pure
-                noise.
+            noisy_images: (B, *sample_shape) samples at the noise level of `start_timestep` to go on from, in place of
+                pure noise.
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
         Raises:
@@ -137,7 +162,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 changed = callback_on_step_end(self, step, timestep, {"sample": sample}) or {}
                 return changed.get("sample", sample)
 
-            images = self.sample(
+            sample = self.sample(
                 class_labels,
                 generator,
                 num_inference_steps,
@@ -146,7 +171,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 start_timestep=start_timestep,
                 on_step_end=step_end,
             )
-        return _output(images, output_type, return_dict)
+        return _output(self.denoiser.decode(sample), output_type, return_dict)
 
     @torch.no_grad()
     def sample(
@@ -158,10 +183,11 @@ class LabelConditionalPipeline(DiffusionPipeline):
         scheduler: Scheduler = None,
         noisy_images: torch.Tensor | None = None,
         start_timestep: int | None = None,
+        known: Known | None = None,
         on_state: StateCallback | None = None,
         on_step_end: Callable[[int, int, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The reverse process itself: (B, num_labels) rows, a CPU generator for each -> (B, C, H, W) in [-1, 1].
+        """The reverse process: (B, num_labels) rows, a CPU generator for each -> (B, *sample_shape) clean samples.
 
         `guidance_scale` is what `Denoiser.check_guidance` returned; a `scheduler` from `make_scheduler` is taken in the
         place of the pipeline's own; `on_state` watches; `on_step_end` (step, timestep, sample) -> sample may change it;
@@ -200,14 +226,15 @@ class LabelConditionalPipeline(DiffusionPipeline):
             if on_state is not None:
                 on_state(int(timestep), denoiser.decode(noisy))
             clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
+            clean = clean if known is None else known.put_into(clean)
             output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
             sample = scheduler.step(output, timestep, sample, **options).prev_sample
             if on_step_end is not None:
                 sample = on_step_end(step, int(timestep), sample)
-        images = denoiser.decode(sample).clamp(-1, 1)
+        sample = denoiser.clip(sample)
         if on_state is not None:
-            on_state(-1, images)
-        return images
+            on_state(-1, denoiser.decode(sample))
+        return sample
 
 
 def _output(images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:

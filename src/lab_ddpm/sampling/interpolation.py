@@ -110,11 +110,11 @@ def interpolate_pictures(
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
     mixed_rows = _mixed_labels(rows, lambdas)
     if one_step:
-        images = denoiser.decode(denoiser.predict_clean(mixed, start, mixed_rows, sampler.guidance(mixed_rows)))
+        samples = denoiser.predict_clean(mixed, start, mixed_rows, sampler.guidance(mixed_rows))
     else:
         seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
         with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
-            images = pipeline.sample(
+            samples = pipeline.sample(
                 mixed_rows,
                 [torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
                 sampler.steps,
@@ -124,7 +124,7 @@ def interpolate_pictures(
                 start_timestep=int(start),
                 on_state=advance,
             )
-    return Walk(lambdas, images.cpu(), int(start))
+    return Walk(lambdas, denoiser.decode(samples).cpu(), int(start))
 
 
 def interpolate_conditions(
@@ -144,10 +144,10 @@ def interpolate_conditions(
     rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
     generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
     with denoising_bar(len(sampler.timesteps), progress) as advance:
-        images = sampler.pipeline.sample(
+        samples = sampler.pipeline.sample(
             rows, generators, sampler.steps, sampler.guidance(rows), sampler.diffusers_scheduler, on_state=advance
         )
-    return Walk(lambdas, images.cpu(), int(sampler.timesteps[0]))
+    return Walk(lambdas, sampler.denoiser.decode(samples).cpu(), int(sampler.timesteps[0]))
 
 
 def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:

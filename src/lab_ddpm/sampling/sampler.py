@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import KINDS, Pictures, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, StateCallback
+from lab_ddpm.diffusion.layout import read_layout
+from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import UserError, check_positive
@@ -39,12 +41,14 @@ class Samples:
         class_labels: (N, num_labels) that they were sampled under.
         seeds: One per picture.
         guidance_scale: 1 where they are not guided.
+        masks: (N, h, w) uint8 of a model with a layout: what it believes stands where, as in `layout.read_layout`.
     """
 
     pictures: Pictures
     class_labels: torch.Tensor
     seeds: Sequence[int]
     guidance_scale: float
+    masks: NDArray[np.uint8] | None = None
 
 
 class Sampler:
@@ -96,6 +100,7 @@ class Sampler:
         batch_size: int = 64,
         progress: str | None = None,
         on_state: StateCallback | None = None,
+        known: Known | None = None,
     ) -> Samples:
         """Sample one picture per condition.
 
@@ -105,6 +110,7 @@ class Sampler:
             batch_size: Pictures at a time on each process.
             progress: Title of a progress bar over the denoising steps of all batches; None for no bar.
             on_state: As in `pipeline.StateCallback`, for every batch of this process.
+            known: What is known of the N samples.
 
         Returns:
             The pictures in the order of the conditions, on every process.
@@ -119,15 +125,27 @@ class Sampler:
         state = PartialState()
         with state.split_between_processes(list(range(len(rows)))) as mine:
             batches = list(_chunks(cast(list[int], mine), batch_size))
-            pictures: list[Pictures] = []
+            drawn: list[tuple[Pictures, NDArray[np.uint8]]] = []
             with denoising_bar(len(batches) * len(self.timesteps), progress, on_state) as advance:
                 for batch in batches:
                     generators = [torch.Generator().manual_seed(seeds[index]) for index in batch]
-                    images = self.pipeline.sample(
-                        rows[batch], generators, self.steps, guidance, self.diffusers_scheduler, on_state=advance
+                    samples = self.pipeline.sample(
+                        rows[batch],
+                        generators,
+                        self.steps,
+                        guidance,
+                        self.diffusers_scheduler,
+                        known=None if known is None else known[batch],
+                        on_state=advance,
                     )
-                    pictures.extend(to_uint8(images))
-        return Samples(np.stack(gather_object(pictures)), rows.cpu(), seeds, guidance)
+                    drawn.extend(zip(to_uint8(self.denoiser.decode(samples)), self._masks(samples), strict=True))
+        pictures, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
+        return Samples(pictures, rows.cpu(), seeds, guidance, masks if self.denoiser.has_layout else None)
+
+    def _masks(self, samples: torch.Tensor) -> NDArray[np.uint8]:
+        if not self.denoiser.has_layout:
+            return np.zeros((len(samples), 0, 0), dtype=np.uint8)
+        return read_layout(self.denoiser.layout(samples), len(self.labels))[:, 0].to(torch.uint8).cpu().numpy()
 
     def check_data(self, pictures: PictureDataset) -> None:
         """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""

@@ -11,7 +11,8 @@ def uses_gpu(device: str) -> bool:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 on `device`: GPUs since Ampere, CPUs with AMX."""
+    """Whether bfloat16 is faster than float32 on `device`: GPUs since Ampere, CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    found = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(found.get("amx_bf16") or found.get("avx512_bf16"))

@@ -32,8 +32,8 @@ class TrainConfig:
         epochs: Passes over the pictures; an epoch has ceil(pictures / batch_size) steps.
         batch_size: Pictures per optimizer step, over all processes and accumulation steps.
         gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
-        mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU, or a CPU with AMX), fp16 on another
-            GPU, none on another CPU.
+        mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
+            on another GPU, none on another CPU.
         device: "auto" takes a GPU where there is one.
         save_every_steps: Steps between two states to resume from; the newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.

@@ -21,6 +21,7 @@ class DataConfig:
         image_size: Height and width to train at, in pixels.
         random_flip: Mirror half of the pictures, left and right.
         num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
+        count_weights: How often a picture of 1, 2, ... labels is drawn, compared with the others; empty for all alike.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
@@ -29,6 +30,7 @@ class DataConfig:
     image_size: int = 64
     random_flip: bool = False
     num_scenes: int = 6003
+    count_weights: tuple[float, ...] = ()
     num_workers: int = 2
 
     def __post_init__(self) -> None:
@@ -43,10 +45,13 @@ class ModelConfig:
 
     Attributes:
         conditional: Whether the model learns the labels of the pictures.
+        layout_scale: Other than 0, the model also denoises a map of what stands where, for which the pictures need
+            masks, see `layout` and `labelled_pictures`; 2 is a good one.
     """
 
     conditional: bool = True
     patch_size: int = 1
+    layout_scale: float = 0.0
     block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
     layers_per_block: int = 2
     attention_levels: tuple[int, ...] = (4,)
@@ -56,6 +61,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
         check_at_least("model.patch_size", self.patch_size, 1)
+        check_at_least("model.layout_scale", self.layout_scale, 0)
+        if self.layout_scale and not self.conditional:
+            raise UserError(f"`model.layout_scale` must be 0 for an unconditional model, got {self.layout_scale}")
         check_at_least("number of model.block_out_channels", levels, 1)
         check_at_least("model.layers_per_block", self.layers_per_block, 1)
         check_at_least("model.attention_head_dim", self.attention_head_dim, 1)
@@ -93,6 +101,8 @@ class ObjectiveConfig:
     timestep_density: Literal["uniform", "logit_normal"] = "uniform"
     logit_mean: float = 0.0
     logit_std: float = 1.0
+    layout_head_weight: float = 0.0
+    layout_dropout: float = 0.0
     condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -111,12 +121,14 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay to zero, gradient clipping and an average of the weights.
+    """AdamW or Muon with linear warm-up and cosine decay to zero, gradient clipping and an average of the weights.
 
     Attributes:
+        name: See `optimizer`.
         ema_decay: Decay of the exponential moving average that is sampled from and saved; 0 for none.
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     warmup_steps: int = 500

@@ -1,4 +1,4 @@
-"""The pictures of i-CLEVR, rendered where a run finds none."""
+"""The pictures of i-CLEVR, rendered where a run finds none, and their masks, where a model needs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
 from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.tools.errors import UserError
@@ -17,7 +18,7 @@ from lab_ddpm.training.config import TrainConfig
 
 
 def provide_pictures(config: TrainConfig) -> None:
-    """Render the replica where `config` is of i-CLEVR and its folder has no pictures; say so.
+    """Render the replica where `config` is of i-CLEVR and its folder has no pictures, and see to their masks; say so.
 
     Raises:
         UserError, DataError: What is wrong with the config, before anything is rendered.
@@ -32,11 +33,12 @@ def provide_pictures(config: TrainConfig) -> None:
                 f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
                 f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
             )
+        if config.model.layout_scale and not (root / "masks").is_dir():
+            _refuse_several_processes(f"{root} has no masks: train for a moment with one process, which makes them,")
+            print(f"{root} has no masks of what stands where: looking for it in the differences of its pictures")
+            print(f"wrote {write_masks(root)} masks to {root / 'masks'}/")
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"{root} has no pictures: run scripts/render.py or scripts/import_data.py before several processes"
-        )
+    _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
@@ -52,3 +54,8 @@ def provide_pictures(config: TrainConfig) -> None:
     forbidden = load_conditions(resolve_split("unseen", root), OBJECTS)
     summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, forbidden)
     print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {root}/")
+
+
+def _refuse_several_processes(message: str) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"{message} before several processes")

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler
+from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler, count_weights
 from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
@@ -80,7 +80,11 @@ class Run:
         self.config, self.accelerator, self.folder, self._signals = config, accelerator, folder, signals
         with accelerator.main_process_first():
             self.dataset = open_training_pictures(
-                config.data.dataset, config.data.root, config.data.image_size, config.model.conditional
+                config.data.dataset,
+                config.data.root,
+                config.data.image_size,
+                config.model.conditional,
+                with_masks=config.model.layout_scale > 0,
             )
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
@@ -88,16 +92,7 @@ class Run:
         self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
         denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
-        optimizer = config.optimizer
-        self.state = make_training_state(
-            accelerator,
-            denoiser,
-            optimizer.learning_rate,
-            optimizer.weight_decay,
-            optimizer.warmup_steps,
-            self.total_steps,
-            optimizer.ema_decay,
-        )
+        self.state = make_training_state(accelerator, denoiser, config.optimizer, self.total_steps)
         self.denoiser = self.state.denoiser
         self.log = RunLog(config, accelerator, folder, self.steps_per_epoch)
         self.progress = self._go_on()
@@ -128,7 +123,7 @@ class Run:
         """The part of the stream that is still to come, on this process's device; processes share each batch."""
         config, parts = self.config, self.config.gradient_accumulation_steps
         stream = StreamSampler(
-            num_pictures=len(self.dataset),
+            weights=count_weights(self.dataset, config.data.count_weights),
             batch_size=config.batch_size // parts,
             seed=config.seed,
             first_batch=self.progress.step * parts,

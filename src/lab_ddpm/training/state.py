@@ -21,9 +21,12 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import save_file
 from transformers import get_cosine_schedule_with_warmup
 
+from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.files import atomic_path, remove, write_json
 from lab_ddpm.tools.weights import naming_disk_errors, read_weights
+from lab_ddpm.training.config_sections import OptimizerConfig
+from lab_ddpm.training.optimizer import make_optimizer
 from lab_ddpm.training.progress import Progress, read_progress, step_name
 
 _KEPT = 2
@@ -122,26 +125,20 @@ def _newest_state(run: Path) -> Path | None:
 
 def make_training_state(
     accelerator: Accelerator,
-    denoiser: torch.nn.Module,
-    learning_rate: float,
-    weight_decay: float,
-    warmup_steps: int,
+    denoiser: Denoiser,
+    config: OptimizerConfig,
     total_steps: int,
-    ema_decay: float,
 ) -> TrainingState:
-    """AdamW (arXiv:1711.05101), linear warm-up and cosine decay to zero, and an average of the weights.
+    """An optimizer, linear warm-up and cosine decay to zero, and an average of the weights.
 
     Args:
         accelerator: Prepares them.
         denoiser: On the accelerator's device.
-        learning_rate: The peak.
-        weight_decay: Of AdamW.
-        warmup_steps: Steps to the peak.
-        total_steps: Steps to zero.
-        ema_decay: Of the exponential moving average of the weights, after diffusers' warm-up; 0 for none.
+        config: Its numbers; the average has diffusers' warm-up.
+        total_steps: Steps to a learning rate of zero.
     """
-    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    lr_scheduler = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total_steps)
-    ema = EMAModel(denoiser.parameters(), decay=ema_decay, foreach=True) if ema_decay else None
+    optimizer = make_optimizer(denoiser, config)
+    lr_scheduler = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, total_steps)
+    ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.ema_decay else None
     denoiser, optimizer, lr_scheduler = accelerator.prepare(denoiser, optimizer, lr_scheduler)
     return TrainingState(accelerator, denoiser, optimizer, lr_scheduler, ema)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.iclevr.replica.check import check_replica
 from lab_ddpm.iclevr.replica.renderer import render_picture
 from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
@@ -28,8 +29,8 @@ def replica(tmp_path_factory):
     return out
 
 
-def contents(out):
-    return {path.name: path.read_bytes() for path in (out / "images").iterdir()}
+def contents(out, folder="images"):
+    return {path.name: path.read_bytes() for path in (out / folder).iterdir()}
 
 
 def test_the_layout_is_the_official_one(replica):
@@ -45,7 +46,20 @@ def test_the_layout_is_the_official_one(replica):
 def test_the_bytes_do_not_depend_on_the_workers(replica, tmp_path):
     render_replica(tmp_path, 2, seed=5, workers=1, forbidden=FORBIDDEN)
     assert contents(tmp_path) == contents(replica)
+    assert contents(tmp_path, "masks") == contents(replica, "masks")
     assert (tmp_path / "train.json").read_bytes() == (replica / "train.json").read_bytes()
+
+
+def test_a_mask_lies_where_the_new_object_changed_the_picture(replica):
+    for scene in range(2):
+        pictures = [np.asarray(Image.open(replica / "images" / f"CLEVR_train_{scene:06d}_{k}.png")) for k in range(3)]
+        for step in (1, 2):
+            name = f"CLEVR_train_{scene:06d}_{step}.png"
+            place = OBJECTS.index(json.loads((replica / "train.json").read_text())[name][-1]) + 1
+            mask = np.asarray(Image.open(replica / "masks" / name)) == place
+            changed = np.abs(pictures[step].astype(int) - pictures[step - 1]).max(axis=-1) > 8
+            assert changed[mask].mean() > 0.85  # grey objects on grey ground
+            assert mask[changed].mean() > 0.6  # the rest is its shadow
 
 
 def test_a_second_run_renders_what_is_missing_and_cleans_up(replica):

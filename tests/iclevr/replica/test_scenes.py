@@ -5,7 +5,15 @@ from itertools import combinations
 import pytest
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.iclevr.replica.scenes import MIN_GAP, MIN_VISIBLE, SceneObject, gap, sample_scene, visible_shares
+from lab_ddpm.iclevr.replica.scenes import (
+    MIN_GAP,
+    MIN_VISIBLE,
+    SceneObject,
+    gap,
+    object_map,
+    sample_scene,
+    visible_shares,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +85,23 @@ def test_visible_shares_know_hiding_and_the_frame():
     assert shares[0] < 0.6
     assert shares[1] == 1.0
     assert visible_shares([outside]) == [0.0]
+
+
+def test_a_map_shows_as_much_of_every_object_as_is_visible(scenes):
+    for scene in scenes[:30]:
+        found = object_map(scene.objects, 112, 84)
+        alone = [(object_map([item], 112, 84) > 0).sum() for item in scene.objects]
+        shown = [(found == OBJECTS.index(item.name) + 1).sum() for item in scene.objects]
+        shares = [part / whole for part, whole in zip(shown, alone, strict=True)]
+        inside = [min(1.0, share) for share in visible_shares(scene.objects)]
+        assert all(share >= visible - 0.08 for share, visible in zip(shares, inside, strict=True))
+        assert found.max() <= len(OBJECTS)
+
+
+def test_of_two_objects_in_one_line_the_map_shows_the_near_one():
+    near, far = SceneObject("red", "cube", 1.0, -1.0, 0), SceneObject("blue", "sphere", 0.2, -0.2, 0)
+    found = object_map([near, far], 112, 84)
+    assert object_map([far, near], 112, 84).tolist() == found.tolist()
+    both = (object_map([near], 112, 84) > 0) & (object_map([far], 112, 84) > 0)
+    assert both.sum() > 20
+    assert set(found[both].tolist()) == {OBJECTS.index("red cube") + 1}

@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lab_ddpm.data.images import write_png
-from lab_ddpm.iclevr.replica.renderer import RECIPE, render_picture
-from lab_ddpm.iclevr.replica.scenes import sample_scene
+from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_picture
+from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.files import read_json, remove, remove_leftovers, write_json
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, signal_handlers, stop_signals
@@ -49,8 +49,8 @@ def render_replica(
     """Render a data set; to resume or to add scenes, run it again.
 
     Writes `replica.json` (recipe, seed, number of scenes, forbidden combinations), then
-    `images/CLEVR_train_SSSSSS_K.png` for every scene S and step K, then `train.json` (file name -> object
-    names).
+    `images/CLEVR_train_SSSSSS_K.png` for every scene S and step K and `masks/` of the same names (what stands where,
+    see `scenes.object_map`), then `train.json` (file name -> object names).
 
     Args:
         out: Folder of the data set.
@@ -75,8 +75,9 @@ def render_replica(
     _check_identity(out, identity)
     if (out / "replica.json").exists() and read_json(out / "replica.json") != identity:
         remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
-    images.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(images)
+    for folder in (images, out / "masks"):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     write_json(out / "replica.json", identity)
 
     barred = [frozenset(combination) for combination in combinations]
@@ -90,8 +91,8 @@ def render_replica(
         try:
             # The first jobs start the workers, which inherit that signals are ignored before they run a line of Python.
             with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-                jobs = [pool.submit(_render_scene, images, seed, i, barred) for i in range(min(workers, num_scenes))]
-            jobs += [pool.submit(_render_scene, images, seed, i, barred) for i in range(len(jobs), num_scenes)]
+                jobs = [pool.submit(_render_scene, out, seed, i, barred) for i in range(min(workers, num_scenes))]
+            jobs += [pool.submit(_render_scene, out, seed, i, barred) for i in range(len(jobs), num_scenes)]
             for job in as_completed(jobs):
                 scene_labels, rendered = job.result()
                 labels |= scene_labels
@@ -107,16 +108,18 @@ def render_replica(
     return ReplicaSummary(len(labels), num_rendered)
 
 
-def _render_scene(images: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
-    """Render the missing pictures of one scene; return all its labels and the number of pictures rendered."""
+def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
+    """Render the missing pictures and masks of one scene; return all its labels and the number of pictures rendered."""
     scene = sample_scene(seed, number, STEPS, forbidden)
     labels: Labels = {}
     rendered = 0
     for step in range(STEPS):
         name = f"CLEVR_train_{number:06d}_{step}.png"
         labels[name] = scene.names(step)
-        if not (images / name).exists():
-            write_png(images / name, render_picture(scene, step))
+        if not (out / "masks" / name).exists():
+            write_png(out / "masks" / name, object_map(scene.objects[: step + 1], WIDTH, HEIGHT))
+        if not (out / "images" / name).exists():
+            write_png(out / "images" / name, render_picture(scene, step))
             rendered += 1
     return labels, rendered
 

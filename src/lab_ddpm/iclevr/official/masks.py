@@ -1,0 +1,91 @@
+"""What stands where in the official pictures, which come without masks: seen in the differences of a scene's pictures.
+
+Picture k of a scene is picture k - 1 with the last-named object added. Where it changed, and not only by the common
+factor of a shadow, the new object stands. Picture 0 is compared with its own empty ground, a polynomial through
+what is outside its middle, where the first object stands.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.conditions import Condition, load_labels
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import naming_broken_pictures, write_png
+from lab_ddpm.data.labelled_pictures import LABEL_FILE
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, remove
+
+_WIDTH, _HEIGHT = 112, 84
+_COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
+_CHANGE = 25.0  # of 255, more than a shadow darkens the ground
+_DEGREE = 3  # of the polynomial
+_MIDDLE = 0.17  # radius, as a share of the picture, in which the first object stands
+
+Picture = NDArray[np.floating]
+
+
+def write_masks(root: Path) -> int:
+    """Write `root/masks/`, for every picture of `train.json`; returns how many.
+
+    Raises:
+        DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
+    """
+    labels = load_labels(root / LABEL_FILE, OBJECTS)
+    scenes: dict[str, list[str]] = {}
+    for name in sorted(labels):
+        scenes.setdefault(name.rsplit("_", 1)[0], []).append(name)
+    staging = root / f"{TEMPORARY_PREFIX}masks"
+    remove(staging)
+    staging.mkdir()
+    with ProcessPoolExecutor() as pool:
+        jobs = [pool.submit(_write_scene, root / "images", staging, names, labels) for names in scenes.values()]
+        for job in tqdm(jobs, desc="masks", unit="scene"):
+            job.result()
+    staging.replace(root / "masks")
+    return len(labels)
+
+
+def _write_scene(images: Path, masks: Path, names: list[str], labels: dict[str, Condition]) -> None:
+    mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
+    before, shown = None, ()
+    for name in names:
+        if labels[name][:-1] != shown:
+            raise DataError(f"{images / name}: must show one object more than the picture before, got {labels[name]}")
+        with naming_broken_pictures(images / name), Image.open(images / name) as file:
+            picture = np.asarray(file.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR), dtype=float)
+        new = new_object(empty_ground(picture) if before is None else before, picture)
+        mask[new] = OBJECTS.index(labels[name][-1]) + 1
+        write_png(masks / name, mask[..., None])
+        before, shown = picture, labels[name]
+
+
+def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:
+    """Where an object is new: (H, W, 3) twice, in [0, 255] -> (H, W) bool."""
+    shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
+    colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
+    changed = (colour_change > _COLOUR_CHANGE) | (np.abs(after - before).max(axis=-1) > _CHANGE)
+    parts, count = cast(tuple[NDArray[np.int32], int], ndimage.label(ndimage.binary_opening(changed)))
+    if not count:
+        return np.zeros(changed.shape, dtype=bool)
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return np.asarray(ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=2)), dtype=bool)
+
+
+def empty_ground(picture: Picture) -> Picture:
+    """The ground of a picture of one object in its middle: (H, W, 3) -> the same."""
+    height, width = picture.shape[:2]
+    y, x = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None] - 0.5
+    powers = [x**i * y**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+    terms = np.stack(powers, axis=-1)
+    outside = np.hypot(x, y) > _MIDDLE
+    weights, *_ = np.linalg.lstsq(terms[outside], picture[outside], rcond=None)
+    return terms @ weights

@@ -1,0 +1,50 @@
+"""The masks of official pictures: found in the differences of pictures of which the true masks are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.iclevr.official.masks import write_masks
+from lab_ddpm.iclevr.replica.replica import render_replica
+from lab_ddpm.tools.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("replica")
+    render_replica(out, 4, seed=3, workers=2)
+    return out
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path) -> None:
+    exact = read(replica / "masks")
+    (replica / "masks").rename(replica / "exact")
+    assert write_masks(replica) == 12
+    found = read(replica / "masks")
+    assert found.keys() == exact.keys()
+    overlaps = [
+        ((found[name] == place) & (mask == place)).sum() / ((found[name] == place) | (mask == place)).sum()
+        for name, mask in exact.items()
+        for place in np.unique(mask[mask > 0])
+    ]
+    assert len(overlaps) == 24
+    assert np.mean(overlaps) > 0.7
+    assert open_labelled_pictures(replica, 16, OBJECTS, with_masks=True).masks is not None
+
+
+def test_pictures_that_are_no_steps_of_a_scene_are_named(tiny_dataset: Path) -> None:
+    labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))
+    labels["CLEVR_train_000003_1.png"] = ["cyan cube", "red cube"]
+    (tiny_dataset / "train.json").write_text(json.dumps(labels), encoding="utf-8")
+    with pytest.raises(DataError, match=r"CLEVR_train_000003_1.png: must show one object more than the picture before"):
+        write_masks(tiny_dataset)
+    assert not (tiny_dataset / "masks").exists()
