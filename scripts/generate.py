@@ -8,10 +8,11 @@ from accelerate import PartialState
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
-from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
+from lab_ddpm.data.iclevr import OBJECTS, ROOT, SPLITS, resolve_split
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
+from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -66,6 +67,11 @@ def wanted(sampler: Sampler, options: Namespace) -> tuple[str, list[Condition]]:
     if split is None and num_pictures is None and not options.unconditional and labels == OBJECTS:
         split = "test"
     if split is not None:
+        if split in SPLITS and labels != OBJECTS:
+            raise UserError(
+                f"`split` {split!r} is of i-CLEVR, and {sampler.checkpoint} was not trained on its objects: "
+                f"`--checkpoint {PRETRAINED}` was"
+            )
         if not labels:
             raise UserError(f"`split` needs a model with labels, and {sampler.checkpoint} is unconditional")
         return Path(split).stem, load_conditions(resolve_split(split, options.root), labels)

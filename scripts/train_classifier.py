@@ -57,8 +57,10 @@ def _of_other_pictures(options: Namespace) -> Path:
     check_at_least("image-size", size, 1)
     name = short_name(dataset, root)
     _check_out(options.out, [name])
-    held_out = open_held_out(dataset, root, options.held_out, size)
     training = open_dataset(dataset, root, size)
+    if not training.labels:
+        raise DataError(f"{root}: a classifier learns labels, and these pictures have none")
+    held_out = open_held_out(dataset, root, options.held_out, size)
     return train_picture_classifier(training, held_out, name, options.out, options.epochs, options.seed)
 
 

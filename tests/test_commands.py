@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import save_random_classifiers, tiny_arguments
+from conftest import save_random_classifiers, save_tiny_pipeline, tiny_arguments
 from lab_ddpm.cli import commands, main
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.judging.classifiers import CLASSIFIERS
@@ -137,6 +138,21 @@ def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("labels", [("cat", "dog"), ()], ids=["labels", "no labels"])
+def test_a_list_of_iclevr_for_a_model_of_other_pictures_names_both_checkpoints(
+    labels: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree("runs/tiny")
+    save_tiny_pipeline("runs/pets/best", 3, labels)
+    assert main(["generate", "--root", "data", "--split", "test", "--steps", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "`split` 'test' is of i-CLEVR, and runs/pets/best was not trained on its objects" in line
+    assert "`--checkpoint pretrained/iclevr-cpu` was" in line
+    Path("own.json").write_text('[["cat"], ["dog"]]')
+    assert main(["generate", "--split", "own.json", "--steps", "1"]) == (0 if labels else 2)
+
+
+@pytest.mark.usefixtures("workplace")
 def test_two_processes_make_the_pictures_of_one() -> None:
     """Three pictures for two processes, then one, of which the second process has none."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
@@ -252,6 +268,7 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["evaluate", "--root", "data", "--images", "absent", "--split", "test"], 1, "absent: no such folder"),
         (["render", "--num-scenes", "0", "--out", "new"], 2, "`num_scenes` must be at least 1, got 0"),
         (["report", "absent"], 1, "absent"),
+        (["report", "runs/tiny/best"], 1, "runs/tiny/best: a pipeline, and a report is about the folder of a run"),
         (["import-data", "absent"], 1, "absent: no such folder or zip file"),
         (["trian"], 2, "lab-ddpm: did you mean 'train'? the command must be one of ['ablate', "),
     ],

@@ -3,7 +3,9 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -20,6 +22,7 @@ from lab_ddpm.data.conditions import (
     parse_condition,
     parse_conditions,
     shows,
+    to_rows,
 )
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.tools.errors import DataError, UserError
@@ -67,6 +70,59 @@ def test_a_text_names_labels_or_is_one_with_commas_of_its_own() -> None:
     assert parse_conditions(entries, (*OBJECTS, "a, b")) == [("red cube", "cyan sphere"), ("gray cube",), ("a, b",)]
     with pytest.raises(UserError, match="got the text 'red cube'"):
         parse_conditions("red cube", OBJECTS)
+
+
+def test_names_and_arrays_and_tensors_are_the_same_rows() -> None:
+    rows = to_rows(["red cube, cyan sphere", ("gray cube",), ()], OBJECTS)
+    named = encode([("red cube", "cyan sphere"), ("gray cube",)], OBJECTS)
+    assert torch.equal(rows, torch.cat([named, torch.zeros(1, 24)]))
+    for form in (rows, rows.long(), rows.numpy(), rows.numpy().astype(bool), rows.numpy()[::-1][::-1]):
+        again = to_rows(form, OBJECTS)
+        assert again.dtype == torch.float32
+        assert torch.equal(again, rows)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "rule"),
+    [
+        (np.zeros((2, 5)), r"array of \(N, 24\) numbers, got .*float.* of \(2, 5\)"),
+        (torch.zeros(24), r"array of \(N, 24\) numbers, got torch.float32 of \(24,\)"),
+        (np.array(["red cube"]), r"array of \(N, 24\) numbers, got <U8 of \(1,\)"),
+        ([[0, 1] + [0] * 22], r"rows of numbers one \(N, 24\) array, got \[0, 1, 0, 0, 0, 0, \.\.\.\] in a list"),
+        (list(np.eye(24)), r"rows of numbers one \(N, 24\) array, got array"),
+        ([7], r"rows of numbers one \(N, 24\) array, got 7 in a list"),
+    ],
+    ids=["columns", "one row", "array of texts", "list of rows", "list of arrays", "list of numbers"],
+)
+def test_rows_in_another_form_are_refused_in_one_line(conditions: Any, rule: str) -> None:
+    with pytest.raises(UserError, match=rule) as caught:
+        to_rows(conditions, OBJECTS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Red Cube", "red cube"),
+        ("RED CUBE", "red cube"),
+        ("red cube cyan sphere", "red cube, cyan sphere"),
+        ("Cyan sphere and red cube", "cyan sphere, red cube"),
+        ("'red cube'", "red cube"),
+        ('"red cube" "cyan sphere"', "red cube, cyan sphere"),
+        ("red cub", "red cube"),
+        ("RED CUBES", "red cube"),
+    ],
+)
+def test_what_was_meant_is_guessed(text: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"^did you mean '{meant}'\\? an object must be one of"):
+        to_rows([text], OBJECTS)
+
+
+def test_a_label_within_a_longer_one_is_not_what_was_meant() -> None:
+    with pytest.raises(UserError, match=r"^did you mean 't-shirt \(long\)'\? "):
+        to_rows(["T-Shirt (long)"], ("t-shirt", "t-shirt (long)"))
+    with pytest.raises(UserError, match=r"^an object must be one of \[\], got 'cat'"):
+        to_rows(["cat"], ())
 
 
 @wrong_conditions

@@ -18,7 +18,7 @@ from lab_ddpm.diffusion.noise import alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.errors import DataError, UserError
 
 CONDITIONS = ["red cube", "red cube, cyan sphere", "gray cylinder"]
 CLASS_LABELS = encode([condition.split(", ") for condition in CONDITIONS], OBJECTS)
@@ -99,9 +99,11 @@ def test_names_in_and_pictures_out(pipeline: LabelConditionalPipeline) -> None:
     assert [(type(image), image.size, image.mode) for image in images] == [(Image.Image, (16, 16), "RGB")] * 3
     made_of_tuples = pipeline([("red cube",), ("cyan sphere", "red cube"), ("gray cylinder",)], 3, seed=7).images
     made_of_rows = pipeline(CLASS_LABELS, 3, seed=7).images
+    made_of_numpy = pipeline(CLASS_LABELS.numpy().astype(int), 3, seed=7).images
     words = [torch.Generator().manual_seed(word) for word in picture_seeds(7, 3)]
     expected = to_uint8(pipeline.sample(CLASS_LABELS, words, 3))
-    for each in (images, made_of_tuples, made_of_rows, pipeline(CONDITIONS, 3, seed=7, return_dict=False)[0]):
+    as_tuple = pipeline(CONDITIONS, 3, seed=7, return_dict=False)[0]
+    for each in (images, made_of_tuples, made_of_rows, made_of_numpy, as_tuple):
         np.testing.assert_array_equal(np.stack([np.asarray(image) for image in each]), expected)
 
 
@@ -161,6 +163,7 @@ def test_a_model_without_labels_samples() -> None:
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(batch_size=3, num_inference_steps=2, seed=0).images
     assert [image.mode for image in images] == ["L"] * 3
+    assert pipeline(num_inference_steps=2, seed=0).images == images[:1]
     with pytest.raises(UserError, match=r"must be 1 where there is no condition, got 2\.0"):
         pipeline(guidance_scale=2.0)
 
@@ -172,6 +175,22 @@ def test_a_scheduler_that_is_put_in_place_is_brought_to_the_models_noise(pipelin
     assert torch.equal(pipeline.sample(CLASS_LABELS, generators(), 3), named)
     with pytest.raises(UserError, match="got a FlowMatchEulerDiscreteScheduler"):
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(UserError, match="or a diffusers sampler with a beta schedule, got a type"):
+        pipeline.scheduler = EulerDiscreteScheduler
+
+
+def test_a_loaded_pipeline_takes_a_scheduler_by_its_name(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    for name in SCHEDULERS:
+        loaded = LabelConditionalPipeline.from_pretrained(tmp_path)
+        loaded.set_progress_bar_config(disable=True)
+        loaded.scheduler = name
+        named = LabelConditionalPipeline(pipeline.denoiser, name)
+        assert type(loaded.scheduler) is type(named.scheduler)
+        assert loaded.config["scheduler"] == named.config["scheduler"]
+        assert torch.equal(loaded.sample(CLASS_LABELS, generators(), 3), named.sample(CLASS_LABELS, generators(), 3))
+    with pytest.raises(UserError, match=r"did you mean 'ddim'\? `scheduler` must be one of"):
+        pipeline.scheduler = "DDIM"
 
 
 def test_from_the_middle_it_goes_on_from_noisy_pictures(pipeline: LabelConditionalPipeline) -> None:
@@ -219,7 +238,12 @@ def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline
         ({"conditions": []}, "must be one generator per picture, got 0 for 0 conditions"),
         ({"conditions": ["red cube"], "generator": generators(2)}, "got 2 for 1 conditions"),
         ({"conditions": ["red cube"], "seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"conditions": ["Red Cube cyan sphere"]}, "did you mean 'red cube, cyan sphere'?"),
+        ({"conditions": [[0, 1] + [0] * 22]}, "rows of numbers one .* array"),
+        ({"conditions": np.zeros((2, 5))}, "must be a list or an array of .* numbers"),
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"conditions": ["red cube"], "batch_size": 3}, "`batch_size` must not be given with conditions, .*, got 3"),
+        ({"conditions": CLASS_LABELS, "batch_size": 1}, "`batch_size` must not be given with conditions, .*, got 1"),
         ({"conditions": ["red cube"], "num_inference_steps": 0}, "`steps` must be between 1 and 1000, got 0"),
     ],
 )
@@ -241,6 +265,34 @@ def test_a_saved_pipeline_samples_the_same_pictures_with_the_same_sampler_and_gu
         assert (loaded.config["guidance_scale"], loaded.config["fit"]) == (2.5, "pad")
         assert type(loaded.scheduler) is type(guided.scheduler)
         assert torch.equal(loaded.sample(CLASS_LABELS, generators(), 3), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("pretrained/iclevr-cp", "did you mean 'pretrained/iclevr-cpu'? "),
+        ("runs/absent/best", ""),
+        ("somebody/absent", ""),
+    ],
+)
+def test_what_is_neither_a_folder_nor_on_the_hub_is_one_line(name: str, hint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        LabelConditionalPipeline.from_pretrained(name, local_files_only=True)
+    assert str(caught.value) == f"{hint}{name}: no such folder, and the Hub gave no pipeline of this name"
+
+
+def test_a_pipeline_of_the_hub_is_taken_from_there(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    repository = tmp_path / "models--somebody--cubes"  # where the Hub's client keeps what it has downloaded
+    pipeline.save_pretrained(repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc", encoding="utf-8")
+    loaded = LabelConditionalPipeline.from_pretrained("somebody/cubes", cache_dir=tmp_path, local_files_only=True)
+    assert torch.equal(loaded.sample(CLASS_LABELS, generators(), 2), pipeline.sample(CLASS_LABELS, generators(), 2))
+
+
+def test_an_error_of_a_folder_that_is_there_is_not_blamed_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"model_index\.json"):
+        LabelConditionalPipeline.from_pretrained(tmp_path, local_files_only=True)
 
 
 def test_in_bfloat16_the_pictures_are_nearly_the_same(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:

@@ -12,8 +12,14 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, to_tensor, write_png
+from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.judging.augmentation import PERTURBATIONS, augment
-from lab_ddpm.judging.classifier_training import split_scenes, train_classifier, train_iclevr_classifiers
+from lab_ddpm.judging.classifier_training import (
+    split_scenes,
+    train_classifier,
+    train_iclevr_classifiers,
+    train_picture_classifier,
+)
 from lab_ddpm.judging.classifiers import CLASSIFIERS, load_classifier, predict
 from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.measuring import perturbed
@@ -151,6 +157,18 @@ def test_own_held_out_folder_leaves_every_picture_for_training(tmp_path: Path) -
     train_iclevr_classifiers([root], held_out, tmp_path, names=["referee"], epochs=1)
     figures = json.loads((tmp_path / "referee.json").read_text())
     assert (figures["training_pictures"], figures["held_out_pictures"]) == (4, 3)
+
+
+@pytest.mark.parametrize("is_learnt", [True, False])
+def test_a_classifier_that_only_guesses_is_said_to_be_worth_nothing(
+    tmp_path: Path, is_learnt: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, class_labels = toy_pictures(64)
+    shown = pictures[:, ::4, ::4] if is_learnt else np.full((64, 16, 16, 3), 120, dtype=np.uint8)
+    toys = PictureDataset([str(index) for index in range(64)], shown, class_labels, OBJECTS, "squash", "")
+    train_picture_classifier(toys, toys, "toys", tmp_path, epochs=40)
+    note = "best/ and scores by this classifier will mean nothing"
+    assert (note in capsys.readouterr().out.splitlines()[-1]) == (not is_learnt)
 
 
 def test_bad_arguments_are_refused_before_the_data_is_read(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import save_random_classifiers
-from lab_ddpm import score
+from lab_ddpm import LabelConditionalPipeline, score
 from lab_ddpm.data.conditions import Condition, encode, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.data.images import Pictures, read_picture, resize_pictures
 from lab_ddpm.iclevr.replica.renderer import render_picture
 from lab_ddpm.iclevr.replica.scenes import sample_scene
 from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
@@ -87,6 +88,20 @@ def test_pictures_in_pillow_in_arrays_and_in_files_score_the_same(size: int, tmp
     assert score(pillow, conditions) == score(pictures, conditions) == score(files, conditions)
 
 
+def test_what_the_pipeline_returns_is_scored_in_every_form(tiny_pipeline: LabelConditionalPipeline) -> None:
+    tiny_pipeline.set_progress_bar_config(disable=True)
+    conditions = [(name,) for name in OBJECTS]
+    pil, array, tensor = (
+        tiny_pipeline(conditions, 2, seed=0, output_type=output_type) for output_type in ("pil", "np", "pt")
+    )
+    pictures = np.stack([np.asarray(image) for image in pil.images])
+    referee = load_classifier("evaluator/referee.safetensors", OBJECTS)
+    best = [OBJECTS[column] for column in predict(referee, resize_pictures(pictures, 64)).argmax(axis=1)]
+    for form in (pil, pil.images, array, array.images, tensor, tensor.images):
+        assert score(form, best)["micro"]["mean"] == 1
+        assert score(form, conditions) == score(pictures, conditions)
+
+
 def test_pillow_pictures_of_other_modes_are_read_as_colour() -> None:
     pillow = [Image.fromarray(picture) for picture in noise(3)]
     assert score([picture.convert("RGBA") for picture in pillow], CONDITIONS) == score(pillow, CONDITIONS)
@@ -97,6 +112,8 @@ def test_pillow_pictures_of_other_modes_are_read_as_colour() -> None:
 def test_a_condition_is_a_text_or_a_list_of_names() -> None:
     names = [("red cube", "cyan sphere"), ["gray cylinder"], ("red cube",)]
     assert score(noise(3), names) == score(noise(3), CONDITIONS)
+    rows = encode(names, OBJECTS)
+    assert score(noise(3), rows) == score(noise(3), rows.numpy()) == score(noise(3), CONDITIONS)
 
 
 @pytest.mark.parametrize(("pictures", "conditions"), [(2, 3), (3, 2), (0, 0)])
@@ -112,7 +129,7 @@ def test_another_number_of_conditions_than_of_pictures_is_refused(pictures: int,
     [
         ("red cube, red cone", "an object must be one of .*got 'red cone'"),
         ("red cube, red cube", "must not name an object twice"),
-        ((), "must name at least one object"),
+        ((), "must name at least one object, got an empty one"),
         ("", "an object must be one of .*got ''"),
     ],
 )
@@ -148,7 +165,18 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
 @pytest.mark.parametrize(
     ("images", "conditions", "message"),
     [
-        (np.zeros((1, 64, 64, 3), np.float32), ["red cube"], "must be Pillow's or .* uint8, got float32"),
+        (noise(1)[0], ["red cube"], r"a list of Pillow's, .*, got uint8 of \(16, 16, 3\)"),
+        (np.zeros((1, 16, 16, 2), np.uint8), ["red cube"], r"got uint8 of \(1, 16, 16, 2\)"),
+        (np.zeros((1, 16, 16, 3), np.int64), ["red cube"], r"got int64 of \(1, 16, 16, 3\)"),
+        (np.full((1, 16, 16, 3), 1.5), ["red cube"], r"got float64 of \(1, 16, 16, 3\)"),
+        (torch.full((1, 3, 16, 16), -0.5), ["red cube"], r"got torch.float32 of \(1, 3, 16, 16\)"),
+        (torch.zeros(3, 16, 16), ["red cube"], r"got torch.float32 of \(3, 16, 16\)"),
+        (Image.new("RGB", (16, 16)), ["red cube"], "got a Image"),
+        ("00.png", ["red cube"], "got a str"),
+        (["00.png"], ["red cube"], "got a list"),
+        (7, ["red cube"], "got a int"),
+        (noise(1), torch.zeros(1, 24), "must name at least one object, got an empty one"),
+        (noise(1), [[1] + [0] * 23], "rows of numbers one .* array"),
         (np.zeros((8, 64, 64, 3), np.uint8), "red cube", "must be a list with one entry per picture"),
     ],
 )

@@ -278,6 +278,26 @@ def test_a_broken_file_is_named_and_no_page_is_written(tmp_path: Path, file: str
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_pipeline_is_refused_with_the_run_that_it_is_of(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (run / "pipelines").mkdir()
+    (run / "best").rename(run / "pipelines" / "step_1")
+    (run / "best").symlink_to("pipelines/step_1")
+    (run / "best" / "model_index.json").touch()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "model_index.json").touch()
+    for folder, hint in (
+        (run / "best", f"; did you mean {run}?"),
+        (run / "pipelines" / "step_1", f"; did you mean {run}?"),
+        (alone, ""),
+    ):
+        with pytest.raises(DataError) as caught:
+            write_report(folder, tmp_path / "report.html")
+        assert str(caught.value) == f"{folder}: a pipeline, and a report is about the folder of a run{hint}"
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such run folder"):
         write_report(tmp_path / "nothing", tmp_path / "report.html")

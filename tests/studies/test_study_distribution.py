@@ -57,6 +57,15 @@ def test_a_folder_needs_a_folder_of_held_out_pictures(capsys: pytest.CaptureFixt
     assert content["features"] == "evaluator/pets.safetensors"
 
 
+def test_a_folder_without_pictures_or_labels_is_refused_before_a_held_out_one_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_folder(Path("flat"), count=3)
+    for root, message in (("absent", "no such folder of pictures"), ("flat", "a classifier learns labels")):
+        assert main(["train-classifier", "--dataset", "folder", "--root", root]) == 1
+        assert f"{root}: {message}" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-classifier", *DIGITS, "--epochs", "1"]) == 0
     save_tiny_pipeline("runs/pets/best", 1, ("cat", "dog"))

@@ -335,12 +335,22 @@ def test_the_learning_rate_warms_up_in_a_line_and_falls_as_a_cosine_to_zero(
     expected = {  # after the step, for the next one
         step: peak
         * (step / warmup if step < warmup else (1 + math.cos(math.pi * (step - warmup) / (STEPS - warmup))) / 2)
-        for step in range(1, STEPS + 1)
+        for step in range(STEPS + 1)
     }
-    assert {r["step"]: r["learning_rate"] for r in records} == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    used = {step: expected[step - 1] for step in range(1, STEPS + 1)}
+    assert {r["step"]: r["learning_rate"] for r in records} == pytest.approx(used, rel=1e-9, abs=1e-15)
     for step in (10, 12):
         rest = torch.load(tmp_path / f"runs/tiny/states/{step_name(step)}/training.pt", weights_only=True)
         assert rest["optimizer"]["param_groups"][0]["lr"] == pytest.approx(expected[step], rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(("warmup", "is_told"), [(2, False), (3, True)])
+def test_a_run_whose_warmup_never_ends_says_so(
+    arguments: list[str], warmup: int, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments, "--epochs", "1", "--optimizer.warmup_steps", str(warmup)]) == 0
+    line = "`optimizer.warmup_steps` is 3, and the run has 3 steps: the learning rate never gets to its peak"
+    assert (line in capsys.readouterr().out.splitlines()) == is_told
 
 
 def test_best_holds_the_averages_of_the_weights(arguments: list[str], tmp_path: Path) -> None:
@@ -386,6 +396,7 @@ def test_a_gpu_that_is_not_there_is_refused(arguments: list[str], capsys: pytest
         (["--evaluation.scheduler", "ddmi"], "evaluation.scheduler"),
         (["--optimizer.learning_rat", "1"], "optimizer.learning_rat"),
         (["--batch_size", "0"], "`batch_size` must be at least 1, got 0"),
+        (["--batch_size", "22"], "`batch_size` must be at most 21, the number of pictures in "),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(
@@ -396,10 +407,10 @@ def test_bad_settings_are_refused_before_anything_runs(
     assert not list((tmp_path / "runs").glob("*/metrics.jsonl"))
 
 
-def test_best_is_the_best_and_the_others_are_removed(never_stopped: Path) -> None:
+def test_best_is_the_best_and_what_the_states_know_of_stays(never_stopped: Path) -> None:
     progress = json.loads((newest_state(never_stopped) / "progress.json").read_text())
     scores = {int(step): score for step, score in progress["scores"].items()}
     best = max(scores, key=lambda step: (scores[step], step))
     assert (never_stopped / "best").resolve().name == f"step_{best:07d}"
     kept = {path.name for path in (never_stopped / "pipelines").glob("step_*")}
-    assert kept == {f"step_{best:07d}", "step_0000012"}
+    assert kept == {"step_0000006", "step_0000012"}  # the first is the best that the state of step 10 knows of

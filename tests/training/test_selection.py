@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,9 +41,11 @@ def pets(**settings: Any) -> list[str]:
     return ["train", *tiny_arguments(Path.cwd(), **(common | settings))]
 
 
-def save_pet_classifier(path: str = "evaluator/pets.safetensors", labels: tuple[str, ...] = CLASSES) -> None:
+def save_pet_classifier(
+    path: str = "evaluator/pets.safetensors", labels: tuple[str, ...] = CLASSES, seed: int = 0
+) -> None:
     """Random, but such that pictures differ in their features, and in the more probable label."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     classifier, file = cast(nn.Sequential, build_classifier("referee", len(labels))), Path(path)
     for _ in range(30):
         classifier(torch.rand(16, 3, 16, 16) * 2 - 1)  # gives its normalisations their statistics
@@ -61,6 +64,11 @@ def sampled(step: int, labels: tuple[str, ...]) -> Any:
     """The pictures that the run has scored at a step, made again with the pipeline that it has kept."""
     sampler = Sampler(load_pipeline(RUN / "pipelines" / f"step_{step:07d}"), "ddim", 2)
     return sampler.sample(every_label(labels, NUM_PICTURES), picture_seeds(0, NUM_PICTURES)).pictures
+
+
+def lose_the_newest_state() -> None:
+    """As if the run had been stopped before it."""
+    shutil.rmtree(max((RUN / "states").glob("step_*")))
 
 
 def best_step() -> int:
@@ -125,6 +133,69 @@ def test_none_does_not_score_even_where_there_is_a_classifier(capsys: pytest.Cap
     assert "nothing scores these pictures" in capsys.readouterr().out
     assert validations() == {}
     assert best_step() == 4
+
+
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_a_run_that_began_unscored_goes_on_unscored(conditional: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("pets"), CLASSES, count=12)
+    command = pets(model__conditional=conditional)
+    assert main(command) == 0
+    lose_the_newest_state()
+    save_pet_classifier()
+    assert main(command) == 0
+    assert "going on from step 10 of 12" in capsys.readouterr().out
+    assert validations() == {}
+    assert best_step() == 12
+
+
+@pytest.mark.parametrize("found", ["another", "no file"])
+@pytest.mark.parametrize("metric", ["auto", "labels_found"])
+def test_a_run_does_not_go_on_with_scores_of_another_classifier(
+    metric: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(Path("pets"), CLASSES, count=12)
+    save_pet_classifier()
+    file = Path("evaluator/pets.safetensors")
+    content, command = file.read_bytes(), pets(evaluation__metric=metric)
+    assert main(command) == 0
+    before = validations()
+    lose_the_newest_state()
+    capsys.readouterr()
+    if found == "another":
+        save_pet_classifier(seed=1)
+    else:
+        file.unlink()
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{file} must be the classifier that the scores of the run are by (sha256 " in line
+    assert "put that one back, or choose another `--name`" in line
+    assert ("got no file" in line) == (found == "no file")
+    assert validations() == before
+    file.write_bytes(content)
+    assert main(command) == 0
+    assert validations() == before
+
+
+@pytest.mark.usefixtures("tiny_dataset")
+def test_a_run_of_iclevr_does_not_go_on_with_another_classifier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_random_classifiers(names=("resnet18",))
+    assert main(["train", *tiny_arguments(tmp_path)]) == 0
+    save_random_classifiers(names=("resnet18",))
+    assert main(["train", *tiny_arguments(tmp_path)]) == 2
+    assert "evaluator/resnet18.safetensors must be the classifier that the scores" in capsys.readouterr().err
+
+
+def test_of_equal_scores_the_later_pipeline_is_best_and_the_log_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("pets"), CLASSES, count=12)
+    save_pet_classifier()
+    assert main(pets(optimizer__learning_rate=1e-12, epochs=2)) == 0  # changes no picture
+    printed = capsys.readouterr().out
+    (score,) = {score["labels_found"]["mean"] for score in validations().values()}
+    assert f"step 3: labels_found {score:.4f}, the best so far" in printed
+    assert f"step 6: labels_found {score:.4f}, as good as that of step 3: best/ is the later one" in printed
+    assert best_step() == 6
 
 
 def test_a_classifier_elsewhere_can_be_named_and_the_distance_be_asked_for() -> None:

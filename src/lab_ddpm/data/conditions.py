@@ -7,10 +7,15 @@ of a data set.
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lab_ddpm.tools.errors import DataError, UserError, did_you_mean
 from lab_ddpm.tools.files import read_json
@@ -39,6 +44,36 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.
     return class_labels
 
 
+def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any], labels: Sequence[str]) -> torch.Tensor:
+    """Conditions in any form as multi-hot rows.
+
+    Args:
+        conditions: N entries as in `parse_conditions`, empty ones for no condition; or (N, len(labels)) rows as they
+            are.
+        labels: The vocabulary; column j stands for `labels[j]`.
+
+    Returns:
+        (N, len(labels)) float32.
+
+    Raises:
+        UserError: An unknown label, or one that a condition names twice; rows of another shape.
+    """
+    if isinstance(conditions, np.ndarray) and conditions.dtype.kind in "biuf":
+        conditions = torch.from_numpy(conditions.astype(np.float32))
+    if isinstance(conditions, torch.Tensor) and conditions.ndim == 2 and conditions.shape[1] == len(labels):
+        return conditions.float()
+    if isinstance(conditions, (torch.Tensor, np.ndarray)):
+        raise UserError(
+            f"`conditions` must be a list or an array of (N, {len(labels)}) numbers, got {conditions.dtype} of "
+            f"{tuple(conditions.shape)}"
+        )
+    parsed = parse_conditions(conditions, labels)
+    rows = torch.zeros(len(parsed), len(labels))
+    named = [row for row, condition in enumerate(parsed) if condition]
+    rows[named] = encode([parsed[row] for row in named], labels)
+    return rows
+
+
 def parse_condition(text: str, labels: Sequence[str]) -> Condition:
     """The condition of a command-line argument, `"red cube, cyan sphere"`, or one label with commas of its own.
 
@@ -56,10 +91,16 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
     """Conditions as a library's user writes them: texts as in `parse_condition`, or tuples of labels.
 
     Raises:
-        UserError: One text in place of a list.
+        UserError: One text in place of a list, or entries that are not made of texts.
     """
     if isinstance(entries, str):
         raise UserError(f"`conditions` must be a list with one entry per picture, got the text {entries!r}")
+    for entry in entries:
+        if not isinstance(entry, Iterable) or not all(isinstance(name, str) for name in entry):
+            raise UserError(
+                f"a condition must be a text or a list of names, and rows of numbers one (N, {len(labels)}) array, "
+                f"got {reprlib.repr(entry)} in a list"
+            )
     return [parse_condition(entry, labels) if isinstance(entry, str) else tuple(entry) for entry in entries]
 
 
@@ -71,9 +112,18 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
         raise UserError("a condition must name at least one object, got an empty list")
     for name in condition:
         if name not in labels:
-            raise UserError(f"{did_you_mean(name, labels)}an object must be one of {list(labels)}, got {name!r}")
+            raise UserError(f"{_meant(name, labels)}an object must be one of {list(labels)}, got {name!r}")
     if len(set(condition)) != len(condition):
         raise UserError(f"a condition must not name an object twice, got {list(condition)}")
+
+
+def _meant(name: str, labels: Sequence[str]) -> str:
+    """As `did_you_mean`, but labels that stand in `name`, in capitals, in quotes or without commas, come first."""
+    spelt = {label.lower(): label for label in labels}
+    longest_first = "|".join(sorted(map(re.escape, spelt), key=len, reverse=True))
+    held = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", str(name).lower()) if labels else []
+    meant = ", ".join(dict.fromkeys(spelt[text] for text in held))
+    return f"did you mean {meant!r}? " if meant else did_you_mean(name, labels)
 
 
 def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:

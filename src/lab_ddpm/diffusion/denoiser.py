@@ -28,10 +28,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from numpy.typing import NDArray
 from torch import nn
 
 from lab_ddpm.data.batches import Sample
-from lab_ddpm.data.conditions import Condition, encode
+from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet, outputs_of
@@ -228,16 +229,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         """(count, num_labels): no condition at all."""
         return torch.zeros(count, len(self.labels), device=self.device)
 
-    def class_labels(self, conditions: Sequence[Condition]) -> torch.Tensor:
-        """(B, num_labels) multi-hot rows; an empty condition is the null label.
+    def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
+        """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
 
         Raises:
-            UserError: A label that the model does not know, or one that a condition names twice.
+            UserError: A label that the model does not know, or one that a condition names twice; rows of another shape.
         """
-        rows = self.null_labels(len(conditions))
-        named = [row for row, condition in enumerate(conditions) if condition]
-        rows[named] = encode([conditions[row] for row in named], self.labels).to(rows)
-        return rows
+        return to_rows(conditions, self.labels).to(self.device)
 
     def check_guidance(self, class_labels: torch.Tensor, asked: float | None, own: float) -> float:
         """The guidance scale to sample (B, num_labels) rows with: `asked`, or `own` where None is asked.

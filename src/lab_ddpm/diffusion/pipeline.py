@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
+from numpy.typing import NDArray
 
-from lab_ddpm.data.conditions import Condition, parse_conditions
+from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, did_you_mean
+from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
@@ -93,18 +94,30 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
-        """As in diffusers; what comes with the package (`pretrained/iclevr-cpu`) is found from any folder."""
-        return super().from_pretrained(str(find(pretrained_model_name_or_path)), **options)
+        """As in diffusers; what comes with the package (`pretrained/iclevr-cpu`) is found from any folder.
+
+        Raises:
+            DataError: There is no such folder, and the Hub gave no such pipeline either.
+        """
+        path = find(pretrained_model_name_or_path)
+        try:
+            return super().from_pretrained(str(path), **options)
+        except (OSError, ValueError) as error:
+            if path.exists():
+                raise
+            raise DataError(
+                f"{did_you_mean(path, pipelines())}{path}: no such folder, and the Hub gave no pipeline of this name"
+            ) from error
 
     @torch.no_grad()
     def __call__(
         self,
-        conditions: Sequence[str | Condition] | torch.Tensor | None = None,
+        conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any] | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float | None = None,
         seed: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
@@ -114,14 +127,14 @@ class LabelConditionalPipeline(DiffusionPipeline):
         """Sample one picture per condition.
 
         Args:
-            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor. None
-                samples `batch_size` pictures under no condition.
+            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor or
+                array. None samples `batch_size` pictures under no condition.
             num_inference_steps: Denoising steps.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
             seed: Of all random numbers; see `picture_seeds`.
             generator: In place of a seed: one CPU generator per picture, or one for all. With neither, pictures are
                 new at each call.
-            batch_size: Pictures, where there are no conditions.
+            batch_size: Pictures, where there are no conditions; None is one.
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
             return_dict: False returns a tuple with the pictures in place of an object with `.images`.
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
@@ -132,17 +145,19 @@ class LabelConditionalPipeline(DiffusionPipeline):
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
         Raises:
-            UserError: A condition or a guidance that does not fit the model; both a seed and a generator; only one of
-                `noisy_images` and `start_timestep`; or a sampler that scales its samples is to start in the middle.
+            UserError: A condition or a guidance that does not fit the model; both conditions and a batch size, or a
+                seed and a generator; only one of `noisy_images` and `start_timestep`; or a sampler that scales its
+                samples is to start in the middle.
         """
         check_choice("output_type", output_type, OUTPUT_TYPES)
         if conditions is None:
+            batch_size = 1 if batch_size is None else batch_size
             check_at_least("batch_size", batch_size, 1)
             class_labels = self.denoiser.null_labels(batch_size)
-        elif isinstance(conditions, torch.Tensor):
-            class_labels = conditions
+        elif batch_size is not None:
+            raise UserError(f"`batch_size` must not be given with conditions, one per picture, got {batch_size}")
         else:
-            class_labels = self.denoiser.class_labels(parse_conditions(conditions, self.denoiser.labels))
+            class_labels = self.denoiser.class_labels(conditions)
         if seed is not None and generator is not None:
             raise UserError("`seed` and `generator` must not be given both")
         if seed is not None:

@@ -96,14 +96,14 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         scheduler_class, own = SCHEDULERS[scheduler]
     else:
         scheduler_class = type(scheduler)
-        needed = {"beta_schedule", "prediction_type"}
-        if not needed <= set(getattr(scheduler, "config", {})) or isinstance(scheduler, _NO_SAMPLERS):
+        config = {} if isinstance(scheduler, type) else getattr(scheduler, "config", {})
+        if not {"beta_schedule", "prediction_type"} <= set(config) or isinstance(scheduler, _NO_SAMPLERS):
             raise UserError(
                 f"`scheduler` must be one of {list(SCHEDULERS)} or a diffusers sampler with a beta schedule, "
                 f"got a {scheduler_class.__name__}"
             )
-        defaults = scheduler.config.get("_use_default_values", ())
-        own = {key: value for key, value in scheduler.config.items() if key[0] != "_" and key not in defaults}
+        defaults = config.get("_use_default_values", ())
+        own = {key: value for key, value in config.items() if key[0] != "_" and key not in defaults}
     training = DDPMScheduler(denoiser.config["num_train_timesteps"], beta_schedule=denoiser.config["beta_schedule"])
     shared = {key: training.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
     shared |= _NEVER

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +100,8 @@ def train_picture_classifier(
 ) -> Path:
     """Train a classifier of pictures with one label each, and write `out/NAME.safetensors` and `out/NAME.json`.
 
+    It prints a line if the classifier finds no more of the held-out labels than guessing would.
+
     Args:
         training: Of any size; its labels are what the classifier learns.
         held_out: The same labels, other pictures.
@@ -123,6 +126,13 @@ def train_picture_classifier(
     learnt, measured = ((data.pictures, data.class_labels) for data in (training, held_out))
     path, figures = _train_and_save("pictures", name, learnt, measured, training.labels, out, epochs, seed)
     write_json(path.with_suffix(".json"), figures)
+    counts = held_out.class_labels.sum(dim=0)
+    (low, high), chance = figures["clean"]["micro_ci95"], float(counts.max() / counts.sum())
+    if low <= chance:
+        print(
+            f"note: the classifier finds [{low}, {high}] of the held-out labels, and the most frequent one alone is "
+            f"{chance:.4f} of them: best/ and scores by this classifier will mean nothing"
+        )
     return path
 
 
@@ -135,7 +145,7 @@ def _train_and_save(
     out: str | Path,
     epochs: int | None,
     seed: int,
-) -> tuple[Path, dict[str, object]]:
+) -> tuple[Path, dict[str, Any]]:
     recipe = RECIPES[recipe_name]
     passes = epochs or recipe.epochs
     started = time.monotonic()

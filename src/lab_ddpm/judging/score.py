@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers import ImagePipelineOutput
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab_ddpm.data.conditions import Condition, encode, parse_conditions
+from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, fit_picture, resize_pictures, to_pil
+from lab_ddpm.data.images import KINDS, fit_picture, resize_pictures, to_pil
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
 from lab_ddpm.tools.errors import UserError
 
 
 def score(
-    images: Sequence[Image.Image] | Pictures, conditions: Sequence[str | Condition], classifier: str = "referee"
+    images: Sequence[Image.Image] | NDArray[Any] | torch.Tensor | ImagePipelineOutput,
+    conditions: Sequence[str | Condition] | NDArray[Any] | torch.Tensor,
+    classifier: str = "referee",
 ) -> Scores:
     """Score pictures of i-CLEVR, of any size.
 
     Args:
-        images: Pillow pictures, or (N, H, W, 3) uint8.
-        conditions: What each of them was to show: "red cube, cyan sphere" or ("red cube", "cyan sphere").
+        images: Pillow pictures; an array (N, H, W, C), uint8 or of numbers in [0, 1]; a tensor (N, C, H, W) in [0, 1];
+            or what a pipeline returns.
+        conditions: What each of them was to show: "red cube, cyan sphere" or ("red cube", "cyan sphere"), or (N, 24)
+            multi-hot rows.
         classifier: "referee", which no selection of ours ever used, or "resnet18", the official architecture.
 
     Returns:
         The scores of `scores`, with intervals over other conditions of the same kind.
 
     Raises:
-        UserError: Other numbers of pictures and conditions, arrays of another kind, or an unknown object.
+        UserError: Other numbers of pictures and conditions, pictures of another kind, or an unknown object.
         DataError: No such classifier.
     """
-    parsed = parse_conditions(conditions, OBJECTS)
-    if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
-        raise UserError(f"`images` must be Pillow's or (N, H, W, C) uint8, got {images.dtype} of {images.shape}")
-    if len(images) != len(conditions) or not len(images):
-        raise UserError(f"there must be one condition per picture, got {len(conditions)} for {len(images)} pictures")
-    class_labels = encode(parsed, OBJECTS)
-    pillow = [image if isinstance(image, Image.Image) else to_pil(image) for image in images]
+    class_labels, pillow = to_rows(conditions, OBJECTS), _to_pillow(images)
+    if len(pillow) != len(class_labels) or not pillow:
+        raise UserError(f"there must be one condition per picture, got {len(class_labels)} for {len(pillow)} pictures")
+    if not class_labels.any(dim=1).all():
+        raise UserError("a condition must name at least one object, got an empty one")
     pictures = np.stack([fit_picture(image, PICTURE_SIZE, "squash") for image in pillow])
     network = load_classifier(classifier_file(classifier), OBJECTS)
     return score_seeds(pictures[None], class_labels, {classifier: network})[classifier]
+
+
+def _to_pillow(images: Any) -> Sequence[Image.Image]:
+    if isinstance(images, ImagePipelineOutput):
+        images = images.images
+    if isinstance(images, (list, tuple)) and all(isinstance(image, Image.Image) for image in images):
+        return images
+    array = images
+    if isinstance(images, torch.Tensor) and images.is_floating_point() and images.ndim == 4:
+        array = images.movedim(1, -1).float().numpy(force=True)
+    if isinstance(array, np.ndarray) and array.ndim == 4 and array.shape[-1] in KINDS:
+        if array.dtype.kind == "f" and ((array >= 0) & (array <= 1)).all():
+            array = (array * 255).round().astype(np.uint8)
+        if array.dtype == np.uint8:
+            return [to_pil(picture) for picture in array]
+    is_array = isinstance(images, (np.ndarray, torch.Tensor))
+    got = f"{images.dtype} of {tuple(images.shape)}" if is_array else f"a {type(images).__name__}"
+    raise UserError(
+        "`images` must be a list of Pillow's, an array (N, H, W, C), uint8 or in [0, 1], or a tensor (N, C, H, W) in "
+        f"[0, 1], got {got}"
+    )
 
 
 def score_seeds(

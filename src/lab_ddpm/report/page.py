@@ -57,10 +57,14 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
             `metrics.jsonl` and `config.yaml` of its run.
 
     Raises:
-        DataError: `run` is not a folder, or a file in it is broken; the file is named.
+        DataError: `run` is not the folder of a run, or a file in it is broken; the file is named.
     """
     if not run.is_dir():
         raise DataError(f"{run}: no such run folder")
+    if (run / "model_index.json").is_file():
+        above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
+        hint = f"; did you mean {above}?" if above else ""
+        raise DataError(f"{run}: a pipeline, and a report is about the folder of a run{hint}")
     pretrained = find(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
     shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")

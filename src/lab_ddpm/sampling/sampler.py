@@ -118,7 +118,7 @@ class Sampler:
         Raises:
             UserError: Conditions or a guidance that do not fit the model.
         """
-        rows = conditions if isinstance(conditions, torch.Tensor) else self.denoiser.class_labels(conditions)
+        rows = self.denoiser.class_labels(conditions)
         if len(rows) != len(seeds):
             raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
         guidance = self.guidance(rows)

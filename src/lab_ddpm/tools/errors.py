@@ -44,8 +44,9 @@ def first_line(error: BaseException) -> str:
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
     """The beginning of a message about an unknown name: the choice that looks most like it, or nothing."""
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+    spelt = {str(choice).lower(): str(choice) for choice in choices}
+    close = difflib.get_close_matches(str(value).lower(), spelt, n=1)
+    return f"did you mean {spelt[close[0]]!r}? " if close else ""
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

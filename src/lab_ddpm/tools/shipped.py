@@ -14,6 +14,11 @@ SHIPPED = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3]
 _FOLDERS = ("configs", "data/iclevr", "evaluator", "pretrained", "scripts")
 
 
+def pipelines() -> list[str]:
+    """The shipped pipelines, by their places in the repository."""
+    return sorted(str(index.parent.relative_to(SHIPPED)) for index in SHIPPED.glob("pretrained/*/model_index.json"))
+
+
 def find(path: str | Path) -> Path:
     """Where a file or folder is: `path` itself, unless it is only there among the shipped ones."""
     path = Path(path)

@@ -30,7 +30,7 @@ class TrainConfig:
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the pictures; an epoch has ceil(pictures / batch_size) steps.
-        batch_size: Pictures per optimizer step, over all processes and accumulation steps.
+        batch_size: Pictures per optimizer step, over all processes and accumulation steps; at most all that there are.
         gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
         mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on another GPU, none on another CPU.

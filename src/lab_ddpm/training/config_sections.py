@@ -154,7 +154,7 @@ class EvaluationConfig:
             the classifier resnet18; of other pictures "labels_found" (labels found / labels asked: the class accuracy)
             or "frechet" (distance of the features, for which no labels are needed), both by `classifier`. "none" scores
             nothing, and the newest pipeline is best/. "auto" takes the first of these that the pictures, the model and
-            the classifiers at hand allow.
+            the classifiers at hand allow when the run begins.
         classifier: File of the classifier of other pictures than i-CLEVR; None for evaluator/DATASET.safetensors.
         num_pictures: Samples, where there is no list of conditions.
         split: Of i-CLEVR, the condition list to sample: a split name or a JSON file. The default is not one of the

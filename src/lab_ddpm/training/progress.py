@@ -27,12 +27,16 @@ class Progress:
         seconds: Wall time spent on them, evaluations included, over all starts of the run.
         scores: What each evaluated pipeline is worth, by step; more is better.
         data: Fingerprint of the pictures and labels.
+        metric: What the scores are, as `selection` names it; empty for a run that has not begun.
+        classifier: Hash of the file of the classifier that they are by; empty for none.
     """
 
     step: int = 0
     seconds: float = 0.0
     scores: dict[int, float] = field(default_factory=dict)
     data: str = ""
+    metric: str = ""
+    classifier: str = ""
 
     def best_steps(self, count: int) -> list[int]:
         """The steps of the `count` best pipelines, best first; of equal ones the later comes first."""

@@ -86,16 +86,20 @@ class Run:
                 config.model.conditional,
                 with_masks=config.model.layout_scale > 0,
             )
+        if config.batch_size > len(self.dataset):
+            raise UserError(
+                f"`batch_size` must be at most {len(self.dataset)}, the number of pictures in {config.data.root}, "
+                f"got {config.batch_size}"
+            )
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        self.selection = make_selection(config, self.dataset, accelerator.device)
-        self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
         denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
         self.state = make_training_state(accelerator, denoiser, config.optimizer, self.total_steps)
         self.denoiser = self.state.denoiser
         self.log = RunLog(config, accelerator, folder, self.steps_per_epoch)
         self.progress = self._go_on()
+        self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
         self._terms: list[dict[str, torch.Tensor]] = []  # of the parts of this step
         self._first_bad_step = torch.zeros((), dtype=torch.long, device=accelerator.device)  # 0 while all is finite
 
@@ -107,16 +111,15 @@ class Run:
                 f"{self.folder} was trained on other pictures or labels than {self.config.data.root} has now; "
                 "choose another `--name`"
             )
+        self.selection = make_selection(
+            self.config, self.dataset, self.accelerator.device, progress.metric, progress.classifier
+        )
         progress.data = data
+        progress.metric, progress.classifier = self.selection.metric, self.selection.classifier_hash
         if self.accelerator.is_main_process:
             self.log.rewind(progress)
             keep_pipelines(self.folder, progress, self.config.evaluation.keep)
-        if progress.step in progress.scores and progress.step == self.total_steps:
-            self.accelerator.print(f"{self.folder} is finished: all {self.total_steps} steps were done before")
-        elif progress.step:
-            self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
-        elif self.selection.metric == "none":
-            self.accelerator.print("nothing scores these pictures: the newest pipeline will be best/")
+        self.log.start(progress)
         return progress
 
     def batches(self) -> Iterator[Sample]:
@@ -155,6 +158,7 @@ class Run:
                 finite &= torch.as_tensor(norm).isfinite()
         is_first = (self._first_bad_step == 0) & ~finite
         self._first_bad_step = torch.where(is_first, progress.step + 1, self._first_bad_step)
+        self._learning_rate = float(state.lr_scheduler.get_last_lr()[0])
         state.optimizer.step()
         state.lr_scheduler.step()
         state.optimizer.zero_grad()
@@ -173,7 +177,7 @@ class Run:
         progress.seconds += timer.step_done()
         if progress.step % config.log_every_steps == 0:
             self._check_finite()
-            self.log.loss(progress, self._terms, float(self.state.lr_scheduler.get_last_lr()[0]), timer)
+            self.log.loss(progress, self._terms, self._learning_rate, timer)
         self.log.warn_if_slow(progress, timer)
         if self._signals:
             self.accelerator.set_trigger()

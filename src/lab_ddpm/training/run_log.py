@@ -39,6 +39,21 @@ class RunLog:
         """Forget what the run will log again. For the main process only."""
         rewind(self.path, progress.step, progress.scores)
 
+    def start(self, progress: Progress) -> None:
+        """Say where the run is, and of one that begins, what it will not do."""
+        warmup_steps = self.config.optimizer.warmup_steps
+        if progress.step in progress.scores and progress.step == self.total_steps:
+            self.accelerator.print(f"{self.path.parent} is finished: all {self.total_steps} steps were done before")
+        elif progress.step:
+            self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
+        elif progress.metric == "none":
+            self.accelerator.print("nothing scores these pictures: the newest pipeline will be best/")
+        if not progress.step and warmup_steps >= self.total_steps:
+            self.accelerator.print(
+                f"`optimizer.warmup_steps` is {warmup_steps}, and the run has {self.total_steps} steps: the learning "
+                "rate never gets to its peak"
+            )
+
     @contextmanager
     def bar(self, progress: Progress) -> Iterator[None]:
         """A progress bar over the steps that are still to come."""
@@ -74,8 +89,13 @@ class RunLog:
 
     def scores(self, progress: Progress, metric: str, scores: Mapping) -> None:
         """Log and print the scores of the pipeline that has just been evaluated."""
-        best = progress.best_steps(1)[0]
-        verdict = "the best so far" if best == progress.step else f"the best is still that of step {best}"
+        best, *others = progress.best_steps(2)
+        if best != progress.step:
+            verdict = f"the best is still that of step {best}"
+        elif others and progress.scores[others[0]] == progress.scores[best]:
+            verdict = f"as good as that of step {others[0]}: best/ is the later one"
+        else:
+            verdict = "the best so far"
         self.accelerator.print(f"step {progress.step}: {metric} {scores[metric]['mean']:.4f}, {verdict}")
         self._append(progress, validation=scores)
 

@@ -5,11 +5,12 @@
     Frechet distance  other pictures: the features of such a classifier, of samples and of real pictures
 
 The classifier of the last two is also the one that `evaluate_distribution` uses, so a score of its is a little too good
-where it has chosen.
+where it has chosen. All scores of a run are of one kind, by one classifier.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from lab_ddpm.judging.distribution import extract, frechet_distance
 from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Scores, top_k_hits
-from lab_ddpm.tools.errors import DataError, check_at_least
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 
@@ -49,10 +50,12 @@ class Selection:
 
     Attributes:
         metric: Its name in the config, and in what `score` returns.
+        classifier_hash: Of the file of the classifier; empty for none.
         conditions: What to sample: one picture each.
     """
 
     metric: str
+    classifier_hash: str
     conditions: list[Condition]
 
     def score(self, pictures: Pictures) -> Scores | Mapping[str, Mapping[str, object]]:
@@ -106,43 +109,63 @@ class FrechetDistance(Selection):
         return -scores[self.metric]["mean"]
 
 
-def make_selection(config: TrainConfig, dataset: PictureDataset, device: torch.device) -> Selection:
-    """The way that `config.evaluation.metric` names, or, for "auto", the first that can be had.
+def make_selection(
+    config: TrainConfig,
+    dataset: PictureDataset,
+    device: torch.device,
+    begun_metric: str = "",
+    begun_classifier: str = "",
+) -> Selection:
+    """The way that `config.evaluation.metric` names, or, for "auto", the first that could be had when the run began.
 
     Args:
         config: Of the run.
         dataset: The training pictures, with labels if the model is conditional.
         device: Where classifiers run.
+        begun_metric, begun_classifier: The `metric` and the `classifier_hash` that the run began with, if it did.
 
     Raises:
-        UserError, DataError: The split or the classifier is not there or not usable.
+        UserError, DataError: The split or the classifier is not there or not usable, or the run began with another
+            classifier.
     """
     settings, labels = config.evaluation, dataset.labels
-    metric, file = settings.metric, _classifier_file(config)
-    if metric == "auto" and config.data.dataset == "iclevr":
-        metric = "micro" if labels else "none"
-    elif metric == "auto":
-        there = settings.classifier is not None or find(file).is_file()  # one that is named must be there
-        metric = "none" if not there else "labels_found" if labels else "frechet"
-    if metric in ("micro", "exact_match"):
-        path = resolve_split(settings.split, config.data.root)
-        classifier = load_classifier(classifier_file(SELECTING_CLASSIFIER), labels).to(device)
-        return ObjectsFound(metric, load_conditions(path, labels), classifier)
+    metric = settings.metric
+    if metric == "auto":
+        metric = begun_metric or _first_metric(config, labels)
     conditions = every_label(labels, settings.num_pictures)
     if metric == "none":
-        return Selection(metric, conditions)
+        return Selection(metric, "", conditions)
+    file = _classifier_file(config)
+    found = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+    if begun_metric and found != begun_classifier:
+        raise UserError(
+            f"{file} must be the classifier that the scores of the run are by (sha256 {begun_classifier}), got "
+            f"{found or 'no file'}; put that one back, or choose another `--name`"
+        )
+    if metric in ("micro", "exact_match"):
+        path = resolve_split(settings.split, config.data.root)
+        return ObjectsFound(metric, found, load_conditions(path, labels), load_classifier(file, labels).to(device))
     classifier = load_classifier(file, labels or None).to(device)
     own, given = num_channels(classifier), dataset.pictures.shape[-1]
     if own != given:
-        raise DataError(f"{find(file)}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
+        raise DataError(f"{file}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
     if metric == "labels_found":
-        return LabelsFound(metric, conditions, labels, classifier)
+        return LabelsFound(metric, found, conditions, labels, classifier)
     check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)
     features, (real, _) = Features(classifier), dataset.some(_REAL_PICTURES, seed=0)
-    return FrechetDistance(metric, conditions, features, extract(features, real))
+    return FrechetDistance(metric, found, conditions, features, extract(features, real))
+
+
+def _first_metric(config: TrainConfig, labels: tuple[str, ...]) -> str:
+    if config.data.dataset == "iclevr":
+        return "micro" if labels else "none"
+    there = config.evaluation.classifier is not None or _classifier_file(config).is_file()  # a named one must be there
+    return "none" if not there else "labels_found" if labels else "frechet"
 
 
 def _classifier_file(config: TrainConfig) -> Path:
     if config.evaluation.classifier is not None:
-        return Path(config.evaluation.classifier)
-    return EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors"
+        return find(config.evaluation.classifier)
+    if config.data.dataset == "iclevr":
+        return classifier_file(SELECTING_CLASSIFIER)
+    return find(EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors")
