@@ -13,6 +13,7 @@ from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.checkpoint import PRETRAINED
+from lab_ddpm.sampling.placing import Place, known_places, parse_place
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -27,8 +28,11 @@ def parser() -> Parser:
     wanted.add_argument(
         "--objects", nargs="+", metavar="LABEL", help='a condition: "red cube" "cyan sphere", or with commas'
     )
+    wanted.add_argument(
+        "--place", nargs="+", metavar="LABEL@X,Y", help='objects and their middles in pixels: "red cube@20,30"'
+    )
     wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
-    number = "so many of --objects (default: 1), --unconditional or else every label alike (default: 64)"
+    number = "so many of --objects or --place (default: 1), --unconditional or else every label alike (default: 64)"
     parser.add_argument("--num-pictures", type=int, help=number)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
@@ -52,14 +56,21 @@ def main(arguments: list[str]) -> None:
     if options.progress:
         recorder = DenoisingRecorder(num_train_timesteps=sampler.denoiser.config["num_train_timesteps"])
     seeds = picture_seeds(options.seed, len(conditions))
-    samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder)
+    known = known_places(sampler.denoiser, [places(options)] * len(conditions)) if options.place else None
+    samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder, known=known)
     if PartialState().is_main_process:
         print(folder.write(samples, conditions, sampler, name, recorder))
+
+
+def places(options: Namespace) -> list[Place]:
+    return [parse_place(words) for words in options.place]
 
 
 def wanted(sampler: Sampler, options: Namespace) -> tuple[str, list[Condition]]:
     """The name of what is sampled, and a condition for each picture; empty conditions for none."""
     labels, split, objects, num_pictures = sampler.labels, options.split, options.objects, options.num_pictures
+    if options.place is not None:
+        return "placed", [tuple(place.label for place in places(options))] * (num_pictures or 1)
     if objects is not None:
         condition = tuple(name for words in objects for name in parse_condition(words, labels))
         check_condition(condition, labels)

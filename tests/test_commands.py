@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import save_random_classifiers, save_tiny_pipeline, tiny_arguments
+from conftest import save_random_classifiers, save_tiny_pipeline, tiny_arguments, tiny_denoiser
 from lab_ddpm.cli import commands, main
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.judging.classifiers import CLASSIFIERS
 from lab_ddpm.sampling.checkpoint import checkpoint_hash
@@ -320,3 +321,25 @@ def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
     assert failed.returncode == 2
     assert failed.stderr.startswith("lab-ddpm: did you mean '--steps'? unrecognized arguments: --stepz 5")
     assert "Traceback" not in failed.stderr
+
+
+def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=4, layout_scale=2.0, layout_dropout=0.1)
+    LabelConditionalPipeline(denoiser, "ddim").save_pretrained("runs/tiny/best")
+    assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-pictures", "2", "--steps", "2"]) == 0
+    entries = json.loads(Path("generated/placed/manifest.json").read_text())["pictures"]
+    assert [entry["condition"] for entry in entries] == [["red cube", "cyan sphere"]] * 2
+    arguments = ["edit", "generated/placed/00.png", "--objects", "red cube, cyan sphere", "--steps", "2"]
+    assert main([*arguments, "--add", "blue cube@3,13"]) == 0
+    assert "wrote edited.png and before_after.png to edited/" in capsys.readouterr().out
+    before, after = (np.asarray(Image.open(path)) for path in ("generated/placed/00.png", "edited/edited.png"))
+    assert before.shape == after.shape == (16, 16, 3)
+    assert (before != after).any()
+    assert (before[:, 12:] == after[:, 12:]).all()
+    for wrong, message in (
+        (["--add", "blue cube"], "a place must be written as LABEL@X,Y"),
+        (["--remove", "blue cube"], "the object must be one of ['red cube', 'cyan sphere'], got 'blue cube'"),
+        (["--replace", "red cube", "pink cube"], "got 'pink cube'"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -14,7 +14,7 @@ from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.shipped import SHIPPED, find
 
-# Sampled before the model became one class, in float32 on a machine with AVX2, which others match but for rounding:
+# Sampled in float32 on a machine with AVX2, which others match but for rounding, by code that has been rebuilt since:
 # four pictures side by side of each call.
 PICTURES = Path(__file__).parent / "shipped_pictures"
 CONDITIONS = {

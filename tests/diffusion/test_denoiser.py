@@ -37,13 +37,15 @@ def batch() -> Batch:
 def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, channels: int, layout_scale: float) -> None:
     denoiser = tiny_denoiser(labels=OBJECTS, patch_size=patch_size, in_channels=channels, layout_scale=layout_scale)
     images, masks = torch.rand(2, channels, 16, 16) * 2 - 1, torch.randint(25, (2, 1, 16, 16))
-    sample = denoiser.encode(images, masks if layout_scale else None)
+    layout = make_layout(masks, 24, patch_size) if layout_scale else None
+    sample = denoiser.encode(images, layout)
     assert sample.shape[1:] == denoiser.sample_shape
     assert denoiser.decode(sample).equal(images)
     assert denoiser.predict(sample, torch.tensor([3, 9]), torch.zeros(2, 24)).shape == sample.shape
     assert denoiser.predict(sample, torch.tensor(3), torch.zeros(2, 24)).shape == sample.shape
     if layout_scale:
-        torch.testing.assert_close(denoiser.layout(sample), make_layout(masks, 24, patch_size))
+        torch.testing.assert_close(denoiser.layout(sample), layout)
+        assert not denoiser.layout(denoiser.encode(images)).any()
         clean = denoiser.predict_clean(100 * sample, torch.tensor(3), torch.ones(2, 24))
         assert denoiser.decode(clean).abs().max() == 1
         assert denoiser.layout(clean).abs().max() == 1

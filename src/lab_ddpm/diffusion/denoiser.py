@@ -182,19 +182,18 @@ class Denoiser(ModelMixin, ConfigMixin):
         layout = num_layout_channels(len(self.labels)) if self.has_layout else 0
         return channels + layout, size, size
 
-    def encode(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+    def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
         """Clean samples.
 
         Args:
             images: (B, C, H, W) in [-1, 1].
-            masks: (B, 1, H, W) as in `layout.make_layout`; only for a model with a layout.
+            layout: As in `layout.make_layout`; None for an unknown one, or for a model without.
         """
-        patch_size, scale = self.config["patch_size"], self.config["layout_scale"]
-        patches = F.pixel_unshuffle(images, patch_size)
-        if not self.has_layout:
-            return patches
-        assert masks is not None
-        return torch.cat([patches, scale * make_layout(masks, len(self.labels), patch_size)], dim=1)
+        patches = F.pixel_unshuffle(images, self.config["patch_size"])
+        if layout is None:
+            channels, *size = self.sample_shape
+            layout = patches.new_zeros(len(images), channels - patches.shape[1], *size)
+        return torch.cat([patches, self.config["layout_scale"] * layout], dim=1)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The channels of samples that are the picture's, and those of the layout."""
@@ -221,9 +220,19 @@ class Denoiser(ModelMixin, ConfigMixin):
         return torch.cat([picture, layout * ~rows[:, None, None, None]], dim=1)
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """One standard normal sample from each CPU generator, on the model's device."""
-        noise = [torch.randn(self.sample_shape, generator=generator) for generator in generators]
-        return torch.stack(noise).to(self.device)
+        """One standard normal sample from each CPU generator, on the model's device.
+
+        The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
+        """
+        patch_size, size = self.config["patch_size"], self.config["sample_size"]
+        channels, *layout_size = self.sample_shape
+        layout_channels = channels - self.config["in_channels"] * patch_size**2
+        samples = []
+        for generator in generators:
+            picture = torch.randn(self.config["in_channels"], size, size, generator=generator)
+            layout = torch.randn(layout_channels, *layout_size, generator=generator)
+            samples.append(torch.cat([F.pixel_unshuffle(picture, patch_size), layout]))
+        return torch.stack(samples).to(self.device)
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""
@@ -299,6 +308,26 @@ class Denoiser(ModelMixin, ConfigMixin):
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.clip(clean) if self.config["clip_sample"] else clean
 
+    @torch.no_grad()
+    def read(self, images: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        """The layouts of pictures: what the network sees where, when nothing but the picture tells it.
+
+        Args:
+            images: (B, C, H, W) in [-1, 1].
+            class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
+
+        Returns:
+            As in `layout.make_layout`.
+
+        Raises:
+            UserError: The model has no layout, or was trained without `layout_dropout`.
+        """
+        if not (self.has_layout and self.config["layout_dropout"]):
+            raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads pictures")
+        timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
+        noisy = self.alpha_bar(timestep).sqrt() * self.encode(images.to(self.device))
+        return self.layout(self.predict_clean(noisy, timestep, class_labels))
+
     def loss(self, batch: Sample) -> Loss:
         """The training loss of a batch, as a mean over its samples.
 
@@ -306,7 +335,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
         """
         config = self.config
-        clean, noise = self.encode(batch["clean_images"], batch["masks"]), batch["noise"]
+        layout = make_layout(batch["masks"], len(self.labels), config["patch_size"]) if self.has_layout else None
+        clean, noise = self.encode(batch["clean_images"], layout), batch["noise"]
         timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,

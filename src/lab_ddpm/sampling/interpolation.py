@@ -95,16 +95,16 @@ def interpolate_pictures(
     if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
     start = timesteps[timesteps <= timestep][0]
-    clean = denoiser.encode(clean_images.to(denoiser.device))
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
+    clean_images = clean_images.to(denoiser.device)
+    clean = denoiser.encode(clean_images, denoiser.read(clean_images, rows) if denoiser.has_layout else None)
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":
         noisy = invert(sampler, clean, rows, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
-        shape = (1 if noise == "shared" else 2, *denoiser.sample_shape)
-        drawn = torch.randn(shape, generator=generator).to(clean)
+        drawn = denoiser.draw_noise([generator] * (1 if noise == "shared" else 2))
         noisy = add_noise(clean, drawn, denoiser.alpha_bar(start))
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])

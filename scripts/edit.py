@@ -1,0 +1,59 @@
+"""Add, remove or replace one object of a picture and leave the rest alone."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.conditions import check_condition, parse_condition
+from lab_ddpm.data.images import read_picture, write_png
+from lab_ddpm.drawing.figures import labelled_grid
+from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
+from lab_ddpm.sampling.placing import parse_place
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.files import check_writable
+
+
+def parser() -> Parser:
+    parser = Parser("edit", __doc__)
+    parser.add_argument("picture", type=Path, help="picture file")
+    parser.add_argument("--objects", required=True, metavar="LABELS", help='what it shows: "red cube, cyan sphere"')
+    change = parser.add_mutually_exclusive_group(required=True)
+    change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its middle in pixels')
+    change.add_argument("--remove", metavar="LABEL")
+    change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='"red cube" "green cube"')
+    add_sampling(parser)
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--out", type=Path, default=Path("edited"), help="default: edited")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    check_at_least("seed", options.seed, 0)
+    check_writable(options.out)
+    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    condition = parse_condition(options.objects, sampler.labels)
+    check_condition(condition, sampler.labels)
+    config = sampler.denoiser.config
+    picture = read_picture(
+        options.picture, config["sample_size"], sampler.pipeline.config["fit"], config["in_channels"]
+    )
+    if options.add is not None:
+        edited = add_object(sampler, picture, condition, parse_place(options.add), options.seed)
+    elif options.remove is not None:
+        edited = remove_object(sampler, picture, condition, options.remove, options.seed)
+    else:
+        label, new_label = options.replace
+        edited = replace_object(sampler, picture, condition, label, new_label, options.seed)
+    write_png(options.out / "edited.png", edited.picture)
+    captions = [", ".join(condition), ", ".join(edited.condition)]
+    write_png(options.out / "before_after.png", labelled_grid(np.stack([picture, edited.picture]), captions, 2))
+    print(f"wrote edited.png and before_after.png to {options.out}/")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,75 @@
+"""Objects put where they are asked for: a layout is drawn and clamped, and the picture is sampled to go with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lab_ddpm.data.conditions import check_condition
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.layout import make_layout
+from lab_ddpm.diffusion.pipeline import Known
+from lab_ddpm.tools.errors import UserError
+
+_RADIUS = 6 / 64  # of an object in a layout, as a share of the picture's width
+_PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An object and its middle, in pixels from the left and from the top."""
+
+    label: str
+    x: float
+    y: float
+
+
+def parse_place(text: str) -> Place:
+    """`"red cube@20,30"` as a place.
+
+    Raises:
+        UserError: It is not written like that.
+    """
+    found = _PLACE.fullmatch(text.strip())
+    if found is None:
+        raise UserError(f"a place must be written as LABEL@X,Y, such as 'red cube@20,30', got {text!r}")
+    label, x, y = found.groups()
+    return Place(label.strip(), float(x), float(y))
+
+
+def place_masks(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
+    """Discs in the places: (1, H, W) as in `layout.make_layout`; where two meet, the nearer middle counts.
+
+    Raises:
+        UserError: A label that the model does not know, or one that is placed twice; a place outside the picture.
+    """
+    size = denoiser.config["sample_size"]
+    check_condition([place.label for place in places], denoiser.labels)
+    for place in places:
+        if not (0 <= place.x < size and 0 <= place.y < size):
+            raise UserError(f"a place must be within {size} x {size} pixels, got {place.x:g},{place.y:g}")
+    middles = torch.arange(size) + 0.5
+    distances = torch.stack([((middles - place.x) ** 2 + (middles[:, None] - place.y) ** 2).sqrt() for place in places])
+    nearest, which = distances.min(dim=0)
+    values = torch.tensor([denoiser.labels.index(place.label) + 1 for place in places])
+    return (values[which] * (nearest <= _RADIUS * size))[None]
+
+
+def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known:
+    """What is known of samples whose objects, all of them, stand in the given places: the layout.
+
+    Raises:
+        UserError: As `place_masks`, or the model has no layout.
+    """
+    if not denoiser.has_layout:
+        raise UserError("only a model with a layout puts objects in places")
+    masks = torch.stack([place_masks(denoiser, of_picture) for of_picture in places])
+    layout = make_layout(masks, len(denoiser.labels), denoiser.config["patch_size"])
+    size = denoiser.config["sample_size"]
+    values = denoiser.encode(torch.zeros(len(places), denoiser.config["in_channels"], size, size), layout)
+    where = torch.zeros_like(values, dtype=torch.bool)
+    denoiser.parts(where)[1].fill_(True)
+    return Known(values, where)

@@ -1,0 +1,83 @@
+"""An edit changes one object; everything away from it stays as it is, to the pixel."""
+
+import numpy as np
+import pytest
+import torch
+
+from lab_ddpm.data.images import Pictures, to_uint8
+from lab_ddpm.diffusion.layout import read_layout
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
+from lab_ddpm.sampling.placing import Place
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import UserError
+from painting_oracle import LABELS, PaintingOracle, paint
+
+DARK, BRIGHT, GROUND = 25, 230, 128
+
+
+@pytest.fixture
+def sampler() -> Sampler:
+    return Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
+
+
+@pytest.fixture
+def picture() -> Pictures:
+    """A dark object on the left, a bright one on the right, and a ground that no model would paint."""
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.long)
+    masks[0, 0, 2:4, 1:3], masks[0, 0, 4:6, 5:7] = 1, 2
+    painted = to_uint8(paint(masks))[0].copy()
+    painted[painted == GROUND] = np.random.default_rng(0).integers(110, 146, (painted == GROUND).sum())
+    return painted
+
+
+def check_only_the_region_changed(edited: Edited, picture: Pictures) -> None:
+    region = edited.region.numpy()
+    assert 0 < region.mean() < 0.5
+    np.testing.assert_array_equal(edited.picture[~region], picture[~region])
+
+
+def test_a_picture_is_read(sampler: Sampler, picture: Pictures) -> None:
+    images = torch.from_numpy(picture.copy()).movedim(-1, 0)[None] / 127.5 - 1
+    found = read_layout(sampler.denoiser.read(images, torch.ones(1, 2)), 2)[0, 0]
+    assert (found[2:4, 1:3] == 1).all()
+    assert (found[4:6, 5:7] == 2).all()
+    assert (found > 0).sum() == 8
+
+
+def test_a_removed_object_is_ground(sampler: Sampler, picture: Pictures) -> None:
+    edited = remove_object(sampler, picture, LABELS, "dark")
+    check_only_the_region_changed(edited, picture)
+    assert edited.condition == ("bright",)
+    assert (edited.picture[8:16, 4:12] == GROUND).all()
+
+
+def test_a_replaced_object_stands_where_the_old_one_did(sampler: Sampler, picture: Pictures) -> None:
+    alone = picture.copy()
+    alone[16:24, 20:28] = GROUND
+    edited = replace_object(sampler, alone, ("dark",), "dark", "bright")
+    check_only_the_region_changed(edited, alone)
+    assert edited.condition == ("bright",)
+    assert (edited.picture[8:16, 4:12] == BRIGHT).all()
+
+
+def test_an_added_object_stands_in_its_place(sampler: Sampler, picture: Pictures) -> None:
+    alone = picture.copy()
+    alone[16:24, 20:28] = GROUND
+    edited = add_object(sampler, alone, ("dark",), Place("bright", 22, 26))
+    check_only_the_region_changed(edited, alone)
+    assert edited.condition == ("dark", "bright")
+    assert edited.picture[26, 22].tolist() == [BRIGHT] * 3
+    assert (edited.picture[8:16, 4:12] == DARK).all()
+
+
+def test_what_cannot_be_edited_is_named(sampler: Sampler, picture: Pictures) -> None:
+    with pytest.raises(UserError, match=r"the object must be one of \['dark'\], got 'bright'"):
+        remove_object(sampler, picture, ("dark",), "bright")
+    with pytest.raises(UserError, match="must not name an object twice"):
+        replace_object(sampler, picture, LABELS, "dark", "bright")
+    with pytest.raises(UserError, match="the model does not see a 'dark' in the picture"):
+        remove_object(sampler, np.full_like(picture, GROUND), LABELS, "dark")
+    blind = Sampler(LabelConditionalPipeline(PaintingOracle(layout_dropout=0.0), "ddim"), "ddim", 2)
+    with pytest.raises(UserError, match="only a model that was trained with `layout_scale` and `layout_dropout` reads"):
+        remove_object(blind, picture, LABELS, "dark")

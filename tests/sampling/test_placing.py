@@ -1,0 +1,63 @@
+"""Objects stand where they were asked for, and what is not a place is named."""
+
+import pytest
+import torch
+
+from conftest import tiny_denoiser
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.sampling.placing import Place, known_places, parse_place, place_masks
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import UserError
+from painting_oracle import PaintingOracle
+
+
+def test_objects_are_sampled_where_they_were_asked_for() -> None:
+    sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
+    places = [[Place("dark", 10, 10), Place("bright", 26, 18)], [Place("bright", 6, 26)]]
+    conditions = [tuple(place.label for place in of_picture) for of_picture in places]
+    samples = sampler.sample(conditions, [0, 1], known=known_places(sampler.denoiser, places))
+    assert samples.masks is not None
+    for picture, masks, of_picture in zip(samples.pictures, samples.masks, places, strict=True):
+        assert set(masks.ravel().tolist()) - {0} == {("dark", "bright").index(place.label) + 1 for place in of_picture}
+        for place in of_picture:
+            value = 25 if place.label == "dark" else 230  # of 255: -0.8 and 0.8
+            assert picture[int(place.y), int(place.x)].tolist() == [value] * 3
+    assert (samples.pictures[0, :, -4:] == 128).all()
+
+
+def test_a_disc_lies_around_its_middle_and_the_nearer_of_two_counts() -> None:
+    denoiser = PaintingOracle()
+    masks = place_masks(denoiser, [Place("dark", 10, 16), Place("bright", 14, 16)])[0]
+    rows, columns = torch.nonzero(masks == 1, as_tuple=True)
+    assert (columns + 0.5).max() <= 12 <= (torch.nonzero(masks == 2)[:, 1] + 0.5).min()
+    assert rows.float().mean().item() + 0.5 == pytest.approx(16)
+    assert ((rows + 0.5 - 16) ** 2 + (columns + 0.5 - 10) ** 2).max() <= 9
+
+
+@pytest.mark.parametrize(("text", "place"), [("red cube@20,30", (20, 30)), (" red cube @ 1.5 , 0", (1.5, 0))])
+def test_a_place_is_read(text: str, place: tuple[float, float]) -> None:
+    assert parse_place(text) == Place("red cube", *place)
+
+
+@pytest.mark.parametrize("text", ["red cube", "red cube@20", "red cube@-1,3", "@1,2", "red cube@x,y"])
+def test_what_is_no_place_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="a place must be written as LABEL@X,Y"):
+        parse_place(text)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([Place("drak", 1, 1)], "did you mean 'dark'"),
+        ([Place("dark", 1, 1), Place("dark", 9, 9)], "must not name an object twice"),
+        ([Place("dark", 32, 1)], "a place must be within 32 x 32 pixels, got 32,1"),
+    ],
+)
+def test_wrong_places_are_named(places: list[Place], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        known_places(PaintingOracle(), [places])
+
+
+def test_a_model_without_a_layout_says_so() -> None:
+    with pytest.raises(UserError, match="only a model with a layout puts objects in places"):
+        known_places(tiny_denoiser(labels=("dark", "bright")), [[Place("dark", 1, 1)]])
