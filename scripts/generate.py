@@ -12,6 +12,7 @@ from lab_ddpm.data.iclevr import OBJECTS, ROOT, SPLITS, resolve_split
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
+from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.sampling.placing import Place, known_places, parse_place
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
@@ -34,6 +35,7 @@ def parser() -> Parser:
     wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
     number = "so many of --objects or --place (default: 1), --unconditional or else every label alike (default: 64)"
     parser.add_argument("--num-pictures", type=int, help=number)
+    parser.add_argument("--tries", type=int, default=1, help="draw again what the model does not see (default: 1)")
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -45,6 +47,9 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("seed", options.seed, 0)
+    check_at_least("tries", options.tries, 1)
+    if options.tries > 1 and (options.place or options.progress):
+        raise UserError("`--tries` goes neither with `--place` nor with `--progress`")
     if options.num_pictures is not None:
         check_at_least("num-pictures", options.num_pictures, 1)
         if options.split is not None:
@@ -56,8 +61,11 @@ def main(arguments: list[str]) -> None:
     if options.progress:
         recorder = DenoisingRecorder(num_train_timesteps=sampler.denoiser.config["num_train_timesteps"])
     seeds = picture_seeds(options.seed, len(conditions))
-    known = known_places(sampler.denoiser, [places(options)] * len(conditions)) if options.place else None
-    samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder, known=known)
+    if options.tries > 1:
+        samples = sample_checked(sampler, conditions, seeds, options.tries, progress="sampling")
+    else:
+        known = known_places(sampler.denoiser, [places(options)] * len(conditions)) if options.place else None
+        samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder, known=known)
     if PartialState().is_main_process:
         print(folder.write(samples, conditions, sampler, name, recorder))
 
