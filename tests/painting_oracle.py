@@ -29,11 +29,11 @@ class PaintingOracle(Denoiser):
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """As in `Denoiser`."""
         signal = self.alpha_bar(timesteps).sqrt()
-        masks = read_layout(self.layout(noisy) / signal, 2)
-        if not self.layout(noisy).any():
-            seen = self.decode(noisy)[:, :1] / signal
+        masks = read_layout(self.space.layout(noisy) / signal, 2)
+        if not self.space.layout(noisy).any():
+            seen = self.space.decode(noisy)[:, :1] / signal
             masks = torch.where(seen.abs() < 0.4, 0, 1 + (seen > 0).long())[:, :, ::4, ::4]
-        return self.encode(paint(masks), make_layout(masks, 2, 1))
+        return self.space.encode(paint(masks), make_layout(masks, 2, 1))
 
 
 def paint(masks: torch.Tensor) -> torch.Tensor:

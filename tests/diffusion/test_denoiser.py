@@ -38,17 +38,17 @@ def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, chan
     denoiser = tiny_denoiser(labels=OBJECTS, patch_size=patch_size, in_channels=channels, layout_scale=layout_scale)
     images, masks = torch.rand(2, channels, 16, 16) * 2 - 1, torch.randint(25, (2, 1, 16, 16))
     layout = make_layout(masks, 24, patch_size) if layout_scale else None
-    sample = denoiser.encode(images, layout)
-    assert sample.shape[1:] == denoiser.sample_shape
-    assert denoiser.decode(sample).equal(images)
+    sample = denoiser.space.encode(images, layout)
+    assert sample.shape[1:] == denoiser.space.shape
+    assert denoiser.space.decode(sample).equal(images)
     assert denoiser.predict(sample, torch.tensor([3, 9]), torch.zeros(2, 24)).shape == sample.shape
     assert denoiser.predict(sample, torch.tensor(3), torch.zeros(2, 24)).shape == sample.shape
     if layout_scale:
-        torch.testing.assert_close(denoiser.layout(sample), layout)
-        assert not denoiser.layout(denoiser.encode(images)).any()
+        torch.testing.assert_close(denoiser.space.layout(sample), layout)
+        assert not denoiser.space.layout(denoiser.space.encode(images)).any()
         clean = denoiser.predict_clean(100 * sample, torch.tensor(3), torch.ones(2, 24))
-        assert denoiser.decode(clean).abs().max() == 1
-        assert denoiser.layout(clean).abs().max() == 1
+        assert denoiser.space.decode(clean).abs().max() == 1
+        assert denoiser.space.layout(clean).abs().max() == 1
 
 
 def test_a_layout_needs_labels() -> None:
@@ -81,7 +81,7 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(tmp_path: Path, batch: Batc
     denoiser.save_pretrained(tmp_path)
     loaded = Denoiser.from_pretrained(tmp_path)
     assert loaded.labels == OBJECTS
-    sample = (denoiser.encode(batch[0]), *batch[1:])
+    sample = (denoiser.space.encode(batch[0]), *batch[1:])
     assert torch.equal(loaded.predict(*sample), denoiser.predict(*sample))
 
 
@@ -110,7 +110,7 @@ def test_the_prediction_depends_on_every_label_and_every_timestep(batch: Batch) 
 def test_a_model_without_labels_takes_no_notice_of_any(tmp_path: Path, batch: Batch) -> None:
     denoiser = tiny_denoiser(patch_size=2)
     assert not [name for name, _ in denoiser.named_parameters() if "label" in name]
-    sample, timesteps, class_labels = denoiser.encode(batch[0]), *batch[1:]
+    sample, timesteps, class_labels = denoiser.space.encode(batch[0]), *batch[1:]
     prediction = denoiser.predict(sample, timesteps, torch.zeros(2, 0))
     assert torch.equal(denoiser.predict(sample, timesteps, class_labels), prediction)
     denoiser.save_pretrained(tmp_path)

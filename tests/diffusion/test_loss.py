@@ -80,7 +80,7 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) 
     denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", patch_size=2, layout_scale=3.0)
     for parameter in denoiser.unet.conv_out.parameters():
         parameter.zero_()
-    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     terms = denoiser(batch).terms
     layout = make_layout(batch["masks"], 2, 2)
     assert terms["picture"].item() == pytest.approx(batch["clean_images"].square().mean().item(), rel=1e-5)
@@ -90,7 +90,7 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) 
 def test_the_heads_read_the_layout_and_their_gradient_reaches_the_network(batch: Sample) -> None:
     settings = {"labels": ("dark", "bright"), "prediction_type": "sample", "layout_scale": 2.0}
     denoiser = tiny_denoiser(**settings, layout_head_weight=0.5)
-    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     for head in denoiser.layout_heads:
         for parameter in head.parameters():
             nn.init.zeros_(parameter)
@@ -111,7 +111,7 @@ def test_the_heads_read_the_layout_and_their_gradient_reaches_the_network(batch:
 def test_the_layout_is_dropped_where_the_batch_says_so(batch: Sample) -> None:
     """No mask reaches the prediction then, and the layout is asked for all the same."""
     denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", layout_scale=2.0, layout_dropout=0.25)
-    batch["noise"] = torch.randn(4, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
 
     def pictures_with(masks: torch.Tensor, uniform: float) -> float:
         uniforms = batch["uniforms"].clone()
@@ -188,7 +188,7 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
             clean_images=pictures[chosen],
             masks=masks[chosen],
             class_labels=torch.eye(8)[chosen],
-            noise=torch.randn(32, *denoiser.sample_shape, generator=random),
+            noise=torch.randn(32, *denoiser.space.shape, generator=random),
             uniforms=torch.rand(32, 3, generator=random),
         )
         optimizer.zero_grad()
@@ -198,14 +198,14 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(index) for index in range(8)]
     drawn = pipeline.sample(torch.eye(8), generators, 20, guidance_scale=2.0)
-    samples = denoiser.decode(drawn)
+    samples = denoiser.space.decode(drawn)
     distances = (samples[:, None] - pictures).square().mean(dim=(2, 3, 4)).sqrt()
     assert distances.argmin(dim=1).tolist() == list(range(8))
     assert distances.diagonal().max() < 0.12
     others = distances + torch.eye(8) * 10
     assert (distances.diagonal() < others.min(dim=1).values / 3).all()
     if layout_scale:
-        assert read_layout(denoiser.layout(drawn), 8).eq(masks[:, :, ::4, ::4]).float().mean() > 0.95
+        assert read_layout(denoiser.space.layout(drawn), 8).eq(masks[:, :, ::4, ::4]).float().mean() > 0.95
 
 
 MIN_SNR = {

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from lab_ddpm.data.images import Pictures, to_uint8
-from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place
@@ -39,7 +38,9 @@ def check_only_the_region_changed(edited: Edited, picture: Pictures) -> None:
 
 def test_a_picture_is_read(sampler: Sampler, picture: Pictures) -> None:
     images = torch.from_numpy(picture.copy()).movedim(-1, 0)[None] / 127.5 - 1
-    found = read_layout(sampler.denoiser.read(images, torch.ones(1, 2)), 2)[0, 0]
+    sample = sampler.denoiser.read(images, torch.ones(1, 2))
+    assert sampler.denoiser.space.decode(sample).equal(images)
+    found = sampler.denoiser.space.masks(sample)[0, 0]
     assert (found[2:4, 1:3] == 1).all()
     assert (found[4:6, 5:7] == 2).all()
     assert (found > 0).sum() == 8

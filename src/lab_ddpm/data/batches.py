@@ -105,7 +105,7 @@ class StreamDataset(Dataset[Sample]):
     Args:
         dataset: The pictures and labels.
         seed: Seed of the noise and of all that is decided for a sample.
-        noise_shape: `Denoiser.sample_shape`.
+        noise_shape: `SampleSpace.shape` of the model.
         random_flip: Whether half of the pictures are mirrored, left and right.
     """
 

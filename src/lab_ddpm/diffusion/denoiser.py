@@ -9,9 +9,8 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
 and s = 1 is the unguided model.
 
-What is noised and denoised is the *sample* x, between `encode` and `decode`: the picture in patches, and beside it the
-layout where `layout_scale` is not 0 (see `layout`). Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels, p being
-`patch_size`, into channels, which makes the UNet p^2 times cheaper: for machines without a GPU.
+What is noised and denoised is the *sample* x: the picture in patches, and beside it what stands where (`sample_space`,
+`layout`).
 
 The UNet is held, not inherited from: a `class_embedding` that is set on a `UNet2DModel` after its construction is
 lost by `from_pretrained`, while this model's `config.json` describes it completely.
@@ -33,7 +32,7 @@ from torch import nn
 
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
-from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
+from lab_ddpm.diffusion.layout import num_layout_channels
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet, outputs_of
 from lab_ddpm.diffusion.noise import (
@@ -44,6 +43,7 @@ from lab_ddpm.diffusion.noise import (
     to_clean,
     training_target,
 )
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
@@ -128,9 +128,10 @@ class Denoiser(ModelMixin, ConfigMixin):
         check_choice("timestep_density", timestep_density, TIMESTEP_DENSITIES)
         if layout_scale and not labels:
             raise UserError(f"`layout_scale` must be 0 for a model without labels, got {layout_scale}")
+        self.space = SampleSpace(sample_size, in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
             size=sample_size // patch_size,
-            channels=self.sample_shape[0],
+            channels=self.space.shape[0],
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,
             attention_levels=attention_levels,
@@ -168,71 +169,6 @@ class Denoiser(ModelMixin, ConfigMixin):
     def labels(self) -> tuple[str, ...]:
         """What the model is conditional on; empty for an unconditional one."""
         return tuple(self.config["labels"])
-
-    @property
-    def has_layout(self) -> bool:
-        """Whether its samples have one."""
-        return bool(self.config["layout_scale"])
-
-    @property
-    def sample_shape(self) -> tuple[int, int, int]:
-        """Of one sample; noise has it too."""
-        patch_size = self.config["patch_size"]
-        channels, size = self.config["in_channels"] * patch_size**2, self.config["sample_size"] // patch_size
-        layout = num_layout_channels(len(self.labels)) if self.has_layout else 0
-        return channels + layout, size, size
-
-    def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
-        """Clean samples.
-
-        Args:
-            images: (B, C, H, W) in [-1, 1].
-            layout: As in `layout.make_layout`; None for an unknown one, or for a model without.
-        """
-        patches = F.pixel_unshuffle(images, self.config["patch_size"])
-        if layout is None:
-            channels, *size = self.sample_shape
-            layout = patches.new_zeros(len(images), channels - patches.shape[1], *size)
-        return torch.cat([patches, self.config["layout_scale"] * layout], dim=1)
-
-    def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The channels of samples that are the picture's, and those of the layout."""
-        channels = self.config["in_channels"] * self.config["patch_size"] ** 2
-        return sample[:, :channels], sample[:, channels:]
-
-    def decode(self, sample: torch.Tensor) -> torch.Tensor:
-        """The (B, C, H, W) pictures in samples."""
-        return F.pixel_shuffle(self.parts(sample)[0], self.config["patch_size"])
-
-    def layout(self, sample: torch.Tensor) -> torch.Tensor:
-        """The layouts in samples, as in `layout.make_layout`."""
-        return self.parts(sample)[1] / self.config["layout_scale"]
-
-    def clip(self, sample: torch.Tensor) -> torch.Tensor:
-        """Samples in the range of clean ones."""
-        picture, layout = self.parts(sample)
-        scale = self.config["layout_scale"]
-        return torch.cat([picture.clamp(-1, 1), layout.clamp(-scale, scale)], dim=1)
-
-    def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Samples whose layout is unknown in some (B,) of the rows."""
-        picture, layout = self.parts(sample)
-        return torch.cat([picture, layout * ~rows[:, None, None, None]], dim=1)
-
-    def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """One standard normal sample from each CPU generator, on the model's device.
-
-        The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
-        """
-        patch_size, size = self.config["patch_size"], self.config["sample_size"]
-        channels, *layout_size = self.sample_shape
-        layout_channels = channels - self.config["in_channels"] * patch_size**2
-        samples = []
-        for generator in generators:
-            picture = torch.randn(self.config["in_channels"], size, size, generator=generator)
-            layout = torch.randn(layout_channels, *layout_size, generator=generator)
-            samples.append(torch.cat([F.pixel_unshuffle(picture, patch_size), layout]))
-        return torch.stack(samples).to(self.device)
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""
@@ -306,27 +242,26 @@ class Denoiser(ModelMixin, ConfigMixin):
             uncond, cond = self.predict(torch.cat([noisy, noisy]), timestep, labels).chunk(2)
             prediction = uncond + guidance_scale * (cond - uncond)
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
-        return self.clip(clean) if self.config["clip_sample"] else clean
+        return self.space.clip(clean) if self.config["clip_sample"] else clean
 
     @torch.no_grad()
     def read(self, images: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """The layouts of pictures: what the network sees where, when nothing but the picture tells it.
+        """The samples of pictures, with the layout that the network sees in them when nothing else tells it.
 
         Args:
             images: (B, C, H, W) in [-1, 1].
             class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
 
-        Returns:
-            As in `layout.make_layout`.
-
         Raises:
             UserError: The model has no layout, or was trained without `layout_dropout`.
         """
-        if not (self.has_layout and self.config["layout_dropout"]):
+        if not (self.space.has_layout and self.config["layout_dropout"]):
             raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads pictures")
         timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
-        noisy = self.alpha_bar(timestep).sqrt() * self.encode(images.to(self.device))
-        return self.layout(self.predict_clean(noisy, timestep, class_labels))
+        images = images.to(self.device)
+        noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(images)
+        seen = self.predict_clean(noisy, timestep, class_labels.to(self.device))
+        return self.space.encode(images, self.space.layout(seen))
 
     def loss(self, batch: Sample) -> Loss:
         """The training loss of a batch, as a mean over its samples.
@@ -334,9 +269,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         Args:
             batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
         """
-        config = self.config
-        layout = make_layout(batch["masks"], len(self.labels), config["patch_size"]) if self.has_layout else None
-        clean, noise = self.encode(batch["clean_images"], layout), batch["noise"]
+        config, space, noise = self.config, self.space, batch["noise"]
+        clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
         timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,
@@ -347,21 +281,21 @@ class Denoiser(ModelMixin, ConfigMixin):
         )
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
-        noisy = self.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
+        noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
         blocks = [self.unet.get_submodule(name) for name in _HEADS] if len(self.layout_heads) else []
         with outputs_of(*blocks) as hidden:
             prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
-        picture, layout = self.parts(LOSSES[config["loss"]](prediction, target, reduction="none"))
+        picture, layout = space.parts(LOSSES[config["loss"]](prediction, target, reduction="none"))
         self._loss_weights = self._loss_weights.to(clean.device)
         weights = self._loss_weights[timesteps]
         terms = {"picture": (weights * picture.mean(dim=(1, 2, 3))).mean()}
-        if self.has_layout:
+        if space.has_layout:
             weights = weights * LAYOUT_WEIGHT / config["layout_scale"] ** 2
             terms["layout"] = (weights * layout.mean(dim=(1, 2, 3))).mean()
         for name, features, head in zip(_HEADS, hidden, self.layout_heads, strict=False):
             height, width = features.shape[-2:]
-            wanted = F.adaptive_avg_pool2d(self.layout(clean), (height, width))
+            wanted = F.adaptive_avg_pool2d(space.layout(clean), (height, width))
             errors = F.mse_loss(head(features).float(), wanted, reduction="none").mean(dim=(1, 2, 3))
             terms[f"layout of {name}"] = config["layout_head_weight"] * (self._loss_weights[timesteps] * errors).mean()
         return Loss(terms)

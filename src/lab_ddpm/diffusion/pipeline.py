@@ -50,8 +50,8 @@ class Known:
     """What is known of clean samples before they are drawn.
 
     Attributes:
-        values: (B, *sample_shape) clean samples, from `Denoiser.encode`.
-        where: (B, *sample_shape) bool, true where they are known.
+        values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
+        where: (B, *space.shape) bool, true where they are known.
     """
 
     values: torch.Tensor
@@ -140,7 +140,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
                 see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
                 place.
-            noisy_images: (B, *sample_shape) samples at the noise level of `start_timestep` to go on from, in place of
+            noisy_images: (B, *space.shape) samples at the noise level of `start_timestep` to go on from, in place of
                 pure noise.
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
@@ -186,7 +186,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 start_timestep=start_timestep,
                 on_step_end=step_end,
             )
-        return _output(self.denoiser.decode(sample), output_type, return_dict)
+        return _output(self.denoiser.space.decode(sample), output_type, return_dict)
 
     @torch.no_grad()
     def sample(
@@ -202,7 +202,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         on_state: StateCallback | None = None,
         on_step_end: Callable[[int, int, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The reverse process: (B, num_labels) rows, a CPU generator for each -> (B, *sample_shape) clean samples.
+        """The reverse process: (B, num_labels) rows, a CPU generator for each -> (B, *space.shape) clean samples.
 
         `guidance_scale` is what `Denoiser.check_guidance` returned; a `scheduler` from `make_scheduler` is taken in the
         place of the pipeline's own; `on_state` watches; `on_step_end` (step, timestep, sample) -> sample may change it;
@@ -221,11 +221,11 @@ class LabelConditionalPipeline(DiffusionPipeline):
         timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
         class_labels = class_labels.to(denoiser.device)
         if noisy_images is None or start_timestep is None:
-            sample = denoiser.draw_noise(generators) * scheduler.init_noise_sigma
+            sample = denoiser.space.draw_noise(generators).to(denoiser.device) * scheduler.init_noise_sigma
         else:
             if scheduler.init_noise_sigma != 1:
                 raise UserError("`scheduler` must be one that does not scale its samples, as ddpm or ddim")
-            wanted = (len(class_labels), *denoiser.sample_shape)
+            wanted = (len(class_labels), *denoiser.space.shape)
             if noisy_images.shape != wanted:
                 raise UserError(f"`noisy_images` must be {wanted}, got {tuple(noisy_images.shape)}")
             if start_timestep < timesteps[-1]:
@@ -239,16 +239,16 @@ class LabelConditionalPipeline(DiffusionPipeline):
         for step, timestep in enumerate(timesteps):
             noisy = scheduler.scale_model_input(sample, timestep)
             if on_state is not None:
-                on_state(int(timestep), denoiser.decode(noisy))
+                on_state(int(timestep), denoiser.space.decode(noisy))
             clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
             clean = clean if known is None else known.put_into(clean)
             output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
             sample = scheduler.step(output, timestep, sample, **options).prev_sample
             if on_step_end is not None:
                 sample = on_step_end(step, int(timestep), sample)
-        sample = denoiser.clip(sample)
+        sample = denoiser.space.clip(sample)
         if on_state is not None:
-            on_state(-1, denoiser.decode(sample))
+            on_state(-1, denoiser.space.decode(sample))
         return sample
 
 

@@ -13,7 +13,6 @@ import torch
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
-from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import check_at_least
@@ -58,6 +57,6 @@ def sample_checked(
 def num_lacking(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:
     """How many of their labels the model does not see in each of (N, S, S, C) uint8 pictures."""
     denoiser = sampler.denoiser
-    masks = read_layout(denoiser.read(to_tensor(pictures), class_labels.to(denoiser.device)), len(denoiser.labels))
+    masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels))
     seen = torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(len(denoiser.labels))], dim=1)
     return (class_labels.bool() & ~seen.cpu()).sum(dim=1).tolist()

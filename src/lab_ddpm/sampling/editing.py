@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Pictures, to_tensor
-from lab_ddpm.diffusion.layout import make_layout, read_layout
+from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import Known
 from lab_ddpm.sampling.placing import Place, place_masks
 from lab_ddpm.sampling.sampler import Sampler
@@ -71,8 +71,8 @@ def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place:
 
 def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> torch.Tensor:
     denoiser = sampler.denoiser
-    layout = denoiser.read(to_tensor(picture[None]), denoiser.class_labels([condition]))
-    return read_layout(layout, len(sampler.labels)).cpu()
+    samples = denoiser.read(to_tensor(picture[None]), denoiser.class_labels([condition]))
+    return denoiser.space.masks(samples).cpu()
 
 
 def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> int:
@@ -91,13 +91,13 @@ def _without(condition: Condition, label: str) -> Condition:
 def _repaint(
     sampler: Sampler, picture: Pictures, masks: torch.Tensor, before: torch.Tensor, condition: Condition, seed: int
 ) -> Edited:
-    denoiser, patch_size = sampler.denoiser, sampler.denoiser.config["patch_size"]
+    space = sampler.denoiser.space
     changed = (masks != before).float()
     region = F.max_pool2d(changed, 2 * _MARGIN + 1, stride=1, padding=_MARGIN) > 0
     layout = make_layout(masks, len(sampler.labels), patch_size=1)
-    values = denoiser.encode(to_tensor(picture[None]), layout)
+    values = space.encode(to_tensor(picture[None]), layout)
     where = torch.ones_like(values, dtype=torch.bool)
-    denoiser.parts(where)[0].copy_(~region.expand_as(denoiser.parts(where)[0]))
+    space.parts(where)[0].logical_and_(~region)
     drawn = sampler.sample([condition], [seed], known=Known(values, where)).pictures[0]
-    shown = region[0, 0].repeat_interleave(patch_size, 0).repeat_interleave(patch_size, 1)
+    shown = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn, condition, shown)

@@ -97,14 +97,15 @@ def interpolate_pictures(
     start = timesteps[timesteps <= timestep][0]
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
-    clean = denoiser.encode(clean_images, denoiser.read(clean_images, rows) if denoiser.has_layout else None)
+    has_layout = denoiser.space.has_layout
+    clean = denoiser.read(clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":
         noisy = invert(sampler, clean, rows, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
-        drawn = denoiser.draw_noise([generator] * (1 if noise == "shared" else 2))
+        drawn = denoiser.space.draw_noise([generator] * (1 if noise == "shared" else 2)).to(clean)
         noisy = add_noise(clean, drawn, denoiser.alpha_bar(start))
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
@@ -124,7 +125,7 @@ def interpolate_pictures(
                 start_timestep=int(start),
                 on_state=advance,
             )
-    return Walk(lambdas, denoiser.decode(samples).cpu(), int(start))
+    return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(start))
 
 
 def interpolate_conditions(
@@ -147,7 +148,7 @@ def interpolate_conditions(
         samples = sampler.pipeline.sample(
             rows, generators, sampler.steps, sampler.guidance(rows), sampler.diffusers_scheduler, on_state=advance
         )
-    return Walk(lambdas, sampler.denoiser.decode(samples).cpu(), int(sampler.timesteps[0]))
+    return Walk(lambdas, sampler.denoiser.space.decode(samples).cpu(), int(sampler.timesteps[0]))
 
 
 def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:
@@ -155,7 +156,7 @@ def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, ti
 
     Args:
         sampler: Of "ddim".
-        clean: Clean samples, from `Denoiser.encode`.
+        clean: Clean samples, from `SampleSpace.encode`.
         class_labels: (B, num_labels).
         timestep: Where to stop; one of the sampler's.
 

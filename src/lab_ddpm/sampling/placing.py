@@ -10,7 +10,6 @@ import torch
 
 from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import Known
 from lab_ddpm.tools.errors import UserError
 
@@ -64,12 +63,12 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
     Raises:
         UserError: As `place_masks`, or the model has no layout.
     """
-    if not denoiser.has_layout:
+    space = denoiser.space
+    if not space.has_layout:
         raise UserError("only a model with a layout puts objects in places")
     masks = torch.stack([place_masks(denoiser, of_picture) for of_picture in places])
-    layout = make_layout(masks, len(denoiser.labels), denoiser.config["patch_size"])
-    size = denoiser.config["sample_size"]
-    values = denoiser.encode(torch.zeros(len(places), denoiser.config["in_channels"], size, size), layout)
+    nothing = torch.zeros(len(places), space.in_channels, space.sample_size, space.sample_size)
+    values = space.encode(nothing, space.make_layout(masks))
     where = torch.zeros_like(values, dtype=torch.bool)
-    denoiser.parts(where)[1].fill_(True)
+    space.parts(where)[1].fill_(True)
     return Known(values, where)

@@ -24,7 +24,6 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import KINDS, Pictures, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
@@ -122,10 +121,10 @@ class Sampler:
         if len(rows) != len(seeds):
             raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
         guidance = self.guidance(rows)
-        state = PartialState()
+        state, space = PartialState(), self.denoiser.space
         with state.split_between_processes(list(range(len(rows)))) as mine:
             batches = list(_chunks(cast(list[int], mine), batch_size))
-            drawn: list[tuple[Pictures, NDArray[np.uint8]]] = []
+            drawn: list[tuple[Pictures, NDArray[np.uint8]]] = []  # pictures and masks
             with denoising_bar(len(batches) * len(self.timesteps), progress, on_state) as advance:
                 for batch in batches:
                     generators = [torch.Generator().manual_seed(seeds[index]) for index in batch]
@@ -138,14 +137,10 @@ class Sampler:
                         known=None if known is None else known[batch],
                         on_state=advance,
                     )
-                    drawn.extend(zip(to_uint8(self.denoiser.decode(samples)), self._masks(samples), strict=True))
+                    masks = space.masks(samples)[:, 0].to(torch.uint8) if space.has_layout else samples[:, :0]
+                    drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
         pictures, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
-        return Samples(pictures, rows.cpu(), seeds, guidance, masks if self.denoiser.has_layout else None)
-
-    def _masks(self, samples: torch.Tensor) -> NDArray[np.uint8]:
-        if not self.denoiser.has_layout:
-            return np.zeros((len(samples), 0, 0), dtype=np.uint8)
-        return read_layout(self.denoiser.layout(samples), len(self.labels))[:, 0].to(torch.uint8).cpu().numpy()
+        return Samples(pictures, rows.cpu(), seeds, guidance, masks if space.has_layout else None)
 
     def check_data(self, pictures: PictureDataset) -> None:
         """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""

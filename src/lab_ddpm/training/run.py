@@ -132,7 +132,7 @@ class Run:
             first_batch=self.progress.step * parts,
             last_batch=self.total_steps * parts,
         )
-        sample_shape = self.accelerator.unwrap_model(self.denoiser).sample_shape
+        sample_shape = self.accelerator.unwrap_model(self.denoiser).space.shape
         loader: DataLoader[Sample] = DataLoader(
             StreamDataset(self.dataset, config.seed, sample_shape, config.data.random_flip),
             batch_sampler=stream,

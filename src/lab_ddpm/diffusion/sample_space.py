@@ -1,0 +1,104 @@
+"""What is noised and denoised: a picture in patches, and beside it the layout of a model that has one.
+
+Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels, which makes the UNet p^2 times cheaper: for
+machines without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from lab_ddpm.diffusion.layout import make_layout, num_layout_channels, read_layout
+
+
+@dataclass(frozen=True)
+class SampleSpace:
+    """The samples of a model.
+
+    Attributes:
+        sample_size: Height and width of the pictures in pixels.
+        in_channels: C, the channels of the pictures.
+        patch_size: p; 1 for single pixels.
+        num_labels: Of the model's vocabulary.
+        layout_scale: What the layout is multiplied by; 0 for samples without one.
+    """
+
+    sample_size: int
+    in_channels: int
+    patch_size: int
+    num_labels: int
+    layout_scale: float
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether samples have one."""
+        return bool(self.layout_scale)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
+        layout = num_layout_channels(self.num_labels) if self.has_layout else 0
+        size = self.sample_size // self.patch_size
+        return self.in_channels * self.patch_size**2 + layout, size, size
+
+    def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
+        """Clean samples.
+
+        Args:
+            images: (B, C, H, W) in [-1, 1].
+            layout: As `make_layout` returns it; None for an unknown one, or for samples without.
+        """
+        patches = F.pixel_unshuffle(images, self.patch_size)
+        if layout is None:
+            channels, *size = self.shape
+            layout = patches.new_zeros(len(images), channels - patches.shape[1], *size)
+        return torch.cat([patches, self.layout_scale * layout], dim=1)
+
+    def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The channels that are the picture's, and those of the layout."""
+        channels = self.in_channels * self.patch_size**2
+        return sample[:, :channels], sample[:, channels:]
+
+    def decode(self, sample: torch.Tensor) -> torch.Tensor:
+        """The (B, C, H, W) pictures in samples."""
+        return F.pixel_shuffle(self.parts(sample)[0], self.patch_size)
+
+    def make_layout(self, masks: torch.Tensor) -> torch.Tensor | None:
+        """The layouts of (B, 1, H, W) masks, see `layout.make_layout`; None for samples without."""
+        return make_layout(masks, self.num_labels, self.patch_size) if self.has_layout else None
+
+    def layout(self, sample: torch.Tensor) -> torch.Tensor:
+        """The layouts in samples, as `make_layout` returns them."""
+        return self.parts(sample)[1] / self.layout_scale
+
+    def masks(self, sample: torch.Tensor) -> torch.Tensor:
+        """What the layouts in samples show, patch by patch: (B, 1, H / p, W / p), see `layout.read_layout`."""
+        return read_layout(self.layout(sample), self.num_labels)
+
+    def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Samples whose layout is unknown where the (B,) `rows` are true."""
+        picture, layout = self.parts(sample)
+        return torch.cat([picture, layout * ~rows[:, None, None, None]], dim=1)
+
+    def clip(self, sample: torch.Tensor) -> torch.Tensor:
+        """Samples in the range of clean ones."""
+        picture, layout = self.parts(sample)
+        return torch.cat([picture.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale)], dim=1)
+
+    def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """One standard normal sample from each CPU generator.
+
+        The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
+        """
+        channels, *size = self.shape
+        layout_channels = channels - self.in_channels * self.patch_size**2
+        samples = []
+        for generator in generators:
+            picture = torch.randn(self.in_channels, self.sample_size, self.sample_size, generator=generator)
+            layout = torch.randn(layout_channels, *size, generator=generator)
+            samples.append(torch.cat([F.pixel_unshuffle(picture, self.patch_size), layout]))
+        return torch.stack(samples)
