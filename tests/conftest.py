@@ -66,9 +66,10 @@ def tiny_config(tmp_path: Path, **overrides: Any) -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """7 scenes of three pictures and their labels, and the condition lists: do not change it."""
+    """7 scenes of three pictures, their labels and masks, and the condition lists: do not change it."""
     root = tmp_path_factory.mktemp("template")
     (root / "images").mkdir()
+    (root / "masks").mkdir()
     random = np.random.default_rng(0)
     labels: dict[str, list[str]] = {}
     for scene in range(7):
@@ -76,7 +77,9 @@ def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in range(3):
             name = f"CLEVR_train_{scene:06d}_{step}.png"
             labels[name] = objects[: step + 1]
-            _draw(labels[name]).save(root / "images" / name)
+            picture, mask = _draw(labels[name])
+            picture.save(root / "images" / name)
+            mask.save(root / "masks" / name)
     (root / "train.json").write_text(json.dumps(labels), encoding="utf-8")
     write_condition_lists(root)
     return root
@@ -120,11 +123,13 @@ def save_random_classifiers(folder: str | Path = "evaluator", names: tuple[str, 
         save_classifier(build_classifier(name, len(OBJECTS)), name, folder, OBJECTS)
 
 
-def _draw(objects: list[str]) -> Image.Image:
-    picture = Image.new("RGB", (32, 24), "lightgray")
-    pen = ImageDraw.Draw(picture)
-    for position, (colour, shape) in enumerate(name.split() for name in objects):
+def _draw(objects: list[str]) -> tuple[Image.Image, Image.Image]:
+    picture, mask = Image.new("RGB", (32, 24), "lightgray"), Image.new("L", (32, 24))
+    for position, name in enumerate(objects):
+        colour, shape = name.split()
         box = (1 + 10 * position, 8, 9 + 10 * position, 16)
-        draw = (pen.rectangle, pen.ellipse, pen.rounded_rectangle)[SHAPES.index(shape)]
-        draw(box, fill=colour)
-    return picture
+        for image, fill in ((picture, colour), (mask, OBJECTS.index(name) + 1)):
+            pen = ImageDraw.Draw(image)
+            draw = (pen.rectangle, pen.ellipse, pen.rounded_rectangle)[SHAPES.index(shape)]
+            draw(box, fill=fill)
+    return picture, mask

@@ -121,17 +121,17 @@ class StreamDataset(Dataset[Sample]):
         position, index = sample
         dataset = self.dataset
         clean_images = to_tensor(dataset.pictures[index])
-        masks = torch.empty(0) if dataset.masks is None else torch.from_numpy(dataset.masks[index]).movedim(-1, 0)
+        masks = np.empty(0, np.uint8) if dataset.masks is None else np.moveaxis(dataset.masks[index], -1, 0)
         # torch's normal numbers cost a third of numpy's; its CPU generator takes 32 bits of a seed
         seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
         label_dropout, timestep, flip, layout_dropout = torch.rand(4, generator=generator)
         noise = torch.randn(self.noise_shape, generator=generator)
         if self.random_flip and flip < 0.5:
-            clean_images, masks = clean_images.flip(-1), masks.flip(-1)
+            clean_images, masks = clean_images.flip(-1), np.flip(masks, -1)
         return Sample(
             clean_images=clean_images,
-            masks=masks,
+            masks=torch.from_numpy(masks.copy()),  # a read-only one would be a warning
             class_labels=dataset.class_labels[index],
             noise=noise,
             uniforms=torch.stack([timestep, label_dropout, layout_dropout]),
