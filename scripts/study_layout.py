@@ -1,0 +1,39 @@
+"""Measure how well a model reads pictures, places objects, checks itself and edits."""
+
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+
+from lab_ddpm.cli import run
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.judging.classifiers import classifier_file, load_classifier
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.studies.layout import study_layout
+from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.tools.errors import check_at_least
+
+
+def parser() -> Parser:
+    parser = Parser("study-layout", __doc__)
+    parser.add_argument("--root", type=Path, required=True, help="pictures with masks that were never trained on")
+    add_sampling(parser)
+    parser.add_argument("--num-pictures", type=int, default=96, help="of them (default: 96)")
+    parser.add_argument("--out", type=Path, default=Path("layout"), help="default: layout")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    check_at_least("num-pictures", options.num_pictures, 1)
+    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
+    dataset = open_labelled_pictures(options.root, size, OBJECTS, fit, with_masks=True)
+    referee = load_classifier(classifier_file("referee"), OBJECTS).to(PartialState().device)
+    table = study_layout(dataset, sampler, referee, options.num_pictures, options.out)
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

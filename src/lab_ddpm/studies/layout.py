@@ -1,0 +1,202 @@
+"""What a model's layouts are worth, measured on held-out pictures of which the masks are known.
+
+    reading    of the patches where an object stands or is seen, the share that is read right; and objects seen
+    placing    the middles of a picture's objects are asked for: objects within `NEAR` pixels of them, and objects found
+    checking   objects found when what lacks something is drawn again, and without
+    editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
+
+"Found" is said by the referee, in the way of `judging.scores`; of a removed object, that its output is below 1/2. Where
+an object stands is read by the model itself, whose reading the first rows are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.images import Pictures, picture_grid, resize_pictures, to_tensor, write_png
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
+from lab_ddpm.judging.intervals import Interval, as_text, wilson_interval
+from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.sampling.checking import sample_checked
+from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
+from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.files import check_writable, write_json, write_text
+
+NEAR = 4.0  # pixels of a picture 64 pixels wide
+_TRIES = 4
+_SHOWN = 8
+
+# Place of a picture and one of its labels -> what came of it, the new label and the old one.
+_Edit = Callable[[int, str], tuple[Edited, str | None, str | None]]
+
+
+def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path) -> Path:
+    """Measure all four; write `table.md`, `table.json` and a grid of each.
+
+    Args:
+        dataset: Held-out pictures with masks.
+        sampler: Of a model that reads pictures.
+        referee: The classifier that finds objects.
+        num_pictures: So many of the pictures, at random.
+        out: Where the files go.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: The pictures have other labels than the model, or the model does not read.
+    """
+    sampler.check_data(dataset)
+    check_writable(out)
+    study = _Study(dataset, sampler, referee, num_pictures, out)
+    rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
+    write_json(out / "table.json", {"num_pictures": num_pictures, **sampler.settings(), "rows": rows})
+    lines = ["| what | share | of |", "|---|---|---|"]
+    lines += [f"| {row['what']} | {as_text(row['share'], '.3f')} | {row['of']} |" for row in rows]
+    write_text(out / "table.md", "\n".join(lines) + "\n")
+    return out / "table.md"
+
+
+class _Study:
+    def __init__(
+        self, dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path
+    ) -> None:
+        if dataset.masks is None:
+            raise UserError("the pictures must have masks")
+        self.sampler, self.denoiser, self.referee, self.out = sampler, sampler.denoiser, referee, out
+        self.labels = sampler.labels
+        chosen = np.random.default_rng(0).permutation(len(dataset))[:num_pictures]
+        self.pictures: Pictures = dataset.pictures[chosen]
+        self.rows = dataset.class_labels[chosen]
+        self.masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1).long()
+        names = np.array(self.labels, dtype=object)
+        self.conditions: list[Condition] = [tuple(names[row > 0]) for row in self.rows.numpy()]
+        self.seeds = picture_seeds(0, len(chosen))
+
+    def reading(self) -> list[dict[str, Any]]:
+        """With the labels known, and with none."""
+        layout = self.denoiser.space.make_layout(self.masks)
+        true = self.denoiser.space.masks(self.denoiser.space.encode(to_tensor(self.pictures), layout))
+        results = []
+        for title, rows in (("labels known", self.rows), ("labels unknown", torch.zeros_like(self.rows))):
+            seen = self.denoiser.space.masks(self.denoiser.read(to_tensor(self.pictures), rows)).cpu()
+            somewhere = (true > 0) | (seen > 0)
+            results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
+            shown, found = self._present(true), self._present(seen)
+            results.append(_share(f"reading, {title}: objects seen", found[shown]))
+            results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
+        return results
+
+    def placing(self) -> list[dict[str, Any]]:
+        """Every picture's objects in their places, in a new picture."""
+        places = [self._places(masks) for masks in self.masks]
+        known = known_places(self.denoiser, places)
+        drawn = self.sampler.sample(self.conditions, self.seeds, progress="placing", known=known)
+        samples = self.denoiser.read(to_tensor(drawn.pictures), self.rows)
+        near = []
+        for masks, of_picture in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
+            for place in of_picture:
+                middle = self._middle(masks, self.labels.index(place.label) + 1)
+                distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
+                near.append(distance <= NEAR * self.pictures.shape[1] / PICTURE_SIZE)
+        self._show("placed", drawn.pictures)
+        found = self._found(drawn.pictures, self.rows)[self.rows > 0]
+        return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
+
+    def checking(self) -> list[dict[str, Any]]:
+        """The pictures' conditions, drawn once and drawn again."""
+        results = []
+        for tries in (1, _TRIES):
+            drawn = sample_checked(self.sampler, self.conditions, self.seeds, tries, progress=f"{tries} tries")
+            found = self._found(drawn.pictures, self.rows)[self.rows > 0]
+            results.append(_share(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
+        return results
+
+    def editing(self) -> list[dict[str, Any]]:
+        """One object of every picture, by random."""
+        random = np.random.default_rng(1)
+        others = [self._places(masks)[0] for masks in self.masks.roll(1, dims=0)]
+
+        def fresh(condition: Condition) -> str:
+            return str(random.choice([label for label in self.labels if label not in condition]))
+
+        def remove(place: int, label: str) -> tuple[Edited, str | None, str | None]:
+            return remove_object(self.sampler, self.pictures[place], self.conditions[place], label), None, label
+
+        def replace(place: int, label: str) -> tuple[Edited, str | None, str | None]:
+            new, picture = fresh(self.conditions[place]), self.pictures[place]
+            return replace_object(self.sampler, picture, self.conditions[place], label, new), new, label
+
+        def add(place: int, _: str) -> tuple[Edited, str | None, str | None]:
+            new, picture = fresh(self.conditions[place]), self.pictures[place]
+            at = Place(new, others[place].x, others[place].y)
+            return add_object(self.sampler, picture, self.conditions[place], at), new, None
+
+        results = []
+        for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
+            results += self._edited(name, edit, random)
+        return results
+
+    def _edited(self, name: str, edit: _Edit, random: np.random.Generator) -> list[dict[str, Any]]:
+        pictures, done, rest = [], [], []
+        for place, condition in enumerate(tqdm(self.conditions, desc=name)):
+            if len(condition) == (1 if name == "removed" else len(self.labels)):
+                continue  # nothing would be left, or there is nothing new
+            try:
+                edited, new, old = edit(place, str(random.choice(list(condition))))
+            except UserError:  # the model does not see the object
+                done.append(False)
+                continue
+            pictures.append((self.pictures[place], edited.picture))
+            row = self.denoiser.class_labels([edited.condition]).cpu()
+            found, outputs = self._found(edited.picture[None], row)[0], self._outputs(edited.picture[None])[0]
+            good = new is None or bool(found[self.labels.index(new)])
+            done.append(good and (old is None or bool(outputs[self.labels.index(old)] < 0.5)))
+            rest += [bool(found[self.labels.index(label)]) for label in edited.condition if label != new]
+        self._show(name, np.concatenate([np.stack(pair) for pair in pictures]))
+        others = [_share(f"editing, {name}: other objects found", rest)] if rest else []
+        return [_share(f"editing: {name} as asked", done), *others]
+
+    def _places(self, masks: torch.Tensor) -> list[Place]:
+        values = [int(value) for value in masks.unique() if value]
+        middles = {value: self._middle(masks, value) for value in values}
+        return [Place(self.labels[value - 1], *middle) for value, middle in middles.items() if middle is not None]
+
+    def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
+        """Of the places where (1, h, w) masks have a value: x and y in pixels of the picture."""
+        rows, columns = torch.nonzero(masks[0] == value, as_tuple=True)
+        scale = self.pictures.shape[1] / masks.shape[-1]
+        if not len(rows):
+            return None
+        return (columns.float().mean().item() + 0.5) * scale, (rows.float().mean().item() + 0.5) * scale
+
+    def _present(self, masks: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(len(self.labels))], dim=1)
+
+    def _outputs(self, pictures: Pictures) -> NDArray[np.float32]:
+        return np.asarray(predict(self.referee, resize_pictures(pictures, PICTURE_SIZE)))
+
+    def _found(self, pictures: Pictures, rows: torch.Tensor) -> NDArray[np.bool_]:
+        return top_k_hits(self._outputs(pictures), rows)
+
+    def _show(self, name: str, pictures: Pictures) -> None:
+        write_png(self.out / f"{name}.png", picture_grid(pictures[: 2 * _SHOWN], _SHOWN))
+
+
+def _share(what: str, values: Any) -> dict[str, Any]:
+    right = np.asarray(values, dtype=bool)
+    low, high = wilson_interval(int(right.sum()), right.size)
+    return {"what": what, "share": Interval(mean=float(right.mean()), ci95=[low, high]), "of": right.size}
