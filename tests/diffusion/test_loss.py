@@ -18,6 +18,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 from lab_ddpm.diffusion.layout import make_layout, read_layout
 from lab_ddpm.diffusion.loss_weights import draw_timesteps, loss_weights
+from lab_ddpm.diffusion.network import outputs_of
 from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import UserError
@@ -87,22 +88,26 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) 
     assert terms["layout"].item() == pytest.approx(layout.square().mean().item() / 3, rel=1e-5)
 
 
-def test_the_heads_read_the_layout_and_their_gradient_reaches_the_network(batch: Sample) -> None:
-    settings = {"labels": ("dark", "bright"), "prediction_type": "sample", "layout_scale": 2.0}
-    denoiser = tiny_denoiser(**settings, layout_head_weight=0.5)
-    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
-    for head in denoiser.layout_heads:
-        for parameter in head.parameters():
-            nn.init.zeros_(parameter)
-    terms = denoiser(batch).terms
-    assert list(terms) == ["picture", "layout", "layout of mid_block", "layout of up_blocks.0"]
-    coarse = nn.functional.avg_pool2d(make_layout(batch["masks"], 2, 1), 2)
-    assert terms["layout of mid_block"].item() == pytest.approx(0.5 * coarse.square().mean().item(), rel=1e-5)
-    nn.init.ones_(denoiser.layout_heads[0].weight)
-    denoiser(batch).terms["layout of mid_block"].backward()
+def test_hidden_features_are_aligned_with_those_that_come_with_the_batch(batch: Sample) -> None:
+    settings = {"labels": ("dark", "bright"), "prediction_type": "sample"}
+    denoiser = tiny_denoiser(**settings, teacher_channels=(5, 7), alignment_weight=0.25)
+    coarse, fine = torch.randn(4, 5, 4, 4), torch.randn(4, 7, 16, 16)  # any size will do
+    batch["features"] = [coarse, fine]
+    with outputs_of(denoiser.unet.mid_block, denoiser.unet.up_blocks[0]) as hidden:
+        terms = denoiser(batch).terms
+    expected = 0.0
+    for projection, outputs, features in zip(denoiser.projections, hidden, (coarse, fine), strict=True):
+        maps = projection(outputs)
+        wanted = nn.functional.interpolate(features, maps.shape[-2:], mode="bilinear", antialias=True)
+        cosines = (maps * wanted).sum(dim=1) / (maps.norm(dim=1) * wanted.norm(dim=1))
+        expected += (1 - cosines).mean().item() / 2
+    assert list(terms) == ["picture", "features"]
+    assert terms["features"].item() == pytest.approx(0.25 * expected, rel=1e-4)
+    terms["features"].backward()
     assert denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+    assert denoiser.unet.conv_out.weight.grad is None  # it reaches hidden features, and no pixel
     plain = tiny_denoiser(**settings)
-    plain.load_state_dict({key: value for key, value in denoiser.state_dict().items() if "layout_heads" not in key})
+    plain.load_state_dict({key: value for key, value in denoiser.state_dict().items() if "projections" not in key})
     with torch.no_grad():
         assert denoiser(batch).terms["picture"] == plain(batch).terms["picture"]
 

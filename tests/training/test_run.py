@@ -30,7 +30,7 @@ STEPS = 12
 def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A run of 12 steps (4 epochs of 3) with everything switched on, in a folder with a random classifier."""
     monkeypatch.chdir(tmp_path)
-    save_random_classifiers(names=("resnet18",))
+    save_random_classifiers()
     return tiny_arguments(
         tmp_path,
         epochs=4,
@@ -40,6 +40,7 @@ def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         model__layout_scale=2.0,
         objective__condition_dropout=0.2,
         objective__layout_dropout=0.2,
+        objective__teacher="evaluator/referee.safetensors",
         optimizer__name="muon",
         optimizer__ema_decay=0.9,
         evaluation__every_epochs=2,

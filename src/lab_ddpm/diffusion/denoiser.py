@@ -32,7 +32,6 @@ from torch import nn
 
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
-from lab_ddpm.diffusion.layout import num_layout_channels
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet, outputs_of
 from lab_ddpm.diffusion.noise import (
@@ -48,7 +47,7 @@ from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, where it is measured on the scale of the pictures
-_HEADS = ("mid_block", "up_blocks.0")  # the parts of the UNet that the layout is read off
+_ALIGNED = ("mid_block", "up_blocks.0")  # the parts of the UNet whose outputs are aligned with features
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         loss: "mse", "l1" or "huber" (threshold 1).
         loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
         timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
-        layout_head_weight: Of further terms: the errors of 1 x 1 convolutions that read the clean layout off what the
-            middle of the UNet, and its first level on the way up, return; 0 for none.
+        teacher_channels: Channels of the maps of features in `Sample`; empty for none.
+        alignment_weight: Of a term that aligns hidden features with those of the clean picture (REPA, arXiv:2410.06940;
+            U-REPA, arXiv:2503.18414): 1 - the cosine of the angle between them, after a 1 x 1 convolution.
         layout_dropout: Probability that a training sample's noisy layout is replaced by zeros, which stand for an
             unknown one: reading pictures needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
@@ -116,7 +116,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         timestep_density: str = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
-        layout_head_weight: float = 0.0,
+        teacher_channels: Sequence[int] = (),
+        alignment_weight: float = 0.5,
         layout_dropout: float = 0.0,
         condition_dropout: float = 0.0,
     ) -> None:
@@ -140,9 +141,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
-        channels, layout_channels = block_out_channels[-1], num_layout_channels(len(labels))
-        heads = _HEADS if layout_head_weight else ()
-        self.layout_heads = nn.ModuleList(nn.Conv2d(channels, layout_channels, 1) for _ in heads)
+        self.projections = nn.ModuleList(nn.Conv2d(block_out_channels[-1], c, 1) for c in teacher_channels)
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self._loss_weights = loss_weights(
             self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
@@ -282,7 +281,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
-        blocks = [self.unet.get_submodule(name) for name in _HEADS] if len(self.layout_heads) else []
+        blocks = [self.unet.get_submodule(name) for name in _ALIGNED[: len(self.projections)]]
         with outputs_of(*blocks) as hidden:
             prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
@@ -293,13 +292,18 @@ class Denoiser(ModelMixin, ConfigMixin):
         if space.has_layout:
             weights = weights * LAYOUT_WEIGHT / config["layout_scale"] ** 2
             terms["layout"] = (weights * layout.mean(dim=(1, 2, 3))).mean()
-        for name, features, head in zip(_HEADS, hidden, self.layout_heads, strict=False):
-            height, width = features.shape[-2:]
-            wanted = F.adaptive_avg_pool2d(space.layout(clean), (height, width))
-            errors = F.mse_loss(head(features).float(), wanted, reduction="none").mean(dim=(1, 2, 3))
-            terms[f"layout of {name}"] = config["layout_head_weight"] * (self._loss_weights[timesteps] * errors).mean()
+        if blocks:
+            pairs = zip(self.projections, hidden, batch.get("features", ()), strict=True)
+            angles = [_angle(projection(outputs), features) for projection, outputs, features in pairs]
+            terms["features"] = config["alignment_weight"] * torch.stack(angles).mean()
         return Loss(terms)
 
     def forward(self, batch: Sample) -> Loss:
         """`loss`, through whatever wraps the model: DistributedDataParallel, autocast."""
         return self.loss(batch)
+
+
+def _angle(maps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """1 - the cosine between two maps of vectors (B, C, h, w), the second of any height and width; the mean of all."""
+    wanted = F.interpolate(features.float(), maps.shape[-2:], mode="bilinear", antialias=True)
+    return (1 - F.cosine_similarity(maps.float(), wanted, dim=1)).mean()

@@ -178,6 +178,29 @@ class Features(nn.Module):
         return self.layers(pictures / 127.5 - 1)
 
 
+class FeatureMaps(nn.Module):
+    """A referee's features before it forgets where they are, for `Denoiser.loss`: of its last two resolutions.
+
+    (B, C, S, S) in [-1, 1] -> [(B, 256, S / 16, S / 16), (B, 192, S / 8, S / 8)].
+    """
+
+    channels = (_NUM_FEATURES, 192)
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(classifier, nn.Sequential):
+            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+        layers = cast(nn.Sequential, classifier[0])
+        last_pool = max(place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
+        self.fine, self.coarse = layers[:last_pool].eval(), layers[last_pool:].eval()
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """See above."""
+        fine = self.fine(images)
+        return [self.coarse(fine), fine]
+
+
 def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:

@@ -5,6 +5,7 @@ Everything is written under a temporary name beside its place, flushed to the di
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -63,6 +64,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, 16 hexadecimal digits of it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -93,6 +93,8 @@ class ObjectiveConfig:
 
     Attributes:
         logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
+        teacher: File of a classifier of the referee's architecture, with whose features of the clean picture the hidden
+            features are aligned; None for none. It must have seen no more than the training pictures.
     """
 
     loss: Literal["mse", "l1", "huber"] = "mse"
@@ -101,7 +103,8 @@ class ObjectiveConfig:
     timestep_density: Literal["uniform", "logit_normal"] = "uniform"
     logit_mean: float = 0.0
     logit_std: float = 1.0
-    layout_head_weight: float = 0.0
+    teacher: str | None = None
+    alignment_weight: float = 0.5
     layout_dropout: float = 0.0
     condition_dropout: float = 0.0
 

@@ -10,7 +10,6 @@ where it has chosen. All scores of a run are of one kind, by one classifier.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Scores, top_k_hits
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
+from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 
@@ -136,7 +136,7 @@ def make_selection(
     if metric == "none":
         return Selection(metric, "", conditions)
     file = _classifier_file(config)
-    found = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+    found = file_hash(file) if file.is_file() else ""
     if begun_metric and found != begun_classifier:
         raise UserError(
             f"{file} must be the classifier that the scores of the run are by (sha256 {begun_classifier}), got "

@@ -1,0 +1,48 @@
+"""The untrained denoiser of a config, and the teacher with whose features of the clean pictures its own are aligned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+
+from lab_ddpm.data.images import KINDS
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.judging.classifiers import FeatureMaps, load_classifier, num_channels
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.training.config import TrainConfig
+
+
+def make_denoiser(config: TrainConfig, dataset: PictureDataset) -> Denoiser:
+    """The untrained model of a config, for the pictures and labels of a data set; one seed always gives one model."""
+    network = asdict(config.model)
+    del network["conditional"]  # the data set has been opened with labels or without
+    objective = asdict(config.objective)
+    objective["teacher_channels"] = FeatureMaps.channels if objective.pop("teacher") else ()
+    set_seed(config.seed)
+    return Denoiser(
+        labels=dataset.labels,
+        sample_size=config.data.image_size,
+        in_channels=dataset.pictures.shape[-1],
+        **network,
+        **asdict(config.diffusion),
+        **objective,
+    )
+
+
+def load_teacher(config: TrainConfig, dataset: PictureDataset, device: torch.device) -> FeatureMaps | None:
+    """The teacher that `config.objective.teacher` names, frozen; None where it names none.
+
+    Raises:
+        UserError, DataError: No such classifier, one of another architecture, or one for pictures of another kind.
+    """
+    if config.objective.teacher is None:
+        return None
+    classifier = load_classifier(Path(config.objective.teacher), None).requires_grad_(False).to(device)
+    own, given = num_channels(classifier), dataset.pictures.shape[-1]
+    if own != given:
+        raise DataError(f"{config.objective.teacher}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
+    return FeatureMaps(classifier)
