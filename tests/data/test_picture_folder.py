@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lab_ddpm.data.picture_folder import open_folder
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from real_formats import write_folder
 
 
@@ -115,3 +115,14 @@ def test_the_parts_of_a_data_set_are_not_taken_for_classes(
 def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     write_folder(tmp_path, ("train", "bus"))
     assert open_folder(tmp_path, 16).labels == ("bus", "train")
+
+
+def test_masks_go_with_a_label_file(tiny_dataset: Path) -> None:
+    dataset = open_folder(tiny_dataset, 16, with_masks=True)
+    assert dataset.masks is not None
+    assert dataset.masks.shape == (21, 16, 16, 1)
+    (tiny_dataset / "train.json").unlink()
+    with pytest.raises(
+        UserError, match="`model.layout_scale` must be 0 for .*: masks go with a label file, train.json"
+    ):
+        open_folder(tiny_dataset, 16, with_masks=True)

@@ -100,6 +100,15 @@ class TrainConfig:
                 "`evaluation.classifier` must not be given for i-CLEVR, which has its own, nor for "
                 f"`evaluation.metric` 'none', got {self.evaluation.classifier!r}"
             )
+        if self.objective.layout_dropout and not self.model.layout_scale:
+            raise UserError(
+                "`objective.layout_dropout` must be 0 for a model without `model.layout_scale`, "
+                f"got {self.objective.layout_dropout}"
+            )
+        if self.data.count_weights and not self.model.conditional:
+            raise UserError(
+                f"`data.count_weights` must be empty for an unconditional model, got {list(self.data.count_weights)}"
+            )
         if self.objective.condition_dropout and not self.model.conditional:
             raise UserError(
                 "`objective.condition_dropout` must be 0 for an unconditional model, "

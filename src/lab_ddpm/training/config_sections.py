@@ -37,6 +37,8 @@ class DataConfig:
         check_at_least("data.image_size", self.image_size, 1)
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
+        for weight in self.count_weights:
+            check_positive("data.count_weights", weight)
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,10 @@ class ObjectiveConfig:
                 )
         check_finite("objective.logit_mean", self.logit_mean)
         check_positive("objective.logit_std", self.logit_std)
-        if not 0 <= self.condition_dropout < 1:
-            raise UserError(f"`objective.condition_dropout` must be in [0, 1), got {self.condition_dropout}")
+        check_positive("objective.alignment_weight", self.alignment_weight)
+        for name in ("condition_dropout", "layout_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"`objective.{name}` must be in [0, 1), got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""Before a training: the masks that a model needs are looked for in the pictures, where there are none."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import tiny_config
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.provide_pictures import provide_pictures
+
+
+def test_masks_are_made_for_a_model_with_a_layout_alone(
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(tiny_dataset / "masks")
+    provide_pictures(tiny_config(tmp_path))
+    assert not (tiny_dataset / "masks").exists()
+    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
+    names = {path.name for path in (tiny_dataset / "images").iterdir()}
+    assert {path.name for path in (tiny_dataset / "masks").iterdir()} == names
+    assert f"wrote 21 masks to {tiny_dataset / 'masks'}/" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (tiny_dataset / "masks").iterdir()}
+    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
+    assert {path: path.stat().st_mtime_ns for path in (tiny_dataset / "masks").iterdir()} == before
+
+
+def test_several_processes_do_not_make_them(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(tiny_dataset / "masks")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="has no masks: train for a moment with one process, which makes them, before"):
+        provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
