@@ -336,6 +336,10 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     assert before.shape == after.shape == (16, 16, 3)
     assert (before != after).any()
     assert (before[:, 12:] == after[:, 12:]).all()
+    assert main(["generate", "--objects", "red cube", "--num-pictures", "3", "--steps", "2", "--tries", "2"]) == 0
+    assert len(json.loads(Path("generated/objects/manifest.json").read_text())["pictures"]) == 3
+    assert main(["generate", "--place", "red cube@4,5", "--tries", "2"]) == 2
+    assert "`--tries` goes neither with `--place` nor with `--progress`" in capsys.readouterr().err
     for wrong, message in (
         (["--add", "blue cube"], "a place must be written as LABEL@X,Y"),
         (["--remove", "blue cube"], "the object must be one of ['red cube', 'cyan sphere'], got 'blue cube'"),

@@ -243,6 +243,11 @@ class Denoiser(ModelMixin, ConfigMixin):
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
 
+    def check_reads(self) -> None:
+        """Raise `UserError` if the model has no layout, or was trained without `layout_dropout`."""
+        if not (self.space.has_layout and self.config["layout_dropout"]):
+            raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads pictures")
+
     @torch.no_grad()
     def read(self, images: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """The samples of pictures, with the layout that the network sees in them when nothing else tells it.
@@ -252,10 +257,9 @@ class Denoiser(ModelMixin, ConfigMixin):
             class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
 
         Raises:
-            UserError: The model has no layout, or was trained without `layout_dropout`.
+            UserError: See `check_reads`.
         """
-        if not (self.space.has_layout and self.config["layout_dropout"]):
-            raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads pictures")
+        self.check_reads()
         timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
         images = images.to(self.device)
         noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(images)

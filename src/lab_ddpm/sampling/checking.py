@@ -37,6 +37,7 @@ def sample_checked(
         UserError: The model does not read pictures, or `tries` is below 1.
     """
     check_at_least("tries", tries, 1)
+    sampler.denoiser.check_reads()
     kept = sampler.sample(conditions, seeds, progress=progress)
     used, lacking = list(seeds), num_lacking(sampler, kept.pictures, kept.class_labels)
     for attempt in range(1, tries):

@@ -60,6 +60,7 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
         UserError: The pictures have other labels than the model, or the model does not read.
     """
     sampler.check_data(dataset)
+    sampler.denoiser.check_reads()
     check_writable(out)
     study = _Study(dataset, sampler, referee, num_pictures, out)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
