@@ -20,7 +20,7 @@ def train(config: TrainConfig) -> Path:
         for batch in run.batches():  # pictures, labels and random numbers: data/batches.py
             with run.accelerator.accumulate(run.denoiser):
                 loss = run.denoiser(batch)  # noise, prediction, weighted terms: diffusion/denoiser.py
-                run.update(loss)  # gradients, AdamW, average; then log, evaluate and save when due
+                run.update(loss)  # gradients, weights, average; then log, evaluate and save when due
     return run.folder
 
 

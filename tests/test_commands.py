@@ -324,13 +324,15 @@ def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
 
 
 def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=4, layout_scale=2.0, layout_dropout=0.1)
+    denoiser = tiny_denoiser(
+        labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1
+    )
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained("runs/tiny/best")
     assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-pictures", "2", "--steps", "2"]) == 0
     entries = json.loads(Path("generated/placed/manifest.json").read_text())["pictures"]
     assert [entry["condition"] for entry in entries] == [["red cube", "cyan sphere"]] * 2
     arguments = ["edit", "generated/placed/00.png", "--objects", "red cube, cyan sphere", "--steps", "2"]
-    assert main([*arguments, "--add", "blue cube@3,13"]) == 0
+    assert main([*arguments, "--add", "green sphere@3,13"]) == 0
     assert "wrote edited.png and before_after.png to edited/" in capsys.readouterr().out
     before, after = (np.asarray(Image.open(path)) for path in ("generated/placed/00.png", "edited/edited.png"))
     assert before.shape == after.shape == (16, 16, 3)

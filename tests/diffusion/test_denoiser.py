@@ -35,7 +35,8 @@ def batch() -> Batch:
 @torch.no_grad()
 @pytest.mark.parametrize("layout_scale", [0.0, 2.0])
 def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, channels: int, layout_scale: float) -> None:
-    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=patch_size, in_channels=channels, layout_scale=layout_scale)
+    settings = {"patch_size": patch_size, "in_channels": channels, "layout_scale": layout_scale}
+    denoiser = tiny_denoiser(labels=OBJECTS, prediction_type="sample", **settings)
     images, masks = torch.rand(2, channels, 16, 16) * 2 - 1, torch.randint(25, (2, 1, 16, 16))
     layout = make_layout(masks, 24, patch_size) if layout_scale else None
     sample = denoiser.space.encode(images, layout)
@@ -46,14 +47,17 @@ def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, chan
     if layout_scale:
         torch.testing.assert_close(denoiser.space.layout(sample), layout)
         assert not denoiser.space.layout(denoiser.space.encode(images)).any()
-        clean = denoiser.predict_clean(100 * sample, torch.tensor(3), torch.ones(2, 24))
+        clean = denoiser.space.clip(100 * sample)
         assert denoiser.space.decode(clean).abs().max() == 1
         assert denoiser.space.layout(clean).abs().max() == 1
 
 
-def test_a_layout_needs_labels() -> None:
+def test_a_layout_needs_labels_and_a_predicted_clean_sample() -> None:
     with pytest.raises(UserError, match="`layout_scale` must be 0 for a model without labels, got 2"):
         tiny_denoiser(layout_scale=2.0)
+    for prediction_type in ("epsilon", "v_prediction"):
+        with pytest.raises(UserError, match=f"`layout_scale` must be 0 for `prediction_type` '{prediction_type}'"):
+            tiny_denoiser(labels=OBJECTS, layout_scale=2.0, prediction_type=prediction_type)
 
 
 @torch.no_grad()

@@ -24,7 +24,9 @@ def test_the_labels_that_are_not_seen_are_counted() -> None:
 
 def test_only_what_lacks_something_is_drawn_again_and_the_best_is_kept() -> None:
     """A random network that sees what it likes: with more tries no picture gets worse, and some get better."""
-    denoiser = tiny_denoiser(labels=OBJECTS, patch_size=4, layout_scale=2.0, layout_dropout=0.1)
+    denoiser = tiny_denoiser(
+        labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1
+    )
     sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2, guidance_scale=1.0)
     conditions, seeds = [(name,) for name in OBJECTS], picture_seeds(0, 24)
     first, best = (sample_checked(sampler, conditions, seeds, tries) for tries in (1, 4))

@@ -16,12 +16,12 @@ def test_masks_are_made_for_a_model_with_a_layout_alone(
     shutil.rmtree(tiny_dataset / "masks")
     provide_pictures(tiny_config(tmp_path))
     assert not (tiny_dataset / "masks").exists()
-    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
+    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
     names = {path.name for path in (tiny_dataset / "images").iterdir()}
     assert {path.name for path in (tiny_dataset / "masks").iterdir()} == names
     assert f"wrote 21 masks to {tiny_dataset / 'masks'}/" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in (tiny_dataset / "masks").iterdir()}
-    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
+    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
     assert {path: path.stat().st_mtime_ns for path in (tiny_dataset / "masks").iterdir()} == before
 
 
@@ -30,5 +30,18 @@ def test_several_processes_do_not_make_them(
 ) -> None:
     shutil.rmtree(tiny_dataset / "masks")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="has no masks: train for a moment with one process, which makes them, before"):
-        provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0))
+    with pytest.raises(UserError, match="lacks masks: train for a moment with one process, which makes them, before"):
+        provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
+
+
+def test_a_replica_is_completed_by_its_renderer(tiny_dataset: Path, tmp_path: Path) -> None:
+    (tiny_dataset / "replica.json").write_text('{"num_scenes": 7}', encoding="utf-8")
+    next((tiny_dataset / "masks").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"lacks masks: `python scripts/render.py` with the arguments"):
+        provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
+
+
+def test_official_masks_are_completed(tiny_dataset: Path, tmp_path: Path) -> None:
+    next((tiny_dataset / "masks").iterdir()).unlink()
+    provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
+    assert len(list((tiny_dataset / "masks").iterdir())) == 21

@@ -1,10 +1,11 @@
 """Which pictures a training step sees, and with which random numbers.
 
-Training is one stream of samples: epoch after epoch, each a fresh permutation of all pictures, cut into batches
-that are always full. Sample number `position` of the stream gets its noise, and the numbers that decide its timestep
-and whether its labels are dropped, from a random generator seeded by (seed, position). So everything random about
-training is a function of the seed and the position: nothing has to be saved to resume, and the stream does not depend
-on how many processes, accumulation steps or data-loading workers share it.
+Training is one stream of samples: epoch after epoch, each a fresh permutation of all pictures (or of as many, drawn
+with weights), cut into batches that are always full. Sample number `position` of the stream gets its noise, and the
+numbers that decide its timestep and whether its labels and its layout are dropped, from a random generator seeded by
+(seed, position). So everything random about training is a function of the seed and the position: nothing has to be
+saved to resume, and the stream does not depend on how many processes, accumulation steps or data-loading workers share
+it.
 """
 
 from __future__ import annotations

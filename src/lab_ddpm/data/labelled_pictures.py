@@ -52,11 +52,15 @@ def open_labelled_pictures(
 def _cached_masks(
     root: Path, conditions: Mapping[str, Condition], image_size: int, labels: Sequence[str], fit: str
 ) -> tuple[Pictures, str]:
+    if not (root / "masks").is_dir():
+        raise DataError(f"{root / 'masks'}: no such folder of masks, which say what stands where")
     names = sorted(conditions)
     paths = [root / "masks" / name for name in names]
-    problems = [f"{path}: no such mask" for path in paths if not path.is_file()]
+    missing = {path for path in paths if not path.is_file()}
 
     def decode(position: int) -> Pictures:
+        if paths[position] in missing:
+            raise DataError(f"{paths[position]}: no such mask")
         mask = read_mask(paths[position], image_size, fit)
         for value in np.unique(mask[mask > 0]):
             if value > len(labels):
@@ -65,8 +69,9 @@ def _cached_masks(
                 raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
         return mask
 
-    shape = (len(names), image_size, image_size, 1)
-    return cached_pictures(root, "masks", [path for path in paths if path.is_file()], fit, shape, decode, problems)
+    files, shape = [path for path in paths if path not in missing], (len(names), image_size, image_size, 1)
+    # what a mask means, and whether it is right, depends on the labels too
+    return cached_pictures(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:

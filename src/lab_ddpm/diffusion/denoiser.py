@@ -46,7 +46,8 @@ from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
-LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, where it is measured on the scale of the pictures
+LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, which is that of the layout before it is scaled
+_READ_AT_A_TIME = 64
 _ALIGNED = ("mid_block", "up_blocks.0")  # the parts of the UNet whose outputs are aligned with features
 
 
@@ -129,6 +130,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         check_choice("timestep_density", timestep_density, TIMESTEP_DENSITIES)
         if layout_scale and not labels:
             raise UserError(f"`layout_scale` must be 0 for a model without labels, got {layout_scale}")
+        if layout_scale and prediction_type != "sample":
+            # noise that is independent of all that the network sees cannot be predicted where the layout is unknown
+            raise UserError(f"`layout_scale` must be 0 for `prediction_type` {prediction_type!r}, got {layout_scale}")
         self.space = SampleSpace(sample_size, in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
             size=sample_size // patch_size,
@@ -261,10 +265,15 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         self.check_reads()
         timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
-        images = images.to(self.device)
-        noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(images)
-        seen = self.predict_clean(noisy, timestep, class_labels.to(self.device))
-        return self.space.encode(images, self.space.layout(seen))
+        samples = []
+        for pictures, rows in zip(images.split(_READ_AT_A_TIME), class_labels.split(_READ_AT_A_TIME), strict=True):
+            pictures = pictures.to(self.device)
+            noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(
+                pictures
+            )  # without noise, which would only hide
+            seen = self.predict_clean(noisy, timestep, rows.to(self.device))
+            samples.append(self.space.encode(pictures, self.space.layout(seen)))
+        return torch.cat(samples)
 
     def loss(self, batch: Sample) -> Loss:
         """The training loss of a batch, as a mean over its samples.
@@ -289,13 +298,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         with outputs_of(*blocks) as hidden:
             prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
-        picture, layout = space.parts(LOSSES[config["loss"]](prediction, target, reduction="none"))
+        errors = LOSSES[config["loss"]](space.unscale(prediction), space.unscale(target), reduction="none")
+        picture, layout = space.parts(errors)
         self._loss_weights = self._loss_weights.to(clean.device)
         weights = self._loss_weights[timesteps]
         terms = {"picture": (weights * picture.mean(dim=(1, 2, 3))).mean()}
         if space.has_layout:
-            weights = weights * LAYOUT_WEIGHT / config["layout_scale"] ** 2
-            terms["layout"] = (weights * layout.mean(dim=(1, 2, 3))).mean()
+            terms["layout"] = LAYOUT_WEIGHT * (weights * layout.mean(dim=(1, 2, 3))).mean()
         if blocks:
             pairs = zip(self.projections, hidden, batch.get("features", ()), strict=True)
             angles = [_angle(projection(outputs), features) for projection, outputs, features in pairs]

@@ -62,7 +62,13 @@ class Known:
         return Known(self.values[rows], self.where[rows])
 
     def put_into(self, sample: torch.Tensor) -> torch.Tensor:
-        """The sample with what is known in its place."""
+        """The samples with what is known in its place.
+
+        Raises:
+            UserError: It is known of samples of another shape.
+        """
+        if not self.values.shape == self.where.shape == sample.shape:
+            raise UserError(f"what is known must be of {tuple(sample.shape)}, got {tuple(self.values.shape)}")
         return torch.where(self.where.to(sample.device), self.values.to(sample), sample)
 
 
@@ -246,7 +252,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             sample = scheduler.step(output, timestep, sample, **options).prev_sample
             if on_step_end is not None:
                 sample = on_step_end(step, int(timestep), sample)
-        sample = denoiser.space.clip(sample)
+        sample = denoiser.space.clip(sample if known is None else known.put_into(sample))  # not all end with x_0
         if on_state is not None:
             on_state(-1, denoiser.space.decode(sample))
         return sample

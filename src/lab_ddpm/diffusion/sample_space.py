@@ -75,6 +75,13 @@ class SampleSpace:
         """The layouts in samples, as `make_layout` returns them."""
         return self.parts(sample)[1] / self.layout_scale
 
+    def unscale(self, sample: torch.Tensor) -> torch.Tensor:
+        """Samples whose layouts are no longer multiplied by anything."""
+        if not self.has_layout:
+            return sample
+        picture, layout = self.parts(sample)
+        return torch.cat([picture, layout / self.layout_scale], dim=1)
+
     def masks(self, sample: torch.Tensor) -> torch.Tensor:
         """What the layouts in samples show, patch by patch: (B, 1, H / p, W / p), see `layout.read_layout`."""
         return read_layout(self.layout(sample), self.num_labels)

@@ -1,7 +1,8 @@
 """A model that looks at what it drew, and draws again where it does not see what was asked for.
 
-What it sees is read off the finished picture (`Denoiser.read`), not the layout that was drawn with it. No classifier
-takes part. A score of such pictures is one of several tries, and never to be compared with one of single draws.
+What it sees is read off the finished picture (`Denoiser.read`), knowing what was asked for; it is not the layout that
+was drawn with it. No classifier takes part. A score of such pictures is one of several tries, and never to be compared
+with one of single draws.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
@@ -39,7 +41,7 @@ def sample_checked(
     check_at_least("tries", tries, 1)
     sampler.denoiser.check_reads()
     kept = sampler.sample(conditions, seeds, progress=progress)
-    used, lacking = list(seeds), num_lacking(sampler, kept.pictures, kept.class_labels)
+    used, lacking = list(seeds), _agreed(num_lacking(sampler, kept.pictures, kept.class_labels))
     for attempt in range(1, tries):
         places = [place for place, count in enumerate(lacking) if count]
         if not places:
@@ -47,12 +49,17 @@ def sample_checked(
         again = [picture_seeds(seeds[place], tries)[attempt] for place in places]
         title = progress and f"{progress}, try {attempt + 1}"
         drawn = sampler.sample([conditions[place] for place in places], again, progress=title)
-        left = num_lacking(sampler, drawn.pictures, drawn.class_labels)
+        left = _agreed(num_lacking(sampler, drawn.pictures, drawn.class_labels))
         for row, place in enumerate(places):
             if left[row] < lacking[place]:
                 used[place], lacking[place] = again[row], left[row]
                 kept.pictures[place] = drawn.pictures[row]
     return dataclasses.replace(kept, seeds=used, masks=None)
+
+
+def _agreed(counts: list[int]) -> list[int]:
+    """What the main process counted: another device may read a picture at the edge in another way."""
+    return broadcast_object_list([counts])[0]
 
 
 def num_lacking(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:

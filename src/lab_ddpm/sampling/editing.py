@@ -14,12 +14,16 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
-from lab_ddpm.diffusion.pipeline import Known
+from lab_ddpm.diffusion.pipeline import Known, picture_seeds
 from lab_ddpm.sampling.placing import Place, place_masks
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
-_MARGIN = 1  # patches around the object that are sampled anew too: its edges and its shadow
+_MARGIN = 4 / 64  # around the object, as a share of the picture's width: its edges and its shadow are sampled anew too
+
+
+class NotSeen(UserError):
+    """The model does not see the object that is to be edited."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ def remove_object(sampler: Sampler, picture: Pictures, condition: Condition, lab
     """Take an object out of an (S, S, C) uint8 picture of `condition`.
 
     Raises:
-        UserError: The condition does not name it; the model does not see it in the picture, or does not read pictures.
+        NotSeen: The model does not see it in the picture.
+        UserError: The condition does not name it, or the model does not read pictures.
     """
     rest = _without(condition, label)
-    masks = _read(sampler, picture, condition)
-    edited = masks * (masks != _found(sampler, masks, label))
-    return _repaint(sampler, picture, edited, masks, rest, seed)
+    sample, masks = _read(sampler, picture, condition)
+    return _repaint(sampler, sample, masks * (masks != _found(sampler, masks, label)), rest, seed)
 
 
 def replace_object(
@@ -55,30 +59,39 @@ def replace_object(
     """Put another object in the place of one, of another colour, say; as `remove_object`."""
     rest = _without(condition, label)
     check_condition([*rest, new_label], sampler.labels)
-    masks = _read(sampler, picture, condition)
+    sample, masks = _read(sampler, picture, condition)
     edited = torch.where(masks == _found(sampler, masks, label), sampler.labels.index(new_label) + 1, masks)
-    return _repaint(sampler, picture, edited, masks, (*rest, new_label), seed)
+    return _repaint(sampler, sample, edited, (*rest, new_label), seed)
 
 
 def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place: Place, seed: int = 0) -> Edited:
-    """Put another object into a picture; as `remove_object`."""
+    """Put another object into a picture.
+
+    Raises:
+        UserError: As `remove_object`, or the place is that of another object.
+    """
     check_condition([*condition, place.label], sampler.labels)
-    masks = _read(sampler, picture, condition)
-    patch_size = sampler.denoiser.config["patch_size"]
-    discs = F.max_pool2d(place_masks(sampler.denoiser, [place])[None].float(), patch_size).long()
-    return _repaint(sampler, picture, torch.where(discs > 0, discs, masks), masks, (*condition, place.label), seed)
+    sample, masks = _read(sampler, picture, condition)
+    discs = place_masks(sampler.denoiser, [place])[None].float()
+    discs = F.max_pool2d(discs, sampler.denoiser.space.patch_size).long()
+    for label in condition:
+        shown = masks == sampler.labels.index(label) + 1
+        if shown.any() and (shown & (discs > 0)).sum() >= shown.sum() / 2:
+            raise UserError(f"{place.x:g},{place.y:g} must be a free place, and the {label!r} stands there")
+    return _repaint(sampler, sample, torch.where(discs > 0, discs, masks), (*condition, place.label), seed)
 
 
-def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> torch.Tensor:
+def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
+    """The picture as a sample, and the masks of its layout."""
     denoiser = sampler.denoiser
-    samples = denoiser.read(to_tensor(picture[None]), denoiser.class_labels([condition]))
-    return denoiser.space.masks(samples).cpu()
+    sample = denoiser.read(to_tensor(picture[None]), denoiser.class_labels([condition])).cpu()
+    return sample, denoiser.space.masks(sample)
 
 
 def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> int:
     value = sampler.labels.index(label) + 1
     if not (masks == value).any():
-        raise UserError(f"the model does not see a {label!r} in the picture")
+        raise NotSeen(f"the model does not see a {label!r} in the picture")
     return value
 
 
@@ -88,16 +101,15 @@ def _without(condition: Condition, label: str) -> Condition:
     return tuple(name for name in condition if name != label)
 
 
-def _repaint(
-    sampler: Sampler, picture: Pictures, masks: torch.Tensor, before: torch.Tensor, condition: Condition, seed: int
-) -> Edited:
+def _repaint(sampler: Sampler, sample: torch.Tensor, masks: torch.Tensor, condition: Condition, seed: int) -> Edited:
     space = sampler.denoiser.space
-    changed = (masks != before).float()
-    region = F.max_pool2d(changed, 2 * _MARGIN + 1, stride=1, padding=_MARGIN) > 0
-    layout = make_layout(masks, len(sampler.labels), patch_size=1)
-    values = space.encode(to_tensor(picture[None]), layout)
+    changed = masks != space.masks(sample)
+    margin = max(1, round(_MARGIN * masks.shape[-1]))
+    region = F.max_pool2d(changed.float(), 2 * margin + 1, stride=1, padding=margin) > 0
+    layout = torch.where(changed, make_layout(masks, len(sampler.labels), patch_size=1), space.layout(sample))
+    values = space.encode(space.decode(sample), layout)
     where = torch.ones_like(values, dtype=torch.bool)
     space.parts(where)[0].logical_and_(~region)
-    drawn = sampler.sample([condition], [seed], known=Known(values, where)).pictures[0]
+    drawn = sampler.sample([condition], picture_seeds(seed, 1), known=Known(values, where)).pictures[0]
     shown = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn, condition, shown)

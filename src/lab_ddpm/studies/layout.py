@@ -11,6 +11,7 @@ an object stands is read by the model itself, whose reading the first rows are a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.intervals import Interval, as_text, wilson_interval
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
-from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
+from lab_ddpm.sampling.editing import Edited, NotSeen, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place, known_places
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
@@ -79,7 +80,10 @@ class _Study:
             raise UserError("the pictures must have masks")
         self.sampler, self.denoiser, self.referee, self.out = sampler, sampler.denoiser, referee, out
         self.labels = sampler.labels
-        chosen = np.random.default_rng(0).permutation(len(dataset))[:num_pictures]
+        shown = np.flatnonzero(
+            dataset.masks.reshape(len(dataset), -1).any(axis=1)
+        )  # those with anything in their masks
+        chosen = np.random.default_rng(0).permutation(shown)[:num_pictures]
         self.pictures: Pictures = dataset.pictures[chosen]
         self.rows = dataset.class_labels[chosen]
         self.masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1).long()
@@ -92,7 +96,10 @@ class _Study:
         layout = self.denoiser.space.make_layout(self.masks)
         true = self.denoiser.space.masks(self.denoiser.space.encode(to_tensor(self.pictures), layout))
         results = []
-        for title, rows in (("labels known", self.rows), ("labels unknown", torch.zeros_like(self.rows))):
+        ways = {"labels known": self.rows}
+        if self.denoiser.config["condition_dropout"]:  # else the model knows no null label
+            ways["labels unknown"] = torch.zeros_like(self.rows)
+        for title, rows in ways.items():
             seen = self.denoiser.space.masks(self.denoiser.read(to_tensor(self.pictures), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
@@ -129,22 +136,22 @@ class _Study:
     def editing(self) -> list[dict[str, Any]]:
         """One object of every picture, by random."""
         random = np.random.default_rng(1)
-        others = [self._places(masks)[0] for masks in self.masks.roll(1, dims=0)]
 
         def fresh(condition: Condition) -> str:
             return str(random.choice([label for label in self.labels if label not in condition]))
 
         def remove(place: int, label: str) -> tuple[Edited, str | None, str | None]:
-            return remove_object(self.sampler, self.pictures[place], self.conditions[place], label), None, label
+            picture, condition = self.pictures[place], self.conditions[place]
+            return remove_object(self.sampler, picture, condition, label, seed=place), None, label
 
         def replace(place: int, label: str) -> tuple[Edited, str | None, str | None]:
             new, picture = fresh(self.conditions[place]), self.pictures[place]
-            return replace_object(self.sampler, picture, self.conditions[place], label, new), new, label
+            return replace_object(self.sampler, picture, self.conditions[place], label, new, seed=place), new, label
 
         def add(place: int, _: str) -> tuple[Edited, str | None, str | None]:
             new, picture = fresh(self.conditions[place]), self.pictures[place]
-            at = Place(new, others[place].x, others[place].y)
-            return add_object(self.sampler, picture, self.conditions[place], at), new, None
+            at = self._free_place(new, self._places(self.masks[place]), random)
+            return add_object(self.sampler, picture, self.conditions[place], at, seed=place), new, None
 
         results = []
         for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
@@ -158,7 +165,7 @@ class _Study:
                 continue  # nothing would be left, or there is nothing new
             try:
                 edited, new, old = edit(place, str(random.choice(list(condition))))
-            except UserError:  # the model does not see the object
+            except NotSeen:
                 done.append(False)
                 continue
             pictures.append((self.pictures[place], edited.picture))
@@ -167,14 +174,22 @@ class _Study:
             good = new is None or bool(found[self.labels.index(new)])
             done.append(good and (old is None or bool(outputs[self.labels.index(old)] < 0.5)))
             rest += [bool(found[self.labels.index(label)]) for label in edited.condition if label != new]
-        self._show(name, np.concatenate([np.stack(pair) for pair in pictures]))
-        others = [_share(f"editing, {name}: other objects found", rest)] if rest else []
-        return [_share(f"editing: {name} as asked", done), *others]
+        if pictures:
+            self._show(name, np.concatenate([np.stack(pair) for pair in pictures]))
+        return [_share(f"editing: {name} as asked", done), _share(f"editing, {name}: other objects found", rest)]
 
     def _places(self, masks: torch.Tensor) -> list[Place]:
         values = [int(value) for value in masks.unique() if value]
         middles = {value: self._middle(masks, value) for value in values}
         return [Place(self.labels[value - 1], *middle) for value, middle in middles.items() if middle is not None]
+
+    def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
+        """A place in the middle half of the picture, a fifth of its width from all others if that can be had."""
+        size = self.pictures.shape[1]
+        tried = [Place(label, *random.uniform(size / 4, size * 3 / 4, 2)) for _ in range(50)]
+        return max(
+            tried, key=lambda place: min([size / 5, *(np.hypot(place.x - at.x, place.y - at.y) for at in taken)])
+        )
 
     def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
         """Of the places where (1, h, w) masks have a value: x and y in pixels of the picture."""
@@ -199,5 +214,7 @@ class _Study:
 
 def _share(what: str, values: Any) -> dict[str, Any]:
     right = np.asarray(values, dtype=bool)
+    if not right.size:
+        return {"what": what, "share": Interval(mean=math.nan, ci95=None), "of": 0}
     low, high = wilson_interval(int(right.sum()), right.size)
     return {"what": what, "share": Interval(mean=float(right.mean()), ci95=[low, high]), "of": right.size}

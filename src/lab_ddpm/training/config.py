@@ -100,6 +100,11 @@ class TrainConfig:
                 "`evaluation.classifier` must not be given for i-CLEVR, which has its own, nor for "
                 f"`evaluation.metric` 'none', got {self.evaluation.classifier!r}"
             )
+        if self.model.layout_scale and self.diffusion.prediction_type != "sample":
+            raise UserError(
+                "`model.layout_scale` must be 0 unless `diffusion.prediction_type` is 'sample', "
+                f"got {self.model.layout_scale} and {self.diffusion.prediction_type!r}"
+            )
         if self.objective.layout_dropout and not self.model.layout_scale:
             raise UserError(
                 "`objective.layout_dropout` must be 0 for a model without `model.layout_scale`, "

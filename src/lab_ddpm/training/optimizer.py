@@ -28,4 +28,11 @@ def make_optimizer(denoiser: Denoiser, config: OptimizerConfig) -> torch.optim.O
     for name, parameter in denoiser.named_parameters():
         (matrices if name.startswith(levels) and parameter.ndim > 1 else rest).append(parameter)
     groups = [{"params": matrices, "use_muon": True}, {"params": rest, "use_muon": False}]
-    return Muon(groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay)
+    return Muon(
+        groups,
+        lr=config.learning_rate,
+        betas=_BETAS,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+        ns_coefficients="quintic",
+    )

@@ -11,7 +11,7 @@ from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
-from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
+from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file, load_classifier
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.config import TrainConfig
@@ -33,15 +33,15 @@ def provide_pictures(config: TrainConfig) -> None:
                 f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
                 f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
             )
-        if config.model.layout_scale and not (root / "masks").is_dir():
-            _refuse_several_processes(f"{root} has no masks: train for a moment with one process, which makes them,")
-            print(f"{root} has no masks of what stands where: looking for it in the differences of its pictures")
-            print(f"wrote {write_masks(root)} masks to {root / 'masks'}/")
+        if config.model.layout_scale:
+            _provide_masks(root)
         return
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
+    if config.objective.teacher is not None:
+        load_classifier(config.objective.teacher, None)
     if config.model.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)
@@ -54,6 +54,18 @@ def provide_pictures(config: TrainConfig) -> None:
     forbidden = load_conditions(resolve_split("unseen", root), OBJECTS)
     summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, forbidden)
     print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {root}/")
+
+
+def _provide_masks(root: Path) -> None:
+    """Make the masks of `root` where there is not one for each picture."""
+    names = {path.name for path in (root / "images").glob("*.png")}
+    if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
+        return
+    _refuse_several_processes(f"{root} lacks masks: train for a moment with one process, which makes them,")
+    if num_replica_scenes(root) is not None:
+        raise UserError(f"{root} lacks masks: `python scripts/render.py` with the arguments it was made with adds them")
+    print(f"{root} lacks masks of what stands where: looking for it in the differences of its pictures")
+    print(f"wrote {write_masks(root)} masks to {root / 'masks'}/")
 
 
 def _refuse_several_processes(message: str) -> None:

@@ -1,6 +1,7 @@
 """The masks of official pictures: found in the differences of pictures of which the true masks are known."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,10 @@ def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path) -> No
 
 
 def test_pictures_that_are_no_steps_of_a_scene_are_named(tiny_dataset: Path) -> None:
+    shutil.rmtree(tiny_dataset / "masks")
     labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))
     labels["CLEVR_train_000003_1.png"] = ["cyan cube", "red cube"]
     (tiny_dataset / "train.json").write_text(json.dumps(labels), encoding="utf-8")
     with pytest.raises(DataError, match=r"CLEVR_train_000003_1.png: must show one object more than the picture before"):
         write_masks(tiny_dataset)
-    assert not (tiny_dataset / "masks").exists()
+    assert {path.name for path in tiny_dataset.iterdir() if path.is_dir()} == {"images"}

@@ -100,7 +100,7 @@ def _check_no_replica(found: OfficialFiles, out: Path) -> None:
     if (out / "replica.json").exists() and (found.pictures or "train.json" in found.others):
         raise DataError(
             f"{out}: must not hold a rendered replica (replica.json), which official pictures never join; "
-            "choose another `--out`, or move images/, train.json and replica.json away"
+            "choose another `--out`, or move images/, masks/, train.json and replica.json away"
         )
 
 

@@ -47,25 +47,34 @@ def write_masks(root: Path) -> int:
     remove(staging)
     staging.mkdir()
     with ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(_write_scene, root / "images", staging, names, labels) for names in scenes.values()]
-        for job in tqdm(jobs, desc="masks", unit="scene"):
-            job.result()
+        jobs = [
+            pool.submit(_write_scene, root / "images", staging, {name: labels[name] for name in names})
+            for names in scenes.values()
+        ]
+        try:
+            for job in tqdm(jobs, desc="masks", unit="scene"):
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            remove(staging)
+            raise
+    remove(root / "masks")
     staging.replace(root / "masks")
     return len(labels)
 
 
-def _write_scene(images: Path, masks: Path, names: list[str], labels: dict[str, Condition]) -> None:
+def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> None:
     mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
     before, shown = None, ()
-    for name in names:
-        if labels[name][:-1] != shown:
-            raise DataError(f"{images / name}: must show one object more than the picture before, got {labels[name]}")
+    for name, condition in labels.items():
+        if condition[:-1] != shown:
+            raise DataError(f"{images / name}: must show one object more than the picture before, got {condition}")
         with naming_broken_pictures(images / name), Image.open(images / name) as file:
             picture = np.asarray(file.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR), dtype=float)
         new = new_object(empty_ground(picture) if before is None else before, picture)
-        mask[new] = OBJECTS.index(labels[name][-1]) + 1
+        mask[new] = OBJECTS.index(condition[-1]) + 1
         write_png(masks / name, mask[..., None])
-        before, shown = picture, labels[name]
+        before, shown = picture, condition
 
 
 def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:

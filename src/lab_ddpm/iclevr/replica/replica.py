@@ -143,8 +143,8 @@ def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
     path = out / "replica.json"
     if not path.exists():
-        if (out / "train.json").exists() or any((out / "images").glob("*.png")):
-            raise DataError(f"{out}: holds another data set (train.json or pictures without a replica.json)")
+        if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
+            raise DataError(f"{out}: holds another data set (train.json, pictures or masks without a replica.json)")
         return
     found = read_json(path)
     if not isinstance(found, dict) or set(found) != set(wanted):

@@ -124,7 +124,8 @@ def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
 def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Pictures:
     """Paints what stands where: (height, width, 1) uint8, the object's place in `OBJECTS` + 1, and 0 for the ground.
 
-    Outlines are exact up to the bevel of the cubes' edges, a fifth of a pixel in a picture 112 pixels wide.
+    Outlines are exact to within a pixel of a picture 112 pixels wide: cubes have bevels in it, and the discs that stand
+    for spheres here face along the view's axis.
     """
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
