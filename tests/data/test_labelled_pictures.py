@@ -231,3 +231,15 @@ def test_a_folder_without_masks_is_named_once(tiny_dataset: Path) -> None:
     with pytest.raises(DataError) as refusal:
         open_labelled_pictures(tiny_dataset, 16, OBJECTS, with_masks=True)
     assert str(refusal.value) == f"{tiny_dataset / 'masks'}: no such folder of masks, which say what stands where"
+
+
+def test_the_mask_of_a_jpeg_is_a_png(tiny_dataset: Path) -> None:
+    write_masks(tiny_dataset)
+    renamed = FIRST.replace(".png", ".jpg")
+    (tiny_dataset / "images" / FIRST).rename(tiny_dataset / "images" / renamed)
+    labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))
+    labels[renamed] = labels.pop(FIRST)
+    (tiny_dataset / "train.json").write_text(json.dumps(labels), encoding="utf-8")
+    dataset = open_labelled_pictures(tiny_dataset, 16, OBJECTS, with_masks=True)
+    assert dataset.masks is not None
+    assert dataset.masks[dataset.names.index(renamed)].max() == OBJECTS.index(labels[renamed][0]) + 1

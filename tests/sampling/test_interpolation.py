@@ -8,9 +8,10 @@ import torch
 from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
-from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures, invert, mix
+from lab_ddpm.sampling.interpolation import Noise, interpolate_conditions, interpolate_pictures, invert, mix
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
+from painting_oracle import PaintingOracle, paint
 
 
 @pytest.fixture
@@ -120,3 +121,16 @@ def test_bad_settings_are_refused(
 def test_a_sampler_that_scales_its_pictures_is_refused(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
     with pytest.raises(UserError, match="must be one that does not scale its samples"):
         walk(oracle, ends, "euler")
+
+
+@pytest.mark.parametrize("noise", ["shared", "own", "inverted"])
+def test_a_model_with_a_layout_reads_both_ends_and_comes_back_to_them(noise: Noise) -> None:
+    masks = torch.zeros(2, 1, 8, 8, dtype=torch.long)
+    masks[0, 0, 2:4, 2:4], masks[1, 0, 4:6, 5:7] = 1, 2
+    ends = paint(masks)
+    sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
+    walk = interpolate_pictures(sampler, ends, torch.eye(2), timestep=200, count=3, noise=noise)
+    torch.testing.assert_close(walk.images[[0, -1]], ends, atol=1e-4, rtol=0)
+    blind = Sampler(LabelConditionalPipeline(PaintingOracle(layout_dropout=0.0), "ddim"), "ddim", 10)
+    with pytest.raises(UserError, match="only a model that was trained with"):
+        interpolate_pictures(blind, ends, timestep=500)

@@ -1,8 +1,8 @@
 """Pictures with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
 
-`train.json` is {picture name: [label, ...]}. `root/masks/*.png`, of the same names, may say what stands where: grey of
-8 bits, at each pixel the place of a label in the vocabulary + 1, and 0 where none of them stands. The official data,
-the replica and one's own multi-label pictures are all read by this module.
+`train.json` is {picture name: [label, ...]}. `root/masks/*.png`, of the same names but for the ending, may say what
+stands where: grey of 8 bits, at each pixel the place of a label in the vocabulary + 1, and 0 where none of them stands.
+The official data, the replica and one's own multi-label pictures are all read by this module.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _cached_masks(
     if not (root / "masks").is_dir():
         raise DataError(f"{root / 'masks'}: no such folder of masks, which say what stands where")
     names = sorted(conditions)
-    paths = [root / "masks" / name for name in names]
+    paths = [root / "masks" / f"{Path(name).stem}.png" for name in names]
     missing = {path for path in paths if not path.is_file()}
 
     def decode(position: int) -> Pictures:
