@@ -7,7 +7,7 @@ import numpy as np
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import check_condition, parse_condition
-from lab_ddpm.data.images import read_picture, write_png
+from lab_ddpm.data.images import write_png
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import parse_place
@@ -38,10 +38,7 @@ def main(arguments: list[str]) -> None:
     sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
     condition = parse_condition(options.objects, sampler.labels)
     check_condition(condition, sampler.labels)
-    config = sampler.denoiser.config
-    picture = read_picture(
-        options.picture, config["sample_size"], sampler.pipeline.config["fit"], config["in_channels"]
-    )
+    picture = sampler.open_picture(options.picture)
     if options.add is not None:
         edited = add_object(sampler, picture, condition, parse_place(options.add), options.seed)
     elif options.remove is not None:

@@ -54,8 +54,9 @@ def main(arguments: list[str]) -> None:
         check_at_least("num-pictures", options.num_pictures, 1)
         if options.split is not None:
             raise UserError("`--num-pictures` does not go with `--split`, which has one picture per condition")
+    places = [parse_place(words) for words in options.place or ()]
     sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
-    name, conditions = wanted(sampler, options)
+    name, conditions = wanted(sampler, options, places)
     folder = GeneratedFolder(options.out or Path("generated") / name)
     recorder = None
     if options.progress:
@@ -64,21 +65,17 @@ def main(arguments: list[str]) -> None:
     if options.tries > 1:
         samples = sample_checked(sampler, conditions, seeds, options.tries, progress="sampling")
     else:
-        known = known_places(sampler.denoiser, [places(options)] * len(conditions)) if options.place else None
+        known = known_places(sampler.denoiser, [places] * len(conditions)) if places else None
         samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder, known=known)
     if PartialState().is_main_process:
         print(folder.write(samples, conditions, sampler, name, recorder))
 
 
-def places(options: Namespace) -> list[Place]:
-    return [parse_place(words) for words in options.place]
-
-
-def wanted(sampler: Sampler, options: Namespace) -> tuple[str, list[Condition]]:
+def wanted(sampler: Sampler, options: Namespace, places: list[Place]) -> tuple[str, list[Condition]]:
     """The name of what is sampled, and a condition for each picture; empty conditions for none."""
     labels, split, objects, num_pictures = sampler.labels, options.split, options.objects, options.num_pictures
-    if options.place is not None:
-        return "placed", [tuple(place.label for place in places(options))] * (num_pictures or 1)
+    if places:
+        return "placed", [tuple(place.label for place in places)] * (num_pictures or 1)
     if objects is not None:
         condition = tuple(name for words in objects for name in parse_condition(words, labels))
         check_condition(condition, labels)

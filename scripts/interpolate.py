@@ -7,7 +7,7 @@ import numpy as np
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import parse_condition
-from lab_ddpm.data.images import Pictures, read_picture, to_tensor, write_png
+from lab_ddpm.data.images import Pictures, to_tensor, write_png
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures
 from lab_ddpm.sampling.sampler import open_sampler
@@ -49,8 +49,7 @@ def main(arguments: list[str]) -> None:
         walk = interpolate_conditions(sampler, conditions, options.count, options.seed, progress="denoising")
     else:
         captions = [file.name for file in options.pictures]
-        config, fit = sampler.denoiser.config, sampler.pipeline.config["fit"]
-        ends = [read_picture(file, config["sample_size"], fit, config["in_channels"]) for file in options.pictures]
+        ends = [sampler.open_picture(file) for file in options.pictures]
         settings = {**OF_PICTURES, **asked}
         walk = interpolate_pictures(
             sampler,

@@ -268,9 +268,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         samples = []
         for pictures, rows in zip(images.split(_READ_AT_A_TIME), class_labels.split(_READ_AT_A_TIME), strict=True):
             pictures = pictures.to(self.device)
-            noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(
-                pictures
-            )  # without noise, which would only hide
+            noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(pictures)  # noise would only hide something
             seen = self.predict_clean(noisy, timestep, rows.to(self.device))
             samples.append(self.space.encode(pictures, self.space.layout(seen)))
         return torch.cat(samples)
@@ -298,13 +296,16 @@ class Denoiser(ModelMixin, ConfigMixin):
         with outputs_of(*blocks) as hidden:
             prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
-        errors = LOSSES[config["loss"]](space.unscale(prediction), space.unscale(target), reduction="none")
-        picture, layout = space.parts(errors)
         self._loss_weights = self._loss_weights.to(clean.device)
         weights = self._loss_weights[timesteps]
-        terms = {"picture": (weights * picture.mean(dim=(1, 2, 3))).mean()}
+
+        def weighted(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            errors = LOSSES[config["loss"]](prediction, target, reduction="none")
+            return (weights * errors.mean(dim=(1, 2, 3))).mean()
+
+        terms = {"picture": weighted(space.parts(prediction)[0], space.parts(target)[0])}
         if space.has_layout:
-            terms["layout"] = LAYOUT_WEIGHT * (weights * layout.mean(dim=(1, 2, 3))).mean()
+            terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target))
         if blocks:
             pairs = zip(self.projections, hidden, batch.get("features", ()), strict=True)
             angles = [_angle(projection(outputs), features) for projection, outputs, features in pairs]

@@ -45,6 +45,11 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
     return F.avg_pool2d(pixels, patch_size)
 
 
+def labels_in(masks: torch.Tensor, num_labels: int) -> torch.Tensor:
+    """Which labels (B, 1, h, w) masks show anywhere: (B, num_labels) bool."""
+    return torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(num_labels)], dim=1)
+
+
 def read_layout(layout: torch.Tensor, num_labels: int) -> torch.Tensor:
     """The masks in layouts: (B, num_layout_channels, h, w) -> (B, 1, h, w) long, as in `make_layout`.
 

@@ -56,7 +56,7 @@ class SampleSpace:
         if layout is None:
             channels, *size = self.shape
             layout = patches.new_zeros(len(images), channels - patches.shape[1], *size)
-        return torch.cat([patches, self.layout_scale * layout], dim=1)
+        return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The channels that are the picture's, and those of the layout."""
@@ -75,13 +75,6 @@ class SampleSpace:
         """The layouts in samples, as `make_layout` returns them."""
         return self.parts(sample)[1] / self.layout_scale
 
-    def unscale(self, sample: torch.Tensor) -> torch.Tensor:
-        """Samples whose layouts are no longer multiplied by anything."""
-        if not self.has_layout:
-            return sample
-        picture, layout = self.parts(sample)
-        return torch.cat([picture, layout / self.layout_scale], dim=1)
-
     def masks(self, sample: torch.Tensor) -> torch.Tensor:
         """What the layouts in samples show, patch by patch: (B, 1, H / p, W / p), see `layout.read_layout`."""
         return read_layout(self.layout(sample), self.num_labels)
@@ -89,12 +82,12 @@ class SampleSpace:
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Samples whose layout is unknown where the (B,) `rows` are true."""
         picture, layout = self.parts(sample)
-        return torch.cat([picture, layout * ~rows[:, None, None, None]], dim=1)
+        return _joined(picture, layout * ~rows[:, None, None, None])
 
     def clip(self, sample: torch.Tensor) -> torch.Tensor:
         """Samples in the range of clean ones."""
         picture, layout = self.parts(sample)
-        return torch.cat([picture.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale)], dim=1)
+        return _joined(picture.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale))
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """One standard normal sample from each CPU generator.
@@ -109,3 +102,8 @@ class SampleSpace:
             layout = torch.randn(layout_channels, *size, generator=generator)
             samples.append(torch.cat([F.pixel_unshuffle(picture, self.patch_size), layout]))
         return torch.stack(samples)
+
+
+def _joined(picture: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
+    """The two parts of samples in one; without a copy where there is no layout."""
+    return torch.cat([picture, layout], dim=1) if layout.shape[1] else picture

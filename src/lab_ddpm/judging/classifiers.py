@@ -27,7 +27,7 @@ from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, to_tensor
+from lab_ddpm.data.images import KINDS, Pictures, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.shipped import find
@@ -144,11 +144,6 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module
     return classifier.eval()
 
 
-def num_channels(classifier: nn.Module) -> int:
-    """Of the pictures that it reads: 1 or 3."""
-    return next(layer.in_channels for layer in classifier.modules() if isinstance(layer, nn.Conv2d))
-
-
 @torch.inference_mode()
 def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
     """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].
@@ -161,6 +156,19 @@ def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) ->
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 
 
+def check_channels(file: Path, classifier: nn.Module, channels: int) -> None:
+    """Raise `DataError` unless the classifier of a file reads pictures of so many channels."""
+    own = next(layer.in_channels for layer in classifier.modules() if isinstance(layer, nn.Conv2d))
+    if own != channels:
+        raise DataError(f"{file}: made for {KINDS[own]} pictures, and these are {KINDS[channels]}")
+
+
+def _of_referee(classifier: nn.Module) -> nn.Sequential:
+    if not isinstance(classifier, nn.Sequential):
+        raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+    return classifier
+
+
 class Features(nn.Module):
     """The inputs of a referee's last layer: (B, C, S, S) uint8 -> (B, 256), for the metrics of torchmetrics."""
 
@@ -168,9 +176,7 @@ class Features(nn.Module):
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        if not isinstance(classifier, nn.Sequential):
-            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
-        self.layers = classifier[:3].eval()
+        self.layers = _of_referee(classifier)[:3].eval()
 
     @torch.inference_mode()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -188,9 +194,7 @@ class FeatureMaps(nn.Module):
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        if not isinstance(classifier, nn.Sequential):
-            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
-        layers = cast(nn.Sequential, classifier[0])
+        layers = cast(nn.Sequential, _of_referee(classifier)[0])
         last_pool = max(place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
         self.fine, self.coarse = layers[:last_pool].eval(), layers[last_pool:].eval()
 

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
+from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import check_at_least
@@ -66,5 +67,4 @@ def num_lacking(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor
     """How many of their labels the model does not see in each of (N, S, S, C) uint8 pictures."""
     denoiser = sampler.denoiser
     masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels))
-    seen = torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(len(denoiser.labels))], dim=1)
-    return (class_labels.bool() & ~seen.cpu()).sum(dim=1).tolist()
+    return (class_labels.bool() & ~labels_in(masks, len(denoiser.labels)).cpu()).sum(dim=1).tolist()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import KINDS, Pictures, to_uint8
+from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
@@ -141,6 +141,15 @@ class Sampler:
                     drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
         pictures, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
         return Samples(pictures, rows.cpu(), seeds, guidance, masks if space.has_layout else None)
+
+    def open_picture(self, file: str | Path) -> Pictures:
+        """A picture file as (S, S, C) uint8, as the model's own pictures.
+
+        Raises:
+            DataError: It is missing or broken.
+        """
+        config = self.denoiser.config
+        return read_picture(file, config["sample_size"], self.pipeline.config["fit"], config["in_channels"])
 
     def check_data(self, pictures: PictureDataset) -> None:
         """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, picture_grid, resize_pictures, to_tensor, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.intervals import Interval, as_text, wilson_interval
@@ -40,8 +41,8 @@ NEAR = 4.0  # pixels of a picture 64 pixels wide
 _TRIES = 4
 _SHOWN = 8
 
-# Place of a picture and one of its labels -> what came of it, the new label and the old one.
-_Edit = Callable[[int, str], tuple[Edited, str | None, str | None]]
+# Index of a picture and one of its labels -> what came of it.
+_Edit = Callable[[int, str], Edited]
 
 
 def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path) -> Path:
@@ -80,10 +81,8 @@ class _Study:
             raise UserError("the pictures must have masks")
         self.sampler, self.denoiser, self.referee, self.out = sampler, sampler.denoiser, referee, out
         self.labels = sampler.labels
-        shown = np.flatnonzero(
-            dataset.masks.reshape(len(dataset), -1).any(axis=1)
-        )  # those with anything in their masks
-        chosen = np.random.default_rng(0).permutation(shown)[:num_pictures]
+        with_objects = np.flatnonzero(dataset.masks.reshape(len(dataset), -1).any(axis=1))
+        chosen = np.random.default_rng(0).permutation(with_objects)[:num_pictures]
         self.pictures: Pictures = dataset.pictures[chosen]
         self.rows = dataset.class_labels[chosen]
         self.masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1).long()
@@ -103,7 +102,7 @@ class _Study:
             seen = self.denoiser.space.masks(self.denoiser.read(to_tensor(self.pictures), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
-            shown, found = self._present(true), self._present(seen)
+            shown, found = (labels_in(masks, len(self.labels)) for masks in (true, seen))
             results.append(_share(f"reading, {title}: objects seen", found[shown]))
             results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
         return results
@@ -140,18 +139,17 @@ class _Study:
         def fresh(condition: Condition) -> str:
             return str(random.choice([label for label in self.labels if label not in condition]))
 
-        def remove(place: int, label: str) -> tuple[Edited, str | None, str | None]:
-            picture, condition = self.pictures[place], self.conditions[place]
-            return remove_object(self.sampler, picture, condition, label, seed=place), None, label
+        def remove(index: int, label: str) -> Edited:
+            return remove_object(self.sampler, self.pictures[index], self.conditions[index], label, seed=index)
 
-        def replace(place: int, label: str) -> tuple[Edited, str | None, str | None]:
-            new, picture = fresh(self.conditions[place]), self.pictures[place]
-            return replace_object(self.sampler, picture, self.conditions[place], label, new, seed=place), new, label
+        def replace(index: int, label: str) -> Edited:
+            picture, condition = self.pictures[index], self.conditions[index]
+            return replace_object(self.sampler, picture, condition, label, fresh(condition), seed=index)
 
-        def add(place: int, _: str) -> tuple[Edited, str | None, str | None]:
-            new, picture = fresh(self.conditions[place]), self.pictures[place]
-            at = self._free_place(new, self._places(self.masks[place]), random)
-            return add_object(self.sampler, picture, self.conditions[place], at, seed=place), new, None
+        def add(index: int, _: str) -> Edited:
+            picture, condition = self.pictures[index], self.conditions[index]
+            place = self._free_place(fresh(condition), self._places(self.masks[index]), random)
+            return add_object(self.sampler, picture, condition, place, seed=index)
 
         results = []
         for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
@@ -160,20 +158,21 @@ class _Study:
 
     def _edited(self, name: str, edit: _Edit, random: np.random.Generator) -> list[dict[str, Any]]:
         pictures, done, rest = [], [], []
-        for place, condition in enumerate(tqdm(self.conditions, desc=name)):
+        for index, condition in enumerate(tqdm(self.conditions, desc=name)):
             if len(condition) == (1 if name == "removed" else len(self.labels)):
                 continue  # nothing would be left, or there is nothing new
             try:
-                edited, new, old = edit(place, str(random.choice(list(condition))))
+                edited = edit(index, str(random.choice(list(condition))))
             except NotSeen:
                 done.append(False)
                 continue
-            pictures.append((self.pictures[place], edited.picture))
-            row = self.denoiser.class_labels([edited.condition]).cpu()
-            found, outputs = self._found(edited.picture[None], row)[0], self._outputs(edited.picture[None])[0]
-            good = new is None or bool(found[self.labels.index(new)])
-            done.append(good and (old is None or bool(outputs[self.labels.index(old)] < 0.5)))
-            rest += [bool(found[self.labels.index(label)]) for label in edited.condition if label != new]
+            pictures.append((self.pictures[index], edited.picture))
+            outputs = self._outputs(edited.picture[None])
+            hits = top_k_hits(outputs, self.denoiser.class_labels([edited.condition]).cpu())[0]
+            found = {label: bool(hits[self.labels.index(label)]) for label in edited.condition}
+            gone = [outputs[0][self.labels.index(label)] < 0.5 for label in condition if label not in found]
+            done.append(all(found[label] for label in found if label not in condition) and all(gone))
+            rest += [found[label] for label in found if label in condition]
         if pictures:
             self._show(name, np.concatenate([np.stack(pair) for pair in pictures]))
         return [_share(f"editing: {name} as asked", done), _share(f"editing, {name}: other objects found", rest)]
@@ -198,9 +197,6 @@ class _Study:
         if not len(rows):
             return None
         return (columns.float().mean().item() + 0.5) * scale, (rows.float().mean().item() + 0.5) * scale
-
-    def _present(self, masks: torch.Tensor) -> torch.Tensor:
-        return torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(len(self.labels))], dim=1)
 
     def _outputs(self, pictures: Pictures) -> NDArray[np.float32]:
         return np.asarray(predict(self.referee, resize_pictures(pictures, PICTURE_SIZE)))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
 
 from lab_ddpm.data.dataset import short_name
-from lab_ddpm.data.images import KINDS
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.judging.classifiers import CLASSIFIERS, EVALUATOR_DIR, FeatureMaps, load_classifier, num_channels
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.judging.classifiers import CLASSIFIERS, EVALUATOR_DIR, FeatureMaps, check_channels, load_classifier
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
@@ -45,19 +43,16 @@ def load_teacher(config: TrainConfig, dataset: PictureDataset, device: torch.dev
     """
     if config.objective.teacher is None:
         return None
-    judges = [
-        find(EVALUATOR_DIR / f"{name}.safetensors")
-        for name in (*CLASSIFIERS, short_name(config.data.dataset, config.data.root))
-    ]
-    judges += [find(config.evaluation.classifier)] if config.evaluation.classifier else []
     teacher = find(config.objective.teacher)
+    classifier = load_classifier(teacher, None).requires_grad_(False).to(device)
+    check_channels(teacher, classifier, dataset.pictures.shape[-1])
+    names = (*CLASSIFIERS, short_name(config.data.dataset, config.data.root))
+    judges = [find(EVALUATOR_DIR / f"{name}.safetensors") for name in names]
+    judges += [find(config.evaluation.classifier)] if config.evaluation.classifier else []
+    own = file_hash(teacher)
     for judge in judges:
-        if teacher.is_file() and judge.is_file() and file_hash(judge) == file_hash(teacher):
+        if judge.is_file() and file_hash(judge) == own:
             raise UserError(
                 f"`objective.teacher` must not be a classifier that judges, got {teacher}, which is {judge}"
             )
-    classifier = load_classifier(Path(config.objective.teacher), None).requires_grad_(False).to(device)
-    own, given = num_channels(classifier), dataset.pictures.shape[-1]
-    if own != given:
-        raise DataError(f"{config.objective.teacher}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
     return FeatureMaps(classifier)

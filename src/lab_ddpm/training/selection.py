@@ -20,22 +20,22 @@ from torch import nn
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
 from lab_ddpm.data.dataset import short_name
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import KINDS, Pictures
+from lab_ddpm.data.images import Pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
     SELECTING_CLASSIFIER,
     Features,
+    check_channels,
     classifier_file,
     load_classifier,
-    num_channels,
     predict,
 )
 from lab_ddpm.judging.distribution import extract, frechet_distance
 from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Scores, top_k_hits
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
@@ -146,9 +146,7 @@ def make_selection(
         path = resolve_split(settings.split, config.data.root)
         return ObjectsFound(metric, found, load_conditions(path, labels), load_classifier(file, labels).to(device))
     classifier = load_classifier(file, labels or None).to(device)
-    own, given = num_channels(classifier), dataset.pictures.shape[-1]
-    if own != given:
-        raise DataError(f"{file}: made for {KINDS[own]} pictures, and these are {KINDS[given]}")
+    check_channels(file, classifier, dataset.pictures.shape[-1])
     if metric == "labels_found":
         return LabelsFound(metric, found, conditions, labels, classifier)
     check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)

@@ -40,17 +40,14 @@ def write_masks(root: Path) -> int:
         DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
     """
     labels = load_labels(root / LABEL_FILE, OBJECTS)
-    scenes: dict[str, list[str]] = {}
+    scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
-        scenes.setdefault(name.rsplit("_", 1)[0], []).append(name)
+        scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
     staging = root / f"{TEMPORARY_PREFIX}masks"
     remove(staging)
     staging.mkdir()
     with ProcessPoolExecutor() as pool:
-        jobs = [
-            pool.submit(_write_scene, root / "images", staging, {name: labels[name] for name in names})
-            for names in scenes.values()
-        ]
+        jobs = [pool.submit(_write_scene, root / "images", staging, scene) for scene in scenes.values()]
         try:
             for job in tqdm(jobs, desc="masks", unit="scene"):
                 job.result()
