@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from conftest import tiny_denoiser
 from gaussian_oracle import GaussianOracle
@@ -18,7 +17,6 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 from lab_ddpm.diffusion.layout import make_layout, read_layout
 from lab_ddpm.diffusion.loss_weights import draw_timesteps, loss_weights
-from lab_ddpm.diffusion.network import outputs_of
 from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import UserError
@@ -86,30 +84,6 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) 
     layout = make_layout(batch["masks"], 2, 2)
     assert terms["picture"].item() == pytest.approx(batch["clean_images"].square().mean().item(), rel=1e-5)
     assert terms["layout"].item() == pytest.approx(layout.square().mean().item() / 3, rel=1e-5)
-
-
-def test_hidden_features_are_aligned_with_those_that_come_with_the_batch(batch: Sample) -> None:
-    settings = {"labels": ("dark", "bright"), "prediction_type": "sample"}
-    denoiser = tiny_denoiser(**settings, teacher_channels=(5, 7), alignment_weight=0.25)
-    coarse, fine = torch.randn(4, 5, 4, 4), torch.randn(4, 7, 16, 16)  # any size will do
-    batch["features"] = [coarse, fine]
-    with outputs_of(denoiser.unet.mid_block, denoiser.unet.up_blocks[0]) as hidden:
-        terms = denoiser(batch).terms
-    expected = 0.0
-    for projection, outputs, features in zip(denoiser.projections, hidden, (coarse, fine), strict=True):
-        maps = projection(outputs)
-        wanted = nn.functional.interpolate(features, maps.shape[-2:], mode="bilinear", antialias=True)
-        cosines = (maps * wanted).sum(dim=1) / (maps.norm(dim=1) * wanted.norm(dim=1))
-        expected += (1 - cosines).mean().item() / 2
-    assert list(terms) == ["picture", "features"]
-    assert terms["features"].item() == pytest.approx(0.25 * expected, rel=1e-4)
-    terms["features"].backward()
-    assert denoiser.unet.conv_in.weight.grad.abs().sum() > 0
-    assert denoiser.unet.conv_out.weight.grad is None  # it reaches hidden features, and no pixel
-    plain = tiny_denoiser(**settings)
-    plain.load_state_dict({key: value for key, value in denoiser.state_dict().items() if "projections" not in key})
-    with torch.no_grad():
-        assert denoiser(batch).terms["picture"] == plain(batch).terms["picture"]
 
 
 @torch.no_grad()
@@ -186,6 +160,7 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
         condition_dropout=0.1,
     )
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)  # or rounding decides what the last step spoils
     random = torch.Generator().manual_seed(0)
     for _ in range(300):
         chosen = torch.randint(8, (32,), generator=random)
@@ -199,6 +174,7 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
         optimizer.zero_grad()
         denoiser(batch).total.backward()
         optimizer.step()
+        decay.step()
     pipeline = LabelConditionalPipeline(denoiser.eval(), "ddim")
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(index) for index in range(8)]

@@ -168,7 +168,6 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--model.layout_scale", "2"], ["`model.layout_scale`", "'sample'", "'epsilon'"]),
         (["--objective.layout_dropout", "0.1"], ["`objective.layout_dropout`", "`model.layout_scale`", "0.1"]),
         (["--objective.layout_dropout", "1"], ["`objective.layout_dropout`", "[0, 1)"]),
-        (["--objective.alignment_weight", "0"], ["`objective.alignment_weight`", "positive"]),
         (["--optimizer.name", "sgd"], ["optimizer.name", "muon", "sgd"]),
         (["--data.count_weights", "[1, 0]"], ["`data.count_weights`", "positive", "0"]),
         (

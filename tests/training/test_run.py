@@ -31,7 +31,6 @@ def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A run of 12 steps (4 epochs of 3) with everything switched on, in a folder with a random classifier."""
     monkeypatch.chdir(tmp_path)
     save_random_classifiers()
-    save_random_classifiers("teachers", names=("referee",))
     return tiny_arguments(
         tmp_path,
         epochs=4,
@@ -42,7 +41,6 @@ def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         diffusion__prediction_type="sample",
         objective__condition_dropout=0.2,
         objective__layout_dropout=0.2,
-        objective__teacher="teachers/referee.safetensors",
         optimizer__name="muon",
         optimizer__ema_decay=0.9,
         evaluation__every_epochs=2,

@@ -11,7 +11,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ class Sample(TypedDict):
     clean_images: torch.Tensor  # (C, H, W) float32 in [-1, 1]
     masks: torch.Tensor  # (1, H, W) uint8, see `PictureDataset`; (0,) for pictures that were opened without
     class_labels: torch.Tensor  # (num_labels,) multi-hot
-    features: NotRequired[list[torch.Tensor]]  # of a batch: (B, C, h, w) of a teacher, who is asked when it is loaded
     noise: torch.Tensor  # standard normal, of the shape of the model's samples
     uniforms: torch.Tensor  # (3,) in [0, 1): decide the timestep, and whether the labels and the layout are dropped
 

@@ -33,7 +33,7 @@ from torch import nn
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
-from lab_ddpm.diffusion.network import make_unet, outputs_of
+from lab_ddpm.diffusion.network import make_unet
 from lab_ddpm.diffusion.noise import (
     BETA_SCHEDULES,
     PREDICTION_TYPES,
@@ -48,7 +48,6 @@ from lab_ddpm.tools.errors import DataError, UserError, check_choice
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, which is that of the layout before it is scaled
 _READ_AT_A_TIME = 64
-_ALIGNED = ("mid_block", "up_blocks.0")  # the parts of the UNet whose outputs are aligned with features
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         loss: "mse", "l1" or "huber" (threshold 1).
         loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
         timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
-        teacher_channels: Channels of the maps of features in `Sample`; empty for none.
-        alignment_weight: Of a term that aligns hidden features with those of the clean picture (REPA, arXiv:2410.06940;
-            U-REPA, arXiv:2503.18414): 1 - the cosine of the angle between them, after a 1 x 1 convolution.
         layout_dropout: Probability that a training sample's noisy layout is replaced by zeros, which stand for an
             unknown one: reading pictures needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
@@ -117,8 +113,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         timestep_density: str = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
-        teacher_channels: Sequence[int] = (),
-        alignment_weight: float = 0.5,
         layout_dropout: float = 0.0,
         condition_dropout: float = 0.0,
     ) -> None:
@@ -145,7 +139,6 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
-        self.projections = nn.ModuleList(nn.Conv2d(block_out_channels[-1], c, 1) for c in teacher_channels)
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self._loss_weights = loss_weights(
             self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
@@ -292,9 +285,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
-        blocks = [self.unet.get_submodule(name) for name in _ALIGNED[: len(self.projections)]]
-        with outputs_of(*blocks) as hidden:
-            prediction = self.predict(noisy, timesteps, class_labels)
+        prediction = self.predict(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
         self._loss_weights = self._loss_weights.to(clean.device)
         weights = self._loss_weights[timesteps]
@@ -306,18 +297,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         terms = {"picture": weighted(space.parts(prediction)[0], space.parts(target)[0])}
         if space.has_layout:
             terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target))
-        if blocks:
-            pairs = zip(self.projections, hidden, batch.get("features", ()), strict=True)
-            angles = [_angle(projection(outputs), features) for projection, outputs, features in pairs]
-            terms["features"] = config["alignment_weight"] * torch.stack(angles).mean()
         return Loss(terms)
 
     def forward(self, batch: Sample) -> Loss:
         """`loss`, through whatever wraps the model: DistributedDataParallel, autocast."""
         return self.loss(batch)
-
-
-def _angle(maps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """1 - the cosine between two maps of vectors (B, C, h, w), the second of any height and width; the mean of all."""
-    wanted = F.interpolate(features.float(), maps.shape[-2:], mode="bilinear", antialias=True)
-    return (1 - F.cosine_similarity(maps.float(), wanted, dim=1)).mean()

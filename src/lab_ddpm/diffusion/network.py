@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import torch
 from diffusers import UNet2DModel
-from torch import nn
 
 
 def make_unet(
@@ -47,19 +44,3 @@ def make_unet(
         resnet_time_scale_shift=resnet_time_scale_shift,
         class_embed_type="identity" if takes_embedding else None,
     )
-
-
-@contextmanager
-def outputs_of(*modules: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """What the modules return while the block runs, in the order of their calls."""
-    outputs: list[torch.Tensor] = []
-
-    def note(module: nn.Module, arguments: object, output: torch.Tensor) -> None:
-        outputs.append(output)
-
-    hooks = [module.register_forward_hook(note) for module in modules]
-    try:
-        yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()

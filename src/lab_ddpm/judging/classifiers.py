@@ -163,12 +163,6 @@ def check_channels(file: Path, classifier: nn.Module, channels: int) -> None:
         raise DataError(f"{file}: made for {KINDS[own]} pictures, and these are {KINDS[channels]}")
 
 
-def _of_referee(classifier: nn.Module) -> nn.Sequential:
-    if not isinstance(classifier, nn.Sequential):
-        raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
-    return classifier
-
-
 class Features(nn.Module):
     """The inputs of a referee's last layer: (B, C, S, S) uint8 -> (B, 256), for the metrics of torchmetrics."""
 
@@ -176,33 +170,14 @@ class Features(nn.Module):
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        self.layers = _of_referee(classifier)[:3].eval()
+        if not isinstance(classifier, nn.Sequential):
+            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+        self.layers = classifier[:3].eval()
 
     @torch.inference_mode()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, C, S, S) uint8 -> (B, 256) float32."""
         return self.layers(pictures / 127.5 - 1)
-
-
-class FeatureMaps(nn.Module):
-    """A referee's features before it forgets where they are, for `Denoiser.loss`: of its last two resolutions.
-
-    (B, C, S, S) in [-1, 1] -> [(B, 256, S / 16, S / 16), (B, 192, S / 8, S / 8)].
-    """
-
-    channels = (_NUM_FEATURES, 192)
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        layers = cast(nn.Sequential, _of_referee(classifier)[0])
-        last_pool = max(place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
-        self.fine, self.coarse = layers[:last_pool].eval(), layers[last_pool:].eval()
-
-    @torch.no_grad()
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """See above."""
-        fine = self.fine(images)
-        return [self.coarse(fine), fine]
 
 
 def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:

@@ -95,8 +95,6 @@ class ObjectiveConfig:
 
     Attributes:
         logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
-        teacher: File of a classifier of the referee's architecture, with whose features of the clean picture the hidden
-            features are aligned; None for none. It must have seen no more than the training pictures.
     """
 
     loss: Literal["mse", "l1", "huber"] = "mse"
@@ -105,8 +103,6 @@ class ObjectiveConfig:
     timestep_density: Literal["uniform", "logit_normal"] = "uniform"
     logit_mean: float = 0.0
     logit_std: float = 1.0
-    teacher: str | None = None
-    alignment_weight: float = 0.5
     layout_dropout: float = 0.0
     condition_dropout: float = 0.0
 
@@ -120,7 +116,6 @@ class ObjectiveConfig:
                 )
         check_finite("objective.logit_mean", self.logit_mean)
         check_positive("objective.logit_std", self.logit_std)
-        check_positive("objective.alignment_weight", self.alignment_weight)
         for name in ("condition_dropout", "layout_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"`objective.{name}` must be in [0, 1), got {getattr(self, name)}")

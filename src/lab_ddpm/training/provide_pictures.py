@@ -11,7 +11,7 @@ from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
-from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file, load_classifier
+from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.config import TrainConfig
@@ -40,8 +40,6 @@ def provide_pictures(config: TrainConfig) -> None:
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
-    if config.objective.teacher is not None:
-        load_classifier(config.objective.teacher, None)
     if config.model.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)

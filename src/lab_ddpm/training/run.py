@@ -24,12 +24,10 @@ from lab_ddpm.diffusion.denoiser import Loss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.schedulers import make_scheduler
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
-from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.model import load_teacher, make_denoiser
+from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.progress import Progress, keep_pipelines, save_pipeline
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.run_log import RunLog
@@ -93,7 +91,6 @@ class Run:
             )
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        self.teacher = load_teacher(config, self.dataset, accelerator.device)
         denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
         self.state = make_training_state(accelerator, denoiser, config.optimizer, self.total_steps)
@@ -106,12 +103,11 @@ class Run:
 
     def _go_on(self) -> Progress:
         """Restore the newest state, if there is one, and what belongs to it; say where the run is."""
-        progress, teacher = self.state.load(self.folder), self.config.objective.teacher
-        data = self.dataset.fingerprint() + (f"-{file_hash(find(teacher))}" if teacher else "")
+        progress, data = self.state.load(self.folder), self.dataset.fingerprint()
         if progress.step and progress.data != data:
             raise UserError(
-                f"{self.folder} was trained on other pictures or labels than {self.config.data.root} has now, or by "
-                "another teacher; choose another `--name`"
+                f"{self.folder} was trained on other pictures or labels than {self.config.data.root} has now; "
+                "choose another `--name`"
             )
         self.selection = make_selection(
             self.config, self.dataset, self.accelerator.device, progress.metric, progress.classifier
@@ -145,9 +141,6 @@ class Run:
         self._timer = StepTimer()
         for batch in self.accelerator.prepare_data_loader(loader):
             self._timer.work_begins()
-            if self.teacher is not None:
-                with self.accelerator.autocast():
-                    batch["features"] = self.teacher(batch["clean_images"])
             yield batch
 
     def update(self, loss: Loss) -> None:
