@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 
 from lab_ddpm.cli import run
@@ -35,6 +36,9 @@ def parser() -> Parser:
     wanted.add_argument("--unconditional", action="store_true", help="pictures under no condition at all")
     number = "so many of --objects or --place (default: 1), --unconditional or else every label alike (default: 64)"
     parser.add_argument("--num-pictures", type=int, help=number)
+    composed = "conditions that {} beside --objects or --unconditional"
+    parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format("hold"))
+    parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format("do not hold"))
     parser.add_argument("--tries", type=int, default=1, help="draw again what the model does not see (default: 1)")
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
@@ -50,6 +54,11 @@ def main(arguments: list[str]) -> None:
     check_at_least("tries", options.tries, 1)
     if options.tries > 1 and (options.place or options.progress):
         raise UserError("`--tries` goes neither with `--place` nor with `--progress`")
+    if options.also or options.without:
+        if options.tries > 1:
+            raise UserError("`--tries` goes neither with `--and` nor with `--not`")
+        if options.objects is None and not options.unconditional:
+            raise UserError("`--and` and `--not` go with `--objects` or with `--unconditional`")
     if options.num_pictures is not None:
         check_at_least("num-pictures", options.num_pictures, 1)
         if options.split is not None:
@@ -57,6 +66,14 @@ def main(arguments: list[str]) -> None:
     places = [parse_place(words) for words in options.place or ()]
     sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
     name, conditions = wanted(sampler, options, places)
+    asked: list[Condition] | torch.Tensor = conditions
+    details: dict[str, object] = {"places": options.place} if places else {}
+    if options.also or options.without:
+        all_of = [condition for condition in (conditions[0], *conditions_of(options.also, sampler)) if condition]
+        none_of = conditions_of(options.without, sampler)
+        asked = torch.stack([sampler.denoiser.compose(all_of, none_of)] * len(conditions))
+        conditions = [tuple(dict.fromkeys(label for condition in all_of for label in condition))] * len(conditions)
+        name, details = "composed", {"and": all_of, "not": none_of}
     folder = GeneratedFolder(options.out or Path("generated") / name)
     recorder = None
     if options.progress:
@@ -66,9 +83,14 @@ def main(arguments: list[str]) -> None:
         samples = sample_checked(sampler, conditions, seeds, options.tries, progress="sampling")
     else:
         known = known_places(sampler.denoiser, [places] * len(conditions)) if places else None
-        samples = sampler.sample(conditions, seeds, progress="sampling", on_state=recorder, known=known)
+        samples = sampler.sample(asked, seeds, progress="sampling", on_state=recorder, known=known)
     if PartialState().is_main_process:
-        print(folder.write(samples, conditions, sampler, name, recorder))
+        print(folder.write(samples, conditions, sampler, name, recorder, details))
+
+
+def conditions_of(words: list[str] | None, sampler: Sampler) -> list[Condition]:
+    """The conditions of an option's arguments."""
+    return [parse_condition(text, sampler.labels) for text in words or ()]
 
 
 def wanted(sampler: Sampler, options: Namespace, places: list[Place]) -> tuple[str, list[Condition]]:

@@ -154,6 +154,24 @@ def test_a_list_of_iclevr_for_a_model_of_other_pictures_names_both_checkpoints(
 
 
 @pytest.mark.usefixtures("workplace")
+def test_generate_composes_conditions(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, *more in (("plain",), ("and", "--and", "cyan sphere"), ("not", "--not", "gray cube", "gray sphere")):
+        arguments = ["--objects", "red cube", *more, "--num-pictures", "2", "--steps", "2", "--guidance-scale", "3"]
+        assert main(["generate", *arguments, "--out", name]) == 0
+    manifests = {name: json.loads(Path(name, "manifest.json").read_text()) for name in ("plain", "and", "not")}
+    assert [picture["condition"] for picture in manifests["and"]["pictures"]] == [["red cube", "cyan sphere"]] * 2
+    assert manifests["and"]["and"] == [["red cube"], ["cyan sphere"]]
+    assert manifests["not"]["not"] == [["gray cube"], ["gray sphere"]]
+    pictures = [np.asarray(Image.open(f"{name}/00.png"), int) for name in manifests]
+    assert min(abs(pictures[0] - other).mean() for other in pictures[1:]) > 1
+    assert main(["generate", "--unconditional", "--not", "red cube", "--num-pictures", "1", "--steps", "2"]) == 0
+    assert "composed" in lines(capsys)[-1]
+    for wrong in (["--split", "test"], ["--objects", "red cube", "--tries", "2"]):
+        assert main(["generate", *wrong, "--not", "gray cube"]) == 2
+        assert "`--not`" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workplace")
 def test_two_processes_make_the_pictures_of_one() -> None:
     """Three pictures for two processes, then one, of which the second process has none."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]

@@ -49,18 +49,18 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
 
     Args:
         conditions: N entries as in `parse_conditions`, empty ones for no condition; or (N, len(labels)) rows as they
-            are.
+            are, or (N, K, len(labels)) of composed conditions (`guidance`).
         labels: The vocabulary; column j stands for `labels[j]`.
 
     Returns:
-        (N, len(labels)) float32.
+        (N, len(labels)) float32, or (N, K, len(labels)).
 
     Raises:
         UserError: An unknown label, or one that a condition names twice; rows of another shape.
     """
     if isinstance(conditions, np.ndarray) and conditions.dtype.kind in "biuf":
         conditions = torch.from_numpy(conditions.astype(np.float32))
-    if isinstance(conditions, torch.Tensor) and conditions.ndim == 2 and conditions.shape[1] == len(labels):
+    if isinstance(conditions, torch.Tensor) and conditions.ndim in (2, 3) and conditions.shape[-1] == len(labels):
         return conditions.float()
     if isinstance(conditions, (torch.Tensor, np.ndarray)):
         raise UserError(

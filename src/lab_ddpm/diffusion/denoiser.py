@@ -2,8 +2,7 @@
 
     emb         = time_embedding(t) + label_embedding(c),     label_embedding = Linear(num_labels -> 4 * channels[0])
     loss        = E[ w(t) l(prediction(x_t, t, c), target) ]                                see `noise`, `loss_weights`
-    x_0(x_t, c) = clip(the clean picture that uncond + s * (cond - uncond) implies)
-                                                        guidance: arXiv:2207.12598, eq. 6 with s = 1 + w
+    x_0(x_t, c) = clip(the clean picture that the guided prediction implies)                see `guidance`
 
 c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its objects. The *null label*,
 under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
@@ -32,6 +31,7 @@ from torch import nn
 
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
+from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet
 from lab_ddpm.diffusion.noise import (
@@ -178,18 +178,26 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         return to_rows(conditions, self.labels).to(self.device)
 
+    def compose(self, all_of: Sequence[str | Condition] = (), none_of: Sequence[str | Condition] = ()) -> torch.Tensor:
+        """One composed condition, (K, num_labels), see `guidance`; `torch.stack` makes (B, K, num_labels) of several.
+
+        Raises:
+            UserError: A label that the model does not know, or one that a condition names twice.
+        """
+        return compose(all_of, none_of, self.labels).to(self.device)
+
     def check_guidance(self, class_labels: torch.Tensor, asked: float | None, own: float) -> float:
-        """The guidance scale to sample (B, num_labels) rows with: `asked`, or `own` where None is asked.
+        """The guidance scale to sample (B, num_labels) or (B, K, num_labels) rows with: `asked`, or `own` for None.
 
         Raises:
             UserError: The rows do not fit the model; guidance is asked for where there is no condition; or a model
                 that was trained without condition dropout is to be guided or sampled under the null label.
         """
-        if class_labels.ndim != 2 or class_labels.shape[1] != len(self.labels):
+        if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != len(self.labels):
             raise UserError(
                 f"`class_labels` must be (B, {len(self.labels)}) for this model, got {tuple(class_labels.shape)}"
             )
-        conditional = class_labels.any(dim=1)
+        conditional = class_labels.flatten(1).any(dim=1)
         if not conditional.any():
             if asked is not None and asked != 1.0:
                 raise UserError(f"`guidance_scale` must be 1 where there is no condition, got {asked}")
@@ -198,7 +206,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         if self.labels and not self.config["condition_dropout"]:
             if scale != 1.0:
                 raise UserError(f"`guidance_scale` must be 1 for a model without condition dropout, got {scale}")
-            if not conditional.all():
+            if class_labels.ndim == 3 or not conditional.all():
                 raise UserError("a model trained without condition dropout knows no null label to sample under")
         return scale
 
@@ -225,18 +233,15 @@ class Denoiser(ModelMixin, ConfigMixin):
         Args:
             noisy: Samples x_t.
             timestep: Scalar, on the device of `noisy`.
-            class_labels: (B, num_labels).
-            guidance_scale: s above; 1 is unguided.
+            class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
+            guidance_scale: 1 is unguided.
 
         Returns:
             float32 of the shape of `noisy`.
         """
-        if guidance_scale == 1.0 or not class_labels.any():
-            prediction = self.predict(noisy, timestep, class_labels)
-        else:
-            labels = torch.cat([self.null_labels(len(class_labels)), class_labels])
-            uncond, cond = self.predict(torch.cat([noisy, noisy]), timestep, labels).chunk(2)
-            prediction = uncond + guidance_scale * (cond - uncond)
+        prediction = guided(
+            lambda samples, rows: self.predict(samples, timestep, rows), noisy, class_labels, guidance_scale
+        )
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
 

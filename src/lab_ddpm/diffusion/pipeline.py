@@ -134,7 +134,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
         Args:
             conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor or
-                array. None samples `batch_size` pictures under no condition.
+                array, or (B, K, num_labels) of composed conditions (`Denoiser.compose`). None samples `batch_size`
+                pictures under no condition.
             num_inference_steps: Denoising steps.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
             seed: Of all random numbers; see `picture_seeds`.
@@ -210,6 +211,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
     ) -> torch.Tensor:
         """The reverse process: (B, num_labels) rows, a CPU generator for each -> (B, *space.shape) clean samples.
 
+        The rows may also be (B, K, num_labels) of composed conditions (`guidance`).
         `guidance_scale` is what `Denoiser.check_guidance` returned; a `scheduler` from `make_scheduler` is taken in the
         place of the pipeline's own; `on_state` watches; `on_step_end` (step, timestep, sample) -> sample may change it;
         the rest is as in `__call__`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +35,7 @@ class GeneratedFolder:
         sampler: Sampler,
         name: str,
         recorder: DenoisingRecorder | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> str:
         """Write everything in the place of what was there; returns a line that says what.
 
@@ -44,6 +45,7 @@ class GeneratedFolder:
             sampler: That made them.
             name: Of the list of conditions, for the manifest.
             recorder: A callback of the sampling, for `strip.png` and `denoising.gif`.
+            details: What else was asked for, for the manifest.
         """
         for file in self._previous:
             remove(file)
@@ -63,7 +65,7 @@ class GeneratedFolder:
             {"file": file, "condition": list(condition), "seed": seed, **settings}
             for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
         ]
-        write_json(self.out / "manifest.json", {"split": name, "pictures": entries})
+        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "pictures": entries})
         if recorder is not None:
             recorder.write(self.out, conditions)
             written += ["strip.png", "denoising.gif"]

@@ -37,7 +37,7 @@ class Samples:
 
     Attributes:
         pictures: (N, S, S, C) uint8.
-        class_labels: (N, num_labels) that they were sampled under.
+        class_labels: (N, num_labels) that they were sampled under, or (N, K, num_labels) of composed conditions.
         seeds: One per picture.
         guidance_scale: 1 where they are not guided.
         masks: (N, h, w) uint8 of a model with a layout: what it believes stands where, as in `layout.read_layout`.
@@ -104,7 +104,8 @@ class Sampler:
         """Sample one picture per condition.
 
         Args:
-            conditions: N conditions, empty ones for the null label; or (N, num_labels) rows.
+            conditions: N conditions, empty ones for the null label; or (N, num_labels) rows, or (N, K, num_labels) of
+                composed conditions (`guidance`).
             seeds: N seeds, one per picture; `picture_seeds` makes them.
             batch_size: Pictures at a time on each process.
             progress: Title of a progress bar over the denoising steps of all batches; None for no bar.

@@ -1,0 +1,59 @@
+"""Classifier-free guidance, and conditions that are composed of others: AND, NOT.
+
+    prediction = null + s sum_k w_k (prediction(c_k) - null)
+
+One condition with w = 1 is arXiv:2207.12598, eq. 6 (their w is s - 1). Several with w = 1 (AND) or w = -1 (NOT) are the
+conjunction and the negation of arXiv:2206.01714, section 4. `null` is the prediction under the null label.
+
+A composed condition is a (K, num_labels) tensor, a row for each c_k, and the rows of a NOT are negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from lab_ddpm.data.conditions import Condition, encode, parse_conditions
+
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy, class_labels -> prediction
+
+
+def compose(
+    all_of: Sequence[str | Condition], none_of: Sequence[str | Condition], labels: Sequence[str]
+) -> torch.Tensor:
+    """The rows of one composed condition.
+
+    Args:
+        all_of: Conditions that shall hold together: "red cube, cyan sphere" or ("red cube", "cyan sphere") each.
+        none_of: Conditions that shall not hold.
+        labels: The vocabulary.
+
+    Returns:
+        (K, len(labels)) float32 of 0, 1 and -1.
+
+    Raises:
+        UserError: An unknown label, or one that a condition names twice.
+    """
+    rows = encode(parse_conditions([*all_of, *none_of], labels), labels)
+    rows[len(all_of) :] *= -1
+    return rows
+
+
+def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, scale: float) -> torch.Tensor:
+    """The prediction for simple or composed conditions.
+
+    Args:
+        predict: The network at one timestep.
+        noisy: (B, ...) samples.
+        class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros count nothing.
+        scale: s above; 1 asks the network once for simple conditions, and s is without a meaning where there are none.
+    """
+    if class_labels.ndim == 2 and (scale == 1.0 or not class_labels.any()):
+        return predict(noisy, class_labels)
+    rows = class_labels if class_labels.ndim == 3 else class_labels[:, None]
+    count = rows.shape[1] + 1
+    asked = torch.cat([torch.zeros_like(rows[:, :1]), rows.abs()], dim=1)
+    predictions = predict(noisy.repeat(count, 1, 1, 1), asked.transpose(0, 1).flatten(0, 1)).unflatten(0, (count, -1))
+    signs = rows.sum(dim=2).sign().T[..., None, None, None]
+    return predictions[0] + scale * (signs * (predictions[1:] - predictions[0])).sum(dim=0)
