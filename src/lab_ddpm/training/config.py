@@ -35,6 +35,7 @@ class TrainConfig:
         mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on another GPU, none on another CPU.
         device: "auto" takes a GPU where there is one.
+        init_from: Folder of a pipeline whose weights the run begins with, see `initial_weights`; None for random ones.
         save_every_steps: Steps between two states to resume from; the newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
     """
@@ -47,6 +48,7 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    init_from: str | None = None
     save_every_steps: int = 500
     log_every_steps: int = 10
     data: DataConfig = field(default_factory=DataConfig)

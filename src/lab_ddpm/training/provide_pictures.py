@@ -12,6 +12,7 @@ from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
 from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
+from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.config import TrainConfig
@@ -40,6 +41,8 @@ def provide_pictures(config: TrainConfig) -> None:
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
+    if config.init_from is not None:
+        load_pipeline(config.init_from)
     if config.model.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)

@@ -27,12 +27,13 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.progress import Progress, keep_pipelines, save_pipeline
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.run_log import RunLog
 from lab_ddpm.training.selection import make_selection
-from lab_ddpm.training.state import make_training_state
+from lab_ddpm.training.state import make_training_state, newest_state
 from lab_ddpm.training.step_timer import StepTimer
 from lab_ddpm.training.validation import Validation
 
@@ -91,7 +92,10 @@ class Run:
             )
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        denoiser = make_denoiser(config, self.dataset).to(accelerator.device)
+        denoiser = make_denoiser(config, self.dataset)
+        if config.init_from is not None and newest_state(folder) is None:
+            take_weights(denoiser, config.init_from)
+        denoiser.to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
         self.state = make_training_state(accelerator, denoiser, config.optimizer, self.total_steps)
         self.denoiser = self.state.denoiser

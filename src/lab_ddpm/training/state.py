@@ -86,7 +86,7 @@ class TrainingState:
         Raises:
             DataError: The state is broken.
         """
-        folder = _newest_state(run)
+        folder = newest_state(run)
         if folder is None:
             return Progress()
         weights, rest = read_weights(folder / "denoiser.safetensors"), read_weights(folder / "training.pt")
@@ -113,13 +113,14 @@ def newest_weights(run: Path) -> dict[str, torch.Tensor]:
     Raises:
         DataError: There is no state, or a broken one.
     """
-    folder = _newest_state(run)
+    folder = newest_state(run)
     if folder is None:
         raise DataError(f"{run}: no states")
     return read_weights(folder / "denoiser.safetensors")
 
 
-def _newest_state(run: Path) -> Path | None:
+def newest_state(run: Path) -> Path | None:
+    """Folder of the newest state of `run`, if there is one."""
     return max((run / "states").glob("step_*"), default=None)
 
 

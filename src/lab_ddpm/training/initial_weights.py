@@ -1,0 +1,62 @@
+"""Fine-tuning: a run that begins with the weights of a pipeline (`init_from`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.tools.errors import UserError
+
+# What weights are made for: the network, its samples, their noise, and what is predicted of them.
+_SETTINGS = (
+    *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
+    *("in_channels", "patch_size"),
+    *("num_train_timesteps", "beta_schedule", "prediction_type"),
+)
+# The weights at the ends of the network, and their dimension that runs over the channels of a sample.
+_ENDS = {"unet.conv_in.weight": 1, "unet.conv_out.weight": 0, "unet.conv_out.bias": 0}
+_EMBEDDING = "label_embedding.weight"
+
+
+@torch.no_grad()
+def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
+    """Give a denoiser the weights of a pipeline's.
+
+    Where their labels are not the same, those that both know keep their embedding, and the embeddings of others stay as
+    they were. So do the ends of the network that are a layout's, unless both have one of the same labels and scale.
+
+    Args:
+        denoiser: What is to be trained, of the same network for the same noise; the pictures may have another size.
+        pipeline: Its folder.
+
+    Raises:
+        UserError: Another network, or other noise; the setting is named.
+        DataError: There is no such pipeline, or a broken one.
+    """
+    source: Denoiser = load_pipeline(pipeline).denoiser
+    for key in _SETTINGS:
+        found, own = (_plain(model.config[key]) for model in (source, denoiser))
+        if found != own:
+            raise UserError(f"`{key}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
+    same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
+    same_layout &= denoiser.labels == source.labels
+    picture_channels = denoiser.space.in_channels * denoiser.space.patch_size**2
+    weights = denoiser.state_dict()
+    for key, value in source.state_dict().items():
+        if key == _EMBEDDING:
+            for label in set(denoiser.labels) & set(source.labels):
+                weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
+        elif key in _ENDS and not same_layout:
+            target, picture = (tensor.narrow(_ENDS[key], 0, picture_channels) for tensor in (weights[key], value))
+            target.copy_(picture)
+        elif key in weights:
+            weights[key].copy_(value)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
