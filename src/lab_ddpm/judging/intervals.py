@@ -36,6 +36,13 @@ def as_text(interval: Interval, form: str = ".3g") -> str:
     return f"{text} [{low}, {high}]"
 
 
+def share_interval(found: int, asked: int) -> Interval:
+    """The share `found / asked` and its `wilson_interval`; not a number where nothing was asked."""
+    if not asked:
+        return Interval(mean=math.nan, ci95=None)
+    return Interval(mean=found / asked, ci95=[*wilson_interval(found, asked)])
+
+
 def wilson_interval(found: int, asked: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
     1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""

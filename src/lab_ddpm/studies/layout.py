@@ -11,7 +11,6 @@ an object stands is read by the model itself, whose reading the first rows are a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
-from lab_ddpm.judging.intervals import Interval, as_text, wilson_interval
+from lab_ddpm.judging.intervals import as_text, share_interval
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.editing import Edited, NotSeen, add_object, remove_object, replace_object
@@ -210,7 +209,4 @@ class _Study:
 
 def _share(what: str, values: Any) -> dict[str, Any]:
     right = np.asarray(values, dtype=bool)
-    if not right.size:
-        return {"what": what, "share": Interval(mean=math.nan, ci95=None), "of": 0}
-    low, high = wilson_interval(int(right.sum()), right.size)
-    return {"what": what, "share": Interval(mean=float(right.mean()), ci95=[low, high]), "of": right.size}
+    return {"what": what, "share": share_interval(int(right.sum()), right.size), "of": right.size}

@@ -1,0 +1,150 @@
+"""What goes wrong in a model's pictures of i-CLEVR: which objects are missed, and what is seen in their place.
+
+    shape     the colour is right: a red cube that the referee takes for a red cylinder
+    colour    the shape is right
+    other     neither
+
+For a condition of k objects the k highest outputs of the referee are what a picture shows (`judging.scores`), so it has
+as many strangers as misses; they are paired so that as many pairs as possible share a colour or a shape.
+
+Of a model with a layout also whether the map that was drawn with the picture shows the object: a miss that it shows
+went wrong in the drawing, a miss that it lacks was decided before. And of any model its weave: see `patch_energy`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Pictures, resize_pictures, write_png
+from lab_ddpm.diffusion.layout import labels_in
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.drawing.figures import labelled_grid
+from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
+from lab_ddpm.judging.intervals import as_text, share_interval
+from lab_ddpm.judging.picture_statistics import patch_energy
+from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.files import check_writable, write_json, write_text
+
+_SHOWN, _COLUMNS = 32, 8
+Pair = tuple[str, str]  # an object that was asked for, and what is seen in its place
+
+
+def study_mistakes(
+    sampler: Sampler,
+    lists: dict[str, list[Condition]],
+    referee: nn.Module,
+    num_seeds: int,
+    real_pictures: Pictures | None,
+    out: Path,
+) -> Path:
+    """Sample condition lists and sort what is missed; write `table.md`, `table.json` and `NAME.png` with mistakes.
+
+    Args:
+        sampler: Of a model of i-CLEVR.
+        lists: Condition lists by name.
+        referee: The classifier that finds objects.
+        num_seeds: Seeds 0 ... num_seeds - 1 of every condition.
+        real_pictures: To compare the weave with; None for none.
+        out: Where the files go.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: The model is of other labels.
+    """
+    if sampler.labels != OBJECTS:
+        raise UserError(f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
+    check_writable(out)
+    patch_size = sampler.denoiser.config["patch_size"]
+    lines, content = ["| list | what | share | of |", "|---|---|---|---|"], {}
+    for name, conditions in lists.items():
+        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
+        asked = conditions * num_seeds
+        samples = sampler.sample(asked, seeds, progress=f"sampling {name}")
+        outputs = predict(referee, resize_pictures(samples.pictures, PICTURE_SIZE))
+        hits = top_k_hits(outputs, samples.class_labels)
+        pairs = [list(mistaken(*row)) for row in zip(outputs, hits, samples.class_labels.numpy() > 0, strict=True)]
+        rows = [*_by_kind(pairs, hits, samples), *_by_map(hits, samples)]
+        seen_as = Counter(f"{one} -> {other}" for of_picture in pairs for one, other in of_picture)
+        content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
+        lines += [f"| {name} | {row['what']} | {as_text(row['share'], '.3f')} | {row['of']} |" for row in rows]
+        _show(out / f"{name}.png", samples.pictures, asked, pairs)
+        energy = patch_energy(samples.pictures, patch_size) if patch_size > 1 else None
+        if energy is not None:
+            content[name]["patch_energy"] = energy
+            lines.append(f"| {name} | energy at the period of the patches | {energy:.2e} | {len(asked)} |")
+    if real_pictures is not None and patch_size > 1:
+        content["real pictures"] = {"patch_energy": patch_energy(real_pictures, patch_size)}
+        energy = content["real pictures"]["patch_energy"]
+        lines.append(f"| real pictures | energy at the period of the patches | {energy:.2e} | {len(real_pictures)} |")
+    write_json(out / "table.json", {**sampler.settings(), "num_seeds": num_seeds, "lists": content})
+    write_text(out / "table.md", "\n".join(lines) + "\n")
+    return out / "table.md"
+
+
+def mistaken(outputs: ArrayLike, hits: NDArray[np.bool_], asked: NDArray[np.bool_]) -> Iterator[Pair]:
+    """What is missed in a picture, and what is seen in its place.
+
+    Args:
+        outputs: (24,) of a classifier.
+        hits: (24,) from `top_k_hits`.
+        asked: (24,), true for the objects of the condition.
+    """
+    shown = np.argsort(-np.asarray(outputs), kind="stable")[: asked.sum()]
+    strangers = [OBJECTS[place] for place in shown if not asked[place]]
+    missed = [OBJECTS[place] for place in np.flatnonzero(asked & ~hits)]
+    ways = (tuple(zip(missed, order, strict=True)) for order in permutations(strangers))
+    yield from max(ways, key=lambda pairs: sum(kind_of(*pair) != "other" for pair in pairs))
+
+
+def kind_of(asked: str, seen: str) -> str:
+    """What is wrong with an object that is seen in the place of another: "shape", "colour" or "other"."""
+    (colour, shape), (seen_colour, seen_shape) = asked.split(), seen.split()
+    return "shape" if colour == seen_colour else "colour" if shape == seen_shape else "other"
+
+
+def _by_kind(pairs: Sequence[Sequence[Pair]], hits: NDArray[np.bool_], samples: Samples) -> list[dict[str, Any]]:
+    number = int(samples.class_labels.sum())
+    kinds = Counter(kind_of(*pair) for of_picture in pairs for pair in of_picture)
+    names = {"shape": "objects of a wrong shape", "colour": "objects of a wrong colour", "other": "objects amiss"}
+    rows = [_row(name, kinds[kind], number) for kind, name in names.items()]
+    return [_row("objects found", int(hits.sum()), number), *rows]
+
+
+def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[dict[str, Any]]:
+    """Whether the maps show what was asked for, where it is found and where it is missed."""
+    if samples.masks is None:
+        return []
+    shown = labels_in(torch.from_numpy(samples.masks)[:, None], len(OBJECTS)).numpy()
+    asked = samples.class_labels.numpy() > 0
+    rows = {"objects found": asked & hits, "objects missed": asked & ~hits}
+    return [_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
+
+
+def _row(what: str, found: int, number: int) -> dict[str, Any]:
+    return {"what": what, "share": share_interval(found, number), "of": number}
+
+
+def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:
+    """The first pictures with a mistake in them, and what it is."""
+    wrong = [index for index, of_picture in enumerate(pairs) if of_picture][:_SHOWN]
+    if wrong:
+        captions = [
+            ", ".join(conditions[index]) + "; " + ", ".join(f"{one} -> {other}" for one, other in pairs[index])
+            for index in wrong
+        ]
+        write_png(path, labelled_grid(pictures[wrong], captions, _COLUMNS))

@@ -1,0 +1,90 @@
+"""The study of mistakes, with a referee that always sees the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import tiny_denoiser
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.studies.mistakes import kind_of, mistaken, study_mistakes
+from lab_ddpm.tools.errors import UserError
+
+
+class Sees(nn.Module):
+    """A classifier that sees the same objects in every picture, the first most clearly."""
+
+    def __init__(self, *objects: str) -> None:
+        super().__init__()
+        self.outputs = nn.Parameter(torch.zeros(len(OBJECTS)))
+        for place, name in enumerate(objects):
+            self.outputs.data[OBJECTS.index(name)] = 1 - 0.1 * place
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.outputs.expand(len(images), -1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "kind"),
+    [
+        ("red cube", "red cylinder", "shape"),
+        ("red cube", "blue cube", "colour"),
+        ("red cube", "blue cylinder", "other"),
+    ],
+)
+def test_kinds_of_mistakes(asked: str, seen: str, kind: str) -> None:
+    assert kind_of(asked, seen) == kind
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "pairs"),
+    [
+        ({"red cube", "cyan sphere"}, ["cyan sphere", "red cube"], set()),
+        ({"red cube", "cyan sphere"}, ["cyan sphere", "red cylinder"], {("red cube", "red cylinder")}),
+        # pairs that share something, though the strangers come in another order
+        (
+            {"red cube", "cyan sphere"},
+            ["cyan cylinder", "blue cube"],
+            {("red cube", "blue cube"), ("cyan sphere", "cyan cylinder")},
+        ),
+    ],
+    ids=["nothing", "one", "two"],
+)
+def test_misses_are_paired_with_what_is_seen_instead(asked: set, seen: list, pairs: set) -> None:
+    row = np.array([name in asked for name in OBJECTS])
+    outputs = np.array([1 - 0.1 * seen.index(name) if name in seen else 0 for name in OBJECTS])
+    assert set(mistaken(outputs, top_k_hits(outputs, row), row)) == pairs
+
+
+@pytest.mark.parametrize("layout_scale", [0.0, 2.0])
+def test_mistakes_are_counted_by_kind_and_shown(tmp_path: Path, layout_scale: float) -> None:
+    denoiser = tiny_denoiser(labels=OBJECTS, prediction_type="sample", patch_size=4, layout_scale=layout_scale)
+    sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2)
+    lists = {"own": [("red cube",), ("red cylinder", "blue cube"), ("gray sphere", "red cylinder")]}
+    referee = Sees("red cylinder", "gray cube")
+    real = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    table = study_mistakes(sampler, lists, referee, 2, real, tmp_path)
+    content = json.loads((tmp_path / "table.json").read_text())["lists"]
+    shares = {row["what"]: (row["share"]["mean"], row["of"]) for row in content["own"]["rows"]}
+    assert shares["objects found"] == (2 / 5, 10)
+    assert shares["objects of a wrong shape"] == (2 / 5, 10)  # red cube -> red cylinder, gray sphere -> gray cube
+    assert shares["objects of a wrong colour"] == (1 / 5, 10)  # blue cube -> gray cube
+    assert shares["objects amiss"] == (0, 10)
+    assert ("objects missed that the map shows" in shares) == bool(layout_scale)
+    assert content["own"]["seen_as"]["blue cube -> gray cube"] == 2
+    assert content["own"]["patch_energy"] > 0
+    assert "| own | objects found | 0.400 [" in table.read_text()
+    assert "| real pictures | energy" in table.read_text()
+    assert (tmp_path / "own.png").is_file()
+
+
+def test_models_of_other_labels_are_refused(tmp_path: Path) -> None:
+    sampler = Sampler(LabelConditionalPipeline(tiny_denoiser(labels=("a", "b")), "ddim"), "ddim", 2)
+    with pytest.raises(UserError, match="trained on other labels than the 24"):
+        study_mistakes(sampler, {"own": [("a",)]}, Sees("red cube"), 1, None, tmp_path)
