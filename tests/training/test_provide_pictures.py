@@ -30,7 +30,7 @@ def test_several_processes_do_not_make_them(
 ) -> None:
     shutil.rmtree(tiny_dataset / "masks")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="lacks masks: train for a moment with one process, which makes them, before"):
+    with pytest.raises(UserError, match=r"lacks masks: run scripts/find_masks.py before"):
         provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))
 
 

@@ -62,7 +62,7 @@ def _provide_masks(root: Path) -> None:
     names = {path.name for path in (root / "images").glob("*.png")}
     if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
         return
-    _refuse_several_processes(f"{root} lacks masks: train for a moment with one process, which makes them,")
+    _refuse_several_processes(f"{root} lacks masks: run scripts/find_masks.py")
     if num_replica_scenes(root) is not None:
         raise UserError(f"{root} lacks masks: `python scripts/render.py` with the arguments it was made with adds them")
     print(f"{root} lacks masks of what stands where: looking for it in the differences of its pictures")

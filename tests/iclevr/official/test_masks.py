@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab_ddpm.cli import main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.iclevr.official.masks import write_masks
@@ -26,10 +27,16 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
 
 
-def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path) -> None:
+def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exact = read(replica / "masks")
+    assert main(["find-masks", "--root", str(replica)]) == 2  # they are there
+    assert main(["find-masks", "--root", str(replica), "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "mean of 24 objects: 0." in said
     (replica / "masks").rename(replica / "exact")
-    assert write_masks(replica) == 12
+    assert main(["find-masks", "--root", str(replica), "--check"]) == 2
+    assert main(["find-masks", "--root", str(replica)]) == 0
+    assert f"wrote 12 masks to {replica / 'masks'}/" in capsys.readouterr().out
     found = read(replica / "masks")
     assert found.keys() == exact.keys()
     overlaps = [
@@ -39,6 +46,7 @@ def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path) -> No
     ]
     assert len(overlaps) == 24
     assert np.mean(overlaps) > 0.7
+    assert float(said.split("objects: ")[1].split()[0]) == pytest.approx(np.mean(overlaps), abs=0.05)
     assert open_labelled_pictures(replica, 16, OBJECTS, with_masks=True).masks is not None
 
 

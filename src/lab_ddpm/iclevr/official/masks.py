@@ -7,6 +7,7 @@ what is outside its middle, where the first object stands.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -23,6 +24,7 @@ from lab_ddpm.data.images import naming_broken_pictures, write_png
 from lab_ddpm.data.labelled_pictures import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, remove
+from lab_ddpm.tools.interruption import ignore_stop_signals
 
 _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
@@ -31,6 +33,7 @@ _DEGREE = 3  # of the polynomial
 _MIDDLE = 0.17  # radius, as a share of the picture, in which the first object stands
 
 Picture = NDArray[np.floating]
+Mask = NDArray[np.uint8]  # (84, 112)
 
 
 def write_masks(root: Path) -> int:
@@ -39,28 +42,66 @@ def write_masks(root: Path) -> int:
     Raises:
         DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
     """
+    staging = root / f"{TEMPORARY_PREFIX}masks"
+    remove(staging)
+    staging.mkdir()
+    count = 0
+    try:
+        for masks in _found(root):
+            for name, mask in masks.items():
+                write_png(staging / name, mask[..., None])
+            count += len(masks)
+    except BaseException:
+        remove(staging)
+        raise
+    remove(root / "masks")
+    staging.replace(root / "masks")
+    return count
+
+
+def check_masks(root: Path) -> list[float]:
+    """For every object of every picture, how much of its area is shared with that in `root/masks/`.
+
+    Returns:
+        Intersections over unions, in [0, 1].
+
+    Raises:
+        DataError: As `write_masks`, or a known mask is missing or broken.
+    """
+    shares = []
+    for masks in _found(root):
+        for name, mask in masks.items():
+            path = root / "masks" / name
+            with naming_broken_pictures(path), Image.open(path) as file:
+                known = np.asarray(file.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.NEAREST))
+            for place in np.unique(known[known > 0]):
+                one, other = known == place, mask == place
+                shares.append(float((one & other).sum() / (one | other).sum()))
+    return shares
+
+
+def _found(root: Path) -> Iterator[dict[str, Mask]]:
+    """The masks of each scene by the names of its pictures, found by as many processes as there are cores."""
     labels = load_labels(root / LABEL_FILE, OBJECTS)
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
-    staging = root / f"{TEMPORARY_PREFIX}masks"
-    remove(staging)
-    staging.mkdir()
-    with ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(_write_scene, root / "images", staging, scene) for scene in scenes.values()]
+    with ProcessPoolExecutor(initializer=ignore_stop_signals) as pool:
+        jobs = [pool.submit(scene_masks, root / "images", scene) for scene in scenes.values()]
         try:
             for job in tqdm(jobs, desc="masks", unit="scene"):
-                job.result()
-        except BaseException:
+                yield job.result()
+        finally:
             pool.shutdown(cancel_futures=True)
-            remove(staging)
-            raise
-    remove(root / "masks")
-    staging.replace(root / "masks")
-    return len(labels)
 
 
-def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> None:
+def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
+    """What stands where in the pictures of a scene, in their order: the object's place + 1, 0 for nothing.
+
+    Raises:
+        DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
+    """
+    masks: dict[str, Mask] = {}
     mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
     before, shown = None, ()
     for name, condition in labels.items():
@@ -70,8 +111,9 @@ def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> Non
             picture = np.asarray(file.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR), dtype=float)
         new = new_object(empty_ground(picture) if before is None else before, picture)
         mask[new] = OBJECTS.index(condition[-1]) + 1
-        write_png(masks / name, mask[..., None])
+        masks[name] = mask.copy()
         before, shown = picture, condition
+    return masks
 
 
 def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:
