@@ -19,14 +19,14 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_definitions(pictures: tuple[torch.Tensor, torch.Tensor], level: float) -> None:
     clean_images, noise = pictures
     alpha_bar = torch.tensor(level, dtype=torch.float64)
-    noisy_images = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * noise
-    assert torch.allclose(add_noise(clean_images, noise, alpha_bar), noisy_images)
+    noisy_samples = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * noise
+    assert torch.allclose(add_noise(clean_images, noise, alpha_bar), noisy_samples)
     velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * clean_images
     for prediction_type, expected in (("epsilon", noise), ("sample", clean_images), ("v_prediction", velocity)):
-        prediction = from_clean(clean_images, noisy_images, alpha_bar, prediction_type)
+        prediction = from_clean(clean_images, noisy_samples, alpha_bar, prediction_type)
         assert torch.allclose(prediction, expected)
         assert torch.allclose(training_target(clean_images, noise, alpha_bar, prediction_type), expected)
-        assert torch.allclose(to_clean(prediction, noisy_images, alpha_bar, prediction_type), clean_images)
+        assert torch.allclose(to_clean(prediction, noisy_samples, alpha_bar, prediction_type), clean_images)
 
 
 def test_every_prediction_type_of_the_config_is_known() -> None:

@@ -196,23 +196,23 @@ def test_a_loaded_pipeline_takes_a_scheduler_by_its_name(pipeline: LabelConditio
 def test_from_the_middle_it_goes_on_from_noisy_pictures(pipeline: LabelConditionalPipeline) -> None:
     seen: dict[int, torch.Tensor] = {}
     whole = pipeline.sample(CLASS_LABELS, generators(), 4, on_state=lambda t, x: seen.update({t: x.clone()}))
-    rest = pipeline.sample(CLASS_LABELS, generators(), 4, noisy_images=seen[499], start_timestep=499)
+    rest = pipeline.sample(CLASS_LABELS, generators(), 4, noisy_samples=seen[499], start_timestep=499)
     assert torch.equal(rest, whole)
 
 
-@pytest.mark.parametrize("given", [{"noisy_images": torch.zeros(3, 3, 16, 16)}, {"start_timestep": 499}], ids=list)
+@pytest.mark.parametrize("given", [{"noisy_samples": torch.zeros(3, 3, 16, 16)}, {"start_timestep": 499}], ids=list)
 def test_noisy_pictures_without_their_noise_level_are_refused(
     pipeline: LabelConditionalPipeline, given: dict[str, Any]
 ) -> None:
-    with pytest.raises(UserError, match="`noisy_images` and `start_timestep` must be given together"):
+    with pytest.raises(UserError, match="`noisy_samples` and `start_timestep` must be given together"):
         pipeline(CONDITIONS, 4, seed=0, **given)
 
 
 @pytest.mark.parametrize(
     ("shape", "timestep", "message"),
     [
-        ((2, 3, 16, 16), 499, r"`noisy_images` must be \(3, 3, 16, 16\), got \(2, 3, 16, 16\)"),
-        ((3, 3, 24, 24), 499, r"`noisy_images` must be \(3, 3, 16, 16\), got \(3, 3, 24, 24\)"),
+        ((2, 3, 16, 16), 499, r"`noisy_samples` must be \(3, 3, 16, 16\), got \(2, 3, 16, 16\)"),
+        ((3, 3, 24, 24), 499, r"`noisy_samples` must be \(3, 3, 16, 16\), got \(3, 3, 24, 24\)"),
         ((3, 3, 16, 16), 3, "`start_timestep` must be at least 249, got 3"),
     ],
 )
@@ -220,13 +220,13 @@ def test_a_noisy_start_that_does_not_fit_is_refused(
     pipeline: LabelConditionalPipeline, shape: tuple[int, ...], timestep: int, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        pipeline(CONDITIONS, 4, seed=0, noisy_images=torch.zeros(shape), start_timestep=timestep)
+        pipeline(CONDITIONS, 4, seed=0, noisy_samples=torch.zeros(shape), start_timestep=timestep)
 
 
 def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline: LabelConditionalPipeline) -> None:
     pipeline.scheduler = EulerDiscreteScheduler()
     with pytest.raises(UserError, match="must be one that does not scale its samples"):
-        pipeline(CONDITIONS, 4, noisy_images=torch.zeros(3, 3, 16, 16), start_timestep=499)
+        pipeline(CONDITIONS, 4, noisy_samples=torch.zeros(3, 3, 16, 16), start_timestep=499)
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str 
 
 def test_inverted_pictures_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
     class_labels = torch.eye(2)
-    noisy_images = invert(Sampler(oracle, "ddim", 50), ends, class_labels, 999)
-    assert noisy_images.std().item() == pytest.approx(1, abs=0.05)
+    noisy_samples = invert(Sampler(oracle, "ddim", 50), ends, class_labels, 999)
+    assert noisy_samples.std().item() == pytest.approx(1, abs=0.05)
     generators = [torch.Generator() for _ in range(2)]
-    decoded = oracle.sample(class_labels, generators, 50, noisy_images=noisy_images, start_timestep=999)
+    decoded = oracle.sample(class_labels, generators, 50, noisy_samples=noisy_samples, start_timestep=999)
     assert (decoded - ends).abs().mean() < 0.016  # 0.0208 without the step from the clean picture to the first timestep
 
 

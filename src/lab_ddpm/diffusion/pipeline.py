@@ -127,7 +127,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
-        noisy_images: torch.Tensor | None = None,
+        noisy_samples: torch.Tensor | None = None,
         start_timestep: int | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Sample one picture per condition.
@@ -147,13 +147,13 @@ class LabelConditionalPipeline(DiffusionPipeline):
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
                 see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
                 place.
-            noisy_images: (B, *space.shape) samples at the noise level of `start_timestep` to go on from, in place of
+            noisy_samples: (B, *space.shape) samples at the noise level of `start_timestep` to go on from, in place of
                 pure noise.
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
 
         Raises:
             UserError: A condition or a guidance that does not fit the model; both conditions and a batch size, or a
-                seed and a generator; only one of `noisy_images` and `start_timestep`; or a sampler that scales its
+                seed and a generator; only one of `noisy_samples` and `start_timestep`; or a sampler that scales its
                 samples is to start in the middle.
         """
         check_choice("output_type", output_type, OUTPUT_TYPES)
@@ -189,7 +189,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 generator,
                 num_inference_steps,
                 self.denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"]),
-                noisy_images=noisy_images,
+                noisy_samples=noisy_samples,
                 start_timestep=start_timestep,
                 on_step_end=step_end,
             )
@@ -203,7 +203,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         num_inference_steps: int = 50,
         guidance_scale: float = 1.0,
         scheduler: Scheduler = None,
-        noisy_images: torch.Tensor | None = None,
+        noisy_samples: torch.Tensor | None = None,
         start_timestep: int | None = None,
         known: Known | None = None,
         on_state: StateCallback | None = None,
@@ -222,23 +222,23 @@ class LabelConditionalPipeline(DiffusionPipeline):
             raise UserError(
                 f"there must be one generator per picture, got {len(generators)} for {len(class_labels)} conditions"
             )
-        if (noisy_images is None) != (start_timestep is None):
+        if (noisy_samples is None) != (start_timestep is None):
             raise UserError(
-                "`noisy_images` and `start_timestep` must be given together: pictures, and their noise level"
+                "`noisy_samples` and `start_timestep` must be given together: pictures, and their noise level"
             )
         timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
         class_labels = class_labels.to(denoiser.device)
-        if noisy_images is None or start_timestep is None:
+        if noisy_samples is None or start_timestep is None:
             sample = denoiser.space.draw_noise(generators).to(denoiser.device) * scheduler.init_noise_sigma
         else:
             if scheduler.init_noise_sigma != 1:
                 raise UserError("`scheduler` must be one that does not scale its samples, as ddpm or ddim")
             wanted = (len(class_labels), *denoiser.space.shape)
-            if noisy_images.shape != wanted:
-                raise UserError(f"`noisy_images` must be {wanted}, got {tuple(noisy_images.shape)}")
+            if noisy_samples.shape != wanted:
+                raise UserError(f"`noisy_samples` must be {wanted}, got {tuple(noisy_samples.shape)}")
             if start_timestep < timesteps[-1]:
                 raise UserError(f"`start_timestep` must be at least {int(timesteps[-1])}, got {start_timestep}")
-            sample, timesteps = noisy_images.to(denoiser.device), timesteps[timesteps <= start_timestep]
+            sample, timesteps = noisy_samples.to(denoiser.device), timesteps[timesteps <= start_timestep]
         if hasattr(scheduler, "set_begin_index"):
             # else it looks for its timestep, of which Karras' spacing has equal ones
             scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))

@@ -121,7 +121,7 @@ def interpolate_pictures(
                 sampler.steps,
                 sampler.guidance(mixed_rows),
                 sampler.diffusers_scheduler,
-                noisy_images=mixed,
+                noisy_samples=mixed,
                 start_timestep=int(start),
                 on_state=advance,
             )

@@ -49,13 +49,13 @@ def assert_computes_the_same(net: UNet2DModel, folder: Path, **shape: int) -> No
     size, channels = shape.get("size", 32), shape.get("channels", 3)
     denoiser = load_pipeline(folder).denoiser
     generator = torch.Generator().manual_seed(1)
-    noisy_images = torch.randn(2, channels, size, size, generator=generator)
+    noisy_samples = torch.randn(2, channels, size, size, generator=generator)
     class_labels = torch.zeros(2, 24)
     class_labels[0, 3] = class_labels[1, [0, 5, 23]] = 1
     timesteps = torch.tensor([7, 960])
-    expected = net(noisy_images, timesteps, class_labels).sample
+    expected = net(noisy_samples, timesteps, class_labels).sample
     # not bit for bit: on some CPUs the order of a sum depends on where in memory the weights lie
-    torch.testing.assert_close(denoiser.predict(noisy_images, timesteps, class_labels), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(denoiser.predict(noisy_samples, timesteps, class_labels), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_pipeline_computes_the_same(net: UNet2DModel, tmp_path: Path) -> None:
