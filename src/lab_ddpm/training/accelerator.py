@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
@@ -9,6 +11,7 @@ from accelerate.utils import DataLoaderConfiguration
 from lab_ddpm.tools.errors import UserError, first_line
 from lab_ddpm.tools.hardware import computes_in_bf16, uses_gpu
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.trackers import check_tracker
 
 _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
 
@@ -36,6 +39,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         UserError: It asks for a GPU that is not there, or for another precision than earlier trainings of the process.
     """
     check_device(config)
+    check_tracker(config)
     use_gpu = uses_gpu(config.device)
     precision = config.mixed_precision
     if precision == "auto":
@@ -45,6 +49,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         return Accelerator(
             cpu=config.device == "cpu",
             mixed_precision=precision,
+            log_with=None if config.trackers == "none" else config.trackers,
+            project_dir=str(Path(config.runs_dir) / config.name),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
         )

@@ -36,6 +36,7 @@ class TrainConfig:
             on another GPU, none on another CPU.
         device: "auto" takes a GPU where there is one.
         init_from: Folder of a pipeline whose weights the run begins with, see `initial_weights`; None for random ones.
+        trackers: "tensorboard" or "wandb", where the run is watched beside its own files, see `trackers`.
         save_every_steps: Steps between two states to resume from; the newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
     """
@@ -49,6 +50,7 @@ class TrainConfig:
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     init_from: str | None = None
+    trackers: Literal["none", "tensorboard", "wandb"] = "none"
     save_every_steps: int = 500
     log_every_steps: int = 10
     data: DataConfig = field(default_factory=DataConfig)

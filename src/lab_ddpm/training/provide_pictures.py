@@ -16,6 +16,7 @@ from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_device, cpu_preset
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.trackers import check_tracker
 
 
 def provide_pictures(config: TrainConfig) -> None:
@@ -41,6 +42,7 @@ def provide_pictures(config: TrainConfig) -> None:
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
     check_device(config)
+    check_tracker(config)
     if config.init_from is not None:
         load_pipeline(config.init_from)
     if config.model.conditional and config.evaluation.metric != "none":

@@ -213,6 +213,7 @@ class Run:
                 save_pipeline(pipeline, self.folder, step)
         self.progress.scores[step] = self.selection.worth(scores)
         self.progress.seconds += time.perf_counter() - started
+        self.log.samples(self.progress)
         if scores:
             self.log.scores(self.progress, self.selection.metric, scores)
         self._save()

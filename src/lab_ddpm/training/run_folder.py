@@ -19,6 +19,7 @@ from lab_ddpm.training.config import TrainConfig
 _FREE_KEYS = (
     "runs_dir",
     "device",
+    "trackers",
     "log_every_steps",
     "save_every_steps",
     "data.root",

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from tqdm.auto import tqdm
 
 from lab_ddpm.tools.metrics_log import append_record, rewind
 from lab_ddpm.training.accelerator import cpu_preset
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.progress import Progress
+from lab_ddpm.training.progress import Progress, step_name
 from lab_ddpm.training.step_timer import StepTimer
+from lab_ddpm.training.trackers import report, report_picture, start_trackers
 
 _STEPS_TO_TIME = 5
 _DAY = 86_400.0
@@ -41,6 +44,7 @@ class RunLog:
 
     def start(self, progress: Progress) -> None:
         """Say where the run is, and of one that begins, what it will not do."""
+        start_trackers(self.accelerator, self.config, self.path.parent, progress.step)
         warmup_steps = self.config.optimizer.warmup_steps
         if progress.step in progress.scores and progress.step == self.total_steps:
             self.accelerator.print(f"{self.path.parent} is finished: all {self.total_steps} steps were done before")
@@ -99,6 +103,12 @@ class RunLog:
         self.accelerator.print(f"step {progress.step}: {metric} {scores[metric]['mean']:.4f}, {verdict}")
         self._append(progress, validation=scores)
 
+    def samples(self, progress: Progress) -> None:
+        """Show the grid of the evaluation that has just been done where the run is watched."""
+        if self.accelerator.trackers:
+            with Image.open(self.path.parent / "samples" / f"{step_name(progress.step)}.png") as grid:
+                report_picture(self.accelerator, "samples", np.asarray(grid.convert("RGB")), progress.step)
+
     def warn_if_slow(self, progress: Progress, timer: StepTimer) -> None:
         """After a few steps, say so if the rest takes days."""
         if timer.steps != _STEPS_TO_TIME:
@@ -117,3 +127,4 @@ class RunLog:
         if self.accelerator.is_main_process:
             place = {"step": progress.step, "epoch": progress.step / self.steps_per_epoch, "seconds": progress.seconds}
             append_record(self.path, {**place, **values})
+        report(self.accelerator, values, progress.step)
