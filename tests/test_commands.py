@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +322,11 @@ def test_every_command_has_help_that_begins_with_its_name(command: str, capsys: 
         main([command, "--help"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: lab-ddpm {command} ")
+
+
+def test_the_program_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lab_ddpm {version('lab_ddpm')}\n"
 
 
 def test_the_help_of_the_program_names_every_script_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:

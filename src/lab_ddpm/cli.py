@@ -10,6 +10,7 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -68,12 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(_help())
         return 0
+    if command == "--version":
+        print(f"lab_ddpm {version('lab_ddpm')}")
+        return 0
     return run(lambda rest: load(command).main(rest), rest)
 
 
 def _help() -> str:
     """Of each script the first line of its docstring, without importing it: --help shall not wait for torch."""
-    lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help)", ""]
+    lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help, lab-ddpm --version)", ""]
     for command, path in commands().items():
         document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         first, _, _ = document.partition("\n")

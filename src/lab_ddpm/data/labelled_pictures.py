@@ -14,6 +14,7 @@ import numpy as np
 
 from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
 from lab_ddpm.data.images import Pictures, read_mask
+from lab_ddpm.data.metadata import METADATA_FILES
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files, cached_pictures
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json
@@ -99,14 +100,15 @@ def has_pictures(root: str | Path) -> bool:
 
 
 def picture_places(folder: Path) -> dict[str, str]:
-    """{file name: path} of all files in `folder` that are not hidden.
+    """{file name: path} of all files in `folder` that are not hidden, but for a metadata file.
 
     Raises:
         DataError: There is no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of pictures")
-    return {path.name: str(path) for path in folder.iterdir() if not path.name.startswith(".")}
+    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return {name: str(folder / name) for name in names if name not in METADATA_FILES}
 
 
 def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,8 @@
 
     root/*.jpg                     pictures without labels
     root/CLASS/*.jpg               one label per picture: the name of the folder it is in (at any depth)
-    root/images/, root/train.json  any number of labels per picture, see `labelled_pictures`
+    root/metadata.jsonl            any number of labels per picture, which may lie at any depth, see `metadata`
+    root/images/, root/train.json  the same, see `labelled_pictures`
 
 A picture of any size and shape is cut to its central square and resized; grey ones become colour, transparent ones
 are laid on white.
@@ -15,7 +16,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
+from lab_ddpm.data.metadata import find_metadata, read_metadata
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import visible_files
@@ -39,6 +42,8 @@ def open_folder(root: str | Path, image_size: int, with_masks: bool = False) -> 
         raise UserError(f"`model.layout_scale` must be 0 for {root}: masks go with a label file, {LABEL_FILE}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of pictures")
+    if metadata := find_metadata(root):
+        return _open_with_metadata(metadata, image_size)
     paths = visible_files(root)
     if not paths:
         raise DataError(f"{root}: a folder of pictures must hold some, got none")
@@ -62,3 +67,15 @@ def open_folder(root: str | Path, image_size: int, with_masks: bool = False) -> 
     if labels:
         class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
     return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT, key)
+
+
+def _open_with_metadata(metadata: Path, image_size: int) -> PictureDataset:
+    root = metadata.parent
+    conditions, problems = read_metadata(metadata)
+    files = {path.relative_to(root).as_posix(): path for path in visible_files(root) if path != metadata}
+    problems += [f"{metadata}: {name}: no such picture" for name in sorted(conditions.keys() - files.keys())]
+    problems += [f"{files[name]}: not named in {metadata.name}" for name in sorted(files.keys() - conditions.keys())]
+    names = sorted(conditions.keys() & files.keys())
+    labels = tuple(sorted({label for condition in conditions.values() for label in condition}))
+    pictures, key = cached_files(root, [files[name] for name in names], image_size, _FIT, problems)
+    return PictureDataset(names, pictures, encode([conditions[name] for name in names], labels), labels, _FIT, key)

@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lab_ddpm.data.images import write_png
+from lab_ddpm.data.metadata import write_metadata
 from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_picture
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
@@ -50,7 +51,8 @@ def render_replica(
 
     Writes `replica.json` (recipe, seed, number of scenes, forbidden combinations), then
     `images/CLEVR_train_SSSSSS_K.png` for every scene S and step K and `masks/` of the same names (what stands where,
-    see `scenes.object_map`), then `train.json` (file name -> object names).
+    see `scenes.object_map`), then `images/metadata.jsonl` (by which Hugging Face's ImageFolder knows the labels) and
+    `train.json` (file name -> object names).
 
     Args:
         out: Folder of the data set.
@@ -104,7 +106,9 @@ def render_replica(
             pool.shutdown(cancel_futures=True)  # the scenes at work are finished, the waiting ones are not begun
     if received:
         raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} pictures")
-    write_json(out / "train.json", dict(sorted(labels.items())))
+    labels = dict(sorted(labels.items()))
+    write_metadata(images / "metadata.jsonl", labels)
+    write_json(out / "train.json", labels)
     return ReplicaSummary(len(labels), num_rendered)
 
 

@@ -1,0 +1,99 @@
+"""`metadata.jsonl` and `metadata.csv`: the label files of Hugging Face's ImageFolder.
+
+    {"file_name": "a.png", "labels": ["red cube", "cyan sphere"]}         a line of metadata.jsonl
+    file_name,labels                                                      metadata.csv
+    a.png,"red cube, cyan sphere"
+
+`file_name` is relative to the folder of the file. Labels in one text are separated by commas. What else stands in a
+line is not read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import write_text
+
+METADATA_FILES = ("metadata.jsonl", "metadata.csv")
+
+
+def find_metadata(root: Path) -> Path | None:
+    """The metadata file in a folder, if it has one.
+
+    Raises:
+        DataError: It has two.
+    """
+    found = [path for name in METADATA_FILES if (path := root / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{root}: must have one of {' and '.join(METADATA_FILES)}, got both")
+    return found[0] if found else None
+
+
+def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
+    """The labels of the pictures by file name, and one line for everything that is wrong.
+
+    Raises:
+        DataError: The file is not UTF-8, is empty, or is a table without the two columns.
+    """
+    conditions: dict[str, Condition] = {}
+    problems: list[str] = []
+    for place, entry in _entries(path):
+        try:
+            name, labels = _entry(entry)
+        except ValueError as error:
+            problems.append(f"{path}: {place}: {error}")
+            continue
+        if name in conditions:
+            problems.append(f"{path}: {place}: names {name} a second time")
+        conditions[name] = labels
+    if not conditions and not problems:
+        raise DataError(f"{path}: must have a line for each picture, got none")
+    return conditions, problems
+
+
+def write_metadata(path: Path, conditions: Mapping[str, Sequence[str]]) -> None:
+    """Write a `metadata.jsonl`."""
+    lines = [json.dumps({"file_name": name, "labels": list(labels)}) for name, labels in conditions.items()]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, what stands there) of every line; a text that is no JSON comes as it is."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: must be UTF-8") from None
+    if path.suffix == ".csv":
+        rows = csv.DictReader(text.splitlines())
+        if not {"file_name", "labels"} <= set(rows.fieldnames or ()):
+            raise DataError(f"{path}: must have the columns file_name and labels, got {rows.fieldnames or 'none'}")
+        yield from ((f"line {rows.line_num}", row) for row in rows)
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield f"line {number}", json.loads(line)
+            except ValueError:
+                yield f"line {number}", line
+
+
+def _entry(entry: Any) -> tuple[str, Condition]:
+    """The picture and its labels, or a `ValueError` that says what is wrong with them."""
+    if not isinstance(entry, dict):
+        raise ValueError('must be a JSON object such as {"file_name": "a.png", "labels": ["red cube"]}')
+    name, labels = entry.get("file_name"), entry.get("labels")
+    if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"`file_name` must be a path within the folder, got {name!r}")
+    if isinstance(labels, str):
+        labels = [label.strip() for label in labels.split(",") if label.strip()]
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        raise ValueError(f"`labels` must be a list of names, or one text with commas, got {entry.get('labels')!r}")
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"`labels` must not name a label twice, got {labels}")
+    return Path(name).as_posix(), tuple(labels)
