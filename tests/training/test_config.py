@@ -178,7 +178,10 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--model.attention_head_dim", "0"], ["`model.attention_head_dim`", "at least 1"]),
         (["--model.block_out_channels", "[64"], ["model.block_out_channels", "tuple", "[64"]),
         (["--model.block_out_channels", "[]"], ["model.block_out_channels", "at least 1"]),
-        (["--model.block_out_channels", "[48]"], ["`model.block_out_channels`", "multiples of 32", "48"]),
+        (
+            ["--model.block_out_channels", "[48]"],
+            ["`model.block_out_channels`", "`model.norm_num_groups`", "48 and 32"],
+        ),
         (["--model.attention_levels", "[6]"], ["`model.attention_levels`", "one of [0, 1, 2, 3, 4, 5]", "6"]),
         (["--diffusion.num_train_timesteps", "1"], ["`diffusion.num_train_timesteps`", "at least 2"]),
         (["--diffusion.beta_schedule", "cosine"], ["diffusion.beta_schedule", "squaredcos_cap_v2", "cosine"]),

@@ -71,8 +71,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         in_channels: Channels of the pictures.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
         layout_scale: What the layout is multiplied by; 0 for a model without one.
-        block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift: See
-            `network.make_unet`.
+        block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
+            norm_num_groups: See `network.make_unet`.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: One of `noise.BETA_SCHEDULES`.
         prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
@@ -103,6 +103,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         attention_levels: Sequence[int] = (4,),
         attention_head_dim: int = 8,
         resnet_time_scale_shift: str = "default",
+        norm_num_groups: int = 32,
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
         prediction_type: str = "epsilon",
@@ -136,6 +137,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             attention_levels=attention_levels,
             attention_head_dim=attention_head_dim,
             resnet_time_scale_shift=resnet_time_scale_shift,
+            norm_num_groups=norm_num_groups,
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None

@@ -15,6 +15,7 @@ def make_unet(
     attention_levels: Sequence[int],
     attention_head_dim: int,
     resnet_time_scale_shift: str,
+    norm_num_groups: int,
     takes_embedding: bool,
 ) -> UNet2DModel:
     """The UNet of a denoiser, with random weights.
@@ -27,6 +28,7 @@ def make_unet(
         attention_levels: The levels with self-attention, counted from 0.
         attention_head_dim: Channels of an attention head.
         resnet_time_scale_shift: How the embedding enters a residual block: "default" (added) or "scale_shift".
+        norm_num_groups: Groups of channels that are normalised together, over the whole picture.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
     """
     levels = range(len(block_out_channels))
@@ -42,5 +44,6 @@ def make_unet(
         layers_per_block=layers_per_block,
         attention_head_dim=attention_head_dim,
         resnet_time_scale_shift=resnet_time_scale_shift,
+        norm_num_groups=norm_num_groups,
         class_embed_type="identity" if takes_embedding else None,
     )

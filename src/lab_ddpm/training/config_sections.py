@@ -59,6 +59,7 @@ class ModelConfig:
     attention_levels: tuple[int, ...] = (4,)
     attention_head_dim: int = 8
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+    norm_num_groups: int = 32
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
@@ -69,9 +70,13 @@ class ModelConfig:
         check_at_least("number of model.block_out_channels", levels, 1)
         check_at_least("model.layers_per_block", self.layers_per_block, 1)
         check_at_least("model.attention_head_dim", self.attention_head_dim, 1)
+        check_at_least("model.norm_num_groups", self.norm_num_groups, 1)
         for channels in self.block_out_channels:
-            if channels < 32 or channels % 32:
-                raise UserError(f"`model.block_out_channels` must be multiples of 32, got {channels}")
+            if channels < 1 or channels % self.norm_num_groups:
+                raise UserError(
+                    f"`model.block_out_channels` must be multiples of `model.norm_num_groups`, "
+                    f"got {channels} and {self.norm_num_groups}"
+                )
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
 

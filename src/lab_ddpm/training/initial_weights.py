@@ -15,6 +15,7 @@ from lab_ddpm.tools.errors import UserError
 # What weights are made for: the network, its samples, their noise, and what is predicted of them.
 _SETTINGS = (
     *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
+    "norm_num_groups",
     *("in_channels", "patch_size"),
     *("num_train_timesteps", "beta_schedule", "prediction_type"),
 )

@@ -1,0 +1,88 @@
+"""How well a model sees through the noise: the error of its clean picture at several noise levels, where it matters.
+
+    error = root mean square of x_0(x_t, c) - x_0, of values in [-1, 1], over all pixels and over those of objects
+
+A model whose error at hardly any noise is that at much noise does not draw what it sees: its samples are soft, whatever
+their score.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lab_ddpm.data.images import Pictures, picture_grid, to_tensor, to_uint8, write_png
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.noise import add_noise
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.files import check_writable, write_json, write_text
+
+TIMESTEPS = (10, 30, 100, 200, 300, 400, 600, 800)
+_SHOWN, _SHOWN_AT = 8, (30, 200, 400, 600)
+_BATCH = 64
+
+
+def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int, out: Path) -> Path:
+    """Add noise to pictures, and take it away again; write `table.md`, `table.json` and `denoised.png`.
+
+    Args:
+        dataset: Held-out pictures, with masks for a second column, and for a layout that is noised with them.
+        sampler: Of the model; its guidance takes no part.
+        num_pictures: So many of the pictures, at random; one noise for each, the same at every level.
+        out: Where the files go. In the picture the first row is what is there, then come predictions.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: The pictures are of another kind than the model's, or have other labels.
+    """
+    sampler.check_data(dataset)
+    check_writable(out)
+    denoiser = sampler.denoiser
+    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset))[:num_pictures])
+    pictures = dataset.pictures[chosen]
+    images, rows = to_tensor(pictures), dataset.class_labels[chosen]
+    if not denoiser.labels:
+        rows = rows[:, :0]
+    objects, layout = None, None
+    if dataset.masks is not None:
+        masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
+        objects, layout = masks > 0, denoiser.space.make_layout(masks)
+    clean = denoiser.space.encode(images, layout)
+    noise = denoiser.space.draw_noise([torch.Generator().manual_seed(seed) for seed in picture_seeds(0, len(chosen))])
+    shown: list[Pictures] = [pictures[:_SHOWN]]
+    errors = []
+    for t in (t for t in TIMESTEPS if t < denoiser.config["num_train_timesteps"]):
+        seen = _denoised(denoiser, clean, noise, rows, t)
+        squared = (seen - images).square().mean(dim=1, keepdim=True)
+        level = 1 - denoiser.alpha_bar(torch.tensor(t, device=denoiser.device))
+        error = {"t": t, "noise": level.sqrt().item(), "all": squared.mean().sqrt().item()}
+        if objects is not None:
+            error["objects"] = squared[objects].mean().sqrt().item()
+        errors.append(error)
+        if t in _SHOWN_AT:
+            shown.append(to_uint8(seen[:_SHOWN]))
+    write_png(out / "denoised.png", picture_grid(np.concatenate(shown), len(shown[0])))
+    write_json(out / "table.json", {**sampler.settings(), "num_pictures": len(chosen), "errors": errors})
+    columns = list(errors[0])
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += [f"| {error['t']} | " + " | ".join(f"{error[key]:.4f}" for key in columns[1:]) + " |" for error in errors]
+    write_text(out / "table.md", "\n".join(lines) + "\n")
+    return out / "table.md"
+
+
+def _denoised(denoiser: Denoiser, clean: torch.Tensor, noise: torch.Tensor, rows: torch.Tensor, t: int) -> torch.Tensor:
+    """The unguided clean pictures at noise level t."""
+    timestep = torch.tensor(t, device=denoiser.device)
+    seen = []
+    for start in range(0, len(clean), _BATCH):
+        of_batch = slice(start, start + _BATCH)
+        noisy = add_noise(clean[of_batch], noise[of_batch], denoiser.alpha_bar(timestep).cpu()).to(denoiser.device)
+        sample = denoiser.predict_clean(noisy, timestep, rows[of_batch].to(denoiser.device))
+        seen.append(denoiser.space.decode(sample).cpu())
+    return torch.cat(seen)

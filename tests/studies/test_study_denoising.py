@@ -1,0 +1,58 @@
+"""The study of denoising, on Gaussian pictures, of which the best error is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gaussian_oracle import MEANS, STD, GaussianOracle
+from lab_ddpm.data.images import to_uint8
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.studies.denoising import TIMESTEPS, study_denoising
+from painting_oracle import LABELS, PaintingOracle, paint
+
+
+def test_the_best_network_is_off_by_what_the_noise_hides(tmp_path: Path) -> None:
+    denoiser = GaussianOracle()
+    size = denoiser.config["sample_size"]
+    rows = torch.eye(2).repeat(32, 1)
+    means = rows @ torch.tensor(MEANS)
+    images = means[:, None, None, None] + STD * torch.randn(
+        64, 3, size, size, generator=torch.Generator().manual_seed(5)
+    )
+    dataset = PictureDataset([str(n) for n in range(64)], to_uint8(images), rows, denoiser.labels, "squash", "")
+    sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2)
+    table = study_denoising(dataset, sampler, 64, tmp_path)
+    errors = json.loads((tmp_path / "table.json").read_text())["errors"]
+    assert [error["t"] for error in errors] == list(TIMESTEPS)
+    for error in errors:
+        noise = error["noise"] ** 2
+        expected = (STD**2 * noise / (STD**2 * (1 - noise) + noise)) ** 0.5
+        assert error["all"] == pytest.approx(expected, rel=0.03, abs=2e-3), error  # a picture has 256 values
+    assert "| t | noise | all |" in table.read_text()
+    assert (tmp_path / "denoised.png").is_file()
+
+
+def test_objects_have_a_column_where_their_masks_are_known(tmp_path: Path) -> None:
+    """The painter is off by what lies within a patch, which it paints in one colour."""
+    masks = torch.zeros(6, 1, 8, 8, dtype=torch.long)
+    masks[:, 0, 2, 3], masks[:, 0, 5, 5] = 1, 2
+    fine = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    images = paint(masks) + 0.1 * (fine > 0)
+    dataset = PictureDataset(
+        [str(n) for n in range(6)],
+        to_uint8(images),
+        torch.ones(6, 2),
+        LABELS,
+        "squash",
+        "",
+        fine.movedim(1, -1).to(torch.uint8).numpy(),
+    )
+    sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 2)
+    study_denoising(dataset, sampler, 6, tmp_path)
+    first = json.loads((tmp_path / "table.json").read_text())["errors"][0]
+    assert first["objects"] == pytest.approx(0.1, abs=0.01)
+    assert first["all"] == pytest.approx(0.1 * (2 / 64) ** 0.5, abs=0.005)
