@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.metadata import read_metadata
 from lab_ddpm.iclevr.replica.check import check_replica
 from lab_ddpm.iclevr.replica.renderer import render_picture
 from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
@@ -35,11 +36,11 @@ def contents(out, folder="images"):
 
 def test_the_layout_is_the_official_one(replica):
     labels = json.loads((replica / "train.json").read_text())
-    assert (
-        sorted(labels)
-        == sorted(contents(replica))
-        == [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
-    )
+    assert sorted(labels) == [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
+    assert contents(replica).keys() == labels.keys() | {"metadata.jsonl"}
+    conditions, problems = read_metadata(replica / "images" / "metadata.jsonl")
+    assert not problems
+    assert {name: list(condition) for name, condition in conditions.items()} == labels
     assert labels["CLEVR_train_000001_1.png"] == sample_scene(5, 1).names(1)
 
 
