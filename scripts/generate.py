@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
     sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
     name, conditions = wanted(sampler, options, places)
     asked: list[Condition] | torch.Tensor = conditions
-    details: dict[str, object] = {"places": options.place} if places else {}
+    details: Mapping[str, object] = {"places": options.place} if places else {}
     if options.also or options.without:
         all_of = [condition for condition in (conditions[0], *conditions_of(options.also, sampler)) if condition]
         none_of = conditions_of(options.without, sampler)
