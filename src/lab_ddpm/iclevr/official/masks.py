@@ -7,10 +7,11 @@ what is outside its middle, where the first object stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ _MIDDLE = 0.17  # radius, as a share of the picture, in which the first object s
 
 Picture = NDArray[np.floating]
 Mask = NDArray[np.uint8]  # (84, 112)
+Result = TypeVar("Result")
 
 
 def write_masks(root: Path) -> int:
@@ -45,12 +47,8 @@ def write_masks(root: Path) -> int:
     staging = root / f"{TEMPORARY_PREFIX}masks"
     remove(staging)
     staging.mkdir()
-    count = 0
     try:
-        for masks in _found(root):
-            for name, mask in masks.items():
-                write_png(staging / name, mask[..., None])
-            count += len(masks)
+        count = sum(_of_scenes(root, partial(_write_scene, root / "images", staging)))
     except BaseException:
         remove(staging)
         raise
@@ -68,31 +66,40 @@ def check_masks(root: Path) -> list[float]:
     Raises:
         DataError: As `write_masks`, or a known mask is missing or broken.
     """
-    shares = []
-    for masks in _found(root):
-        for name, mask in masks.items():
-            path = root / "masks" / name
-            with naming_broken_pictures(path), Image.open(path) as file:
-                known = np.asarray(file.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.NEAREST))
-            for place in np.unique(known[known > 0]):
-                one, other = known == place, mask == place
-                shares.append(float((one & other).sum() / (one | other).sum()))
-    return shares
+    return [share for shares in _of_scenes(root, partial(_check_scene, root)) for share in shares]
 
 
-def _found(root: Path) -> Iterator[dict[str, Mask]]:
-    """The masks of each scene by the names of its pictures, found by as many processes as there are cores."""
+def _of_scenes(root: Path, work: Callable[[dict[str, Condition]], Result]) -> Iterator[Result]:
+    """What comes of the labels of each scene, by the names of its pictures, in as many processes as there are cores."""
     labels = load_labels(root / LABEL_FILE, OBJECTS)
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
     with ProcessPoolExecutor(initializer=ignore_stop_signals) as pool:
-        jobs = [pool.submit(scene_masks, root / "images", scene) for scene in scenes.values()]
+        jobs = [pool.submit(work, scene) for scene in scenes.values()]
         try:
             for job in tqdm(jobs, desc="masks", unit="scene"):
                 yield job.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> int:
+    for name, mask in scene_masks(images, labels).items():
+        write_png(masks / name, mask[..., None])
+    return len(labels)
+
+
+def _check_scene(root: Path, labels: dict[str, Condition]) -> list[float]:
+    shares = []
+    for name, mask in scene_masks(root / "images", labels).items():
+        path = root / "masks" / name
+        with naming_broken_pictures(path), Image.open(path) as file:
+            known = np.asarray(file.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.NEAREST))
+        for place in np.unique(known[known > 0]):
+            one, other = known == place, mask == place
+            shares.append(float((one & other).sum() / (one | other).sum()))
+    return shares
 
 
 def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
