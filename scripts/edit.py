@@ -11,7 +11,7 @@ from lab_ddpm.data.images import write_png
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import parse_place
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import Parser, add_sampling
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
-    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    sampler = sampler_of(options)
     condition = parse_condition(options.objects, sampler.labels)
     check_condition(condition, sampler.labels)
     picture = sampler.open_picture(options.picture)

@@ -71,7 +71,8 @@ def main(arguments: list[str]) -> None:
 def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
     """Settings and scores of the samples of the seeds 0 ... num_seeds - 1."""
     steps = 50 if options.steps is None else options.steps
-    sampler = open_sampler(options.checkpoint, options.scheduler or "ddim", steps, options.guidance_scale)
+    scheduler = options.scheduler or "ddim"
+    sampler = open_sampler(options.checkpoint, scheduler, steps, options.guidance_scale, options.runtime)
     if sampler.labels != OBJECTS:
         raise UserError(
             f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "

@@ -8,7 +8,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
 from lab_ddpm.judging.classifiers import EVALUATOR_DIR
 from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.studies.distribution import compare_with_data
 from lab_ddpm.tools.arguments import Parser, add_pictures, add_sampling
 from lab_ddpm.tools.errors import check_at_least
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-pictures", options.num_pictures, 4)
     check_at_least("num-seeds", options.num_seeds, 1)
     check_writable(options.out)
-    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    sampler = sampler_of(options)
     size = sampler.denoiser.config["sample_size"]
     content = compare_with_data(
         sampler,

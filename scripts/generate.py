@@ -17,7 +17,7 @@ from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.sampling.placing import Place, known_places, parse_place
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.sampling.sampler import Sampler, sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
         if options.split is not None:
             raise UserError("`--num-pictures` does not go with `--split`, which has one picture per condition")
     places = [parse_place(words) for words in options.place or ()]
-    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    sampler = sampler_of(options)
     name, conditions = wanted(sampler, options, places)
     asked: list[Condition] | torch.Tensor = conditions
     details: Mapping[str, object] = {"places": options.place} if places else {}

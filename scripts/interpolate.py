@@ -10,7 +10,7 @@ from lab_ddpm.data.conditions import parse_condition
 from lab_ddpm.data.images import Pictures, to_tensor, write_png
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     asked = {key: value for key in OF_PICTURES if (value := getattr(options, key)) is not None}
     if options.conditions is not None and asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--pictures`: conditions start from pure noise")
-    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    sampler = sampler_of(options)
     ends: list[Pictures] = []
     settings: dict[str, object] = {}
     if options.conditions is not None:

@@ -10,7 +10,7 @@ from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import classifier_file, load_classifier
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.studies.mistakes import study_mistakes
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import check_at_least
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-seeds", options.num_seeds, 1)
     splits = options.split or ["val"]
     lists = {Path(split).stem: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
-    sampler = open_sampler(options.checkpoint, options.scheduler, options.steps, options.guidance_scale)
+    sampler = sampler_of(options)
     real = None
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]

@@ -11,7 +11,6 @@ from torch import nn
 from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.mistakes import kind_of, mistaken, study_mistakes
 from lab_ddpm.tools.errors import UserError
@@ -59,7 +58,7 @@ def test_kinds_of_mistakes(asked: str, seen: str, kind: str) -> None:
 def test_misses_are_paired_with_what_is_seen_instead(asked: set, seen: list, pairs: set) -> None:
     row = np.array([name in asked for name in OBJECTS])
     outputs = np.array([1 - 0.1 * seen.index(name) if name in seen else 0 for name in OBJECTS])
-    assert set(mistaken(outputs, top_k_hits(outputs, row), row)) == pairs
+    assert set(mistaken(outputs, row)) == pairs
 
 
 @pytest.mark.parametrize("layout_scale", [0.0, 2.0])

@@ -17,7 +17,7 @@ lost by `from_pretrained`, while this model's `config.json` describes it complet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ class Denoiser(ModelMixin, ConfigMixin):
         condition_dropout: Probability that a training sample's labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
 
+    Attributes:
+        space: The samples that it denoises.
+        alpha_bar: Its noise schedule.
+        runtime: What computes `predict` in PyTorch's place, as `sampling.onnx_runtime`; None for nothing.
+
     Raises:
         UserError: An unknown choice.
     """
@@ -142,6 +147,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
+        self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
         self._loss_weights = loss_weights(
             self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
         )
@@ -223,6 +229,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         Returns:
             float32 of the shape of `noisy`.
         """
+        if self.runtime is not None:
+            return self.runtime(noisy, timesteps, class_labels)
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 

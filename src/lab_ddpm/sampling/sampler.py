@@ -7,6 +7,7 @@ convolutions of other batch sizes sum in another order.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
-from lab_ddpm.tools.errors import UserError, check_positive
+from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
+from lab_ddpm.tools.errors import UserError, check_choice, check_positive
 from lab_ddpm.tools.shipped import find
+
+RUNTIMES = ("auto", "torch", "onnx")
 
 
 @dataclass(frozen=True)
@@ -175,26 +179,42 @@ class Sampler:
 
 
 def open_sampler(
-    checkpoint: Path | None, scheduler: str = "ddim", steps: int = 50, guidance_scale: float | None = None
+    checkpoint: Path | None,
+    scheduler: str = "ddim",
+    steps: int = 50,
+    guidance_scale: float | None = None,
+    runtime: str = "torch",
 ) -> Sampler:
     """Load a checkpoint and put the sampler in; say which checkpoint it is.
 
     Args:
         checkpoint: Folder of a pipeline; None takes the default one.
         scheduler, steps, guidance_scale: As in `Sampler`.
+        runtime: What runs the network: "torch"; "onnx", from the file of `onnx_runtime.export_onnx`; or "auto", which
+            is "onnx" on a CPU where the file is there and ONNX Runtime is installed.
 
     Raises:
-        UserError: An unknown scheduler, or a number out of range.
+        UserError: An unknown scheduler or runtime, or a number out of range; ONNX Runtime is not there.
         DataError: No such checkpoint, or a broken one.
     """
+    check_choice("runtime", runtime, RUNTIMES)
     if guidance_scale is not None:
         check_positive("guidance-scale", guidance_scale)
     checkpoint = find(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(PartialState().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, checkpoint)
+    if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
+        pipeline.denoiser.runtime = open_onnx(checkpoint)
     if PartialState().is_main_process:
-        print(f"checkpoint: {checkpoint}")
+        print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
     return sampler
+
+
+def sampler_of(options: Namespace) -> Sampler:
+    """The sampler of a command's options, see `arguments.add_sampling` and `open_sampler`."""
+    return open_sampler(
+        options.checkpoint, options.scheduler, options.steps, options.guidance_scale, runtime=options.runtime
+    )
 
 
 @contextmanager

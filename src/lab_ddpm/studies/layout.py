@@ -27,12 +27,12 @@ from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
-from lab_ddpm.judging.intervals import as_text, share_interval
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.editing import Edited, NotSeen, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place, known_places
 from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.studies.shares import ShareRow, as_line, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 
@@ -67,7 +67,7 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
     write_json(out / "table.json", {"num_pictures": num_pictures, **sampler.settings(), "rows": rows})
     lines = ["| what | share | of |", "|---|---|---|"]
-    lines += [f"| {row['what']} | {as_text(row['share'], '.3f')} | {row['of']} |" for row in rows]
+    lines += [as_line(row) for row in rows]
     write_text(out / "table.md", "\n".join(lines) + "\n")
     return out / "table.md"
 
@@ -89,7 +89,7 @@ class _Study:
         self.conditions: list[Condition] = [tuple(names[row > 0]) for row in self.rows.numpy()]
         self.seeds = picture_seeds(0, len(chosen))
 
-    def reading(self) -> list[dict[str, Any]]:
+    def reading(self) -> list[ShareRow]:
         """With the labels known, and with none."""
         layout = self.denoiser.space.make_layout(self.masks)
         true = self.denoiser.space.masks(self.denoiser.space.encode(to_tensor(self.pictures), layout))
@@ -106,7 +106,7 @@ class _Study:
             results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
         return results
 
-    def placing(self) -> list[dict[str, Any]]:
+    def placing(self) -> list[ShareRow]:
         """Every picture's objects in their places, in a new picture."""
         places = [self._places(masks) for masks in self.masks]
         known = known_places(self.denoiser, places)
@@ -122,7 +122,7 @@ class _Study:
         found = self._found(drawn.pictures, self.rows)[self.rows > 0]
         return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
 
-    def checking(self) -> list[dict[str, Any]]:
+    def checking(self) -> list[ShareRow]:
         """The pictures' conditions, drawn once and drawn again."""
         results = []
         for tries in (1, _TRIES):
@@ -131,7 +131,7 @@ class _Study:
             results.append(_share(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
         return results
 
-    def editing(self) -> list[dict[str, Any]]:
+    def editing(self) -> list[ShareRow]:
         """One object of every picture, by random."""
         random = np.random.default_rng(1)
 
@@ -155,7 +155,7 @@ class _Study:
             results += self._edited(name, edit, random)
         return results
 
-    def _edited(self, name: str, edit: _Edit, random: np.random.Generator) -> list[dict[str, Any]]:
+    def _edited(self, name: str, edit: _Edit, random: np.random.Generator) -> list[ShareRow]:
         pictures, done, rest = [], [], []
         for index, condition in enumerate(tqdm(self.conditions, desc=name)):
             if len(condition) == (1 if name == "removed" else len(self.labels)):
@@ -207,6 +207,6 @@ class _Study:
         write_png(self.out / f"{name}.png", picture_grid(pictures[: 2 * _SHOWN], _SHOWN))
 
 
-def _share(what: str, values: Any) -> dict[str, Any]:
+def _share(what: str, values: Any) -> ShareRow:
     right = np.asarray(values, dtype=bool)
-    return {"what": what, "share": share_interval(int(right.sum()), right.size), "of": right.size}
+    return share_row(what, int(right.sum()), right.size)

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,10 +30,10 @@ from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
-from lab_ddpm.judging.intervals import as_text, share_interval
 from lab_ddpm.judging.picture_statistics import patch_energy
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.studies.shares import ShareRow, as_line, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 
@@ -77,11 +76,11 @@ def study_mistakes(
         samples = sampler.sample(asked, seeds, progress=f"sampling {name}")
         outputs = predict(referee, resize_pictures(samples.pictures, PICTURE_SIZE))
         hits = top_k_hits(outputs, samples.class_labels)
-        pairs = [list(mistaken(*row)) for row in zip(outputs, hits, samples.class_labels.numpy() > 0, strict=True)]
+        pairs = [list(mistaken(*row)) for row in zip(outputs, samples.class_labels.numpy() > 0, strict=True)]
         rows = [*_by_kind(pairs, hits, samples), *_by_map(hits, samples)]
         seen_as = Counter(f"{one} -> {other}" for of_picture in pairs for one, other in of_picture)
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
-        lines += [f"| {name} | {row['what']} | {as_text(row['share'], '.3f')} | {row['of']} |" for row in rows]
+        lines += [f"| {name} {as_line(row)}" for row in rows]
         _show(out / f"{name}.png", samples.pictures, asked, pairs)
         energy = patch_energy(samples.pictures, patch_size) if patch_size > 1 else None
         if energy is not None:
@@ -96,17 +95,16 @@ def study_mistakes(
     return out / "table.md"
 
 
-def mistaken(outputs: ArrayLike, hits: NDArray[np.bool_], asked: NDArray[np.bool_]) -> Iterator[Pair]:
+def mistaken(outputs: ArrayLike, asked: NDArray[np.bool_]) -> Iterator[Pair]:
     """What is missed in a picture, and what is seen in its place.
 
     Args:
         outputs: (24,) of a classifier.
-        hits: (24,) from `top_k_hits`.
         asked: (24,), true for the objects of the condition.
     """
     shown = np.argsort(-np.asarray(outputs), kind="stable")[: asked.sum()]
     strangers = [OBJECTS[place] for place in shown if not asked[place]]
-    missed = [OBJECTS[place] for place in np.flatnonzero(asked & ~hits)]
+    missed = [OBJECTS[place] for place in np.flatnonzero(asked) if place not in shown]
     ways = (tuple(zip(missed, order, strict=True)) for order in permutations(strangers))
     yield from max(ways, key=lambda pairs: sum(kind_of(*pair) != "other" for pair in pairs))
 
@@ -117,26 +115,22 @@ def kind_of(asked: str, seen: str) -> str:
     return "shape" if colour == seen_colour else "colour" if shape == seen_shape else "other"
 
 
-def _by_kind(pairs: Sequence[Sequence[Pair]], hits: NDArray[np.bool_], samples: Samples) -> list[dict[str, Any]]:
+def _by_kind(pairs: Sequence[Sequence[Pair]], hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
     number = int(samples.class_labels.sum())
     kinds = Counter(kind_of(*pair) for of_picture in pairs for pair in of_picture)
     names = {"shape": "objects of a wrong shape", "colour": "objects of a wrong colour", "other": "objects amiss"}
-    rows = [_row(name, kinds[kind], number) for kind, name in names.items()]
-    return [_row("objects found", int(hits.sum()), number), *rows]
+    rows = [share_row(name, kinds[kind], number) for kind, name in names.items()]
+    return [share_row("objects found", int(hits.sum()), number), *rows]
 
 
-def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[dict[str, Any]]:
+def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
     """Whether the maps show what was asked for, where it is found and where it is missed."""
     if samples.masks is None:
         return []
     shown = labels_in(torch.from_numpy(samples.masks)[:, None], len(OBJECTS)).numpy()
     asked = samples.class_labels.numpy() > 0
     rows = {"objects found": asked & hits, "objects missed": asked & ~hits}
-    return [_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
-
-
-def _row(what: str, found: int, number: int) -> dict[str, Any]:
-    return {"what": what, "share": share_interval(found, number), "of": number}
+    return [share_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:

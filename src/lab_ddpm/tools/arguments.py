@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
+RUNTIMES_HELP = "torch, onnx (see export-onnx) or auto: onnx on a CPU where it can be had"
 SPLITS_HELP = "test, new_test, val, unseen or a JSON file of conditions"
 
 
@@ -45,6 +46,7 @@ def add_sampling(parser: argparse.ArgumentParser, scheduler: str = "ddim", steps
     samplers = f"ddpm, ddim, dpmpp, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", default=scheduler, help=samplers)
     parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps})")
+    parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
     parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
 
 

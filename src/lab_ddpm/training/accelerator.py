@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ from accelerate.utils import DataLoaderConfiguration
 from lab_ddpm.tools.errors import UserError, first_line
 from lab_ddpm.tools.hardware import computes_in_bf16, uses_gpu
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.trackers import check_tracker
 
 _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
 
@@ -23,23 +23,24 @@ def cpu_preset(config: TrainConfig) -> str | None:
     return f"configs/{_CPU_PRESETS[config.data.dataset]}"
 
 
-def check_device(config: TrainConfig) -> None:
-    """Raise `UserError` where `config` asks for a GPU that is not there."""
+def check_machine(config: TrainConfig) -> None:
+    """Raise `UserError` where `config` asks for a GPU that is not there, or for a tracker that is not installed."""
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
     if config.mixed_precision == "fp16" and not use_gpu:
         raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
+    if config.trackers != "none" and find_spec(config.trackers) is None:
+        raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """The accelerator for the device and the precision that `config` asks for.
 
     Raises:
-        UserError: It asks for a GPU that is not there, or for another precision than earlier trainings of the process.
+        UserError: See `check_machine`; or it asks for another precision than earlier trainings of the process.
     """
-    check_device(config)
-    check_tracker(config)
+    check_machine(config)
     use_gpu = uses_gpu(config.device)
     precision = config.mixed_precision
     if precision == "auto":

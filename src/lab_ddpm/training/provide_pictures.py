@@ -14,9 +14,8 @@ from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
 from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.training.accelerator import check_device, cpu_preset
+from lab_ddpm.training.accelerator import check_machine, cpu_preset
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.trackers import check_tracker
 
 
 def provide_pictures(config: TrainConfig) -> None:
@@ -41,8 +40,7 @@ def provide_pictures(config: TrainConfig) -> None:
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
     # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
-    check_device(config)
-    check_tracker(config)
+    check_machine(config)
     if config.init_from is not None:
         load_pipeline(config.init_from)
     if config.model.conditional and config.evaluation.metric != "none":

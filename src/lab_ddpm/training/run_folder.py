@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import remove_leftovers, write_text
-from lab_ddpm.tools.presets import read_mapping
+from lab_ddpm.tools.presets import flatten, read_mapping
 from lab_ddpm.training.config import TrainConfig
 
 # What a run may change when it goes on: settings that say how it is carried out, not what comes out.
@@ -54,7 +54,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
     if path.is_file() and any((path.parent / "states").glob("step_*")):
-        before, now = _flat(read_mapping(path)), settled(config)
+        before, now = flatten(read_mapping(path), "."), settled(config)
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
@@ -64,11 +64,4 @@ def _check_same_settings(config: TrainConfig, path: Path) -> None:
 
 def settled(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide what comes out of a run, by dotted key."""
-    return {key: value for key, value in _flat(config.as_dict()).items() if key not in _FREE_KEYS}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+    return {key: value for key, value in flatten(config.as_dict(), ".").items() if key not in _FREE_KEYS}

@@ -32,7 +32,7 @@ from lab_ddpm.judging.classifiers import (
     predict,
 )
 from lab_ddpm.judging.distribution import extract, frechet_distance
-from lab_ddpm.judging.intervals import wilson_interval
+from lab_ddpm.judging.intervals import share_interval
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Scores, top_k_hits
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -90,7 +90,7 @@ class LabelsFound(Selection):
         """As in `Selection`; Wilson's interval."""
         class_labels = encode(self.conditions, self.labels)
         found, asked = int(top_k_hits(predict(self.classifier, pictures), class_labels).sum()), int(class_labels.sum())
-        return {self.metric: {"mean": found / asked, "ci95": list(wilson_interval(found, asked))}}
+        return {self.metric: {**share_interval(found, asked)}}
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from lab_ddpm.data.images import Pictures
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.presets import flatten
 from lab_ddpm.training.config import TrainConfig
 
 _PROJECT = "lab_ddpm"
-
-
-def check_tracker(config: TrainConfig) -> None:
-    """Raise `UserError` where the tracker that `config` asks for is not installed."""
-    if config.trackers != "none" and find_spec(config.trackers) is None:
-        raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
@@ -31,15 +24,23 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
     if config.trackers != "none":
         settings = {
             key: value if isinstance(value, (bool, float, int)) else str(value)
-            for key, value in _flat(config.as_dict()).items()
+            for key, value in flatten(config.as_dict(), "/").items()
         }
         accelerator.init_trackers(_PROJECT, settings, {config.trackers: options[config.trackers]})
 
 
 def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> None:
     """Numbers by name, nested ones with a slash between the names; ends of intervals as `low` and `high`."""
-    if accelerator.trackers:
-        accelerator.log({key: value for key, value in _flat(values).items() if value is not None}, step=step)
+    if not accelerator.trackers:
+        return
+    numbers: dict[str, Any] = {}
+    for name, value in flatten(values, "/").items():
+        if name.endswith("/ci95"):
+            low_and_high = [name.removesuffix("ci95") + end for end in ("low", "high")]
+            numbers |= dict(zip(low_and_high, value, strict=True)) if value else {}
+        elif value is not None:
+            numbers[name] = value
+    accelerator.log(numbers, step=step)
 
 
 def report_picture(accelerator: Accelerator, name: str, picture: Pictures, step: int) -> None:
@@ -47,15 +48,3 @@ def report_picture(accelerator: Accelerator, name: str, picture: Pictures, step:
     for tracker in accelerator.trackers:
         options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: picture[None]}, step=step, **options)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}/")
-        elif key == "ci95" and value is not None:
-            flat |= {f"{prefix}low": value[0], f"{prefix}high": value[1]}
-        else:
-            flat[prefix + key] = value
-    return flat
