@@ -48,3 +48,13 @@ def test_the_hash_is_of_weights_and_settings(tiny_pipeline: LabelConditionalPipe
     assert checkpoint_hash(tmp_path / "one") == checkpoint_hash(tmp_path / "two")
     LabelConditionalPipeline(tiny_pipeline.denoiser, "ddim", 2.0).save_pretrained(tmp_path / "two")
     assert checkpoint_hash(tmp_path / "one") != checkpoint_hash(tmp_path / "two")
+
+
+def test_a_name_is_looked_for_on_the_hub_and_a_path_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match="someone/tiny: no such checkpoint folder, nor on the Hub"):
+        load_pipeline("someone/tiny")
+    (tmp_path / "someone").mkdir()
+    with pytest.raises(DataError, match=r"someone/tiny: no such checkpoint folder$"):
+        load_pipeline("someone/tiny")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import diffusers
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -26,7 +28,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
     Raises:
         DataError: The folder is missing, half-written or of another kind of model.
     """
-    path = find(path)
+    path = find_checkpoint(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such checkpoint folder")
     index = path / "model_index.json"
@@ -35,8 +37,9 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         raise DataError(f"{path}: not a saved pipeline (it has no model_index.json){hint}")
     try:
         settings = json.loads(index.read_text(encoding="utf-8"))
-        if settings["_class_name"] != LabelConditionalPipeline.__name__:
-            found = settings["_class_name"]
+        found = settings["_class_name"]
+        found = found[-1] if isinstance(found, list) else found  # a list of a file and a class where `hub` wrote it
+        if found != LabelConditionalPipeline.__name__:
             raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
         for part in ("denoiser", "scheduler"):
             if not (path / part).is_dir():
@@ -52,6 +55,23 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         raise
     except (OSError, SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: this checkpoint is broken or another model's ({first_line(error)})") from None
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Where a pipeline's folder is; of USER/NAME that is none, the copy of what the Hugging Face Hub has of this name.
+
+    No code from the Hub is run: only weights and settings are taken.
+
+    Raises:
+        DataError: The Hub has no such pipeline, or cannot be reached.
+    """
+    found = find(path)
+    if found.exists() or found.parent.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        return found
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=["model_index.json", "denoiser/*", "scheduler/*"]))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no such checkpoint folder, nor on the Hub ({first_line(error)})") from None
 
 
 def default_checkpoint(runs: str | Path = "runs") -> Path:

@@ -27,10 +27,9 @@ from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
-from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
+from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.errors import UserError, check_choice, check_positive
-from lab_ddpm.tools.shipped import find
 
 RUNTIMES = ("auto", "torch", "onnx")
 
@@ -200,7 +199,7 @@ def open_sampler(
     check_choice("runtime", runtime, RUNTIMES)
     if guidance_scale is not None:
         check_positive("guidance-scale", guidance_scale)
-    checkpoint = find(checkpoint) if checkpoint else default_checkpoint()
+    checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(PartialState().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, checkpoint)
     if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):

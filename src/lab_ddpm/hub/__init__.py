@@ -1,0 +1,1 @@
+"""Pipelines as folders for the Hugging Face Hub."""

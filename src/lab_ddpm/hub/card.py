@@ -1,0 +1,81 @@
+"""The card of a pipeline on the Hub: its README, with a block of metadata that the Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import read_json
+
+_TAGS = ["diffusion", "ddpm", "lab_ddpm"]
+_USE = """
+## Use
+
+```python
+from diffusers import DiffusionPipeline
+
+pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
+pipe({call}).images
+```
+
+The code of the pipeline is `pipeline.py`; read it before you trust it. With lab_ddpm installed nothing of it is run:
+`lab-ddpm generate --checkpoint {folder}`.
+"""
+
+
+def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
+    """The card of a pipeline.
+
+    Args:
+        checkpoint: Its folder; what is there of `README.md` and of `metrics.json` (of scripts/evaluate.py) goes in.
+        denoiser: Its model.
+        folder: How it will be called.
+
+    Raises:
+        DataError: `metrics.json` is broken.
+    """
+    readme, scores, name = checkpoint / "README.md", checkpoint / "metrics.json", Path(folder).name
+    data = ModelCardData(
+        license="mit",
+        library_name="diffusers",
+        pipeline_tag=None if denoiser.labels else "unconditional-image-generation",
+        tags=[*_TAGS, "class-conditional" if denoiser.labels else "unconditional"],
+        model_name=name,
+        eval_results=_results(scores) if scores.is_file() else None,
+    )
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n"
+    call = f"[{', '.join(denoiser.labels[:2])!r}], seed=0" if denoiser.labels else "batch_size=4, seed=0"
+    content = text.rstrip() + "\n" + _USE.format(folder=folder, call=call)
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{content}")
+
+
+def _results(path: Path) -> list[EvalResult] | None:
+    """Of each list and classifier the two scores, with their intervals in the names."""
+    content: Any = read_json(path)
+    try:
+        return [
+            _result(split, classifier, metric, scores[metric])
+            for split, by_classifier in content.get("splits", {}).items()
+            for classifier, scores in by_classifier.items()
+            for metric in ("micro", "exact_match")
+        ] or None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: must be of scripts/evaluate.py ({error!r})") from None
+
+
+def _result(split: str, classifier: str, metric: str, score: Mapping[str, Any]) -> EvalResult:
+    interval = "" if score["ci95"] is None else " [{:.3f}, {:.3f}]".format(*score["ci95"])
+    return EvalResult(
+        task_type="image-generation",
+        dataset_type="iclevr",
+        dataset_name=f"i-CLEVR conditions ({split})",
+        dataset_split=split,
+        metric_type=metric,
+        metric_name=f"{metric} by {classifier}{interval}",
+        metric_value=round(score["mean"], 4),
+    )

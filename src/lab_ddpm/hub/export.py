@@ -1,0 +1,60 @@
+"""A pipeline as a folder for the Hugging Face Hub, which loads where lab_ddpm is not installed.
+
+    pipe = DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)
+
+diffusers takes the class of a pipeline from `pipeline.py` beside `model_index.json`, and that of a part from a file in
+the part's own folder. Both files are the same here: our code for pipelines, in one file (`one_file`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.hub.card import make_card
+from lab_ddpm.hub.one_file import one_file
+from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
+from lab_ddpm.tools.shipped import find
+
+_TITLE = "The pipeline of this folder, by `lab-ddpm export-hub`: it needs diffusers, and lab_ddpm no more."
+_MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
+_BESIDE = ("*.png", "config.yaml", "metrics.json")  # what cards show and speak of
+
+
+def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
+    """Write the folder `out` from the pipeline in `checkpoint`, with its card, and its scores in the card.
+
+    Args:
+        checkpoint: A pipeline's folder.
+        out: A folder that is not there yet.
+        name: USER/NAME on the Hub, for the card; None takes `out`.
+
+    Raises:
+        UserError: `out` is there.
+        DataError: No such pipeline, or a broken one.
+    """
+    if out.exists():
+        raise UserError(f"`out` must not be there yet, got {out}")
+    checkpoint = find(checkpoint)
+    pipeline = load_pipeline(checkpoint)
+    card = make_card(checkpoint, pipeline.denoiser, name or str(out))
+    with atomic_path(out) as folder:
+        for part in ("denoiser", "scheduler"):  # as they are: weights that were rounded stay so
+            shutil.copytree(checkpoint / part, folder / part)
+        source = one_file(_TITLE, (LabelConditionalPipeline.__module__, LabelConditionalPipeline.__name__))
+        for place in (folder, folder / "denoiser"):
+            write_text(place / f"{_MODULE}.py", source)
+        index: Any = read_json(checkpoint / "model_index.json")
+        denoiser = [_MODULE, type(pipeline.denoiser).__name__]
+        write_json(
+            folder / "model_index.json",
+            {**index, "_class_name": [_MODULE, LabelConditionalPipeline.__name__], "denoiser": denoiser},
+        )
+        for pattern in _BESIDE:
+            for file in checkpoint.glob(pattern):
+                shutil.copy(file, folder)
+        card.save(folder / "README.md")
