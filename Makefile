@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test check demo clean
+.PHONY: install test check demo playground clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing PyTorch and the rest into $(VENV): some gigabytes, and minutes without a word."
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,check]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,check,playground]'
 	touch $@
 
 test: install
@@ -30,6 +30,10 @@ demo: install
 	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split new_test --steps 20 --out runs/demo/generated/new_test
 	$(BIN)/python scripts/evaluate.py --checkpoint runs/demo/best --steps 20 --num-seeds 2 --out runs/demo/evaluation
 	$(BIN)/python scripts/report.py runs/demo
+
+# A page in the browser that draws what is ticked on it.
+playground: install
+	$(BIN)/python scripts/playground.py --open
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

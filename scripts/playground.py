@@ -1,0 +1,37 @@
+"""Open a page in the browser that draws what is ticked on it; it is served to this machine only."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from socket import socket
+
+from lab_ddpm.cli import run
+from lab_ddpm.playground.studio import HOST, Studio
+from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.errors import UserError
+
+
+def parser() -> Parser:
+    parser = Parser("playground", __doc__)
+    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--open", action="store_true", help="open the browser, too")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    with socket() as probe:
+        if probe.connect_ex((HOST, options.port)) == 0:
+            raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
+    if find_spec("gradio") is None:
+        raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from lab_ddpm.playground.page import serve
+
+    serve(Studio(options.checkpoint), options.port, options.open)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

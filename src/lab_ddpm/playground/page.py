@@ -1,0 +1,188 @@
+"""The page of the playground, in Gradio: what is asked for on the left, pictures on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
+from lab_ddpm.data.images import Pictures, to_pil
+from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.playground.studio import HOST, Settings, Studio
+from lab_ddpm.sampling.placing import Place
+from lab_ddpm.tools.errors import UserError
+
+_SHOWN_SIZE = 256  # pixels; the pictures are small
+_KEPT = 64  # pictures in the gallery
+_MOST = 16  # pictures at a time
+_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
+_CSS = (
+    "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
+    + "#pictures .caption-label { white-space: normal; max-width: 100%; }"
+)
+_HERE = Path(__file__).parent
+Shown = list[tuple[Any, str]]  # pictures with captions, for a gr.Gallery
+
+
+def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
+    """Serve the page to this machine, at `http://127.0.0.1:PORT`, until Ctrl-C.
+
+    Raises:
+        OSError: The port is in use.
+    """
+    print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
+    build(studio).queue(default_concurrency_limit=1).launch(
+        server_name=HOST,
+        server_port=port,
+        inbrowser=open_browser,
+        quiet=True,
+        theme=gr.themes.Default(**_FONTS),  # pyright: ignore[reportArgumentType]
+        css=_CSS,
+        footer_links=[],
+    )
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title=f"lab_ddpm: {studio.checkpoint.name}", analytics_enabled=False) as page:
+        gr.Markdown(f"## {studio.checkpoint}")
+        with gr.Row():
+            with gr.Column():
+                boxes = _boxes(studio.labels)
+                placing, places = _canvas(studio)
+                with gr.Row():
+                    number = gr.Slider(1, _MOST, 4, step=1, label="Pictures")
+                    seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+                with gr.Row():
+                    scheduler = gr.Dropdown(list(SCHEDULERS), value="ddim", label="Sampler")
+                    steps = gr.Slider(1, 1000, 20, step=1, label="Steps")
+                    guided = bool(studio.labels and studio.denoiser.config["condition_dropout"])
+                    guidance = gr.Slider(1, 10, studio.guidance_scale, step=0.5, label="Guidance", visible=guided)
+                with gr.Row():
+                    start = gr.Button("Draw", variant="primary")
+                    stop = gr.Button("Stop")
+            with gr.Column():
+                pictures = gr.Gallery(label="Pictures", columns=2, height=640, format="png", elem_id="pictures")
+                code = gr.Code(
+                    label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True
+                )
+        settings = [number, scheduler, steps, guidance, seed]
+        gallery = _gallery()
+        if studio.labels:
+            _walk(studio, settings)
+
+        def wanted(*values: Any) -> tuple[Condition, list[Place], Settings]:
+            ticked = {label for group in values[: len(boxes)] for label in group or ()}
+            condition = tuple(label for label in studio.labels if label in ticked)
+            is_placed, middles, *how = values[len(boxes) :]
+            placed = [Place(**middle) for middle in middles] if is_placed and condition else []
+            return condition, placed, _settings(*how)
+
+        def draw(kept: Shown, *values: Any) -> Iterator[tuple[Shown, str, Shown, Shown]]:
+            try:
+                condition, placed, how = wanted(*values)
+                lines = studio.code(condition, placed, how)
+                for drawing in studio.draw(condition, placed, how):
+                    shown = _shown(drawing.pictures, drawing.captions)
+                    if drawing.captions:
+                        kept = [*shown, *kept][:_KEPT]
+                    yield shown, lines, kept, kept
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+        drawing = start.click(
+            draw,
+            [gallery["state"], *boxes, placing, places, *settings],
+            [pictures, code, gallery["state"], gallery["pictures"]],
+            show_progress="minimal",
+        )
+        stop.click(None, cancels=drawing)
+        for group in boxes:
+            group.change(lambda *values: _middles(studio, values), [places, *boxes], places, show_progress="hidden")
+    return page
+
+
+def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
+    """Of i-CLEVR a column for each shape, with its colours; else one group."""
+    if tuple(labels) != OBJECTS:
+        return [gr.CheckboxGroup(list(labels), label="Labels", elem_id="labels")] if labels else []
+    with gr.Row():
+        return [
+            gr.CheckboxGroup(
+                [(colour, f"{colour} {shape}") for colour in COLOURS], label=shape, elem_id=shape, min_width=80
+            )
+            for shape in SHAPES
+        ]
+
+
+def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
+    """Discs to drag, of a model with a layout."""
+    has_layout = studio.denoiser.space.has_layout
+    placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=has_layout)
+    places = gr.HTML(
+        [],
+        html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
+        css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
+        js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
+        size=studio.denoiser.config["sample_size"],
+        visible=False,
+        elem_id="places",
+    )
+    placing.change(lambda shown: gr.update(visible=shown), placing, places)
+    return placing, places
+
+
+def _middles(studio: Studio, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """The discs of what is ticked: those that were there before stay where they are."""
+    before = {middle["label"]: middle for middle in values[0] or ()}
+    ticked = [label for group in values[1:] for label in group or ()]
+    size = studio.denoiser.config["sample_size"]
+    there = [label for label in ticked if label in before]
+    fresh = [label for label in ticked if label not in before]
+    new = [
+        {"label": label, "x": size * (0.25 + 0.25 * ((len(there) + index) % 3)), "y": size * 0.6}
+        for index, label in enumerate(fresh)
+    ]
+    return [*(before[label] for label in there), *new]
+
+
+def _gallery() -> dict[str, Any]:
+    with gr.Accordion("Gallery of this visit", open=False):
+        pictures = gr.Gallery(columns=8, height="auto", format="png", show_label=False)
+    return {"state": gr.State([]), "pictures": pictures}
+
+
+def _walk(studio: Studio, settings: list[Any]) -> None:
+    """From one condition to another one."""
+    first, second = ("red cube", "cyan sphere, gray cylinder") if studio.labels == OBJECTS else studio.labels[:2]
+    with gr.Accordion("From one condition to another", open=False):
+        with gr.Row():
+            ends = [gr.Textbox(first, label="From"), gr.Textbox(second, label="To")]
+            count = gr.Slider(2, _MOST, 8, step=1, label="Pictures on the way")
+        start = gr.Button("Walk")
+        pictures = gr.Gallery(columns=8, height="auto", format="png", show_label=False)
+
+    def walk(first: str, second: str, count: float, *how: Any) -> Shown:
+        try:
+            return _shown(studio.walk([first, second], int(count), _settings(*how)))
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    start.click(walk, [*ends, count, *settings], pictures)
+
+
+def _settings(number: float, scheduler: str, steps: float, guidance: float, seed: float | None) -> Settings:
+    return Settings(int(number), scheduler, int(steps), float(guidance), int(seed or 0))
+
+
+def _shown(pictures: Pictures, captions: Sequence[str] = ()) -> Shown:
+    """For a gallery: enlarged without smoothing."""
+    factor = max(_SHOWN_SIZE // pictures.shape[1], 1)
+    enlarged = np.kron(pictures, np.ones((1, factor, factor, 1), np.uint8))
+    images = [to_pil(picture) for picture in enlarged]
+    return list(zip(images, captions or [""] * len(pictures), strict=True))

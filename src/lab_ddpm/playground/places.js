@@ -1,0 +1,37 @@
+// Dragging moves the disc under the pointer; where it is let go is kept in `props.value`.
+let dragged = null;
+
+function position(event) {
+  const box = element.querySelector('svg').getBoundingClientRect();
+  const scale = props.size / box.width;
+  const within = value => Math.min(Math.max(value, 0), props.size - 1);
+  const round = value => Math.round(value * 10) / 10;
+  return {
+    x: round(within((event.clientX - box.left) * scale)),
+    y: round(within((event.clientY - box.top) * scale)),
+  };
+}
+
+element.addEventListener('pointerdown', event => {
+  const place = event.target.closest('.place');
+  if (place) {
+    dragged = place;
+    event.preventDefault();
+  }
+});
+
+element.addEventListener('pointermove', event => {
+  if (dragged) {
+    const { x, y } = position(event);
+    dragged.setAttribute('transform', `translate(${x} ${y})`);
+  }
+});
+
+window.addEventListener('pointerup', event => {
+  if (dragged) {
+    const { x, y } = position(event);
+    const label = dragged.dataset.label;
+    dragged = null;
+    props.value = props.value.map(place => place.label === label ? { label, x, y } : place);
+  }
+});

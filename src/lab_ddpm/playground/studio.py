@@ -1,0 +1,210 @@
+"""What the playground does, without its page: a pipeline draws what is asked for, and a classifier looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lab_ddpm.data.conditions import Condition, check_condition, parse_condition
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Pictures, resize_pictures, to_uint8
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.judging.classifiers import (
+    EVALUATOR_DIR,
+    PICTURE_SIZE,
+    classifier_file,
+    load_classifier,
+    predict,
+)
+from lab_ddpm.sampling.interpolation import interpolate_conditions
+from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.tools.errors import DataError, check_at_least, check_positive
+from lab_ddpm.tools.shipped import find
+
+HOST = "127.0.0.1"  # the page is served to this machine only
+_SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to draw: the number of pictures, the sampler, and the seed."""
+
+    number: int = 4
+    scheduler: str = "ddim"
+    steps: int = 20
+    guidance_scale: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Pictures on their way, or done.
+
+    Attributes:
+        pictures: (N, S, S, C) uint8.
+        captions: What the classifier sees in each; empty while they are on their way.
+    """
+
+    pictures: Pictures
+    captions: Sequence[str] = ()
+
+
+class Studio:
+    """A pipeline, and the classifier of its labels where there is one.
+
+    Args:
+        checkpoint: The folder of the pipeline; None takes the default one.
+        runtime: As in `open_sampler`.
+
+    Raises:
+        DataError: No such checkpoint, or a broken one.
+    """
+
+    def __init__(self, checkpoint: Path | None = None, runtime: str = "auto") -> None:
+        sampler = open_sampler(checkpoint, runtime=runtime)
+        assert sampler.checkpoint is not None
+        self.pipeline, self.denoiser, self.checkpoint = sampler.pipeline, sampler.denoiser, sampler.checkpoint
+        self.labels = sampler.labels
+        self.guidance_scale: float = sampler.pipeline.config["guidance_scale"]
+        self.classifier = _classifier_of(self.labels)
+
+    def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Drawing]:
+        """Pictures of a condition, as they become clear.
+
+        Closing the iterator stops the sampling at its next step.
+
+        Args:
+            condition: What to draw; empty for pictures under no condition.
+            places: Where its objects shall stand, all of them; empty for anywhere.
+            settings: How.
+
+        Raises:
+            UserError: A setting out of range, or what the model cannot do.
+        """
+        if condition:
+            check_condition(condition, self.labels)
+        check_at_least("number", settings.number, 1)
+        sampler = self._sampler(settings, guided=bool(condition))
+        seeds = picture_seeds(settings.seed, settings.number)
+        known = known_places(self.denoiser, [places] * settings.number) if places else None
+        arriving: SimpleQueue[Pictures | Drawing | Exception] = SimpleQueue()
+        left = Event()
+
+        def show(timestep: int, images: torch.Tensor) -> None:
+            if left.is_set():
+                raise _LeftAlone
+            if timestep >= 0:
+                arriving.put(to_uint8(images))
+
+        def work() -> None:
+            try:
+                conditions = [condition] * settings.number
+                pictures = sampler.sample(conditions, seeds, on_state=show, known=known).pictures
+                arriving.put(Drawing(pictures, self.captions(pictures, condition)))
+            except Exception as error:
+                arriving.put(error)
+
+        worker = Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while True:
+                arrived = arriving.get()
+                if isinstance(arrived, Exception):
+                    raise arrived
+                yield arrived if isinstance(arrived, Drawing) else Drawing(arrived)
+                if isinstance(arrived, Drawing):
+                    return
+        finally:
+            left.set()
+            worker.join()
+
+    def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Pictures:
+        """(count, S, S, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
+
+        Raises:
+            UserError: A condition or a setting that does not fit.
+        """
+        conditions = [parse_condition(words, self.labels) for words in ends]
+        sampler = self._sampler(settings, guided=True)
+        return to_uint8(interpolate_conditions(sampler, conditions, count, settings.seed).images)
+
+    def captions(self, pictures: Pictures, condition: Condition) -> list[str]:
+        """What the classifier sees in each picture: asked labels with a tick or a cross, or what it is sure of."""
+        if self.classifier is None:
+            return [""] * len(pictures)
+        is_iclevr = self.labels == OBJECTS
+        outputs = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE) if is_iclevr else pictures)
+        return [_caption(self.labels, condition, row) for row in outputs]
+
+    def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
+        """The lines of Python that make the same pictures."""
+        guidance = self.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        lines = [
+            "from lab_ddpm import LabelConditionalPipeline",
+            f'pipe = LabelConditionalPipeline.from_pretrained("{self.checkpoint}")',
+        ]
+        if places:
+            placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
+            return "\n".join(
+                [
+                    "from lab_ddpm import Sampler",
+                    "from lab_ddpm.diffusion.pipeline import picture_seeds",
+                    "from lab_ddpm.sampling.placing import Place, known_places",
+                    *lines,
+                    f"known = known_places(pipe.denoiser, [[{placed}]] * {settings.number})",
+                    f'sampler = Sampler(pipe, "{settings.scheduler}", {settings.steps}, {guidance:g})',
+                    f"pictures = sampler.sample([{condition!r}] * {settings.number}, "
+                    f"picture_seeds({settings.seed}, {settings.number}), known=known).pictures",
+                ]
+            )
+        what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"
+        guided = f", guidance_scale={guidance:g}" if condition else ""
+        return "\n".join(
+            [
+                *lines,
+                f'pipe.scheduler = "{settings.scheduler}"',
+                f"images = pipe({what}, num_inference_steps={settings.steps}{guided}, seed={settings.seed}).images",
+            ]
+        )
+
+    def _sampler(self, settings: Settings, guided: bool) -> Sampler:
+        check_at_least("seed", settings.seed, 0)
+        if settings.guidance_scale is not None:
+            check_positive("guidance_scale", settings.guidance_scale)
+        guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
+        return Sampler(self.pipeline, settings.scheduler, settings.steps, guidance, self.checkpoint)
+
+
+class _LeftAlone(Exception):
+    """Nobody waits for the pictures any more."""
+
+
+def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
+    """The referee of i-CLEVR, or the first classifier in `evaluator/` that was made for just these labels."""
+    if tuple(labels) == OBJECTS:
+        return load_classifier(classifier_file("referee"), labels)
+    for file in sorted({*EVALUATOR_DIR.glob("*.safetensors"), *find(EVALUATOR_DIR).glob("*.safetensors")}):
+        try:
+            return load_classifier(file, labels)
+        except DataError:  # made for other labels
+            continue
+    return None
+
+
+def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
+    """The k highest outputs count for a condition of k labels, as in `judging.scores`."""
+    if not condition:
+        return ", ".join(labels[place] for place in np.flatnonzero(outputs > _SEEN))
+    seen = [labels[place] for place in np.argsort(-outputs, kind="stable")[: len(condition)]]
+    ticks = ", ".join(f"{'✓' if label in seen else '✗'} {label}" for label in condition)
+    others = ", ".join(label for label in seen if label not in condition)
+    return f"{ticks} (sees {others})" if others else ticks

@@ -1,0 +1,72 @@
+"""The page in a real browser, with the shipped pipeline: two objects are ticked, and a picture of them comes."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from lab_ddpm.playground.studio import Settings, Studio
+
+CHROMIUM = which("chromium")
+ROOT = Path(__file__).parents[2]
+PRETRAINED = "pretrained/iclevr-cpu"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    port = _free_port()
+    command = [sys.executable, "scripts/playground.py", "--checkpoint", PRETRAINED, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as server:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(address)
+        page.locator("#cube").get_by_label("red").check()
+        page.locator("#sphere").get_by_label("cyan").check()
+        page.get_by_role("button", name="Draw").click()
+        page.wait_for_selector("#pictures .caption-label")
+        captions = page.locator("#pictures .caption-label").all_inner_texts()
+        code = page.locator(".cm-content").inner_text()
+        browser.close()
+    *_, last = Studio(Path(PRETRAINED)).draw(("red cube", "cyan sphere"), [], Settings())
+    assert [re.sub(r"\s+", " ", caption).strip() for caption in captions] == list(last.captions)
+    assert '["red cube, cyan sphere"] * 4' in code
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "scripts/playground.py", "--checkpoint", PRETRAINED, "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"lab-ddpm: port {port} is in use: choose another `--port`"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,111 @@
+"""What the playground draws is what the pipeline draws, and what it says about it is what the classifier says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import active_count
+
+import numpy as np
+import pytest
+
+from conftest import save_tiny_pipeline
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.judging.classifiers import build_classifier, predict, save_classifier
+from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.playground.studio import Drawing, Settings, Studio
+from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.errors import UserError
+
+LABELS = ("a", "b", "c")
+SETTINGS = Settings(number=3, scheduler="ddim", steps=4, guidance_scale=2.0, seed=5)
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("referee", len(LABELS)), "referee", "evaluator", LABELS, name="abc")
+    return Studio(save_tiny_pipeline("best", 3, LABELS))
+
+
+def test_every_step_is_shown_and_the_end_is_that_of_the_command(studio: Studio) -> None:
+    *on_the_way, last = studio.draw(("a", "c"), [], SETTINGS)
+    assert len(on_the_way) == SETTINGS.steps
+    assert not any(drawing.captions for drawing in on_the_way)
+    sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
+    expected = sampler.sample([("a", "c")] * 3, picture_seeds(5, 3)).pictures
+    np.testing.assert_array_equal(last.pictures, expected)
+
+
+def test_the_captions_are_those_of_the_classifier(studio: Studio) -> None:
+    *_, last = studio.draw(("a", "c"), [], SETTINGS)
+    assert studio.classifier is not None
+    outputs = predict(studio.classifier, last.pictures)
+    found = top_k_hits(outputs, np.tile([1, 0, 1], (3, 1)))
+    for caption, row in zip(last.captions, found, strict=True):
+        assert f"{'✓' if row[0] else '✗'} a" in caption
+        assert f"{'✓' if row[2] else '✗'} c" in caption
+        assert ("(sees b)" in caption) == (not row.all() or not (row[0] and row[2]))
+    assert studio.captions(last.pictures[:0], ()) == []
+
+
+def test_the_lines_of_python_make_the_same_pictures(studio: Studio) -> None:
+    for condition in (("a", "c"), ()):
+        *_, last = studio.draw(condition, [], SETTINGS)
+        names: dict = {}
+        exec(studio.code(condition, [], SETTINGS), names)
+        for image, picture in zip(names["images"], last.pictures, strict=True):
+            np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def test_who_goes_away_stops_the_sampling(studio: Studio) -> None:
+    before = active_count()
+    drawing: Iterator[Drawing] = studio.draw(("a",), [], Settings(1, "ddpm", 1000, 1.0, 0))
+    next(drawing)
+    drawing.close()  # type: ignore[attr-defined]
+    assert active_count() == before
+
+
+def test_a_walk_has_both_ends(studio: Studio) -> None:
+    walk = studio.walk(["a", "b, c"], 5, SETTINGS)
+    assert walk.shape == (5, 32, 32, 3)
+    assert (walk[0] != walk[-1]).any()
+
+
+@pytest.mark.parametrize(
+    ("condition", "settings", "message"),
+    [
+        (("d",), SETTINGS, "must be one of"),
+        (("a",), Settings(0), "`number` must be at least 1"),
+        (("a",), Settings(steps=0), "steps"),
+        (("a",), Settings(seed=-1), "`seed` must be at least 0"),
+        (("a",), Settings(guidance_scale=-1.0), "guidance_scale"),
+        (("a",), Settings(scheduler="magic"), "scheduler"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(studio: Studio, condition: tuple, settings: Settings, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        next(studio.draw(condition, [], settings))
+
+
+def test_places_need_a_model_with_a_layout(studio: Studio) -> None:
+    with pytest.raises(UserError, match="layout"):
+        next(studio.draw(("a",), [Place("a", 3, 3)], SETTINGS))
+
+
+def test_placed_objects_and_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from conftest import tiny_denoiser
+    from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+
+    monkeypatch.chdir(tmp_path)
+    denoiser = tiny_denoiser(labels=OBJECTS, layout_scale=2.0, prediction_type="sample")
+    LabelConditionalPipeline(denoiser, "ddim").save_pretrained("best")
+    studio, places = Studio(Path("best")), [Place("red cube", 4, 5.5)]
+    *_, last = studio.draw(("red cube",), places, SETTINGS)
+    known = known_places(studio.denoiser, [places] * 3)
+    sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
+    expected = sampler.sample([("red cube",)] * 3, picture_seeds(5, 3), known=known).pictures
+    np.testing.assert_array_equal(last.pictures, expected)
+    names: dict = {}
+    exec(studio.code(("red cube",), places, SETTINGS), names)
+    np.testing.assert_array_equal(names["pictures"], expected)
