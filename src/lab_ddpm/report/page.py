@@ -87,7 +87,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = _duration
+    environment.filters["duration"] = duration
     page = environment.get_template("report.html").render(
         run=run,
         pretrained=pretrained,
@@ -163,7 +163,7 @@ def _galleries(folder: Path) -> list[Gallery]:
     return galleries
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:

@@ -1,0 +1,33 @@
+"""Write the report that a course asks for about a run on i-CLEVR: settings, scores, pictures, DDIM against DDPM."""
+
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import run
+from lab_ddpm.report.lab_report import write_lab_report
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.errors import check_at_least
+
+
+def parser() -> Parser:
+    parser = Parser("lab-report", __doc__)
+    parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
+    parser.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
+    parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
+    parser.add_argument("--num-seeds", type=int, default=4, help="of the scores (default: 4)")
+    parser.add_argument("--out", type=Path, help="default: lab_report/ in the run's folder")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    check_at_least("num-seeds", options.num_seeds, 1)
+    folder = options.run_folder
+    sampler = open_sampler(folder / "best", "ddim", options.steps, options.guidance_scale, runtime="auto")
+    report = write_lab_report(folder, sampler, options.num_seeds, options.out or folder / "lab_report")
+    print(f"wrote {report} and {report.with_suffix('.html').name} beside it")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,61 @@
+"""The lab report of a run, with a random network and random classifiers: what it measures is what is in it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import save_random_classifiers, tiny_denoiser
+from lab_ddpm.cli import main
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.tools.metrics_log import append_record
+from lab_ddpm.training.config import TrainConfig
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_random_classifiers()
+    denoiser = tiny_denoiser(labels=OBJECTS, num_train_timesteps=20)
+    folder = tmp_path / "runs" / "tiny"
+    LabelConditionalPipeline(denoiser, "ddim").save_pretrained(folder / "best")
+    settings = TrainConfig(name="tiny", batch_size=4).as_dict()
+    settings["data"]["root"] = str(tiny_dataset)
+    settings["diffusion"]["num_train_timesteps"] = 20
+    settings["evaluation"]["steps"] = 5
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    for step in (10, 20):
+        place = {"step": step, "epoch": step / 10, "seconds": 60.0 * step}
+        append_record(folder / "metrics.jsonl", {**place, "loss": 1 / step, "learning_rate": 1e-3})
+    return folder
+
+
+def test_the_outline_is_filled_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab-report", str(run), "--steps", "2", "--num-seeds", "2"]) == 0
+    out = run / "lab_report"
+    text = (out / "report.md").read_text()
+    for words in (
+        "squaredcos_cap_v2",
+        "T = 20 timesteps",
+        "the noise eps",
+        "| learning rate | 0.001, 500 steps of warm-up, then cosine decay to zero |",
+        "20.0 minutes, evaluations included",
+        "ddim with 2 steps",
+        "| ddpm | 20 |",
+    ):
+        assert words in text, words
+    assert text.count("| test | ") == text.count("| new_test | ") == 2
+    page = (out / "report.html").read_text()
+    assert page.count("<table>") == 4
+    for picture in ("test.png", "new_test.png", "strip.png", "loss.png"):
+        assert (out / picture).is_file()
+        assert f'src="{picture}"' in page
+
+
+def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab-report", str(tmp_path / "nowhere")]) == 1
+    assert main(["lab-report", str(run), "--num-seeds", "0"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "no such checkpoint folder" in lines[0]
