@@ -22,14 +22,14 @@ check: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# A small replica, a few minutes of training, both lists, the scores and one page about it all.
+# A small replica, a few minutes of training, both lists, the scores and one page about it all; everything in demo/.
 demo: install
-	$(BIN)/accelerate launch --quiet --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(BIN)/accelerate launch --quiet --cpu --num_processes 1 --num_machines 1 --dynamo_backend no \
 		scripts/train.py --config configs/demo.yaml
-	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split test --steps 20 --progress --out runs/demo/generated/test
-	$(BIN)/python scripts/generate.py --checkpoint runs/demo/best --split new_test --steps 20 --out runs/demo/generated/new_test
-	$(BIN)/python scripts/evaluate.py --checkpoint runs/demo/best --steps 20 --num-seeds 2 --out runs/demo/evaluation
-	$(BIN)/python scripts/report.py runs/demo
+	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split test --steps 15 --progress --out demo/run/generated/test
+	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split new_test --steps 15 --out demo/run/generated/new_test
+	$(BIN)/python scripts/evaluate.py --checkpoint demo/run/best --steps 15 --num-seeds 2 --out demo/run/evaluation
+	$(BIN)/python scripts/report.py demo/run
 
 # A page in the browser that draws what is ticked on it.
 playground: install

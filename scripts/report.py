@@ -10,7 +10,7 @@ from lab_ddpm.tools.arguments import Parser
 
 def parser() -> Parser:
     parser = Parser("report", __doc__)
-    parser.add_argument("run_folder", type=Path, help="e.g. runs/demo")
+    parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
     parser.add_argument("--out", type=Path, help="default: report.html in the run's folder")
     return parser
 

@@ -51,8 +51,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     """Write the page about the run in folder `run` to the file `out`.
 
     Args:
-        run: e.g. runs/demo.
-        out: e.g. runs/demo/report.html.
+        run: e.g. runs/iclevr.
+        out: e.g. runs/iclevr/report.html.
         pretrained: The shipped pipeline's folder: its `metrics.json` and, to tell how long it was trained, the
             `metrics.jsonl` and `config.yaml` of its run.
 
