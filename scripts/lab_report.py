@@ -7,7 +7,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.report.lab_report import write_lab_report
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser
-from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.errors import DataError, check_at_least
 
 
 def parser() -> Parser:
@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("num-seeds", options.num_seeds, 1)
     folder = options.run_folder
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run folder")
     sampler = open_sampler(folder / "best", "ddim", options.steps, options.guidance_scale, runtime="auto")
     report = write_lab_report(folder, sampler, options.num_seeds, options.out or folder / "lab_report")
     print(f"wrote {report} and {report.with_suffix('.html').name} beside it")

@@ -22,6 +22,8 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
+    if not 0 < options.port < 2**16:
+        raise UserError(f"`port` must be between 1 and {2**16 - 1}, got {options.port}")
     with socket() as probe:
         if probe.connect_ex((HOST, options.port)) == 0:
             raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)

@@ -10,6 +10,7 @@ from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.errors import check_at_least
 
 
 def parser() -> Parser:
@@ -27,9 +28,12 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     out = options.out
+    check_at_least("num-scenes", options.num_scenes, 1)
+    check_at_least("seed", options.seed, 0)
+    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
+    check_at_least("workers", workers, 1)
     write_condition_lists(out)
     forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", out), OBJECTS)
-    workers = options.workers or os.cpu_count() or 1
     summary = render_replica(out, options.num_scenes, options.seed, workers, forbidden)
     print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {out}/")
 

@@ -58,4 +58,4 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["lab-report", str(run), "--num-seeds", "0"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert "no such checkpoint folder" in lines[0]
+    assert "no such run folder" in lines[0]

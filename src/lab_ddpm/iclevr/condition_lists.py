@@ -1,6 +1,6 @@
 """The rule that makes the project's own condition lists in `data/iclevr/`.
 
-All combinations of 1 to 3 of the 24 objects are ranked by SHA-256("list name: object, object, ..."), which is a
+All combinations of so many of the 24 objects are ranked by SHA-256("list name: object, object, ..."), which is a
 shuffle that never changes with a library or a platform. Each list takes the first combinations that fit it:
 
 - `unseen` (32 pairs, 40 triples): combinations that no training picture of the replica contains. No object is
@@ -9,6 +9,7 @@ shuffle that never changes with a library or a platform. Each list takes the fir
 - `new_test` (12 pairs, 20 triples; 84 objects), the structure of the official `new_test.json`: 10 pairs and
   18 triples repeat a colour across shapes.
 - `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints. It shares no combination with the others.
+- `many` (32 of four objects, 32 of five): more than any training picture shows.
 
 Every list but `unseen` avoids whatever contains an unseen combination.
 """
@@ -28,7 +29,7 @@ from lab_ddpm.tools.files import write_text
 
 
 def make_condition_lists() -> dict[str, list[Condition]]:
-    """The four lists by name: `test`, `new_test`, `val`, `unseen`."""
+    """The lists by name: `test`, `new_test`, `val`, `unseen`, `many`."""
     unseen = _balanced_pairs("unseen", 32, per_object=4)
     unseen += _take("unseen", 3, 40, lambda c: not _contains_any(c, unseen))
 
@@ -56,11 +57,12 @@ def make_condition_lists() -> dict[str, list[Condition]]:
         + take("new_test", 3, 2, repeat_colour=False)
     )
     val = take("val", 1, 12) + take("val", 2, 24) + take("val", 3, 28)
-    return {"test": test, "new_test": new_test, "val": val, "unseen": unseen}
+    many = take("many", 4, 32) + take("many", 5, 32)
+    return {"test": test, "new_test": new_test, "val": val, "unseen": unseen, "many": many}
 
 
 def write_condition_lists(folder: str | Path) -> None:
-    """Write `objects.json` and the four lists into `folder`; files that are there stay as they are."""
+    """Write `objects.json` and the lists into `folder`; files that are there stay as they are."""
     lists: dict[str, object] = {"objects": {name: index for index, name in enumerate(OBJECTS)}}
     for name, content in (lists | make_condition_lists()).items():
         path = Path(folder) / f"{name}.json"

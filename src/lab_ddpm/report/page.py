@@ -65,6 +65,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
         hint = f"; did you mean {above}?" if above else ""
         raise DataError(f"{run}: a pipeline, and a report is about the folder of a run{hint}")
+    if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "generated", "evaluation")):
+        raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
     pretrained = find(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
     shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")

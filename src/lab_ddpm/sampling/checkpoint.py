@@ -44,6 +44,9 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         for part in ("denoiser", "scheduler"):
             if not (path / part).is_dir():
                 raise DataError(f"{path}: this checkpoint is incomplete (it has no {part}/)")
+        for config in (path / "denoiser" / "config.json", path / "scheduler" / "scheduler_config.json"):
+            if not isinstance(json.loads(config.read_text(encoding="utf-8")), dict):
+                raise DataError(f"{config}: must be a JSON object")
         denoiser = Denoiser.from_pretrained(path / "denoiser")
         name = settings["scheduler"][1]
         if not name.endswith("Scheduler"):

@@ -28,6 +28,7 @@ def provide_pictures(config: TrainConfig) -> None:
     if config.data.dataset != "iclevr":
         return
     if has_pictures(root):
+        _check(config)
         scenes = num_replica_scenes(root)
         if scenes not in (None, config.data.num_scenes) and os.environ.get("RANK", "0") == "0":
             print(
@@ -38,14 +39,8 @@ def provide_pictures(config: TrainConfig) -> None:
             _provide_masks(root)
         return
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
-    # What training itself would say, but only when everything is rendered:
     write_condition_lists(root)
-    check_machine(config)
-    if config.init_from is not None:
-        load_pipeline(config.init_from)
-    if config.model.conditional and config.evaluation.metric != "none":
-        classifier_file(SELECTING_CLASSIFIER)
-        load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)
+    _check(config)
     if preset := cpu_preset(config):
         print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
     print(
@@ -55,6 +50,16 @@ def provide_pictures(config: TrainConfig) -> None:
     forbidden = load_conditions(resolve_split("unseen", root), OBJECTS)
     summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, forbidden)
     print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {root}/")
+
+
+def _check(config: TrainConfig) -> None:
+    """What training itself would say, but only when everything is rendered or read."""
+    check_machine(config)
+    if config.init_from is not None:
+        load_pipeline(config.init_from)
+    if config.model.conditional and config.evaluation.metric != "none":
+        classifier_file(SELECTING_CLASSIFIER)
+        load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
 
 
 def _provide_masks(root: Path) -> None:
