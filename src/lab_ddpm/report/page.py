@@ -65,7 +65,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
         hint = f"; did you mean {above}?" if above else ""
         raise DataError(f"{run}: a pipeline, and a report is about the folder of a run{hint}")
-    if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "generated", "evaluation")):
+    if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "best", "generated")):
         raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
     pretrained = find(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
