@@ -286,7 +286,7 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["train-classifier", "--image-size", "32"], 2, "`--image-size` is for other data sets"),
         (["evaluate", "--images", "data"], 2, "`--images` needs the one `--split`"),
         (["evaluate", "--root", "data", "--images", "absent", "--split", "test"], 1, "absent: no such folder"),
-        (["render", "--num-scenes", "0", "--out", "new"], 2, "`num_scenes` must be at least 1, got 0"),
+        (["render", "--num-scenes", "0", "--out", "new"], 2, "`num-scenes` must be at least 1, got 0"),
         (["report", "absent"], 1, "absent"),
         (["report", "runs/tiny/best"], 1, "runs/tiny/best: a pipeline, and a report is about the folder of a run"),
         (["import-data", "absent"], 1, "absent: no such folder or zip file"),

@@ -57,7 +57,7 @@ def test_preset_trains_and_samples(
     elif config.evaluation.metric != "none":
         save_random_classifiers(names=("resnet18",))
     assert main(["train", "--config", str(path), "--data.root", str(root), *SMALL_ARGUMENTS]) == 0
-    run = Path("runs") / config.name
+    run = Path(config.runs_dir) / config.name
     assert len(list((run / "samples").glob("step_*.png"))) == 1
     arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
     assert main(["generate", *arguments]) == 0

@@ -41,6 +41,8 @@ def provide_pictures(config: TrainConfig) -> None:
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
     write_condition_lists(root)
     _check(config)
+    if config.init_from is not None:
+        load_pipeline(config.init_from)
     if preset := cpu_preset(config):
         print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
     print(
@@ -55,8 +57,6 @@ def provide_pictures(config: TrainConfig) -> None:
 def _check(config: TrainConfig) -> None:
     """What training itself would say, but only when everything is rendered or read."""
     check_machine(config)
-    if config.init_from is not None:
-        load_pipeline(config.init_from)
     if config.model.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
