@@ -22,7 +22,7 @@ from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.judging.classifiers import CLASSIFIERS, classifier_file, load_classifier
-from lab_ddpm.judging.intervals import as_text
+from lab_ddpm.judging.intervals import Interval, as_text
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.report.page import duration
 from lab_ddpm.report.results import read_training
@@ -91,7 +91,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         pictures = _sample(sampler, conditions, num_seeds)
         write_png(out / f"{name}.png", labelled_grid(pictures[0], [", ".join(names) for names in conditions], _COLUMNS))
         for classifier, found in score_seeds(pictures, encode(conditions, OBJECTS), classifiers).items():
-            texts = {key: as_text(found[key], ".3f") for key in ("micro", "exact_match")}
+            texts = {key: as_text(Interval(**found[key]), ".3f") for key in ("micro", "exact_match")}
             scores.append({"list": name, "classifier": classifier, **texts})
     recorder = DenoisingRecorder(num_train_timesteps=sampler.denoiser.config["num_train_timesteps"])
     sampler.sample([_PROGRESSIVE], picture_seeds(0, 1), on_state=recorder)
