@@ -203,8 +203,8 @@ def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
     """The k highest outputs count for a condition of k labels, as in `judging.scores`."""
     if not condition:
-        return ", ".join(labels[place] for place in np.flatnonzero(outputs > _SEEN).tolist())
-    seen: list[str] = [labels[place] for place in np.argsort(-outputs, kind="stable")[: len(condition)].tolist()]
+        return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
+    seen = [labels[int(place)] for place in np.argsort(-outputs, kind="stable")[: len(condition)]]
     ticks = ", ".join(f"{'✓' if label in seen else '✗'} {label}" for label in condition)
     others = ", ".join([label for label in seen if label not in condition])
     return f"{ticks} (sees {others})" if others else ticks
