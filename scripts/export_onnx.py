@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
-from lab_ddpm.sampling.checkpoint import PRETRAINED, load_pipeline
+from lab_ddpm.sampling.checkpoint import PRETRAINED, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import export_onnx
 from lab_ddpm.tools.arguments import Parser
-from lab_ddpm.tools.shipped import find
 
 
 def parser() -> Parser:
@@ -17,7 +16,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    checkpoint = find(parser().parse_args(arguments).checkpoint)
+    checkpoint = find_checkpoint(parser().parse_args(arguments).checkpoint)
     file = export_onnx(load_pipeline(checkpoint).denoiser, checkpoint)
     print(f"wrote {file} ({file.stat().st_size / 2**20:.0f} MiB)")
 

@@ -15,10 +15,9 @@ from typing import Any
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.hub.card import make_card
 from lab_ddpm.hub.one_file import one_file
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
-from lab_ddpm.tools.shipped import find
 
 _TITLE = "The pipeline of this folder, by `lab-ddpm export-hub`: it needs diffusers, and lab_ddpm no more."
 _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
@@ -39,7 +38,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
     """
     if out.exists():
         raise UserError(f"`out` must not be there yet, got {out}")
-    checkpoint = find(checkpoint)
+    checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
     card = make_card(checkpoint, pipeline.denoiser, name or str(out))
     with atomic_path(out) as folder:
