@@ -13,7 +13,6 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.numbered_pictures import read_numbered_pictures
-from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Score, Scores
@@ -81,8 +80,7 @@ def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict
     _report_seen(lists, options.root / "train.json")
     results: Results = {}
     for split, conditions in lists.items():
-        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
-        pictures = sampler.sample(conditions * num_seeds, seeds, progress=f"sampling {split}").pictures
+        pictures = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {split}").pictures
         by_seed = pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:])
         results[split] = score_seeds(by_seed, encode(conditions, OBJECTS), classifiers)
     return {**sampler.settings(), "seeds": list(range(num_seeds))}, results

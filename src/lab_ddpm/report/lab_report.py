@@ -12,7 +12,6 @@ from typing import Any
 
 import markdown
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
@@ -24,7 +23,7 @@ from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.judging.classifiers import CLASSIFIERS, classifier_file, load_classifier
 from lab_ddpm.judging.intervals import Interval, as_text
 from lab_ddpm.judging.score import score_seeds
-from lab_ddpm.report.page import duration
+from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import read_training
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
@@ -100,11 +99,8 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     for name, content in curves.items():
         write_bytes(out / f"{name}.png", content)
     dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)
-    environment = Environment(
-        loader=PackageLoader("lab_ddpm.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["duration"] = duration
-    text = environment.get_template("lab_report.md").render(
+    text = render(
+        "lab_report.md",
         run=run,
         config=config,
         training=training,
@@ -128,8 +124,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
 
 def _sample(sampler: Sampler, conditions: list[Condition], num_seeds: int) -> Pictures:
     """(S, N, H, W, C)."""
-    seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
-    pictures = sampler.sample(conditions * num_seeds, seeds, progress="sampling").pictures
+    pictures = sampler.sample_seeds(conditions, num_seeds, progress="sampling").pictures
     return pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:])
 
 

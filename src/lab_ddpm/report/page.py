@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
 from lab_ddpm.drawing.charts import score_bars, training_curves
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
+from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import (
     Result,
     common_classifier,
@@ -82,15 +81,8 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         if data["dataset"] == "iclevr"
         else f"--out {run / 'generated' / 'labels'}"
     )
-    environment = Environment(
-        loader=PackageLoader("lab_ddpm.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = duration
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         run=run,
         pretrained=pretrained,
         training=read_training(run),
@@ -163,11 +155,3 @@ def _galleries(folder: Path) -> list[Gallery]:
             )
         )
     return galleries
-
-
-def duration(seconds: float) -> str:
-    """42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

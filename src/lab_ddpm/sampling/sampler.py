@@ -25,7 +25,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback
+from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback, picture_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
@@ -145,6 +145,11 @@ class Sampler:
                     drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
         pictures, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
         return Samples(pictures, rows.cpu(), seeds, guidance, masks if space.has_layout else None)
+
+    def sample_seeds(self, conditions: Sequence[Condition], num_seeds: int, progress: str | None = None) -> Samples:
+        """Sample a list once for each of the seeds 0 ... num_seeds - 1: num_seeds * N pictures, seed by seed."""
+        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
+        return self.sample([*conditions] * num_seeds, seeds, progress=progress)
 
     def open_picture(self, file: str | Path) -> Pictures:
         """A picture file as (S, S, C) uint8, as the model's own pictures.

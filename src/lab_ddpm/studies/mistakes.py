@@ -27,7 +27,6 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, resize_pictures, write_png
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.picture_statistics import patch_energy
@@ -71,9 +70,8 @@ def study_mistakes(
     patch_size = sampler.denoiser.config["patch_size"]
     lines, content = ["| list | what | share | of |", "|---|---|---|---|"], {}
     for name, conditions in lists.items():
-        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
         asked = conditions * num_seeds
-        samples = sampler.sample(asked, seeds, progress=f"sampling {name}")
+        samples = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {name}")
         outputs = predict(referee, resize_pictures(samples.pictures, PICTURE_SIZE))
         hits = top_k_hits(outputs, samples.class_labels)
         pairs = [list(mistaken(*row)) for row in zip(outputs, samples.class_labels.numpy() > 0, strict=True)]
