@@ -23,8 +23,8 @@ def parser() -> Parser:
     held_out = "folder of pictures to measure on; default for iclevr: 5 %% of the scenes"
     parser.add_argument("--held-out", type=Path, help=held_out)
     parser.add_argument("--names", nargs="+", help="for iclevr: resnet18, referee (default: both)")
-    size = "for other data sets, in pixels (default: as in their presets)"
-    parser.add_argument("--image-size", type=int, help=size)
+    size = "for other data sets, height and width, or one number for both (default: as in their presets)"
+    parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
     parser.add_argument("--epochs", type=int, help="default: per classifier")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=EVALUATOR_DIR, help="default: evaluator")
@@ -53,8 +53,12 @@ def _of_other_pictures(options: Namespace) -> Path:
     if len(options.root) != 1:
         raise UserError(f"`root` must be one folder for the data set {dataset!r}, got {len(options.root)}")
     (root,) = options.root
-    size = IMAGE_SIZES[dataset] if options.image_size is None else options.image_size
-    check_at_least("image-size", size, 1)
+    lengths = options.image_size or [IMAGE_SIZES[dataset]]
+    if len(lengths) > 2:
+        raise UserError(f"`--image-size` must be one or two numbers, got {len(lengths)}")
+    for length in lengths:
+        check_at_least("image-size", length, 1)
+    size = lengths[0], lengths[-1]
     name = short_name(dataset, root)
     _check_out(options.out, [name])
     training = open_dataset(dataset, root, size)

@@ -373,3 +373,24 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     ):
         assert main([*arguments, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_pictures_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_random_classifiers()
+    layout = {
+        "model__layout_scale": 2.0,
+        "model__patch_size": 2,
+        "diffusion__prediction_type": "sample",
+        "objective__layout_dropout": 0.1,
+    }
+    assert main(["train", *tiny_arguments(tmp_path, data__image_size=(12, 16), **layout)]) == 0
+    assert main(["generate", "--place", "red cube@12,5", "--num-pictures", "2", "--steps", "2"]) == 0
+    with Image.open("generated/placed/00.png") as picture:
+        assert picture.size == (16, 12)
+    edit = ["edit", "generated/placed/00.png", "--objects", "red cube", "--steps", "2"]
+    assert main([*edit, "--add", "green sphere@3,9"]) == 0
+    before, after = (np.asarray(Image.open(path)) for path in ("generated/placed/00.png", "edited/edited.png"))
+    assert before.shape == after.shape == (12, 16, 3)
+    assert (before != after).any()
+    assert (before[:, 12:] == after[:, 12:]).all()

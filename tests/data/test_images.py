@@ -17,6 +17,7 @@ from torchvision.transforms.v2.functional import resize
 
 from lab_ddpm.data.images import (
     Pictures,
+    fit_picture,
     picture_grid,
     read_picture,
     resize_pictures,
@@ -25,7 +26,7 @@ from lab_ddpm.data.images import (
     write_gif,
     write_png,
 )
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 
 pictures = arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6))
 
@@ -103,6 +104,26 @@ def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, h
     expected = resize(to_tensor(picture), [64, 64], antialias=True)
     difference = to_tensor(read_picture(tmp_path / "picture.png", 64)) - expected
     assert difference.abs().max() <= 2 / 255  # one of 255 levels of a range that is 2 wide
+
+
+def test_a_picture_gets_the_height_and_the_width_that_are_asked_for() -> None:
+    stripes = Image.fromarray(np.uint8([[0] * 4 + [100] * 4 + [200] * 4] * 2))
+    squashed = fit_picture(stripes, (2, 3), "squash", 1)[..., 0]
+    assert squashed.shape == (2, 3)
+    assert (np.diff(squashed.astype(int)) > 80).all()
+    cropped = fit_picture(stripes, (4, 6), "crop", 1)[..., 0]
+    assert cropped.shape == (4, 6)
+    assert (cropped == 100).all()  # the middle 3 x 2
+
+
+def test_a_picture_is_padded_in_both_directions() -> None:
+    white = Image.new("RGB", (3, 2), "white")
+    np.testing.assert_array_equal(
+        fit_picture(white, (4, 5), "pad")[..., 0] // 255,
+        [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]],
+    )
+    with pytest.raises(UserError, match="must be at least 2 x 3 for these pictures, got 4 x 2"):
+        fit_picture(white, (4, 2), "pad")
 
 
 @pytest.mark.parametrize("size", [8, 20, 64])

@@ -56,7 +56,7 @@ def test_pictures_are_decoded_once(tmp_path: Path) -> None:
 
 def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    with pytest.raises(UserError, match="`image_size` must be at least 28 for these pictures, got 16"):
+    with pytest.raises(UserError, match="`image_size` must be at least 28 x 28 for these pictures, got 16 x 16"):
         open_torchvision("mnist", tmp_path, 16)
 
 

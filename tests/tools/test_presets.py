@@ -9,6 +9,7 @@ from conftest import save_random_classifiers
 from lab_ddpm.cli import main
 from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.dataset import IMAGE_SIZES
+from lab_ddpm.data.images import height_width
 from lab_ddpm.training.config_parser import parse_config
 from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist
 
@@ -62,7 +63,7 @@ def test_preset_trains_and_samples(
     arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
     assert main(["generate", *arguments]) == 0
     with Image.open("made/00.png") as picture:
-        assert picture.size == (config.data.image_size,) * 2
+        assert picture.size == height_width(config.data.image_size)[::-1]
         channels = 1 if config.data.dataset in ("mnist", "fashion_mnist") else 3
         assert len(picture.getbands()) == channels
 

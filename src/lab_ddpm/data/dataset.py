@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.data.picture_folder import PARTS, open_folder
@@ -17,13 +18,13 @@ IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "f
 DATASETS = tuple(IMAGE_SIZES)
 
 
-def open_dataset(dataset: str, root: str | Path, image_size: int, with_masks: bool = False) -> PictureDataset:
+def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: bool = False) -> PictureDataset:
     """Check, decode (once) and open the training pictures of a data set.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        image_size: Height and width to read the pictures at, in pixels.
+        image_size: To read the pictures at.
         with_masks: Whether to open their masks too.
 
     Raises:
@@ -41,7 +42,7 @@ def open_dataset(dataset: str, root: str | Path, image_size: int, with_masks: bo
 
 
 def open_training_pictures(
-    dataset: str, root: str | Path, image_size: int, conditional: bool, with_masks: bool = False
+    dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False
 ) -> PictureDataset:
     """`open_dataset` for a model that learns the labels, or for an unconditional one: then without them.
 
@@ -56,14 +57,14 @@ def open_training_pictures(
     return pictures
 
 
-def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: int) -> PictureDataset:
+def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: Size) -> PictureDataset:
     """Pictures that are never trained on: the own part of torchvision's data sets, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
         held_out_root: The other folder; only for the data sets that have no own part.
-        image_size: Height and width to read the pictures at, in pixels.
+        image_size: To read the pictures at.
 
     Raises:
         UserError: A folder is named for a data set with an own part, or none for one without.

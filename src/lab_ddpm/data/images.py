@@ -22,8 +22,15 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
 
 Pictures = NDArray[np.uint8]
+Size = int | Sequence[int]  # height and width in pixels; one number for both
 
 KINDS = {1: "grey", 3: "colour"}  # of pictures, by their channels
+
+
+def height_width(size: Size) -> tuple[int, int]:
+    """The two numbers of a size."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def to_tensor(pictures: Pictures) -> torch.Tensor:
@@ -42,8 +49,8 @@ def to_pil(picture: Pictures) -> Image.Image:
     return Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
 
 
-def read_picture(path: str | Path, size: int, fit: str = "squash", channels: int = 3) -> Pictures:
-    """Read a picture file as (size, size, channels) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
+def read_picture(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Pictures:
+    """Read a picture file as (H, W, channels) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
 
     Raises:
         DataError: The file is missing, truncated or not a picture.
@@ -52,10 +59,10 @@ def read_picture(path: str | Path, size: int, fit: str = "squash", channels: int
         return fit_picture(ImageOps.exif_transpose(picture), size, fit, channels)
 
 
-def read_mask(path: str | Path, size: int, fit: str = "squash") -> Pictures:
-    """Read a picture file of whole numbers (grey of 8 bits, or with a palette) as (size, size, 1) uint8.
+def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Pictures:
+    """Read a picture file of whole numbers (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
 
-    It becomes square as `read_picture` does it, and keeps its values: each pixel is one of the file's.
+    It gets its size as `read_picture` does it, and keeps its values: each pixel is one of the file's.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
@@ -63,38 +70,40 @@ def read_mask(path: str | Path, size: int, fit: str = "squash") -> Pictures:
     with naming_broken_pictures(path), Image.open(path) as mask:
         if mask.mode not in ("L", "P"):
             raise DataError(f"{path}: a mask must be grey of 8 bits or have a palette, got mode {mask.mode}")
-        return np.asarray(_square(mask, size, fit, Image.Resampling.NEAREST))[..., None]
+        return np.asarray(_fit(mask, size, fit, Image.Resampling.NEAREST))[..., None]
 
 
-def fit_picture(picture: Image.Image, size: int, fit: str, channels: int = 3) -> Pictures:
+def fit_picture(picture: Image.Image, size: Size, fit: str, channels: int = 3) -> Pictures:
     """Bring a picture of any mode and size into one form.
 
     Args:
         picture: Grey ones become colour, 16 bits become 8, transparent ones are laid on white.
-        size: Height and width of the result, in pixels.
-        fit: "squash" resizes directly; "crop" cuts out the central square and resizes it; "pad" surrounds a picture
-            of at most `size` pixels with black. Resizing is bilinear with antialiasing.
+        size: Of the result.
+        fit: "squash" resizes directly; "crop" cuts out the largest central part of the right proportions and resizes
+            it; "pad" surrounds a picture of at most `size` pixels with black. Resizing is bilinear with antialiasing.
         channels: 3, or 1 for grey.
 
     Returns:
-        (size, size, channels) uint8.
+        (H, W, channels) uint8.
 
     Raises:
         UserError: A picture that is to be padded is larger than `size`.
     """
-    picture = _square(_as_rgb(picture), size, fit, Image.Resampling.BILINEAR)
+    picture = _fit(_as_rgb(picture), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(picture) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
 
 
-def _square(picture: Image.Image, size: int, fit: str, resampling: Image.Resampling) -> Image.Image:
+def _fit(picture: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
+    height, width = height_width(size)
     if fit == "squash":
-        return picture.resize((size, size), resampling)
+        return picture.resize((width, height), resampling)
     if fit == "crop":
-        return ImageOps.fit(picture, (size, size), resampling)
-    if max(picture.size) > size:
-        raise UserError(f"`image_size` must be at least {max(picture.size)} for these pictures, got {size}")
-    canvas = Image.new(picture.mode, (size, size))
-    canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+        return ImageOps.fit(picture, (width, height), resampling)
+    if picture.height > height or picture.width > width:
+        least = f"{picture.height} x {picture.width}"
+        raise UserError(f"`image_size` must be at least {least} for these pictures, got {height} x {width}")
+    canvas = Image.new(picture.mode, (width, height))
+    canvas.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
     return canvas
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
-from lab_ddpm.data.images import Pictures, read_mask
+from lab_ddpm.data.images import Pictures, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files, cached_pictures
 from lab_ddpm.tools.errors import DataError
@@ -23,15 +23,15 @@ LABEL_FILE = "train.json"
 
 
 def open_labelled_pictures(
-    root: str | Path, image_size: int, labels: Sequence[str], fit: str = "squash", with_masks: bool = False
+    root: str | Path, image_size: Size, labels: Sequence[str], fit: str = "squash", with_masks: bool = False
 ) -> PictureDataset:
     """Check, decode (once) and open the pictures of `root`.
 
     Args:
         root: Folder with `images/` and `train.json`.
-        image_size: Height and width to read the pictures at, in pixels.
+        image_size: To read the pictures at.
         labels: The vocabulary of `train.json`.
-        fit: How a picture becomes square, as in `images.fit_picture`.
+        fit: How a picture gets that size, as in `images.fit_picture`.
         with_masks: Whether to open `masks/` too.
 
     Raises:
@@ -51,7 +51,7 @@ def open_labelled_pictures(
 
 
 def _cached_masks(
-    root: Path, conditions: Mapping[str, Condition], image_size: int, labels: Sequence[str], fit: str
+    root: Path, conditions: Mapping[str, Condition], image_size: Size, labels: Sequence[str], fit: str
 ) -> tuple[Pictures, str]:
     if not (root / "masks").is_dir():
         raise DataError(f"{root / 'masks'}: no such folder of masks, which say what stands where")
@@ -70,7 +70,7 @@ def _cached_masks(
                 raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
         return mask
 
-    files, shape = [path for path in paths if path not in missing], (len(names), image_size, image_size, 1)
+    files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
     # what a mask means, and whether it is right, depends on the labels too
     return cached_pictures(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
 

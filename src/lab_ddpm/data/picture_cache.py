@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.data.images import Pictures, Size, height_width, read_picture
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, write_json
 
@@ -87,12 +87,12 @@ def cached_pictures(
         part: Which part of it, for the cache's name: of each part and size the newest cache is kept.
         files: All files that the pictures come from.
         settings: How they are read.
-        shape: (N, S, S, C).
-        decode: Picture number -> (S, S, C) uint8; raises `DataError` for a broken one.
+        shape: (N, H, W, C).
+        decode: Picture number -> (H, W, C) uint8; raises `DataError` for a broken one.
         problems: What is already known to be wrong, one line each.
 
     Returns:
-        (N, S, S, C) uint8, memory-mapped, and the hash of the files and the settings.
+        (N, H, W, C) uint8, memory-mapped, and the hash of the files and the settings.
 
     Raises:
         DataError: With `problems` and a line for every picture that is broken.
@@ -102,25 +102,26 @@ def cached_pictures(
     with FileLock(caches / ".lock"):  # the second of two runs waits for the first one's cache
         remove_leftovers(caches)
         key = _content_key(files, settings, caches / f"{part}.json")
-        cache = caches / f"{part}-{shape[1]}-{key}.npy"
+        name = f"{part}-{shape[1]}x{shape[2]}"
+        cache = caches / f"{name}-{key}.npy"
         if problems or not cache.is_file():
             _write(cache, shape, decode, problems)
-        for stale in caches.glob(f"{part}-{shape[1]}-*.npy"):
+        for stale in caches.glob(f"{name}-*.npy"):
             if stale != cache:
                 remove(stale)
         return np.load(cache, mmap_mode="r"), key
 
 
 def cached_files(
-    folder: Path, paths: Sequence[Path], image_size: int, fit: str, problems: Sequence[str] = ()
+    folder: Path, paths: Sequence[Path], image_size: Size, fit: str, problems: Sequence[str] = ()
 ) -> tuple[Pictures, str]:
-    """`cached_pictures` of picture files, read in colour as `images.read_picture` does it: (N, S, S, 3) uint8."""
+    """`cached_pictures` of picture files, read in colour as `images.read_picture` does it: (N, H, W, 3) uint8."""
     return cached_pictures(
         folder,
         "train",
         paths,
         fit,
-        (len(paths), image_size, image_size, 3),
+        (len(paths), *height_width(image_size), 3),
         lambda position: read_picture(paths[position], image_size, fit),
         problems,
     )

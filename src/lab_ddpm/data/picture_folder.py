@@ -5,8 +5,8 @@
     root/metadata.jsonl            any number of labels per picture, which may lie at any depth, see `metadata`
     root/images/, root/train.json  the same, see `labelled_pictures`
 
-A picture of any size and shape is cut to its central square and resized; grey ones become colour, transparent ones
-are laid on white.
+A picture of any size and shape is cut to the largest central part of the proportions that are asked for, and resized;
+grey ones become colour, transparent ones are laid on white.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
 from lab_ddpm.data.metadata import find_metadata, read_metadata
 from lab_ddpm.data.picture_cache import PictureDataset, cached_files
@@ -27,7 +28,7 @@ _FIT = "crop"
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def open_folder(root: str | Path, image_size: int, with_masks: bool = False) -> PictureDataset:
+def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) -> PictureDataset:
     """Check, decode (once) and open the pictures of `root`, with what labels there are, and with masks if asked for.
 
     Raises:
@@ -69,7 +70,7 @@ def open_folder(root: str | Path, image_size: int, with_masks: bool = False) -> 
     return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT, key)
 
 
-def _open_with_metadata(metadata: Path, image_size: int) -> PictureDataset:
+def _open_with_metadata(metadata: Path, image_size: Size) -> PictureDataset:
     root = metadata.parent
     conditions, problems = read_metadata(metadata)
     files = {path.relative_to(root).as_posix(): path for path in visible_files(root) if path != metadata}

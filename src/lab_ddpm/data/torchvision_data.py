@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from lab_ddpm.data.images import fit_picture, naming_broken_pictures
+from lab_ddpm.data.images import Size, fit_picture, height_width, naming_broken_pictures
 from lab_ddpm.data.picture_cache import PictureDataset, cached_pictures
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files
@@ -97,14 +97,14 @@ _SOURCES = {
 TORCHVISION_DATASETS = tuple(_SOURCES)
 
 
-def open_torchvision(name: str, root: str | Path, image_size: int, held_out: bool = False) -> PictureDataset:
+def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bool = False) -> PictureDataset:
     """Download (where it is not there yet), decode (once) and open a data set.
 
     Args:
         name: One of `TORCHVISION_DATASETS`.
         root: The folder that torchvision's class gets.
-        image_size: Height and width, in pixels. The 28 x 28 digits and clothes are padded with black, photographs are
-            cut to their central square and resized.
+        image_size: To read the pictures at. The 28 x 28 digits and clothes are padded with black, photographs are
+            cut to the central part of these proportions and resized.
         held_out: The part that is never trained on, in place of the training part.
 
     Raises:
@@ -143,7 +143,7 @@ def open_torchvision(name: str, root: str | Path, image_size: int, held_out: boo
         "-".join(splits),
         files,
         (name, splits, source.fit),
-        (len(places), image_size, image_size, source.channels),
+        (len(places), *height_width(image_size), source.channels),
         decode,
     )
     labels = tuple(parts[0].classes)

@@ -31,6 +31,7 @@ from torch import nn
 
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
+from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet
@@ -67,7 +68,7 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     Args:
         labels: The names of the labels in the order of the multi-hot vector; empty for an unconditional model.
-        sample_size: Height and width of the pictures in pixels, divisible by `patch_size`.
+        sample_size: Of the pictures, see `images.Size`; divisible by `patch_size`.
         in_channels: Channels of the pictures.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
         layout_scale: What the layout is multiplied by; 0 for a model without one.
@@ -99,7 +100,7 @@ class Denoiser(ModelMixin, ConfigMixin):
     def __init__(
         self,
         labels: Sequence[str] = (),
-        sample_size: int = 64,
+        sample_size: Size = 64,
         in_channels: int = 3,
         patch_size: int = 1,
         layout_scale: float = 0.0,
@@ -133,9 +134,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         if layout_scale and prediction_type != "sample":
             # noise that is independent of all that the network sees cannot be predicted where the layout is unknown
             raise UserError(f"`layout_scale` must be 0 for `prediction_type` {prediction_type!r}, got {layout_scale}")
-        self.space = SampleSpace(sample_size, in_channels, patch_size, len(labels), layout_scale)
+        self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
-            size=sample_size // patch_size,
+            size=self.space.shape[1:],
             channels=self.space.shape[0],
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,

@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 
 
 def make_unet(
-    size: int,
+    size: tuple[int, int],
     channels: int,
     block_out_channels: Sequence[int],
     layers_per_block: int,

@@ -27,7 +27,7 @@ class SampleSpace:
         layout_scale: What the layout is multiplied by; 0 for samples without one.
     """
 
-    sample_size: int
+    sample_size: tuple[int, int]
     in_channels: int
     patch_size: int
     num_labels: int
@@ -42,8 +42,8 @@ class SampleSpace:
     def shape(self) -> tuple[int, int, int]:
         """Of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
         layout = num_layout_channels(self.num_labels) if self.has_layout else 0
-        size = self.sample_size // self.patch_size
-        return self.in_channels * self.patch_size**2 + layout, size, size
+        height, width = self.sample_size
+        return self.in_channels * self.patch_size**2 + layout, height // self.patch_size, width // self.patch_size
 
     def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
         """Clean samples.
@@ -98,7 +98,7 @@ class SampleSpace:
         layout_channels = channels - self.in_channels * self.patch_size**2
         samples = []
         for generator in generators:
-            picture = torch.randn(self.in_channels, self.sample_size, self.sample_size, generator=generator)
+            picture = torch.randn(self.in_channels, *self.sample_size, generator=generator)
             layout = torch.randn(layout_channels, *size, generator=generator)
             samples.append(torch.cat([F.pixel_unshuffle(picture, self.patch_size), layout]))
         return torch.stack(samples)

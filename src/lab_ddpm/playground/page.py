@@ -129,7 +129,8 @@ def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
         html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
         css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
         js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
-        size=studio.denoiser.config["sample_size"],
+        height=studio.denoiser.space.sample_size[0],
+        width=studio.denoiser.space.sample_size[1],
         visible=False,
         elem_id="places",
     )
@@ -141,11 +142,11 @@ def _middles(studio: Studio, values: Sequence[Any]) -> list[dict[str, Any]]:
     """The discs of what is ticked: those that were there before stay where they are."""
     before = {middle["label"]: middle for middle in values[0] or ()}
     ticked = [label for group in values[1:] for label in group or ()]
-    size = studio.denoiser.config["sample_size"]
+    height, width = studio.denoiser.space.sample_size
     there = [label for label in ticked if label in before]
     fresh = [label for label in ticked if label not in before]
     new = [
-        {"label": label, "x": size * (0.25 + 0.25 * ((len(there) + index) % 3)), "y": size * 0.6}
+        {"label": label, "x": width * (0.25 + 0.25 * ((len(there) + index) % 3)), "y": height * 0.6}
         for index, label in enumerate(fresh)
     ]
     return [*(before[label] for label in there), *new]

@@ -16,7 +16,7 @@ import torch
 from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import Pictures, write_png
+from lab_ddpm.data.images import Pictures, height_width, write_png
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
@@ -106,7 +106,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         training=training,
         num_labels=len(OBJECTS),
         num_pictures=len(dataset),
-        size=config.data.image_size,
+        size=height_width(config.data.image_size),
         parameters=f"{sum(parameter.numel() for parameter in sampler.denoiser.unet.parameters()) / 1e6:.1f} M",
         predicted=_PREDICTED[config.diffusion.prediction_type],
         curves=list(curves),

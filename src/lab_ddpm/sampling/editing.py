@@ -31,9 +31,9 @@ class Edited:
     """An edited picture.
 
     Attributes:
-        picture: (S, S, C) uint8.
+        picture: (H, W, C) uint8.
         condition: What it shows now.
-        region: (S, S) bool: where it was sampled anew.
+        region: (H, W) bool: where it was sampled anew.
     """
 
     picture: Pictures
@@ -42,7 +42,7 @@ class Edited:
 
 
 def remove_object(sampler: Sampler, picture: Pictures, condition: Condition, label: str, seed: int = 0) -> Edited:
-    """Take an object out of an (S, S, C) uint8 picture of `condition`.
+    """Take an object out of an (H, W, C) uint8 picture of `condition`.
 
     Raises:
         NotSeen: The model does not see it in the picture.

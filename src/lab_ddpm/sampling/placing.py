@@ -45,16 +45,16 @@ def place_masks(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
     Raises:
         UserError: A label that the model does not know, or one that is placed twice; a place outside the picture.
     """
-    size = denoiser.config["sample_size"]
+    height, width = denoiser.space.sample_size
     check_condition([place.label for place in places], denoiser.labels)
     for place in places:
-        if not (0 <= place.x < size and 0 <= place.y < size):
-            raise UserError(f"a place must be within {size} x {size} pixels, got {place.x:g},{place.y:g}")
-    middles = torch.arange(size) + 0.5
-    distances = torch.stack([((middles - place.x) ** 2 + (middles[:, None] - place.y) ** 2).sqrt() for place in places])
+        if not (0 <= place.x < width and 0 <= place.y < height):
+            raise UserError(f"a place must be within {width} x {height} pixels, got {place.x:g},{place.y:g}")
+    x, y = torch.arange(width) + 0.5, torch.arange(height)[:, None] + 0.5
+    distances = torch.stack([((x - place.x) ** 2 + (y - place.y) ** 2).sqrt() for place in places])
     nearest, which = distances.min(dim=0)
     values = torch.tensor([denoiser.labels.index(place.label) + 1 for place in places])
-    return (values[which] * (nearest <= _RADIUS * size))[None]
+    return (values[which] * (nearest <= _RADIUS * width))[None]
 
 
 def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known:
@@ -67,7 +67,7 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
     if not space.has_layout:
         raise UserError("only a model with a layout puts objects in places")
     masks = torch.stack([place_masks(denoiser, of_picture) for of_picture in places])
-    nothing = torch.zeros(len(places), space.in_channels, space.sample_size, space.sample_size)
+    nothing = torch.zeros(len(places), space.in_channels, *space.sample_size)
     values = space.encode(nothing, space.make_layout(masks))
     where = torch.zeros_like(values, dtype=torch.bool)
     space.parts(where)[1].fill_(True)

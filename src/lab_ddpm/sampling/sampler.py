@@ -152,7 +152,7 @@ class Sampler:
         return self.sample([*conditions] * num_seeds, seeds, progress=progress)
 
     def open_picture(self, file: str | Path) -> Pictures:
-        """A picture file as (S, S, C) uint8, as the model's own pictures.
+        """A picture file as (H, W, C) uint8, as the model's own pictures.
 
         Raises:
             DataError: It is missing or broken.

@@ -183,10 +183,11 @@ class _Study:
 
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
         """A place in the middle half of the picture, a fifth of its width from all others if that can be had."""
-        size = self.pictures.shape[1]
-        tried = [Place(label, *random.uniform(size / 4, size * 3 / 4, 2)) for _ in range(50)]
+        height, width = self.pictures.shape[1:3]
+        middle = np.array([width, height])
+        tried = [Place(label, *random.uniform(middle / 4, middle * 3 / 4)) for _ in range(50)]
         return max(
-            tried, key=lambda place: min([size / 5, *(np.hypot(place.x - at.x, place.y - at.y) for at in taken)])
+            tried, key=lambda place: min([width / 5, *(np.hypot(place.x - at.x, place.y - at.y) for at in taken)])
         )
 
     def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:

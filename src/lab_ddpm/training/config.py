@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lab_ddpm.data.images import height_width
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.training.config_sections import (
     DataConfig,
@@ -82,7 +83,7 @@ class TrainConfig:
                 f"`evaluation.steps` must be at most {self.diffusion.num_train_timesteps} "
                 f"(`diffusion.num_train_timesteps`), got {self.evaluation.steps}"
             )
-        if self.data.image_size % self.downsampling():
+        if any(length % self.downsampling() for length in height_width(self.data.image_size)):
             raise UserError(
                 f"`data.image_size` must be a multiple of {self.downsampling()} for this model "
                 f"(patch_size x 2 per level), got {self.data.image_size}"

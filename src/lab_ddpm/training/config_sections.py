@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from lab_ddpm.data.images import height_width
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_finite, check_positive
 
 
@@ -18,7 +19,7 @@ class DataConfig:
     Attributes:
         dataset: "iclevr", a data set of torchvision, or "folder" for pictures of one's own; see `dataset`.
         root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
-        image_size: Height and width to train at, in pixels.
+        image_size: To train at, in pixels: [height, width], or one number for both.
         random_flip: Mirror half of the pictures, left and right.
         num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
         count_weights: How often a picture of 1, 2, ... labels is drawn, compared with the others; empty for all alike.
@@ -27,14 +28,15 @@ class DataConfig:
 
     dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
     root: str = "data/iclevr"
-    image_size: int = 64
+    image_size: int | tuple[int, int] = 64
     random_flip: bool = False
     num_scenes: int = 6003
     count_weights: tuple[float, ...] = ()
     num_workers: int = 2
 
     def __post_init__(self) -> None:
-        check_at_least("data.image_size", self.image_size, 1)
+        for length in height_width(self.image_size):
+            check_at_least("data.image_size", length, 1)
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
         for weight in self.count_weights:
