@@ -1,0 +1,195 @@
+"""The speed of training and of sampling beside other libraries: one network, the same pictures, one run.
+
+Everything is timed in turn, several times over: machines are noisy, so only ratios within one round mean something. All
+train in float32 and predict noise; the bare loop has the next batch at hand, all others read their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import nn
+
+from lab_ddpm.data.dataset import open_training_pictures
+from lab_ddpm.data.images import to_tensor
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import make_config
+from lab_ddpm.training.model import make_denoiser
+
+_SIZE, _BATCH, _SAMPLES, _CALLS = 32, 32, 8, 20
+_SETTINGS: dict[str, Any] = {
+    "name": "peers",
+    "batch_size": _BATCH,
+    "mixed_precision": "no",
+    "device": "cpu",
+    "log_every_steps": 1,
+    "save_every_steps": 10**9,
+    "data": {"dataset": "folder", "image_size": _SIZE, "num_workers": 0},
+    "model": {
+        "conditional": False,
+        "block_out_channels": [64, 128, 128],
+        "layers_per_block": 1,
+        "attention_levels": [2],
+        "attention_head_dim": 64,
+    },
+    "optimizer": {"warmup_steps": 1, "ema_decay": 0.995},
+    "evaluation": {"metric": "none", "num_pictures": 1, "steps": 1},
+}
+
+
+def compare_speeds(pictures: Path, train: Callable[[TrainConfig], Path], steps: int, rounds: int) -> list[str]:
+    """Time everything `rounds` times in turn; returns the lines of the report.
+
+    Args:
+        pictures: A folder of at least 100 of them, which lucidrains' trainer asks for.
+        train: Trains a config, and returns the folder of its run: that of scripts/train.py.
+        steps: Training steps of each that are timed in a round; one more before them warms up.
+        rounds: The medians over them are reported.
+
+    Raises:
+        UserError: A number out of range.
+    """
+    check_at_least("steps", steps, 1)
+    check_at_least("rounds", rounds, 1)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # they talk
+        peers = _Peers(pictures, Path(folder), train, steps)
+        lines = [*_compare("training", peers.training(), rounds), *_compare("sampling", peers.sampling(), rounds)]
+    if not find_spec("denoising_diffusion_pytorch"):
+        lines.append("lucidrains' library is not installed: pip install 'lab_ddpm[peers]'")
+    return lines
+
+
+def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> list[str]:
+    """Call each, which returns pictures a second, once in every round; ours is the first."""
+    rates = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            rates[name].append(run())
+    ours = next(iter(rates.values()))
+    return [
+        f"{what}, {name}: {median(others):.1f} pictures/s; "
+        f"ours / this: {median(own / other for own, other in zip(ours, others, strict=True)):.2f}"
+        for name, others in rates.items()
+    ]
+
+
+class _Peers:
+    """What is timed, each a call that returns pictures a second."""
+
+    def __init__(self, pictures: Path, folder: Path, train: Callable[[TrainConfig], Path], steps: int) -> None:
+        self._pictures, self._folder, self._train, self._steps, self._runs = pictures, folder, train, steps, 0
+        dataset = open_training_pictures("folder", self._pictures, _SIZE, conditional=False)
+        settings = {**_SETTINGS, "epochs": -(-(steps + 1) * _BATCH // len(dataset)), "runs_dir": str(folder / "runs")}
+        settings["data"] = {**_SETTINGS["data"], "root": str(self._pictures)}
+        self._config = make_config(settings)
+        self._denoiser = make_denoiser(self._config, dataset)
+        self._batch = to_tensor(dataset.pictures[:_BATCH])
+
+    def training(self) -> dict[str, Callable[[], float]]:
+        """By library."""
+        trainings = {"lab_ddpm": self._train_ours, "a bare PyTorch loop": self._bare_loop()}
+        if find_spec("denoising_diffusion_pytorch"):
+            trainings["lucidrains' Trainer"] = self._lucidrains_trainer()
+        return trainings
+
+    def sampling(self) -> dict[str, Callable[[], float]]:
+        """By library."""
+        unet = self._denoiser.eval().unet
+        ours = LabelConditionalPipeline(self._denoiser, "ddpm")
+        theirs = DDPMPipeline(unet, DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2"))
+        for pipeline in (ours, theirs):
+            pipeline.set_progress_bar_config(disable=True)  # pyright: ignore[reportCallIssue]
+        samplers: dict[str, Callable[[], object]] = {
+            "lab_ddpm": lambda: ours(batch_size=_SAMPLES, num_inference_steps=_CALLS, seed=0),
+            "diffusers' DDPMPipeline": lambda: theirs(batch_size=_SAMPLES, num_inference_steps=_CALLS),
+        }
+        if find_spec("denoising_diffusion_pytorch"):
+            diffusion = _lucidrains_diffusion(unet)
+            samplers["lucidrains' GaussianDiffusion"] = lambda: diffusion.sample(batch_size=_SAMPLES)
+        return {name: lambda run=run: _SAMPLES / _seconds(run) for name, run in samplers.items()}
+
+    def _train_ours(self) -> float:
+        self._runs += 1
+        run = self._train(dataclasses.replace(self._config, name=f"run-{self._runs}"))
+        records = [record for record in read_records(run / "metrics.jsonl") if "loss" in record]
+        first, last = records[0], records[-1]
+        return _BATCH * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+
+    def _bare_loop(self) -> Callable[[], float]:
+        """As in diffusers' tutorial on unconditional training, without reading pictures, Accelerate and averages."""
+        unet, images = copy.deepcopy(self._denoiser.unet), self._batch
+        scheduler = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
+        optimizer = torch.optim.AdamW(unet.parameters(), 1e-4)
+
+        def step() -> None:
+            noise, timesteps = torch.randn_like(images), torch.randint(0, 1000, (_BATCH,))
+            noisy: Any = scheduler.add_noise(images, noise, timesteps)  # pyright: ignore[reportArgumentType]
+            nn.functional.mse_loss(unet(noisy, timesteps).sample, noise).backward()
+            nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        step()
+        return lambda: _BATCH * self._steps / _seconds(lambda: [step() for _ in range(self._steps)])
+
+    def _lucidrains_trainer(self) -> Callable[[], float]:
+        from denoising_diffusion_pytorch import Trainer  # pyright: ignore[reportMissingImports]
+
+        trainer = Trainer(
+            _lucidrains_diffusion(copy.deepcopy(self._denoiser.unet)),
+            self._pictures,
+            train_batch_size=_BATCH,
+            train_num_steps=1,
+            save_and_sample_every=10**9,
+            calculate_fid=False,
+            results_folder=self._folder / "lucidrains",
+        )
+        trainer.train()
+
+        def run() -> float:
+            trainer.train_num_steps += self._steps
+            return _BATCH * self._steps / _seconds(trainer.train)
+
+        return run
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+class _AsLucidrains(nn.Module):
+    """The network with the attributes and the call that lucidrains' library asks for."""
+
+    channels = out_dim = 3
+    self_condition = False
+
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, _: None) -> torch.Tensor:
+        return self.unet(noisy, timesteps).sample
+
+
+def _lucidrains_diffusion(unet: UNet2DModel) -> Any:
+    from denoising_diffusion_pytorch import GaussianDiffusion  # pyright: ignore[reportMissingImports]
+
+    options = {"objective": "pred_noise", "beta_schedule": "cosine"}
+    return GaussianDiffusion(_AsLucidrains(unet), image_size=_SIZE, sampling_timesteps=_CALLS, **options)
