@@ -16,16 +16,15 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.sampling.checkpoint import checkpoint_hash
+from lab_ddpm.sampling.torch_export import PredictionGraph
 from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.files import atomic_path
 
 ONNX_FILE = "denoiser.onnx"
 _HASH = "lab_ddpm.checkpoint_hash"  # of the pipeline that a file was exported from, in the file's metadata
-_EXAMPLES = 4  # any number but 0 and 1, which torch.export would take for constants
 
 
 def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
@@ -33,19 +32,8 @@ def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
     return device.type == "cpu" and (checkpoint / ONNX_FILE).is_file() and find_spec("onnxruntime") is not None
 
 
-class _Network(nn.Module):
-    def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-
-    def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        return self.denoiser.predict(noisy, timestep, class_labels)
-
-
 def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
-    """Write the network of a pipeline into the pipeline's folder: a graph of
-
-        noisy (B, *space.shape) float32, timestep () float32, class_labels (B, num_labels) float32 -> prediction
+    """Write the network of a pipeline (`torch_export.PredictionGraph`) into the pipeline's folder.
 
     Args:
         denoiser: The pipeline's model, in float32 on the CPU.
@@ -58,15 +46,15 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
         UserError: What writes ONNX is not installed.
     """
     _check_installed("onnxruntime", "onnxscript")
-    batch = torch.export.Dim("batch", min=1, max=2**16)
+    graph = PredictionGraph(denoiser)
     with redirect_stdout(StringIO()), warnings.catch_warnings(), torch.no_grad():  # it tells what it does
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Network(denoiser).eval(),
-            (torch.zeros(_EXAMPLES, *denoiser.space.shape), torch.tensor(0.0), denoiser.null_labels(_EXAMPLES)),
+            graph,
+            graph.examples(),
             input_names=["noisy", "timestep", "class_labels"],
             output_names=["prediction"],
-            dynamic_shapes=({0: batch}, {}, {0: batch}),
+            dynamic_shapes=graph.dynamic_shapes(2**16),
             dynamo=True,
         )
     assert program is not None

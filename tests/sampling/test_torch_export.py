@@ -1,0 +1,36 @@
+"""An exported network predicts what it predicts here, without this package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import save_tiny_pipeline
+from lab_ddpm.cli import main
+from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.sampling.torch_export import MAX_BATCH
+
+_ELSEWHERE = """
+import sys, torch
+network = torch.export.load("denoiser.pt2").module()
+noisy, timestep, rows = torch.load("inputs.pt")
+torch.save([network(noisy[:number], timestep, rows[:number]) for number in (1, 2, len(noisy))], "outputs.pt")
+assert not any(name.startswith(("lab_ddpm", "diffusers")) for name in sys.modules)
+"""
+
+
+def test_predictions_are_the_same_without_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_tiny_pipeline(tmp_path / "best", 3, ("a", "b"))
+    assert main(["export-torch", "--checkpoint", str(folder)]) == 0
+    assert f"wrote {folder / 'denoiser.pt2'}" in capsys.readouterr().out
+    denoiser = load_pipeline(folder).denoiser
+    noisy = torch.randn(MAX_BATCH, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 1.0]]).repeat(21, 1)
+    torch.save((noisy, torch.tensor(333.0), rows), folder / "inputs.pt")
+    subprocess.run([sys.executable, "-c", _ELSEWHERE], cwd=folder, check=True)
+    with torch.no_grad():
+        for predicted in torch.load(folder / "outputs.pt"):
+            number = len(predicted)
+            torch.testing.assert_close(predicted, denoiser.predict(noisy[:number], torch.tensor(333.0), rows[:number]))
