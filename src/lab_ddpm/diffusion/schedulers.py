@@ -73,6 +73,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {}),
     "ddim": (DPMSolverMultistepScheduler, {"solver_order": 1}),
     "dpmpp": (DPMSolverMultistepScheduler, {"solver_order": 2}),
+    "dpmpp_sde": (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}),
     "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
     "euler": (EulerDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
@@ -83,9 +84,9 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     """A sampler on the noise schedule of `denoiser`.
 
     Args:
-        scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" (arXiv:2211.01095), "unipc"
-            (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas, however it
-            was made, of which all is kept that was given explicitly and is not the noise schedule.
+        scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" and "dpmpp_sde" (arXiv:2211.01095),
+            "unipc" (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas,
+            however it was made, of which all is kept that was given explicitly and is not the noise schedule.
         denoiser: Its `num_train_timesteps` and `beta_schedule`.
 
     Raises:
@@ -144,5 +145,8 @@ def sampling_timesteps(
     if isinstance(scheduler, _SECOND_SLOPE):
         noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
         options["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
-    scheduler.set_timesteps(num_inference_steps, device=device or torch.device("cpu"), **options)
+    device = device or torch.device("cpu")
+    scheduler.set_timesteps(num_inference_steps, device=device, **options)
+    if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
+        scheduler.set_timesteps(timesteps=scheduler.timesteps[:-1].tolist(), device=device)  # it plans its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]

@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = "ddim", steps: int = 50) -> None:
     """The arguments of `sampling.sampler.open_sampler`."""
     parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
-    samplers = f"ddpm, ddim, dpmpp, unipc, euler or heun (default: {scheduler})"
+    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", default=scheduler, help=samplers)
     parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
