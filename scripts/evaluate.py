@@ -16,7 +16,7 @@ from lab_ddpm.data.numbered_pictures import read_numbered_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.judging.scores import Score, Scores
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, read_json, write_json
@@ -30,7 +30,6 @@ def parser() -> Parser:
     parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: test and new_test)")
     parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     add_sampling(parser)
-    parser.set_defaults(scheduler=None, steps=None)  # to tell whether they go with --images
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
     parser.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
@@ -69,9 +68,7 @@ def main(arguments: list[str]) -> None:
 
 def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
     """Settings and scores of the samples of the seeds 0 ... num_seeds - 1."""
-    steps = 50 if options.steps is None else options.steps
-    scheduler = options.scheduler or "ddim"
-    sampler = open_sampler(options.checkpoint, scheduler, steps, options.guidance_scale, options.runtime)
+    sampler = sampler_of(options)
     if sampler.labels != OBJECTS:
         raise UserError(
             f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "

@@ -33,7 +33,7 @@ from diffusers import (
 from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution, sample_oracle
 from lab_ddpm.diffusion.noise import PREDICTION_TYPES, alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.schedulers import SCHEDULERS, is_ddim, make_scheduler, sampling_timesteps
+from lab_ddpm.diffusion.schedulers import SCHEDULERS, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.tools.errors import UserError
 
 FOREIGN: list[Any] = [
@@ -175,9 +175,13 @@ def test_a_scheduler_that_is_made_again_is_the_same(name: str) -> None:
     again = make_scheduler(once, GaussianOracle())
     assert type(again) is type(once)
     assert json.loads(again.to_json_string()) == json.loads(once.to_json_string())
-    assert is_ddim(again) == (name == "ddim")
+    assert scheduler_name(again, GaussianOracle()) == name
+
+
+def test_a_scheduler_without_a_name_is_called_by_its_class() -> None:
     stochastic = DPMSolverMultistepScheduler(solver_order=1, algorithm_type="sde-dpmsolver++")
-    assert not is_ddim(make_scheduler(stochastic, GaussianOracle()))
+    made = make_scheduler(stochastic, GaussianOracle())
+    assert scheduler_name(made, GaussianOracle()) == "DPMSolverMultistepScheduler"
 
 
 def test_an_unknown_sampler_is_refused_with_the_choices() -> None:

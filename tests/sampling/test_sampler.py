@@ -101,9 +101,20 @@ def test_two_samplers_of_one_pipeline_do_not_disturb_each_other(tiny_pipeline: L
 
 @pytest.fixture
 def checkpoint(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> Path:
-    """A pipeline whose own guidance is 3."""
-    LabelConditionalPipeline(tiny_pipeline.denoiser, "ddim", 3.0).save_pretrained(tmp_path)
+    """A pipeline whose own sampler is UniPC with 4 steps and a guidance of 3."""
+    LabelConditionalPipeline(tiny_pipeline.denoiser, "unipc", 3.0, num_inference_steps=4).save_pretrained(tmp_path)
     return tmp_path
+
+
+def test_the_sampler_is_that_of_the_checkpoint(checkpoint: Path) -> None:
+    own = open_sampler(checkpoint)
+    assert (own.scheduler, own.steps) == ("unipc", 4)
+    expected = open_sampler(checkpoint, "unipc", 4, 3.0).sample(CONDITIONS, SEEDS).pictures
+    np.testing.assert_array_equal(own.sample(CONDITIONS, SEEDS).pictures, expected)
+    assert (expected != open_sampler(checkpoint, "ddim").sample(CONDITIONS, SEEDS).pictures).any()
+    called = own.pipeline(CONDITIONS, seed=0).images
+    seeded = own.sample(CONDITIONS, picture_seeds(0, len(CONDITIONS))).pictures
+    check_equal_but_for_rounding(np.stack([np.asarray(image) for image in called]), seeded)
 
 
 def test_the_guidance_is_that_of_the_checkpoint_and_none_without_a_condition(checkpoint: Path) -> None:

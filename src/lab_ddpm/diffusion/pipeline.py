@@ -82,17 +82,23 @@ class LabelConditionalPipeline(DiffusionPipeline):
         denoiser: The trained model.
         scheduler: Any diffusers scheduler with betas, or a name of `schedulers.SCHEDULERS`; one that is put in its
             place later (`pipe.scheduler = EulerDiscreteScheduler()`) is brought to the denoiser's noise schedule too.
-        guidance_scale: The guidance that the model was chosen with; used where a call names none.
-        fit: How its training pictures became square, as in `images.fit_picture`.
+        guidance_scale: The guidance that the model was chosen with; taken where a call names none.
+        fit: How its training pictures got their size, as in `images.fit_picture`.
+        num_inference_steps: Of the scheduler; taken where a call names none.
     """
 
     def __init__(
-        self, denoiser: Denoiser, scheduler: str | Scheduler, guidance_scale: float = 1.0, fit: str = "squash"
+        self,
+        denoiser: Denoiser,
+        scheduler: str | Scheduler,
+        guidance_scale: float = 1.0,
+        fit: str = "squash",
+        num_inference_steps: int = 50,
     ) -> None:
         super().__init__()
         self.register_modules(denoiser=denoiser)
         self.register_modules(scheduler=make_scheduler(scheduler, denoiser))
-        self.register_to_config(guidance_scale=guidance_scale, fit=fit)
+        self.register_to_config(guidance_scale=guidance_scale, fit=fit, num_inference_steps=num_inference_steps)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A scheduler that is put in its place is brought to the noise schedule of the denoiser."""
@@ -119,7 +125,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
     def __call__(
         self,
         conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any] | None = None,
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -136,7 +142,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor or
                 array, or (B, K, num_labels) of composed conditions (`Denoiser.compose`). None samples `batch_size`
                 pictures under no condition.
-            num_inference_steps: Denoising steps.
+            num_inference_steps: Denoising steps. None takes the pipeline's own.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
             seed: Of all random numbers; see `picture_seeds`.
             generator: In place of a seed: one CPU generator per picture, or one for all. With neither, pictures are
@@ -174,7 +180,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
             generator = [torch.Generator().manual_seed(word) for word in picture_seeds(seed, len(class_labels))]
         elif isinstance(generator, torch.Generator):
             generator = [generator] * len(class_labels)
-        calls = len(sampling_timesteps(self.scheduler, num_inference_steps))
+        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        calls = len(sampling_timesteps(self.scheduler, steps))
         with self.progress_bar(total=calls) as bar:  # pyright: ignore[reportCallIssue]
 
             def step_end(step: int, timestep: int, sample: torch.Tensor) -> torch.Tensor:
@@ -187,7 +194,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             sample = self.sample(
                 class_labels,
                 generator,
-                num_inference_steps,
+                steps,
                 self.denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"]),
                 noisy_samples=noisy_samples,
                 start_timestep=start_timestep,
@@ -200,7 +207,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         self,
         class_labels: torch.Tensor,
         generators: Sequence[torch.Generator],
-        num_inference_steps: int = 50,
+        num_inference_steps: int,
         guidance_scale: float = 1.0,
         scheduler: Scheduler = None,
         noisy_samples: torch.Tensor | None = None,

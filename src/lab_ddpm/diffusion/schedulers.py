@@ -120,11 +120,16 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     return made
 
 
-def is_ddim(scheduler: Scheduler) -> bool:
-    """Whether it is the deterministic sampler that `make_scheduler` calls "ddim"."""
-    if not isinstance(scheduler, DPMSolverMultistepScheduler):
-        return False
-    return scheduler.config["solver_order"] == 1 and scheduler.config["algorithm_type"] == "dpmsolver++"
+def scheduler_name(scheduler: Scheduler, denoiser: Denoiser) -> str:
+    """The name by which `make_scheduler` makes one like it for the denoiser; without any, the name of its class."""
+    for name, (scheduler_class, _) in SCHEDULERS.items():
+        if isinstance(scheduler, scheduler_class) and _settings(make_scheduler(name, denoiser)) == _settings(scheduler):
+            return name
+    return type(scheduler).__name__
+
+
+def _settings(scheduler: Scheduler) -> dict[str, Any]:
+    return {key: value for key, value in scheduler.config.items() if key[0] != "_"}
 
 
 def sampling_timesteps(
@@ -148,5 +153,6 @@ def sampling_timesteps(
     device = device or torch.device("cpu")
     scheduler.set_timesteps(num_inference_steps, device=device, **options)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
-        scheduler.set_timesteps(timesteps=scheduler.timesteps[:-1].tolist(), device=device)  # it plans its last step
+        timesteps: dict[str, Any] = {"timesteps": scheduler.timesteps[:-1].tolist()}
+        scheduler.set_timesteps(**timesteps, device=device)  # so that it knows its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]

@@ -59,8 +59,8 @@ def build(studio: Studio) -> gr.Blocks:
                     number = gr.Slider(1, _MOST, 4, step=1, label="Pictures")
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                 with gr.Row():
-                    scheduler = gr.Dropdown(list(SCHEDULERS), value="ddim", label="Sampler")
-                    steps = gr.Slider(1, 1000, 20, step=1, label="Steps")
+                    scheduler = gr.Dropdown(list(SCHEDULERS), value=studio.scheduler, label="Sampler")
+                    steps = gr.Slider(1, 1000, studio.steps, step=1, label="Steps")
                     guided = bool(studio.labels and studio.denoiser.config["condition_dropout"])
                     guidance = gr.Slider(1, 10, studio.guidance_scale, step=0.5, label="Guidance", visible=guided)
                 with gr.Row():

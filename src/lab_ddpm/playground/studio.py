@@ -75,6 +75,7 @@ class Studio:
         self.pipeline, self.denoiser, self.checkpoint = sampler.pipeline, sampler.denoiser, sampler.checkpoint
         self.labels = sampler.labels
         self.guidance_scale: float = sampler.pipeline.config["guidance_scale"]
+        self.scheduler, self.steps = sampler.scheduler, sampler.steps
         self.classifier = _classifier_of(self.labels)
 
     def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Drawing]:

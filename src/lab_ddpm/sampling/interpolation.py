@@ -23,7 +23,7 @@ import torch
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.noise import add_noise, from_clean
 from lab_ddpm.diffusion.pipeline import picture_seeds
-from lab_ddpm.diffusion.schedulers import is_ddim
+from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.sampling.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
@@ -90,7 +90,7 @@ def interpolate_pictures(
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
     pipeline, denoiser, timesteps = sampler.pipeline, sampler.denoiser, sampler.timesteps.to(sampler.denoiser.device)
-    if noise == "inverted" and not is_ddim(sampler.diffusers_scheduler):
+    if noise == "inverted" and scheduler_name(sampler.diffusers_scheduler, sampler.denoiser) != "ddim":
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
     if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")

@@ -26,7 +26,7 @@ from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback, picture_seeds
-from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
+from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.errors import UserError, check_choice, check_positive
@@ -58,8 +58,8 @@ class Sampler:
 
     Args:
         pipeline: On the device to sample on.
-        scheduler: As in `schedulers.make_scheduler`.
-        steps: Denoising steps.
+        scheduler: As in `schedulers.make_scheduler`; None takes the pipeline's own.
+        steps: Denoising steps; None takes the pipeline's own.
         guidance_scale: 1 is unguided; None takes the pipeline's own where there is a condition.
         checkpoint: The folder that the pipeline was loaded from.
 
@@ -70,16 +70,16 @@ class Sampler:
     def __init__(
         self,
         pipeline: LabelConditionalPipeline,
-        scheduler: str | Scheduler = "ddim",
-        steps: int = 50,
+        scheduler: str | Scheduler = None,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        self.pipeline, self.steps, self.checkpoint = pipeline, steps, checkpoint
-        self.scheduler = scheduler if isinstance(scheduler, str) else type(scheduler).__name__
-        self.guidance_scale = guidance_scale
-        self.diffusers_scheduler = make_scheduler(scheduler, pipeline.denoiser)
-        self.timesteps = sampling_timesteps(self.diffusers_scheduler, steps)
+        self.pipeline, self.guidance_scale, self.checkpoint = pipeline, guidance_scale, checkpoint
+        self.steps: int = pipeline.config["num_inference_steps"] if steps is None else steps
+        self.diffusers_scheduler = make_scheduler(scheduler or pipeline.scheduler, pipeline.denoiser)
+        self.scheduler = scheduler_name(self.diffusers_scheduler, pipeline.denoiser)
+        self.timesteps = sampling_timesteps(self.diffusers_scheduler, self.steps)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -184,8 +184,8 @@ class Sampler:
 
 def open_sampler(
     checkpoint: Path | None,
-    scheduler: str = "ddim",
-    steps: int = 50,
+    scheduler: str | None = None,
+    steps: int | None = None,
     guidance_scale: float | None = None,
     runtime: str = "torch",
 ) -> Sampler:

@@ -40,14 +40,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def add_sampling(parser: argparse.ArgumentParser, scheduler: str = "ddim", steps: int = 50) -> None:
+def add_sampling(parser: argparse.ArgumentParser, scheduler: str | None = None, steps: int | None = None) -> None:
     """The arguments of `sampling.sampler.open_sampler`."""
     parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
-    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler})"
+    own = "the checkpoint's own"
+    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler or own})"
     parser.add_argument("--scheduler", default=scheduler, help=samplers)
-    parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps})")
+    parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps or own})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
-    parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
+    parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {own})")
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

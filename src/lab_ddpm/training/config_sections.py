@@ -168,7 +168,7 @@ class EvaluationConfig:
         num_pictures: Samples, where there is no list of conditions.
         split: Of i-CLEVR, the condition list to sample: a split name or a JSON file. The default is not one of the
             lists that results are reported on.
-        scheduler, steps, guidance_scale: The sampler; the guidance is saved with the pipeline as its default.
+        scheduler, steps, guidance_scale: The sampler, which is saved with the pipeline as its own.
         keep: How many of the best pipelines stay on disk.
     """
 

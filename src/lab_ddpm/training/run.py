@@ -101,7 +101,7 @@ class Run:
         self.denoiser = self.state.denoiser
         self.log = RunLog(config, accelerator, folder, self.steps_per_epoch)
         self.progress = self._go_on()
-        self.validation = Validation(config.evaluation, self.selection, config.seed, folder)
+        self.validation = Validation(self.selection, config.seed, folder)
         self._terms: list[dict[str, torch.Tensor]] = []  # of the parts of this step
         self._first_bad_step = torch.zeros((), dtype=torch.long, device=accelerator.device)  # 0 while all is finite
 
@@ -204,7 +204,9 @@ class Run:
                 raise Interrupted(self._signals[0], f"step {step}")
 
         denoiser = self.accelerator.unwrap_model(self.denoiser)
-        pipeline = LabelConditionalPipeline(denoiser, settings.scheduler, settings.guidance_scale, self.dataset.fit)
+        pipeline = LabelConditionalPipeline(
+            denoiser, settings.scheduler, settings.guidance_scale, self.dataset.fit, settings.steps
+        )
         with self.state.averaged_weights(), self.accelerator.autocast():
             denoiser.eval()
             scores = self.validation(pipeline, step, stop_if_asked)

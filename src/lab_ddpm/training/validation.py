@@ -12,7 +12,6 @@ from lab_ddpm.data.images import picture_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.sampling.sampler import Sampler
-from lab_ddpm.training.config import EvaluationConfig
 from lab_ddpm.training.progress import step_name
 from lab_ddpm.training.selection import Selection
 
@@ -23,14 +22,13 @@ class Validation:
     """Samples pipelines of one run, each time with the same conditions and the same noise, and scores them.
 
     Args:
-        settings: The sampler.
         selection: What to sample, and the score.
         seed: Of the run.
         run: Its folder; grids go to `run/samples/`.
     """
 
-    def __init__(self, settings: EvaluationConfig, selection: Selection, seed: int, run: Path) -> None:
-        self.settings, self.selection, self.run = settings, selection, run
+    def __init__(self, selection: Selection, seed: int, run: Path) -> None:
+        self.selection, self.run = selection, run
         self.seeds = picture_seeds(seed, len(selection.conditions))
 
     def __call__(self, pipeline: LabelConditionalPipeline, step: int, between_steps: Callable[[], None]) -> Mapping:
@@ -46,7 +44,7 @@ class Validation:
             recorder(timestep, images)
 
         conditions = self.selection.conditions
-        sampler = Sampler(pipeline, self.settings.scheduler, self.settings.steps)
+        sampler = Sampler(pipeline)
         title = f"sampling after step {step}"
         pictures = sampler.sample(conditions, self.seeds, progress=title, on_state=watch).pictures
         if PartialState().is_main_process:
