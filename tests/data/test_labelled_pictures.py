@@ -41,12 +41,21 @@ def test_the_second_opening_reads_the_cache_of_the_first(tiny_dataset: Path) -> 
     open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     cache = only_cache(tiny_dataset)
     before = cache.stat()
-    marked = np.load(cache, mmap_mode="r+")
-    marked[0] = 7
-    marked.flush()
-    assert (open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures[0] == 7).all()
+    open_labelled_pictures(tiny_dataset, 16, OBJECTS)
     assert only_cache(tiny_dataset) == cache
     assert cache.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("with_checksum", [True, False])
+def test_a_damaged_cache_is_made_again(tiny_dataset: Path, with_checksum: bool) -> None:
+    expected = np.array(open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures)
+    cache = only_cache(tiny_dataset)
+    damaged = np.load(cache, mmap_mode="r+")
+    damaged[0, 3, 3, 1] ^= 4
+    damaged.flush()
+    if not with_checksum:
+        cache.with_suffix(".npy.sha256").unlink()
+    np.testing.assert_array_equal(open_labelled_pictures(tiny_dataset, 16, OBJECTS).pictures, expected)
 
 
 def test_pictures_are_mapped_and_not_loaded(tiny_dataset: Path) -> None:

@@ -1,14 +1,20 @@
 """Which pipelines of a run stay on disk, and what best/ and last/ point at, whenever the run was stopped."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import remove, write_json
-from lab_ddpm.training.progress import Progress, keep_pipelines, read_progress, save_pipeline, step_name
+from lab_ddpm.tools.files import remove
+from lab_ddpm.training.progress import (
+    Progress,
+    keep_pipelines,
+    read_progress,
+    save_pipeline,
+    step_name,
+    write_progress,
+)
 
 
 def names(run: Path) -> list[str]:
@@ -32,7 +38,7 @@ def test_a_run_that_goes_on_from_the_state_before_finds_its_best(
     before, newest = Progress(scores={1: 0.5}), Progress(scores={1: 0.5, 2: 0.9})
     for step, progress in ((1, before), (2, newest)):
         save_pipeline(tiny_pipeline, tmp_path, step)
-        write_json(tmp_path / "states" / step_name(step) / "progress.json", asdict(progress))
+        write_progress(tmp_path / "states" / step_name(step), progress)
         keep_pipelines(tmp_path, progress, keep=1)
     assert (tmp_path / "best").resolve().name == "step_0000002"
     remove(tmp_path / "states" / step_name(2))
@@ -46,6 +52,15 @@ def test_a_run_that_goes_on_from_the_state_before_finds_its_best(
 def test_a_broken_progress_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "progress.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"progress\.json"):
+        read_progress(tmp_path)
+
+
+def test_a_changed_progress_is_named(tmp_path: Path) -> None:
+    write_progress(tmp_path, Progress(step=16, scores={8: 0.5}))
+    assert read_progress(tmp_path) == Progress(step=16, scores={8: 0.5})
+    file = tmp_path / "progress.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("16", "17"), encoding="utf-8")
+    with pytest.raises(DataError, match="not what was written: damaged, or changed since"):
         read_progress(tmp_path)
 
 

@@ -1,9 +1,9 @@
 """Pictures and labels as arrays that an epoch can read without decoding anything.
 
 Every data set is checked and decoded once, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy` whose key
-is a hash of the picture files themselves; afterwards it is memory-mapped. So that the files are not read at each start,
-`PART.json` beside it remembers the key together with what `stat` tells of the files. A read-only folder has
-its cache in the user's own cache folder.
+is a hash of the picture files themselves; afterwards it is memory-mapped, unless its own checksum says that it is
+damaged. So that the files are not read at each start, `PART.json` beside it remembers the key together with what `stat`
+tells of the files. A read-only folder has its cache in the user's own cache folder.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Pictures, Size, height_width, read_picture
+from lab_ddpm.tools.checksums import sha256
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, write_json
+from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, write_json, write_text
 
 Result = TypeVar("Result")
 
@@ -104,10 +105,11 @@ def cached_pictures(
         key = _content_key(files, settings, caches / f"{part}.json")
         name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"
-        if problems or not cache.is_file():
+        if problems or not _is_intact(cache):
             _write(cache, shape, decode, problems)
-        for stale in caches.glob(f"{name}-*.npy"):
-            if stale != cache:
+            write_text(_sum_of(cache), sha256(cache) + "\n")
+        for stale in caches.glob(f"{name}-*.npy*"):
+            if stale not in (cache, _sum_of(cache)):
                 remove(stale)
         return np.load(cache, mmap_mode="r"), key
 
@@ -145,6 +147,18 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]
     write_json(memory, {"looks": looks, "key": key})
     return key
+
+
+def _sum_of(cache: Path) -> Path:
+    return cache.with_suffix(".npy.sha256")
+
+
+def _is_intact(cache: Path) -> bool:
+    """Whether it is there, whole and as it was written."""
+    try:
+        return sha256(cache) == _sum_of(cache).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return False
 
 
 def _cache_folder(folder: Path) -> Path:

@@ -44,6 +44,7 @@ from lab_ddpm.diffusion.noise import (
     training_target,
 )
 from lab_ddpm.diffusion.sample_space import SampleSpace
+from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
@@ -158,8 +159,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         """As in diffusers, which leaves weights random that it does not find, with a warning; here that is an error.
 
         Raises:
-            DataError: Weights are missing or unknown.
+            DataError: Weights are missing, unknown or damaged.
         """
+        check_sums(pretrained_model_name_or_path)
         options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         denoiser, info = loaded
@@ -169,6 +171,11 @@ class Denoiser(ModelMixin, ConfigMixin):
                 f"{place}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
             )
         return denoiser
+
+    def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
+        """As in diffusers, and the checksums of the weights, which `from_pretrained` looks at."""
+        super().save_pretrained(save_directory, *arguments, **options)
+        write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import torch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.sampling.checkpoint import checkpoint_hash
 from lab_ddpm.sampling.torch_export import PredictionGraph
+from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.files import atomic_path
 
@@ -61,6 +62,7 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
     program.model.metadata_props[_HASH] = checkpoint_hash(checkpoint)
     with atomic_path(checkpoint / ONNX_FILE) as path:
         program.save(path)
+    write_sums(checkpoint, [ONNX_FILE])
     return checkpoint / ONNX_FILE
 
 
@@ -83,6 +85,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
     file, again = checkpoint / ONNX_FILE, f"`lab-ddpm export-onnx --checkpoint {checkpoint}` writes it"
     if not file.is_file():
         raise DataError(f"{file}: no such file; {again}")
+    check_sums(checkpoint)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:

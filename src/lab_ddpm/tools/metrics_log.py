@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.files import write_text
 
 Record = dict[str, Any]
@@ -19,11 +20,23 @@ def append_record(path: Path, record: Record) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All whole lines; a last line that a crash cut short is left out."""
+    """All whole lines; a last line that a crash cut short is left out.
+
+    Raises:
+        DataError: A line that is damaged.
+    """
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record["step"], int):
+                raise TypeError("its step is no whole number")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: line {number} is damaged ({first_line(error)}); without it all goes on") from None
+        records.append(record)
+    return records
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:

@@ -8,13 +8,15 @@ runs/NAME/last -> pipelines/...
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, first_line
-from lab_ddpm.tools.files import atomic_path, link_atomically, read_json, remove
+from lab_ddpm.tools.files import atomic_path, link_atomically, read_json, remove, write_json
 from lab_ddpm.tools.weights import naming_disk_errors
 
 
@@ -43,19 +45,33 @@ class Progress:
         return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)[:count]
 
 
+def write_progress(state: Path, progress: Progress) -> None:
+    """Write `progress.json` into a folder of `states/`, with a checksum of its own."""
+    content = asdict(progress)
+    write_json(state / "progress.json", {**content, "sha256": _digest(content)})
+
+
 def read_progress(state: Path) -> Progress:
     """The progress in a folder of `states/`.
 
     Raises:
-        DataError: It is missing or broken.
+        DataError: It is missing or damaged.
     """
-    content = read_json(state / "progress.json")
+    content: Any = read_json(state / "progress.json")
     try:
-        progress = Progress(**cast(Any, content))
+        digest = content.pop("sha256")
+        if digest != _digest(content):
+            raise ValueError("not what was written: damaged, or changed since")
+        progress = Progress(**content)
         progress.scores = {int(step): score for step, score in progress.scores.items()}
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise DataError(f"{state / 'progress.json'}: no progress of a run ({first_line(error)})") from None
     return progress
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Of the content as JSON gives it back: with text for the steps of the scores."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
 def step_name(step: int) -> str:

@@ -9,10 +9,9 @@ safetensors, the rest is read with `weights_only=True`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,12 +21,13 @@ from safetensors.torch import save_file
 from transformers import get_cosine_schedule_with_warmup
 
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError, first_line
-from lab_ddpm.tools.files import atomic_path, remove, write_json
+from lab_ddpm.tools.files import atomic_path, remove
 from lab_ddpm.tools.weights import naming_disk_errors, read_weights
 from lab_ddpm.training.config_sections import OptimizerConfig
 from lab_ddpm.training.optimizer import make_optimizer
-from lab_ddpm.training.progress import Progress, read_progress, step_name
+from lab_ddpm.training.progress import Progress, read_progress, step_name, write_progress
 
 _KEPT = 2
 
@@ -60,7 +60,7 @@ class TrainingState:
         """Write `run/states/step_N`, then delete all but the newest two. For the main process only."""
         target = run / "states" / step_name(progress.step)
         if target.exists():  # the weights of a step are its weights, but it may have been evaluated since
-            write_json(target / "progress.json", asdict(progress))
+            write_progress(target, progress)
         else:
             self._write(target, progress)
         for old in sorted(target.parent.glob("step_*"))[:-_KEPT]:
@@ -78,7 +78,8 @@ class TrainingState:
             temporary.mkdir()
             save_file(self.accelerator.unwrap_model(self.denoiser).state_dict(), temporary / "denoiser.safetensors")
             torch.save(rest, temporary / "training.pt")
-            (temporary / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            write_sums(temporary, ["denoiser.safetensors", "training.pt"])
+            write_progress(temporary, progress)
 
     def load(self, run: Path) -> Progress:
         """Restore the newest state of `run` on every process; a fresh `Progress` if there is none.
@@ -89,6 +90,7 @@ class TrainingState:
         folder = newest_state(run)
         if folder is None:
             return Progress()
+        check_sums(folder)
         weights, rest = read_weights(folder / "denoiser.safetensors"), read_weights(folder / "training.pt")
         try:
             self.accelerator.unwrap_model(self.denoiser).load_state_dict(weights)

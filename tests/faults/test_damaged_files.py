@@ -1,0 +1,109 @@
+"""A flipped byte and a cut in every file that a run leaves or reads: noticed in one line, or without any effect.
+
+What was good before stays: once the damaged file is put back or removed as the line says, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import save_random_classifiers, tiny_arguments
+from lab_ddpm.cli import main
+from lab_ddpm.sampling.onnx_runtime import export_onnx
+
+RUN = Path("runs/tiny")
+LAYOUT = {"model__layout_scale": 2.0, "diffusion__prediction_type": "sample", "objective__layout_dropout": 0.1}
+GENERATE = ["generate", "--checkpoint", str(RUN / "best"), "--root", "data", "--objects", "red cube", "--steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, classifiers and a run that is at its end."""
+    from lab_ddpm.sampling.checkpoint import load_pipeline
+
+    place = tmp_path_factory.mktemp("faults")
+    shutil.copytree(dataset_template, place / "data")
+    save_random_classifiers(place / "evaluator")
+    here = Path.cwd()
+    os.chdir(place)
+    try:
+        assert main(["train", *arguments()]) == 0
+        export_onnx(load_pipeline(RUN / "best").denoiser, RUN / "best")
+        assert main([*GENERATE, "--out", "expected"]) == 0
+    finally:
+        os.chdir(here)
+    return place
+
+
+def arguments() -> list[str]:
+    return tiny_arguments(Path(), **LAYOUT)
+
+
+DAMAGED = {
+    "train": [
+        "states/step_0000006/denoiser.safetensors",
+        "states/step_0000006/training.pt",
+        "states/step_0000006/progress.json",
+        "states/step_0000006/SHA256SUMS",
+        "metrics.jsonl",
+        "config.yaml",
+        "data/.cache/train.json",
+        "data/.cache/train-16x16-*.npy",
+        "data/.cache/masks-16x16-*.npy",
+        "data/.cache/train-16x16-*.npy.sha256",
+        "data/train.json",
+        "data/images/CLEVR_train_000003_1.png",
+        "data/masks/CLEVR_train_000003_1.png",
+    ],
+    "generate": [
+        "best/denoiser/diffusion_pytorch_model.safetensors",
+        "best/denoiser/config.json",
+        "best/denoiser/SHA256SUMS",
+        "best/scheduler/scheduler_config.json",
+        "best/model_index.json",
+        "best/denoiser.onnx",
+        "best/SHA256SUMS",
+        "data/test.json",
+    ],
+}
+
+
+@pytest.mark.parametrize("how", ["a flipped byte", "a cut"])
+@pytest.mark.parametrize(("command", "file"), [(command, file) for command in DAMAGED for file in DAMAGED[command]])
+def test_damage_is_noticed_or_has_no_effect(
+    command: str,
+    file: str,
+    how: str,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = shutil.copytree(trained, tmp_path / "place", symlinks=True)
+    monkeypatch.chdir(place)
+    (path,) = (place if file.startswith("data") else place / RUN).glob(file)
+    content = path.read_bytes()
+    middle = len(content) * 6 // 10
+    path.write_bytes(
+        content[:middle] if how == "a cut" else content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+    )
+    before = {path: path.read_bytes() for path in sorted((place / RUN).rglob("*.safetensors"))}
+    capsys.readouterr()
+    code = main(["train", *arguments()] if command == "train" else GENERATE)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lab-ddpm: ")]
+    assert {path: path.read_bytes() for path in sorted((place / RUN).rglob("*.safetensors"))} == before
+    if code:
+        assert code in (1, 2)
+        assert len(lines) == 1
+        assert path.name in lines[0] or str(RUN) in lines[0]
+        return
+    assert not lines
+    if command == "generate":
+        made, expected = (np.asarray(Image.open(f"{folder}/00.png")) for folder in ("generated/objects", "expected"))
+        assert (made == expected).all(), "neither noticed nor without effect"
