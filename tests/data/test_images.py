@@ -107,7 +107,7 @@ def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, h
 
 
 def test_a_picture_gets_the_height_and_the_width_that_are_asked_for() -> None:
-    stripes = Image.fromarray(np.uint8([[0] * 4 + [100] * 4 + [200] * 4] * 2))
+    stripes = Image.fromarray(np.array([[0] * 4 + [100] * 4 + [200] * 4] * 2, dtype=np.uint8))
     squashed = fit_picture(stripes, (2, 3), "squash", 1)[..., 0]
     assert squashed.shape == (2, 3)
     assert (np.diff(squashed.astype(int)) > 80).all()

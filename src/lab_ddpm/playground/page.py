@@ -20,6 +20,7 @@ from lab_ddpm.tools.errors import UserError
 _SHOWN_SIZE = 256  # pixels; the pictures are small
 _KEPT = 64  # pictures in the gallery
 _MOST = 16  # pictures at a time
+_CACHE = (3600, 86_400)  # seconds: every hour, the files of pictures that are a day old go
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
@@ -49,7 +50,7 @@ def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
 
 def build(studio: Studio) -> gr.Blocks:
     """The page."""
-    with gr.Blocks(title=f"lab_ddpm: {studio.checkpoint.name}", analytics_enabled=False) as page:
+    with gr.Blocks(title=f"lab_ddpm: {studio.checkpoint.name}", analytics_enabled=False, delete_cache=_CACHE) as page:
         gr.Markdown(f"## {studio.checkpoint}")
         with gr.Row():
             with gr.Column():

@@ -36,11 +36,11 @@ _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing wa
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw: the number of pictures, the sampler, and the seed."""
+    """How to draw: the number of pictures, the sampler (None is the pipeline's own), and the seed."""
 
     number: int = 4
-    scheduler: str = "ddim"
-    steps: int = 20
+    scheduler: str | None = None
+    steps: int | None = None
     guidance_scale: float | None = None
     seed: int = 0
 
@@ -149,6 +149,7 @@ class Studio:
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
         """The lines of Python that make the same pictures."""
         guidance = self.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        scheduler, steps = settings.scheduler or self.scheduler, settings.steps or self.steps
         lines = [
             "from lab_ddpm import LabelConditionalPipeline",
             f'pipe = LabelConditionalPipeline.from_pretrained("{self.checkpoint}")',
@@ -162,7 +163,7 @@ class Studio:
                     "from lab_ddpm.sampling.placing import Place, known_places",
                     *lines,
                     f"known = known_places(pipe.denoiser, [[{placed}]] * {settings.number})",
-                    f'sampler = Sampler(pipe, "{settings.scheduler}", {settings.steps}, {guidance:g})',
+                    f'sampler = Sampler(pipe, "{scheduler}", {steps}, {guidance:g})',
                     f"pictures = sampler.sample([{condition!r}] * {settings.number}, "
                     f"picture_seeds({settings.seed}, {settings.number}), known=known).pictures",
                 ]
@@ -172,8 +173,8 @@ class Studio:
         return "\n".join(
             [
                 *lines,
-                f'pipe.scheduler = "{settings.scheduler}"',
-                f"images = pipe({what}, num_inference_steps={settings.steps}{guided}, seed={settings.seed}).images",
+                f'pipe.scheduler = "{scheduler}"',
+                f"images = pipe({what}, num_inference_steps={steps}{guided}, seed={settings.seed}).images",
             ]
         )
 

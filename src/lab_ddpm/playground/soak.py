@@ -1,0 +1,167 @@
+"""The playground under many visitors: every picture must be the right one, and the server must not grow.
+
+Several clients ask a server of its own for pictures, all at once, again and again, and break some requests off half
+way. Requests repeat, so for each the right pictures are known: those that the library draws.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.iclevr import OBJECTS, SHAPES
+from lab_ddpm.data.images import Pictures
+from lab_ddpm.playground.studio import HOST, Settings, Studio
+from lab_ddpm.tools.errors import UserError, check_at_least
+
+_KINDS, _PICTURES, _STEPS = 12, 2, 4
+_BROKEN_OFF = 0.2  # share of the requests
+_WAIT = 300.0  # seconds, for the server to start
+_MEBIBYTE = 2**20
+
+
+@dataclass
+class Outcome:
+    """What came of the requests.
+
+    Attributes:
+        counts: Requests by what became of them: "right", "wrong", "failed" or "broken off".
+        memory: Of the server, in MiB, after each tenth of the requests.
+        seconds: All of it took.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    memory: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        """The report."""
+        total = sum(self.counts.values())
+        return [
+            f"{total} requests in {self.seconds:.0f} s: "
+            + ", ".join(f"{self.counts[what]} {what}" for what in ("right", "wrong", "failed", "broken off")),
+            "memory of the server, MiB, after each tenth: " + " ".join(f"{size:.0f}" for size in self.memory),
+        ]
+
+
+def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
+    """Ask for pictures so many times.
+
+    Args:
+        checkpoint: A pipeline of i-CLEVR.
+        requests: Of all clients together.
+        clients: At the same time.
+        seed: Of what is asked for, and of what is broken off.
+
+    Raises:
+        UserError: A number out of range, or a pipeline of other pictures.
+    """
+    check_at_least("requests", requests, 10)
+    check_at_least("clients", clients, 1)
+    studio = Studio(checkpoint)
+    if studio.labels != OBJECTS:
+        raise UserError(f"{checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
+    kinds = [_Kind.draw(studio, number) for number in range(_KINDS)]
+    randomness, outcome, started = random.Random(seed), Outcome(), time.perf_counter()
+    plan = [(randomness.choice(kinds), randomness.random() < _BROKEN_OFF) for _ in range(requests)]
+    with _server(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
+        from gradio_client import Client
+
+        visitors = [Client(address, verbose=False) for _ in range(clients)]
+        tenth = requests // 10
+        for start in range(0, requests, tenth):
+            part = plan[start : start + tenth]
+            answers = [
+                pool.submit(_ask, visitors[index % clients], kind, breaks_off)
+                for index, (kind, breaks_off) in enumerate(part)
+            ]
+            outcome.counts.update(answer.result() for answer in answers)
+            outcome.memory.append(process.memory_info().rss / _MEBIBYTE)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What may be asked for, and its pictures."""
+
+    condition: Condition
+    settings: Settings
+    pictures: Pictures
+
+    @classmethod
+    def draw(cls, studio: Studio, number: int) -> _Kind:
+        condition = tuple(random.Random(number).sample(OBJECTS, 1 + number % 3))
+        settings = Settings(_PICTURES, "ddim", _STEPS, studio.guidance_scale, number)
+        *_, last = studio.draw(condition, [], settings)
+        return cls(condition, settings, last.pictures)
+
+    def inputs(self) -> list[Any]:
+        """What the page would send: the ticks of each shape, no places, and the settings."""
+        ticks = [[label for label in self.condition if label.endswith(shape)] for shape in SHAPES]
+        how = self.settings
+        return [*ticks, False, [], how.number, how.scheduler, how.steps, how.guidance_scale, how.seed]
+
+    def is_in(self, gallery: Sequence[Any]) -> bool:
+        """Whether the pictures of a gallery, which are enlarged, are these."""
+        if len(gallery) != len(self.pictures):
+            return False
+        for shown, picture in zip(gallery, self.pictures, strict=True):
+            with Image.open(shown["image"]) as file:
+                enlarged = np.asarray(file.convert("RGB"))
+            factor = enlarged.shape[0] // picture.shape[0]
+            if not (enlarged == picture.repeat(factor, axis=0).repeat(factor, axis=1)).all():
+                return False
+        return True
+
+
+def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
+    job = client.submit(*kind.inputs(), api_name="/draw")
+    if breaks_off:
+        time.sleep(0.05)
+        job.cancel()
+        return "broken off"
+    try:
+        gallery, *_ = job.result(timeout=_WAIT)
+    except Exception:
+        return "failed"
+    return "right" if kind.is_in(gallery) else "wrong"
+
+
+@contextmanager
+def _server(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """A playground in a process of its own: its address, and the process."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "lab_ddpm", "playground", "--checkpoint", str(checkpoint), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            end = time.perf_counter() + _WAIT
+            while not _answers(port):
+                if server.poll() is not None or time.perf_counter() > end:
+                    raise UserError(f"`lab-ddpm playground --checkpoint {checkpoint}` does not start")
+                time.sleep(0.2)
+            yield f"http://{HOST}:{port}", psutil.Process(server.pid)
+        finally:
+            server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
