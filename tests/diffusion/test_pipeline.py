@@ -74,6 +74,31 @@ def test_a_call_that_names_no_guidance_takes_that_of_the_pipeline(pipeline: Labe
     assert torch.equal(call(guided, 1.0), call(pipeline))
 
 
+def test_guidance_stops_where_it_is_told_to(pipeline: LabelConditionalPipeline) -> None:
+    def sample(guidance_scale: float, stop: float, **options: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        seen: list[torch.Tensor] = []
+        images = pipeline.sample(
+            CLASS_LABELS,
+            generators(),
+            4,
+            guidance_scale,
+            guidance_stop=stop,
+            on_state=lambda _, x: seen.append(x.clone()),
+            **options,
+        )
+        return images, seen
+
+    guided, unguided = sample(3.0, 1.0), sample(1.0, 1.0)
+    assert torch.equal(sample(3.0, 0.0)[0], unguided[0])
+    partly = sample(3.0, 0.5)  # two of the four steps: t = 999 and 749, not 499 and 249
+    assert all(torch.equal(one, other) for one, other in zip(partly[1][:3], guided[1][:3], strict=True))
+    assert not torch.equal(partly[1][3], guided[1][3])
+    own = LabelConditionalPipeline(pipeline.denoiser, "ddim", 3.0, guidance_stop=0.5)
+    assert torch.equal(own.sample(CLASS_LABELS, generators(), 4, 3.0), partly[0])
+    with pytest.raises(UserError, match=r"`guidance_stop` must be in \[0, 1\], got 1.5"):
+        sample(3.0, 1.5)
+
+
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_sampler_makes_pictures_in_range(name: str, prediction_type: Any) -> None:

@@ -130,6 +130,7 @@ def test_the_guidance_is_that_of_the_checkpoint_and_none_without_a_condition(che
         "scheduler": "ddim",
         "steps": 2,
         "guidance_scale": 1.0,
+        "guidance_stop": 1.0,
     }
 
 

@@ -226,6 +226,10 @@ class Denoiser(ModelMixin, ConfigMixin):
                 raise UserError("a model trained without condition dropout knows no null label to sample under")
         return scale
 
+    def guidance_at(self, timestep: int, guidance_scale: float, guidance_stop: float) -> float:
+        """The guidance scale of a timestep, if the share `guidance_stop` of them is guided, from the noisiest on."""
+        return guidance_scale if timestep >= (1 - guidance_stop) * self.config["num_train_timesteps"] else 1.0
+
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """The network's own prediction, of its `prediction_type`.
 

@@ -85,6 +85,9 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: The guidance that the model was chosen with; taken where a call names none.
         fit: How its training pictures got their size, as in `images.fit_picture`.
         num_inference_steps: Of the scheduler; taken where a call names none.
+        guidance_stop: The share of the noise levels, from the noisiest on, that is guided; below it the guidance scale
+            is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders). Taken where a call
+            names none.
     """
 
     def __init__(
@@ -94,11 +97,17 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         fit: str = "squash",
         num_inference_steps: int = 50,
+        guidance_stop: float = 1.0,
     ) -> None:
         super().__init__()
         self.register_modules(denoiser=denoiser)
         self.register_modules(scheduler=make_scheduler(scheduler, denoiser))
-        self.register_to_config(guidance_scale=guidance_scale, fit=fit, num_inference_steps=num_inference_steps)
+        self.register_to_config(
+            guidance_scale=guidance_scale,
+            fit=fit,
+            num_inference_steps=num_inference_steps,
+            guidance_stop=guidance_stop,
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A scheduler that is put in its place is brought to the noise schedule of the denoiser."""
@@ -135,6 +144,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
         noisy_samples: torch.Tensor | None = None,
         start_timestep: int | None = None,
+        guidance_stop: float | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Sample one picture per condition.
 
@@ -156,6 +166,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             noisy_samples: (B, *space.shape) samples at the noise level of `start_timestep` to go on from, in place of
                 pure noise.
             start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
+            guidance_stop: In [0, 1]. None takes the pipeline's own.
 
         Raises:
             UserError: A condition or a guidance that does not fit the model; both conditions and a batch size, or a
@@ -198,6 +209,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 self.denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"]),
                 noisy_samples=noisy_samples,
                 start_timestep=start_timestep,
+                guidance_stop=guidance_stop,
                 on_step_end=step_end,
             )
         return _output(self.denoiser.space.decode(sample), output_type, return_dict)
@@ -213,6 +225,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         noisy_samples: torch.Tensor | None = None,
         start_timestep: int | None = None,
         known: Known | None = None,
+        guidance_stop: float | None = None,
         on_state: StateCallback | None = None,
         on_step_end: Callable[[int, int, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
@@ -233,6 +246,9 @@ class LabelConditionalPipeline(DiffusionPipeline):
             raise UserError(
                 "`noisy_samples` and `start_timestep` must be given together: pictures, and their noise level"
             )
+        stop: float = self.config["guidance_stop"] if guidance_stop is None else guidance_stop
+        if not 0 <= stop <= 1:
+            raise UserError(f"`guidance_stop` must be in [0, 1], got {stop}")
         timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
         class_labels = class_labels.to(denoiser.device)
         if noisy_samples is None or start_timestep is None:
@@ -255,7 +271,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
             noisy = scheduler.scale_model_input(sample, timestep)
             if on_state is not None:
                 on_state(int(timestep), denoiser.space.decode(noisy))
-            clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
+            scale = denoiser.guidance_at(int(timestep), guidance_scale, stop)
+            clean = denoiser.predict_clean(noisy, timestep, class_labels, scale)
             clean = clean if known is None else known.put_into(clean)
             output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
             sample = scheduler.step(output, timestep, sample, **options).prev_sample

@@ -183,7 +183,7 @@ class Studio:
         if settings.guidance_scale is not None:
             check_positive("guidance_scale", settings.guidance_scale)
         guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
-        return Sampler(self.pipeline, settings.scheduler, settings.steps, guidance, self.checkpoint)
+        return Sampler(self.pipeline, settings.scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
 
 
 class _LeftAlone(Exception):

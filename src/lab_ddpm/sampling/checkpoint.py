@@ -52,7 +52,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         if not name.endswith("Scheduler"):
             raise DataError(f"{path}: its scheduler must be one of diffusers, got {name!r}")
         scheduler = getattr(diffusers, name).from_pretrained(path / "scheduler")
-        own = {key: settings[key] for key in ("guidance_scale", "fit", "num_inference_steps")}
+        own = {key: settings[key] for key in ("guidance_scale", "fit", "num_inference_steps", "guidance_stop")}
         return LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
     except DataError:
         raise

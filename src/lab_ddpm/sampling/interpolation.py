@@ -111,7 +111,8 @@ def interpolate_pictures(
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
     mixed_rows = _mixed_labels(rows, lambdas)
     if one_step:
-        samples = denoiser.predict_clean(mixed, start, mixed_rows, sampler.guidance(mixed_rows))
+        scale = denoiser.guidance_at(int(start), sampler.guidance(mixed_rows), sampler.guidance_stop)
+        samples = denoiser.predict_clean(mixed, start, mixed_rows, scale)
     else:
         seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
         with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
@@ -123,6 +124,7 @@ def interpolate_pictures(
                 sampler.diffusers_scheduler,
                 noisy_samples=mixed,
                 start_timestep=int(start),
+                guidance_stop=sampler.guidance_stop,
                 on_state=advance,
             )
     return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(start))
@@ -146,7 +148,13 @@ def interpolate_conditions(
     generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
     with denoising_bar(len(sampler.timesteps), progress) as advance:
         samples = sampler.pipeline.sample(
-            rows, generators, sampler.steps, sampler.guidance(rows), sampler.diffusers_scheduler, on_state=advance
+            rows,
+            generators,
+            sampler.steps,
+            sampler.guidance(rows),
+            sampler.diffusers_scheduler,
+            guidance_stop=sampler.guidance_stop,
+            on_state=advance,
         )
     return Walk(lambdas, sampler.denoiser.space.decode(samples).cpu(), int(sampler.timesteps[0]))
 
@@ -170,7 +178,8 @@ def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, ti
     # A clean sample is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
     sample, now = clean, timesteps[0]
     for following in timesteps:
-        predicted = denoiser.predict_clean(sample, now, class_labels, guidance)
+        scale = denoiser.guidance_at(int(now), guidance, sampler.guidance_stop)
+        predicted = denoiser.predict_clean(sample, now, class_labels, scale)
         noise = from_clean(predicted, sample, denoiser.alpha_bar(now), "epsilon")
         sample = add_noise(clean if following == now else predicted, noise, denoiser.alpha_bar(following))
         now = following

@@ -61,6 +61,7 @@ class Sampler:
         scheduler: As in `schedulers.make_scheduler`; None takes the pipeline's own.
         steps: Denoising steps; None takes the pipeline's own.
         guidance_scale: 1 is unguided; None takes the pipeline's own where there is a condition.
+        guidance_stop: See `LabelConditionalPipeline`; None takes the pipeline's own.
         checkpoint: The folder that the pipeline was loaded from.
 
     Raises:
@@ -73,9 +74,11 @@ class Sampler:
         scheduler: str | Scheduler = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_stop: float | None = None,
         checkpoint: Path | None = None,
     ) -> None:
         self.pipeline, self.guidance_scale, self.checkpoint = pipeline, guidance_scale, checkpoint
+        self.guidance_stop: float = pipeline.config["guidance_stop"] if guidance_stop is None else guidance_stop
         self.steps: int = pipeline.config["num_inference_steps"] if steps is None else steps
         self.diffusers_scheduler = make_scheduler(scheduler or pipeline.scheduler, pipeline.denoiser)
         self.scheduler = scheduler_name(self.diffusers_scheduler, pipeline.denoiser)
@@ -139,6 +142,7 @@ class Sampler:
                         guidance,
                         self.diffusers_scheduler,
                         known=None if known is None else known[batch],
+                        guidance_stop=self.guidance_stop,
                         on_state=advance,
                     )
                     masks = space.masks(samples)[:, 0].to(torch.uint8) if space.has_layout else samples[:, :0]
@@ -179,6 +183,7 @@ class Sampler:
             "scheduler": self.scheduler,
             "steps": self.steps,
             "guidance_scale": samples.guidance_scale if samples else own,
+            "guidance_stop": self.guidance_stop,
         }
 
 
@@ -187,13 +192,14 @@ def open_sampler(
     scheduler: str | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    guidance_stop: float | None = None,
     runtime: str = "torch",
 ) -> Sampler:
     """Load a checkpoint and put the sampler in; say which checkpoint it is.
 
     Args:
         checkpoint: Folder of a pipeline; None takes the default one.
-        scheduler, steps, guidance_scale: As in `Sampler`.
+        scheduler, steps, guidance_scale, guidance_stop: As in `Sampler`.
         runtime: What runs the network: "torch"; "onnx", from the file of `onnx_runtime.export_onnx`; or "auto", which
             is "onnx" on a CPU where the file is there and ONNX Runtime is installed.
 
@@ -204,9 +210,11 @@ def open_sampler(
     check_choice("runtime", runtime, RUNTIMES)
     if guidance_scale is not None:
         check_positive("guidance-scale", guidance_scale)
+    if guidance_stop is not None and not 0 <= guidance_stop <= 1:
+        raise UserError(f"`guidance-stop` must be in [0, 1], got {guidance_stop}")
     checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(PartialState().device)
-    sampler = Sampler(pipeline, scheduler, steps, guidance_scale, checkpoint)
+    sampler = Sampler(pipeline, scheduler, steps, guidance_scale, guidance_stop, checkpoint)
     if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
         pipeline.denoiser.runtime = open_onnx(checkpoint)
     if PartialState().is_main_process:
@@ -217,7 +225,12 @@ def open_sampler(
 def sampler_of(options: Namespace) -> Sampler:
     """The sampler of a command's options, see `arguments.add_sampling` and `open_sampler`."""
     return open_sampler(
-        options.checkpoint, options.scheduler, options.steps, options.guidance_scale, runtime=options.runtime
+        options.checkpoint,
+        options.scheduler,
+        options.steps,
+        options.guidance_scale,
+        options.guidance_stop,
+        options.runtime,
     )
 
 

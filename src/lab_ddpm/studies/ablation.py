@@ -56,7 +56,7 @@ _SHOWN = 32
 _KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
 # What a setting may change: budget, seed and pictures are those of all, and the rest is no matter to samples.
 _SECTIONS = ("model", "diffusion", "objective", "optimizer")
-_SAMPLING = ("evaluation.scheduler", "evaluation.steps", "evaluation.guidance_scale")
+_SAMPLING = ("evaluation.scheduler", "evaluation.steps", "evaluation.guidance_scale", "evaluation.guidance_stop")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,9 @@ def _measured(
     asked = labels if config.model.conditional else None
     conditions: list[Condition] = [()] * len(real)
     evaluation = config.evaluation
-    sampler = Sampler(pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale)
+    sampler = Sampler(
+        pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale, evaluation.guidance_stop
+    )
     seeds = picture_seeds(config.seed, len(real))
     rows = conditions if asked is None else asked
     pictures = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").pictures

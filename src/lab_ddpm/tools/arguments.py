@@ -49,6 +49,8 @@ def add_sampling(parser: argparse.ArgumentParser, scheduler: str | None = None, 
     parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps or own})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
     parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {own})")
+    stop = f"share of the noise levels, from the noisiest on, that is guided (default: {own})"
+    parser.add_argument("--guidance-stop", type=float, help=stop)
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -168,7 +168,8 @@ class EvaluationConfig:
         num_pictures: Samples, where there is no list of conditions.
         split: Of i-CLEVR, the condition list to sample: a split name or a JSON file. The default is not one of the
             lists that results are reported on.
-        scheduler, steps, guidance_scale: The sampler, which is saved with the pipeline as its own.
+        scheduler, steps, guidance_scale, guidance_stop: The sampler, which is saved with the pipeline as its own, see
+            `LabelConditionalPipeline`.
         keep: How many of the best pipelines stay on disk.
     """
 
@@ -180,6 +181,7 @@ class EvaluationConfig:
     scheduler: Literal["ddpm", "ddim", "dpmpp", "dpmpp_sde", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
     guidance_scale: float = 1.0
+    guidance_stop: float = 1.0
     keep: int = 1
 
     def __post_init__(self) -> None:
@@ -187,4 +189,6 @@ class EvaluationConfig:
         check_at_least("evaluation.num_pictures", self.num_pictures, 1)
         check_at_least("evaluation.steps", self.steps, 1)
         check_positive("evaluation.guidance_scale", self.guidance_scale)
+        if not 0 <= self.guidance_stop <= 1:
+            raise UserError(f"`evaluation.guidance_stop` must be in [0, 1], got {self.guidance_stop}")
         check_at_least("evaluation.keep", self.keep, 1)

@@ -205,7 +205,12 @@ class Run:
 
         denoiser = self.accelerator.unwrap_model(self.denoiser)
         pipeline = LabelConditionalPipeline(
-            denoiser, settings.scheduler, settings.guidance_scale, self.dataset.fit, settings.steps
+            denoiser,
+            settings.scheduler,
+            settings.guidance_scale,
+            self.dataset.fit,
+            settings.steps,
+            settings.guidance_stop,
         )
         with self.state.averaged_weights(), self.accelerator.autocast():
             denoiser.eval()
