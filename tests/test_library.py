@@ -30,6 +30,7 @@ CALLS = [
     ("ddim", 50, None),
     ("ddpm", 20, 1.0),
     ("dpmpp", 10, None),
+    ("dpmpp_sde", 20, None),
     ("unipc", 10, 2.0),
     ("euler", 10, None),
     ("heun", 10, None),
