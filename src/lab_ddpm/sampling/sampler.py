@@ -80,7 +80,9 @@ class Sampler:
         self.pipeline, self.guidance_scale, self.checkpoint = pipeline, guidance_scale, checkpoint
         self.guidance_stop: float = pipeline.config["guidance_stop"] if guidance_stop is None else guidance_stop
         self.steps: int = pipeline.config["num_inference_steps"] if steps is None else steps
-        self.diffusers_scheduler = make_scheduler(scheduler or pipeline.scheduler, pipeline.denoiser)
+        self.diffusers_scheduler = make_scheduler(
+            pipeline.scheduler if scheduler is None else scheduler, pipeline.denoiser
+        )
         self.scheduler = scheduler_name(self.diffusers_scheduler, pipeline.denoiser)
         self.timesteps = sampling_timesteps(self.diffusers_scheduler, self.steps)
 

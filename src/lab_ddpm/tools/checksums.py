@@ -34,5 +34,7 @@ def check_sums(folder: str | Path) -> None:
     for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
         file = folder / Path(name).name
-        if not file.is_file() or sha256(file) != expected:
+        if not file.is_file():
+            raise DataError(f"{file}: missing, and {folder / SUMS} tells of it")
+        if sha256(file) != expected:
             raise DataError(f"{file}: not the file that {folder / SUMS} tells of: damaged, or changed since")
