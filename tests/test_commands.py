@@ -244,7 +244,11 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
     ("arguments", "code", "message"),
     [
         (["generate", "--objects", "red cub"], 2, "lab-ddpm: did you mean 'red cube'? an object must be one of"),
-        (["generate", "--guidance", "2"], 2, "did you mean '--guidance-scale'? unrecognized arguments: --guidance 2"),
+        (
+            ["generate", "--guidance-scal", "2"],
+            2,
+            "did you mean '--guidance-scale'? unrecognized arguments: --guidance-scal 2",
+        ),
         (["evaluate", "--nonsense", "2"], 2, "lab-ddpm: unrecognized arguments: --nonsense 2 (see lab-ddpm evaluate"),
         (["train", "--epoch", "2"], 2, "unrecognized arguments: --epoch 2"),
         (["generate", "--objects", "red cube, pink sphere"], 2, "got 'pink sphere'"),

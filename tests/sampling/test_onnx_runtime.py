@@ -34,7 +34,7 @@ def test_predictions_are_those_of_torch(checkpoint: Path, number: int) -> None:
 def test_pictures_are_those_of_torch_and_composed_conditions_too(checkpoint: Path) -> None:
     for conditions in ([("a",), ("b",), ()], torch.eye(2)[None].repeat(3, 1, 1)):
         pictures = [
-            open_sampler(checkpoint, "ddpm", 3, 2.0, runtime).sample(conditions, picture_seeds(0, 3)).pictures
+            open_sampler(checkpoint, "ddpm", 3, 2.0, runtime=runtime).sample(conditions, picture_seeds(0, 3)).pictures
             for runtime in ("torch", "onnx")
         ]
         assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
