@@ -145,9 +145,9 @@ killed(lab_ddpm.training.state.torch, "save", "step_0000004")  # in the middle o
 killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")  # between writing and renaming it
 killed(lab_ddpm.training.state, "remove", "states/step_0000002")  # before an old one is removed
 killed(lab_ddpm.tools.files.os, "replace", "pipelines/step_0000006")  # between writing and renaming a pipeline
-killed(lab_ddpm.training.state, "write_json", "states/step_0000006")  # before the state knows of it
+killed(lab_ddpm.training.state, "write_progress", "states/step_0000006")  # before the state knows of it
 killed(lab_ddpm.training.progress, "link_atomically", "tiny/best")  # between the links
-killed(lab_ddpm.training.state, "write_json", "states/step_0000012")
+killed(lab_ddpm.training.state, "write_progress", "states/step_0000012")
 killed(lab_ddpm.training.progress, "remove", "pipelines/step_0000012")  # before what was left is replaced
 """
     run_code(KILL + crashes, arguments)

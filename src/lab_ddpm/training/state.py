@@ -90,9 +90,9 @@ class TrainingState:
         folder = newest_state(run)
         if folder is None:
             return Progress()
-        check_sums(folder)
-        weights, rest = read_weights(folder / "denoiser.safetensors"), read_weights(folder / "training.pt")
         try:
+            check_sums(folder)
+            weights, rest = read_weights(folder / "denoiser.safetensors"), read_weights(folder / "training.pt")
             self.accelerator.unwrap_model(self.denoiser).load_state_dict(weights)
             self.optimizer.load_state_dict(rest["optimizer"])
             self.lr_scheduler.load_state_dict(rest["lr_scheduler"])
@@ -102,7 +102,7 @@ class TrainingState:
                 self.ema.load_state_dict(rest["ema"])
                 self.ema.to(self.accelerator.device)
             return read_progress(folder)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except (DataError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{folder}: this state cannot be resumed from ({first_line(error)}); remove the folder to go on "
                 "from the one before"
