@@ -1,6 +1,5 @@
 """Sample the condition lists over several seeds and score the pictures; or score pictures that are there."""
 
-import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from lab_ddpm.judging.scores import Score, Scores
 from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
-from lab_ddpm.tools.files import check_writable, read_json, write_json
+from lab_ddpm.tools.files import check_writable, read_json, sha256, write_json
 
 Lists = dict[str, list[Condition]]
 Results = dict[str, dict[str, Scores]]  # list -> classifier -> scores
@@ -58,10 +57,7 @@ def main(arguments: list[str]) -> None:
         _existing(options, lists, classifiers) if options.images else _sampled(options, num_seeds, lists, classifiers)
     )
     if PartialState().is_main_process:
-        hashes = {
-            name: {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-            for name, file in files.items()
-        }
+        hashes = {name: {"file": str(file), "sha256": sha256(file)} for name, file in files.items()}
         write_json(options.out / "metrics.json", {**settings, "classifiers": hashes, "splits": results})
         print_table(results)
         print(f"wrote {options.out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")

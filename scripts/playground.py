@@ -4,10 +4,9 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
 
 from lab_ddpm.cli import run
-from lab_ddpm.playground.studio import HOST, Studio
+from lab_ddpm.playground.studio import Studio, answers
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import UserError
 
@@ -24,9 +23,8 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if not 0 < options.port < 2**16:
         raise UserError(f"`port` must be between 1 and {2**16 - 1}, got {options.port}")
-    with socket() as probe:
-        if probe.connect_ex((HOST, options.port)) == 0:
-            raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
+    if answers(options.port):
+        raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
     if find_spec("gradio") is None:
         raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

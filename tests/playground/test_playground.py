@@ -4,13 +4,13 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
 import pytest
 
+from lab_ddpm.playground.soak import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
 
 CHROMIUM = which("chromium")
@@ -22,17 +22,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    port = _free_port()
-    command = [sys.executable, "scripts/playground.py", "--checkpoint", PRETRAINED, "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as server:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+    with running_playground(Path(PRETRAINED)) as (address, _):
+        yield address
 
 
 def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
@@ -64,9 +55,3 @@ def test_a_port_in_use_is_one_line() -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"lab-ddpm: port {port} is in use: choose another `--port`"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -23,9 +23,8 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Pictures, Size, height_width, read_picture
-from lab_ddpm.tools.checksums import sha256
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, write_json, write_text
+from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, sha256, write_json, write_text
 
 Result = TypeVar("Result")
 
@@ -141,7 +140,7 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
             return str(remembered["key"])
 
     def digest(path: Path) -> bytes:
-        return path.name.encode() + hashlib.sha256(path.read_bytes()).digest()
+        return path.name.encode() + bytes.fromhex(sha256(path))
 
     parts = _parallel(digest, paths, "checking pictures")
     key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]

@@ -27,7 +27,7 @@ from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, did_you_mean
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_share, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -247,8 +247,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 "`noisy_samples` and `start_timestep` must be given together: pictures, and their noise level"
             )
         stop: float = self.config["guidance_stop"] if guidance_stop is None else guidance_stop
-        if not 0 <= stop <= 1:
-            raise UserError(f"`guidance_stop` must be in [0, 1], got {stop}")
+        check_share("guidance_stop", stop)
         timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
         class_labels = class_labels.to(denoiser.device)
         if noisy_samples is None or start_timestep is None:

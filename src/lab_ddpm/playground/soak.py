@@ -26,7 +26,7 @@ from PIL import Image
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures
-from lab_ddpm.playground.studio import HOST, Settings, Studio
+from lab_ddpm.playground.studio import HOST, Settings, Studio, answers
 from lab_ddpm.tools.errors import UserError, check_at_least
 
 _KINDS, _PICTURES, _STEPS = 12, 2, 4
@@ -79,7 +79,7 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
     kinds = [_Kind.draw(studio, number) for number in range(_KINDS)]
     randomness, outcome, started = random.Random(seed), Outcome(), time.perf_counter()
     plan = [(randomness.choice(kinds), randomness.random() < _BROKEN_OFF) for _ in range(requests)]
-    with _server(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
+    with running_playground(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
         from gradio_client import Client
 
         visitors = [Client(address, verbose=False) for _ in range(clients)]
@@ -144,7 +144,7 @@ def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
 
 
 @contextmanager
-def _server(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
+def running_playground(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A playground in a process of its own: its address, and the process."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -153,15 +153,10 @@ def _server(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             end = time.perf_counter() + _WAIT
-            while not _answers(port):
+            while not answers(port):
                 if server.poll() is not None or time.perf_counter() > end:
                     raise UserError(f"`lab-ddpm playground --checkpoint {checkpoint}` does not start")
                 time.sleep(0.2)
             yield f"http://{HOST}:{port}", psutil.Process(server.pid)
         finally:
             server.terminate()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0

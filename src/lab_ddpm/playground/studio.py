@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from socket import socket
 from threading import Event, Thread
 
 import numpy as np
@@ -32,6 +33,12 @@ from lab_ddpm.tools.shipped import find
 
 HOST = "127.0.0.1"  # the page is served to this machine only
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    with socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import find
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
@@ -100,5 +101,5 @@ def checkpoint_hash(path: str | Path) -> str:
     for part in ("model_index.json", "scheduler", "denoiser"):
         entry = Path(path) / part
         for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
-            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+            digest.update(file.name.encode() + bytes.fromhex(sha256(file)))
     return digest.hexdigest()[:16]

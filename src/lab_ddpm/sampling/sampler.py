@@ -29,7 +29,7 @@ from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCa
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
-from lab_ddpm.tools.errors import UserError, check_choice, check_positive
+from lab_ddpm.tools.errors import UserError, check_choice, check_positive, check_share
 
 RUNTIMES = ("auto", "torch", "onnx")
 
@@ -212,8 +212,8 @@ def open_sampler(
     check_choice("runtime", runtime, RUNTIMES)
     if guidance_scale is not None:
         check_positive("guidance-scale", guidance_scale)
-    if guidance_stop is not None and not 0 <= guidance_stop <= 1:
-        raise UserError(f"`guidance-stop` must be in [0, 1], got {guidance_stop}")
+    if guidance_stop is not None:
+        check_share("guidance-stop", guidance_stop)
     checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(PartialState().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, guidance_stop, checkpoint)

@@ -43,7 +43,7 @@ from lab_ddpm.judging.scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import read_json, write_bytes, write_json, write_text
+from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.presets import extended, read_mapping
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
@@ -170,7 +170,7 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
             f"got {sweep.num_pictures}"
         )
     classifier = load_classifier(sweep.classifier, dataset.labels or None).to(PartialState().device)
-    material = _digest(dataset.fingerprint(), hashlib.sha256(sweep.classifier.read_bytes()).hexdigest())
+    material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():
         digest = _digest(settled(config), sweep.num_pictures, material)

@@ -25,7 +25,7 @@ from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
-from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.tools.metrics_log import pictures_per_second, read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
 
@@ -103,10 +103,9 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int, train: 
         evaluation=dataclasses.replace(preset.evaluation, every_epochs=epochs, split=str(one_condition), steps=1),
     )
     run = train(config)
-    records = [record for record in read_records(run / "metrics.jsonl") if "loss" in record]
-    first, last = records[0], records[-1]
-    seconds = last["seconds"] - first["seconds"]
-    rate = config.batch_size * (last["step"] - first["step"]) / seconds
+    records = read_records(run / "metrics.jsonl")
+    rate = pictures_per_second(records, config.batch_size)
+    last = [record for record in records if "loss" in record][-1]
     return (
         f"train {preset.name}: {rate:.2f} pictures/s, {100 * last['overhead']:.1f} % of the time outside forward, "
         f"backward and optimizer ({last['step']} steps of {config.batch_size})"

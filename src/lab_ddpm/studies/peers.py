@@ -26,7 +26,7 @@ from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.tools.metrics_log import pictures_per_second, read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.model import make_denoiser
@@ -111,7 +111,7 @@ class _Peers:
         """By library."""
         unet = self._denoiser.eval().unet
         ours = LabelConditionalPipeline(self._denoiser, "ddpm")
-        theirs = DDPMPipeline(unet, DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2"))
+        theirs = DDPMPipeline(unet, _scheduler())
         for pipeline in (ours, theirs):
             pipeline.set_progress_bar_config(disable=True)  # pyright: ignore[reportCallIssue]
         samplers: dict[str, Callable[[], object]] = {
@@ -126,14 +126,12 @@ class _Peers:
     def _train_ours(self) -> float:
         self._runs += 1
         run = self._train(dataclasses.replace(self._config, name=f"run-{self._runs}"))
-        records = [record for record in read_records(run / "metrics.jsonl") if "loss" in record]
-        first, last = records[0], records[-1]
-        return _BATCH * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+        return pictures_per_second(read_records(run / "metrics.jsonl"), _BATCH)
 
     def _bare_loop(self) -> Callable[[], float]:
         """As in diffusers' tutorial on unconditional training, without reading pictures, Accelerate and averages."""
         unet, images = copy.deepcopy(self._denoiser.unet), self._batch
-        scheduler = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
+        scheduler = _scheduler()
         optimizer = torch.optim.AdamW(unet.parameters(), 1e-4)
 
         def step() -> None:
@@ -166,6 +164,10 @@ class _Peers:
             return _BATCH * self._steps / _seconds(trainer.train)
 
         return run
+
+
+def _scheduler() -> DDPMScheduler:
+    return DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
 
 
 def _seconds(run: Callable[[], object]) -> float:

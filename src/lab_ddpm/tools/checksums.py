@@ -5,20 +5,13 @@ A byte that a disk or a copy has changed in a file of weights is a weight of ano
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import write_text
+from lab_ddpm.tools.files import sha256, write_text
 
 SUMS = "SHA256SUMS"
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:

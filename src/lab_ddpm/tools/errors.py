@@ -63,6 +63,12 @@ def check_at_least(name: str, value: float, minimum: float) -> None:
         raise UserError(f"`{name}` must be at least {minimum}, got {value}")
 
 
+def check_share(name: str, value: float) -> None:
+    """Raise `UserError` unless `0 <= value <= 1`."""
+    if not 0 <= value <= 1:
+        raise UserError(f"`{name}` must be in [0, 1], got {value}")
+
+
 def check_positive(name: str, value: float) -> None:
     """Raise `UserError` unless `value > 0` and finite."""
     check_finite(name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ def read_records(path: Path) -> list[Record]:
             raise DataError(f"{path}: line {number} is damaged ({first_line(error)}); without it all goes on") from None
         records.append(record)
     return records
+
+
+def pictures_per_second(records: Sequence[Record], batch_size: int) -> float:
+    """The speed of a training, from the first to the last of its records of losses: the first step warms up."""
+    losses = [record for record in records if "loss" in record]
+    first, last = losses[0], losses[-1]
+    return batch_size * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab_ddpm.data.images import height_width
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_finite, check_positive
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_finite, check_positive, check_share
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,5 @@ class EvaluationConfig:
         check_at_least("evaluation.num_pictures", self.num_pictures, 1)
         check_at_least("evaluation.steps", self.steps, 1)
         check_positive("evaluation.guidance_scale", self.guidance_scale)
-        if not 0 <= self.guidance_stop <= 1:
-            raise UserError(f"`evaluation.guidance_stop` must be in [0, 1], got {self.guidance_stop}")
+        check_share("evaluation.guidance_stop", self.guidance_stop)
         check_at_least("evaluation.keep", self.keep, 1)
