@@ -1,6 +1,7 @@
-"""Pictures whose best network is known: grey ground, "dark" objects of -0.8 and "bright" ones of 0.8, patch by patch.
+"""Pictures whose best network is known: every patch is grey ground, "dark" (-0.8) or "bright" (0.8), alike likely.
 
-What it knows of the layout it paints; where the layout is unknown it sees it in the picture.
+Which it is follows by Bayes' rule, mostly from its layout, which is scaled up; where that is unknown, from its pixels
+alone.
 """
 
 from __future__ import annotations
@@ -11,29 +12,31 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import make_layout, read_layout
+from lab_ddpm.diffusion.layout import make_layout
 
 LABELS = ("dark", "bright")
 VALUES = torch.tensor([0.0, -0.8, 0.8])  # of nothing and of the two
 
 
 class PaintingOracle(Denoiser):
-    """The best network for painted layouts."""
+    """The best network for painted layouts: the mean of what a patch may be."""
 
     @register_to_config
     def __init__(self, layout_dropout: float = 0.1) -> None:
         small: dict[str, Any] = {"block_out_channels": (32,), "layers_per_block": 1, "attention_levels": ()}
-        small |= {"sample_size": 32, "patch_size": 4, "labels": LABELS, "condition_dropout": 0.1, "layout_scale": 2.0}
+        small |= {"sample_size": 32, "patch_size": 4, "labels": LABELS, "condition_dropout": 0.1, "layout_scale": 16.0}
         super().__init__(prediction_type="sample", layout_dropout=layout_dropout, **small)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """As in `Denoiser`."""
-        signal = self.alpha_bar(timesteps).sqrt()
-        masks = read_layout(self.space.layout(noisy) / signal, 2)
+        masks = torch.arange(3)[:, None, None, None].expand(3, 1, *self.space.shape[1:])
+        patches = self.space.encode(paint(masks), make_layout(masks, 2, 1))[None]  # (1, 3, channels, h, w)
+        alpha_bar = self.alpha_bar(timesteps)
+        squares = (noisy[:, None] - alpha_bar.sqrt() * patches) ** 2
         if not self.space.layout(noisy).any():
-            seen = self.space.decode(noisy)[:, :1] / signal
-            masks = torch.where(seen.abs() < 0.4, 0, 1 + (seen > 0).long())[:, :, ::4, ::4]
-        return self.space.encode(paint(masks), make_layout(masks, 2, 1))
+            squares = squares[:, :, : self.space.in_channels * self.space.patch_size**2]
+        likely = torch.softmax(-squares.sum(dim=2, keepdim=True) / (2 * (1 - alpha_bar)), dim=1)
+        return (likely * patches).sum(dim=1)
 
 
 def paint(masks: torch.Tensor) -> torch.Tensor:

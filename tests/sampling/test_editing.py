@@ -53,6 +53,15 @@ def test_a_removed_object_is_ground(sampler: Sampler, picture: Pictures) -> None
     assert (edited.picture[8:16, 4:12] == GROUND).all()
 
 
+def test_what_else_stands_near_a_removed_object_stays_but_for_its_edge(sampler: Sampler) -> None:
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.long)
+    masks[0, 0, 2:4, 1:3], masks[0, 0, 2:4, 3:6] = 1, 2
+    edited = remove_object(sampler, to_uint8(paint(masks))[0], LABELS, "dark")
+    assert edited.region[8:16, 12:16].all()  # a patch of the neighbour
+    assert not edited.region[8:16, 16:24].any()
+    assert edited.region[16:20, 4:12].all()  # where the shadow may lie
+
+
 def test_a_replaced_object_stands_where_the_old_one_did(sampler: Sampler, picture: Pictures) -> None:
     alone = picture.copy()
     alone[16:24, 20:28] = GROUND

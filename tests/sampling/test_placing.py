@@ -25,6 +25,20 @@ def test_objects_are_sampled_where_they_were_asked_for() -> None:
     assert (samples.pictures[0, :, -4:] == 128).all()
 
 
+def test_discs_may_take_an_outline_once_it_is_decided_where_they_stand() -> None:
+    denoiser = PaintingOracle()
+    known = known_places(denoiser, [[Place("dark", 10, 10)]])
+    picture, layout = denoiser.space.parts(known.until)
+    put = denoiser.space.masks(known.values)[0, 0] > 0
+    assert (picture == 1000).all()
+    assert (layout[0, :, put] == 500).all()
+    assert (layout[0] == 500).sum() > (layout[0, :, put] == 500).sum()
+    assert (layout[0, :, :, 6:] == 0).all()
+    zeros = torch.zeros_like(known.values)
+    assert (denoiser.space.masks(known.put_into(zeros, 500))[0, 0] > 0).equal(put)
+    assert not (denoiser.space.masks(known.put_into(zeros, 499)) > 0).any()
+
+
 def test_a_disc_lies_around_its_middle_and_the_nearer_of_two_counts() -> None:
     denoiser = PaintingOracle()
     masks = place_masks(denoiser, [Place("dark", 10, 16), Place("bright", 14, 16)])[0]

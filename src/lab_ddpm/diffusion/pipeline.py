@@ -51,25 +51,26 @@ class Known:
 
     Attributes:
         values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
-        where: (B, *space.shape) bool, true where they are known.
+        until: (B, *space.shape) long: they are known from the noisiest timestep down to this one; 0 is to the end, T is
+            not at all.
     """
 
     values: torch.Tensor
-    where: torch.Tensor
+    until: torch.Tensor
 
     def __getitem__(self, rows: Sequence[int]) -> Known:
         """What is known of some of the samples."""
-        return Known(self.values[rows], self.where[rows])
+        return Known(self.values[rows], self.until[rows])
 
-    def put_into(self, sample: torch.Tensor) -> torch.Tensor:
-        """The samples with what is known in its place.
+    def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
+        """The samples with what is known at a timestep in its place.
 
         Raises:
             UserError: It is known of samples of another shape.
         """
-        if not self.values.shape == self.where.shape == sample.shape:
+        if not self.values.shape == self.until.shape == sample.shape:
             raise UserError(f"what is known must be of {tuple(sample.shape)}, got {tuple(self.values.shape)}")
-        return torch.where(self.where.to(sample.device), self.values.to(sample), sample)
+        return torch.where((self.until <= timestep).to(sample.device), self.values.to(sample), sample)
 
 
 class LabelConditionalPipeline(DiffusionPipeline):
@@ -272,7 +273,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 on_state(int(timestep), denoiser.space.decode(noisy))
             scale = denoiser.guidance_at(int(timestep), guidance_scale, stop)
             clean = denoiser.predict_clean(noisy, timestep, class_labels, scale)
-            clean = clean if known is None else known.put_into(clean)
+            clean = clean if known is None else known.put_into(clean, int(timestep))
             output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
             sample = scheduler.step(output, timestep, sample, **options).prev_sample
             if on_step_end is not None:

@@ -26,6 +26,8 @@ _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
     + "#pictures .caption-label { white-space: normal; max-width: 100%; }"
 )
+# Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
+_FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6))
 _HERE = Path(__file__).parent
 Shown = list[tuple[Any, str]]  # pictures with captions, for a gr.Gallery
 
@@ -146,10 +148,10 @@ def _middles(studio: Studio, values: Sequence[Any]) -> list[dict[str, Any]]:
     height, width = studio.denoiser.space.sample_size
     there = [label for label in ticked if label in before]
     fresh = [label for label in ticked if label not in before]
-    new = [
-        {"label": label, "x": width * (0.25 + 0.25 * ((len(there) + index) % 3)), "y": height * 0.6}
-        for index, label in enumerate(fresh)
-    ]
+    new = []
+    for index, label in enumerate(fresh, start=len(there)):
+        x, y = _FIRST_PLACES[index % len(_FIRST_PLACES)]
+        new.append({"label": label, "x": width * x, "y": height * y})
     return [*(before[label] for label in there), *new]
 
 

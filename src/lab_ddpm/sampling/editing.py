@@ -1,7 +1,7 @@
 """One object of a picture added, removed or replaced, the rest left alone.
 
 The picture is read (`Denoiser.read`), its layout is edited, and what lies around the edited object is sampled anew
-while all the rest of the picture, and the whole layout, is known.
+while all the rest of the picture, and the layout (`placing`), is known.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import Known, picture_seeds
-from lab_ddpm.sampling.placing import Place, place_masks
+from lab_ddpm.sampling.placing import Place, known_until, place_masks
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
-_MARGIN = 4 / 64  # around the object, as a share of the picture's width: its edges and its shadow are sampled anew too
+# What is sampled anew around the object, as shares of the picture's width: its edges, also on others, and its shadow,
+# where nothing else stands.
+_EDGE, _SHADOW = 4 / 64, 8 / 64
 
 
 class NotSeen(UserError):
@@ -104,12 +106,20 @@ def _without(condition: Condition, label: str) -> Condition:
 def _repaint(sampler: Sampler, sample: torch.Tensor, masks: torch.Tensor, condition: Condition, seed: int) -> Edited:
     space = sampler.denoiser.space
     changed = masks != space.masks(sample)
-    margin = max(1, round(_MARGIN * masks.shape[-1]))
-    region = F.max_pool2d(changed.float(), 2 * margin + 1, stride=1, padding=margin) > 0
+    others = (masks > 0) & ~changed
+    region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~others)
     layout = torch.where(changed, make_layout(masks, len(sampler.labels), patch_size=1), space.layout(sample))
     values = space.encode(space.decode(sample), layout)
-    where = torch.ones_like(values, dtype=torch.bool)
-    space.parts(where)[0].logical_and_(~region)
-    drawn = sampler.sample([condition], picture_seeds(seed, 1), known=Known(values, where)).pictures[0]
+    until = torch.zeros_like(values, dtype=torch.long)
+    of_picture, of_layout = space.parts(until)
+    of_picture += region * sampler.denoiser.config["num_train_timesteps"]
+    of_layout += known_until(sampler.denoiser, changed & (masks > 0)) * region
+    drawn = sampler.sample([condition], picture_seeds(seed, 1), known=Known(values, until)).pictures[0]
     shown = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn, condition, shown)
+
+
+def _around(patches: torch.Tensor, share: float) -> torch.Tensor:
+    """(1, 1, h, w) bool: the patches, and what is not further from them than a share of the width."""
+    margin = max(1, round(share * patches.shape[-1]))
+    return F.max_pool2d(patches.float(), 2 * margin + 1, stride=1, padding=margin) > 0

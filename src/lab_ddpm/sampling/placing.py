@@ -1,4 +1,8 @@
-"""Objects put where they are asked for: a layout is drawn and clamped, and the picture is sampled to go with it."""
+"""Objects put where they are asked for: a layout is drawn and clamped, and the picture is sampled to go with it.
+
+A disc is not the outline of a cube, so it is known only while the noise is high and what stands where is decided;
+then the map around it is free, and takes the outline of what is drawn there. The empty rest is known to the end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -14,6 +19,7 @@ from lab_ddpm.diffusion.pipeline import Known
 from lab_ddpm.tools.errors import UserError
 
 _RADIUS = 6 / 64  # of an object in a layout, as a share of the picture's width
+_DECIDED = 1 / 2  # the timestep, as a share of T, above which discs are known
 _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
 
@@ -69,6 +75,20 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
     masks = torch.stack([place_masks(denoiser, of_picture) for of_picture in places])
     nothing = torch.zeros(len(places), space.in_channels, *space.sample_size)
     values = space.encode(nothing, space.make_layout(masks))
-    where = torch.zeros_like(values, dtype=torch.bool)
-    space.parts(where)[1].fill_(True)
-    return Known(values, where)
+    until = torch.full_like(values, denoiser.config["num_train_timesteps"], dtype=torch.long)
+    space.parts(until)[1].copy_(known_until(denoiser, space.masks(values) > 0))
+    return Known(values, until)
+
+
+def known_until(denoiser: Denoiser, put: torch.Tensor) -> torch.Tensor:
+    """How long a layout is known, see `Known`: to the end, but for objects that are put there and a patch around them.
+
+    Args:
+        denoiser: The model.
+        put: (B, 1, h, w) bool, the patches of those objects.
+
+    Returns:
+        (B, 1, h, w) long.
+    """
+    around = F.max_pool2d(put.float(), 3, stride=1, padding=1) > 0
+    return around * int(_DECIDED * denoiser.config["num_train_timesteps"])
