@@ -46,6 +46,32 @@ def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
     assert '["red cube, cyan sphere"] * 4' in code
 
 
+def test_an_object_is_drawn_where_its_disc_was_dragged_to(address: str) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.get_by_label("Put the objects where the discs are").check()
+        page.locator("#cube").get_by_label("red").check()
+        disc = page.locator('#places [data-label="red cube"]')
+        disc.hover()
+        ground = page.locator("#places .ground").bounding_box()
+        assert ground is not None
+        page.mouse.down()
+        page.mouse.move(ground["x"] + ground["width"] / 4, ground["y"] + ground["height"] / 2, steps=4)
+        page.mouse.up()
+        page.get_by_role("button", name="Draw").click()
+        code = page.locator(".cm-content")
+        expect(code).to_contain_text("Place(", timeout=60_000)
+        placed = re.search(r'Place\("red cube", ([0-9.]+), ([0-9.]+)\)', code.inner_text())
+        browser.close()
+    assert placed is not None
+    assert [float(number) for number in placed.groups()] == pytest.approx([16, 32], abs=0.5)
+
+
 def test_a_port_in_use_is_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

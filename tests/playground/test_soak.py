@@ -29,8 +29,8 @@ def test_other_pictures_and_other_numbers_of_them_are_wrong(tmp_path: Path) -> N
     kind = module._Kind(("red cube",), Settings(2), pictures)
     gallery = []
     for index, picture in enumerate(pictures):
-        write_png(tmp_path / f"{index}.png", picture.repeat(3, axis=0).repeat(3, axis=1))
-        gallery.append({"image": str(tmp_path / f"{index}.png")})
+        write_png(tmp_path / f"{index}.png", picture)
+        gallery.append({"image": {"path": str(tmp_path / f"{index}.png")}})
     assert kind.is_in(gallery)
     assert not kind.is_in(gallery[::-1])
     assert not kind.is_in(gallery[:1])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
@@ -17,14 +16,15 @@ from lab_ddpm.playground.studio import HOST, Settings, Studio
 from lab_ddpm.sampling.placing import Place
 from lab_ddpm.tools.errors import UserError
 
-_SHOWN_SIZE = 256  # pixels; the pictures are small
 _KEPT = 64  # pictures in the gallery
 _MOST = 16  # pictures at a time
 _CACHE = (3600, 86_400)  # seconds: every hour, the files of pictures that are a day old go
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
-    + "#pictures .caption-label { white-space: normal; max-width: 100%; }"
+    + "#pictures .caption-label { white-space: normal; max-width: 100%; } "
+    # the pictures are small: the browser enlarges them, without smoothing
+    + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
 # Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
 _FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6))
@@ -83,7 +83,7 @@ def build(studio: Studio) -> gr.Blocks:
             ticked = {label for group in values[: len(boxes)] for label in group or ()}
             condition = tuple(label for label in studio.labels if label in ticked)
             is_placed, middles, *how = values[len(boxes) :]
-            placed = [Place(**middle) for middle in middles] if is_placed and condition else []
+            placed = [Place(**middle) for middle in _middles(studio, middles, condition)] if is_placed else []
             return condition, placed, _settings(*how)
 
         def draw(kept: Shown, *values: Any) -> Iterator[tuple[Shown, str, Shown, Shown]]:
@@ -106,7 +106,12 @@ def build(studio: Studio) -> gr.Blocks:
         )
         stop.click(None, cancels=drawing)
         for group in boxes:
-            group.change(lambda *values: _middles(studio, values), [places, *boxes], places, show_progress="hidden")
+            group.change(
+                lambda middles, *groups: _middles(studio, middles, [label for group in groups for label in group]),
+                [places, *boxes],
+                places,
+                show_progress="hidden",
+            )
     return page
 
 
@@ -127,24 +132,24 @@ def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
     """Discs to drag, of a model with a layout."""
     has_layout = studio.denoiser.space.has_layout
     placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=has_layout)
-    places = gr.HTML(
-        [],
-        html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
-        css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
-        height=studio.denoiser.space.sample_size[0],
-        width=studio.denoiser.space.sample_size[1],
-        visible=False,
-        elem_id="places",
-    )
-    placing.change(lambda shown: gr.update(visible=shown), placing, places)
+    height, width = studio.denoiser.space.sample_size
+    with gr.Column(visible=False) as canvas:  # an update of the HTML itself would lose its properties
+        places = gr.HTML(
+            [],
+            html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
+            css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
+            js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
+            picture_height=height,  # `height` and `width` are Gradio's own
+            picture_width=width,
+            elem_id="places",
+        )
+    placing.change(lambda shown: gr.update(visible=shown), placing, canvas)
     return placing, places
 
 
-def _middles(studio: Studio, values: Sequence[Any]) -> list[dict[str, Any]]:
+def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence[str]) -> list[dict[str, Any]]:
     """The discs of what is ticked: those that were there before stay where they are."""
-    before = {middle["label"]: middle for middle in values[0] or ()}
-    ticked = [label for group in values[1:] for label in group or ()]
+    before = {middle["label"]: middle for middle in middles or ()}
     height, width = studio.denoiser.space.sample_size
     there = [label for label in ticked if label in before]
     fresh = [label for label in ticked if label not in before]
@@ -185,8 +190,5 @@ def _settings(number: float, scheduler: str, steps: float, guidance: float, seed
 
 
 def _shown(pictures: Pictures, captions: Sequence[str] = ()) -> Shown:
-    """For a gallery: enlarged without smoothing."""
-    factor = max(_SHOWN_SIZE // pictures.shape[1], 1)
-    enlarged = np.kron(pictures, np.ones((1, factor, factor, 1), np.uint8))
-    images = [to_pil(picture) for picture in enlarged]
-    return list(zip(images, captions or [""] * len(pictures), strict=True))
+    """For a gallery."""
+    return list(zip(map(to_pil, pictures), captions or [""] * len(pictures), strict=True))
