@@ -1,4 +1,4 @@
-"""Kill training, rendering, sampling and imports over and over, and see whether anything is lost."""
+"""Kill training, rendering, sampling, sweeps and imports over and over, and see whether anything is lost."""
 
 import shutil
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from lab_ddpm.cli import load, run
+from lab_ddpm.judging.classifiers import classifier_file
 from lab_ddpm.studies.torture import HEADER, Job, torture
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least, check_choice
@@ -27,6 +28,13 @@ TRAINING = {
     "optimizer": {"warmup_steps": 4, "ema_decay": 0.9},
     "evaluation": {"every_epochs": 2, "steps": 3, "split": "few.json"},
 }
+SWEEP = {
+    "training": {"extends": "training.yaml", "epochs": 2, "evaluation": {"metric": "none"}},
+    "classifier": "referee.safetensors",
+    "num_pictures": 10,
+    "seeds": [0],
+    "settings": {"baseline": {}, "l1": {"objective.loss": "l1"}},
+}
 JOBS = {
     "render": Job("render", ("render", "--num-scenes", str(SCENES + 4), "--out", "data"), ("data/images/*.png",)),
     "train": Job("train", ("train", "--config", "training.yaml"), ("runs/run/last/**/*", "runs/run/samples/*.png")),
@@ -35,6 +43,7 @@ JOBS = {
         ("generate", "--checkpoint", "pipeline", "--split", "few.json", "--steps", "400"),
         ("generated/few/*.png",),
     ),
+    "sweep": Job("sweep", ("ablate", "sweep.yaml"), ("ablations/sweep/table.*", "ablations/sweep/pictures/*.png")),
     "import": Job("import", ("import-data", "official", "--out", "there"), ("there/**/*",)),
 }
 
@@ -67,9 +76,12 @@ def main(arguments: list[str]) -> int:
 
 
 def make_template(folder: Path) -> Path:
-    """A small replica, settings for a short run on it, a pipeline, and the replica again in the official form."""
+    """A small replica, also in the official form; settings for a short run and for a sweep on it; a pipeline."""
     write_text(folder / "few.json", '[["red cube"], ["cyan sphere", "gray cube"]]\n')
     write_text(folder / "training.yaml", yaml.safe_dump(TRAINING))
+    write_text(folder / "sweep.yaml", yaml.safe_dump(SWEEP))
+    for file in (classifier_file("referee"), classifier_file("referee").with_suffix(".json")):
+        shutil.copy(file, folder)
     data, official, runs = folder / "data", folder / "official", folder / "runs"
     load("render").main(["--num-scenes", str(SCENES), "--out", str(data)])
     shutil.copytree(data / "images", official / "images", ignore=shutil.ignore_patterns("metadata.jsonl"))
