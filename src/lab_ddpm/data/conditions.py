@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab_ddpm.tools.errors import DataError, UserError, did_you_mean
+from lab_ddpm.tools.errors import DataError, UserError, did_you_mean, shown
 from lab_ddpm.tools.files import read_json
 
 Condition = tuple[str, ...]
@@ -204,4 +204,4 @@ def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels:
     try:
         check_condition(condition, labels)
     except UserError as error:
-        raise DataError(f"{path}: {place}: {error}") from None
+        raise DataError(f"{path}: {shown(place)}: {error}") from None

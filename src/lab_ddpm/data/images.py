@@ -8,6 +8,7 @@ expects exactly this, and scores drop by up to half under any other preprocessin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from torchvision.utils import make_grid
 
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
+
+# Pillow's complaints about the small print of a file that it reads, or is about to refuse.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 Pictures = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, shown
 from lab_ddpm.tools.files import write_text
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
@@ -50,7 +50,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
             problems.append(f"{path}: {place}: {error}")
             continue
         if name in conditions:
-            problems.append(f"{path}: {place}: names {name} a second time")
+            problems.append(f"{path}: {place}: names {shown(name)} a second time")
         conditions[name] = labels
     if not conditions and not problems:
         raise DataError(f"{path}: must have a line for each picture, got none")
@@ -79,7 +79,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 yield f"line {number}", line
 
 

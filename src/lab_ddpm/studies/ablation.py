@@ -120,7 +120,7 @@ def read_sweep(path: str | Path) -> Sweep:
     path = find(path)
     content = read_mapping(path)
     if set(content) != _KEYS:
-        raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(content)}")
+        raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(map(str, content))}")
     if not isinstance(content["training"], dict):
         raise UserError(f"{path}: `training` must be a mapping of settings, got {content['training']!r}")
     settings, seeds = content["settings"], content["seeds"]

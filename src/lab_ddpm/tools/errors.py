@@ -37,6 +37,11 @@ def some(entries: Sequence[str]) -> str:
     return "; ".join(entries[:3]) + more
 
 
+def shown(name: str) -> str:
+    """A name from a file for a message of one line: as it is, or quoted where it has line breaks or the like."""
+    return name if name.isprintable() else repr(name)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

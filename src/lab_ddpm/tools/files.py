@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, first_line
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -88,8 +88,8 @@ def read_json(path: str | Path) -> object:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
+    except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of 5,000 digits
+        raise DataError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
 def link_atomically(target: Path, link: Path) -> None:

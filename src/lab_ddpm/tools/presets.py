@@ -35,7 +35,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(find(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # also bytes that are no text, and dates of month 13
         raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of settings, got {content!r}")
