@@ -4,14 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.measuring import measure_perturbed, scores
 from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.hardware import this_process
 
 
 def parser() -> Parser:
@@ -27,7 +26,7 @@ def main(arguments: list[str]) -> None:
     pictures, class_labels = held_out.pictures, held_out.class_labels
     rows: dict[str, list[str]] = {}
     for file in files.values():
-        classifier = load_classifier(file, OBJECTS).to(PartialState().device)
+        classifier = load_classifier(file, OBJECTS).to(this_process().device)
         rows.setdefault("as they are", []).append(_cell(scores(classifier, pictures, class_labels)))
         for name, found in measure_perturbed(classifier, pictures, class_labels).items():
             rows.setdefault(f"{name} up to {found['strength']}", []).append(_cell(found))

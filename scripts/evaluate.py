@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
@@ -19,6 +17,7 @@ from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, read_json, sha256, write_json
+from lab_ddpm.tools.hardware import this_process
 
 Lists = dict[str, list[Condition]]
 Results = dict[str, dict[str, Scores]]  # list -> classifier -> scores
@@ -50,13 +49,13 @@ def main(arguments: list[str]) -> None:
     splits = options.split or ["test", "new_test"]
     lists = {split: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
     files = {name: classifier_file(name) for name in CLASSIFIERS}
-    classifiers = {name: load_classifier(file, OBJECTS).to(PartialState().device) for name, file in files.items()}
-    if PartialState().is_main_process:
+    classifiers = {name: load_classifier(file, OBJECTS).to(this_process().device) for name, file in files.items()}
+    if this_process().is_main_process:
         print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
     settings, results = (
         _existing(options, lists, classifiers) if options.images else _sampled(options, num_seeds, lists, classifiers)
     )
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         hashes = {name: {"file": str(file), "sha256": sha256(file)} for name, file in files.items()}
         write_json(options.out / "metrics.json", {**settings, "classifiers": hashes, "splits": results})
         print_table(results)
@@ -101,7 +100,7 @@ def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> 
 
 def _report_seen(lists: Lists, labels: Path) -> None:
     """`unseen` promises combinations without a training picture; say so where the data at hand breaks it."""
-    if "unseen" in lists and labels.is_file() and PartialState().is_main_process:
+    if "unseen" in lists and labels.is_file() and this_process().is_main_process:
         seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
         if seen:
             print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")

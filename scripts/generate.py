@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
@@ -20,6 +19,7 @@ from lab_ddpm.sampling.placing import Place, known_places, parse_place
 from lab_ddpm.sampling.sampler import Sampler, sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.hardware import this_process
 
 DEFAULT_PICTURES = 64
 
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> None:
     else:
         known = known_places(sampler.denoiser, [places] * len(conditions)) if places else None
         samples = sampler.sample(asked, seeds, progress="sampling", on_state=recorder, known=known)
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         print(folder.write(samples, conditions, sampler, name, recorder, details))
 
 

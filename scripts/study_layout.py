@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
@@ -13,6 +11,7 @@ from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.studies.layout import study_layout
 from lab_ddpm.tools.arguments import Parser, add_sampling
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.hardware import this_process
 
 
 def parser() -> Parser:
@@ -30,7 +29,7 @@ def main(arguments: list[str]) -> None:
     sampler = sampler_of(options)
     size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
     dataset = open_labelled_pictures(options.root, size, OBJECTS, fit, with_masks=True)
-    referee = load_classifier(classifier_file("referee"), OBJECTS).to(PartialState().device)
+    referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
     table = study_layout(dataset, sampler, referee, options.num_pictures, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")
 

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
@@ -14,6 +12,7 @@ from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.studies.mistakes import study_mistakes
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.hardware import this_process
 
 
 def parser() -> Parser:
@@ -37,7 +36,7 @@ def main(arguments: list[str]) -> None:
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
         real = open_labelled_pictures(options.real, size, OBJECTS, fit).pictures
-    referee = load_classifier(classifier_file("referee"), OBJECTS).to(PartialState().device)
+    referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
     table = study_mistakes(sampler, lists, referee, options.num_seeds, real, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")
 

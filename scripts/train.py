@@ -6,9 +6,8 @@ accelerate launch scripts/train.py --config configs/iclevr_cpu.yaml
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
-
 from lab_ddpm.cli import run
+from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.provide_pictures import provide_pictures
@@ -28,7 +27,7 @@ def main(arguments: list[str]) -> None:
     config = parse_config(arguments)
     provide_pictures(config)  # renders the replica where i-CLEVR has none
     folder = train(config)
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         print(f"the run is {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")
 
 

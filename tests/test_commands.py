@@ -175,7 +175,7 @@ def test_generate_composes_conditions(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("workplace")
 def test_two_processes_make_the_pictures_of_one() -> None:
     """Three pictures for two processes, then one, of which the second process has none."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for count in ("3", "1"):
         arguments = ["--objects", "red cube", "--num-pictures", count, "--steps", "2"]
         assert main(["generate", *arguments, "--out", f"one-{count}"]) == 0

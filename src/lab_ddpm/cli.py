@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from lab_ddpm.tools.errors import UserError, did_you_mean
+from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
 from lab_ddpm.tools.interruption import Interrupted
 from lab_ddpm.tools.shipped import SHIPPED
 
@@ -54,6 +54,11 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
     except OSError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        print(f"lab-ddpm: out of memory ({first_line(error)})", file=sys.stderr)
+        return 1
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # one line for all processes of a launch
             print(f"lab-ddpm: {stop}", file=sys.stderr)
@@ -73,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lab_ddpm {version('lab_ddpm')}")
         return 0
     return run(lambda rest: load(command).main(rest), rest)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    from accelerate.utils.memory import should_reduce_batch_size  # late: --help shall not wait for torch
+
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)  # pyright: ignore[reportArgumentType]
 
 
 def _help() -> str:

@@ -298,10 +298,12 @@ def test_a_signal_while_a_run_samples_is_answered_between_two_denoising_steps(
 def test_two_processes_and_accumulation_train_the_same_model(
     arguments: list[str], never_stopped: Path, tmp_path: Path
 ) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*launch, str(SCRIPT), *arguments], env=environment, check=True, capture_output=True)
+    odd = [*arguments, "--name", "odd", "--batch_size", "3"]
+    done = subprocess.run([*launch, str(SCRIPT), *odd], env=environment, check=False, capture_output=True, text=True)
+    assert "`batch_size` / `gradient_accumulation_steps` must be" in done.stderr  # so there were two
     accumulated, other_seed = ["--name", "accumulated", "--gradient_accumulation_steps", "4"], ["--seed", "1"]
     assert main(["train", *arguments, *accumulated]) == 0
     assert main(["train", *arguments, "--name", "other", *other_seed]) == 0

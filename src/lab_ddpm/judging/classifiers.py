@@ -31,7 +31,7 @@ from lab_ddpm.data.images import KINDS, Pictures, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.tools.weights import check_state, read_weights
+from lab_ddpm.tools.weights import check_state, naming_disk_errors, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
@@ -96,7 +96,7 @@ def save_classifier(
         for key, value in classifier.state_dict().items()
     }
     path = Path(folder) / f"{name or architecture}.safetensors"
-    with atomic_path(path) as temporary:
+    with naming_disk_errors(path), atomic_path(path) as temporary:
         save_file(state, temporary, metadata={"classifier": architecture, "labels": json.dumps(labels)})
     return path
 

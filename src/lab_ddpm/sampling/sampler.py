@@ -16,7 +16,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
@@ -30,6 +29,7 @@ from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_ti
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.errors import UserError, check_choice, check_positive, check_share
+from lab_ddpm.tools.hardware import this_process
 
 RUNTIMES = ("auto", "torch", "onnx")
 
@@ -130,7 +130,7 @@ class Sampler:
         if len(rows) != len(seeds):
             raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
         guidance = self.guidance(rows)
-        state, space = PartialState(), self.denoiser.space
+        state, space = this_process(), self.denoiser.space
         with state.split_between_processes(list(range(len(rows)))) as mine:
             batches = list(_chunks(cast(list[int], mine), batch_size))
             drawn: list[tuple[Pictures, NDArray[np.uint8]]] = []  # pictures and masks
@@ -215,11 +215,11 @@ def open_sampler(
     if guidance_stop is not None:
         check_share("guidance-stop", guidance_stop)
     checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
-    pipeline = load_pipeline(checkpoint).to(PartialState().device)
+    pipeline = load_pipeline(checkpoint).to(this_process().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, guidance_stop, checkpoint)
     if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
         pipeline.denoiser.runtime = open_onnx(checkpoint)
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
     return sampler
 
@@ -248,7 +248,7 @@ def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None 
     Yields:
         A callback for `LabelConditionalPipeline.sample`.
     """
-    with tqdm(total=calls, desc=title, unit="step", disable=title is None or not PartialState().is_main_process) as bar:
+    with tqdm(total=calls, desc=title, unit="step", disable=title is None or not this_process().is_main_process) as bar:
 
         def advance(timestep: int, images: torch.Tensor) -> None:
             bar.update(timestep >= 0)

@@ -26,7 +26,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from lab_ddpm.data.conditions import Condition
@@ -44,6 +43,7 @@ from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
+from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.tools.presets import extended, read_mapping
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
@@ -169,7 +169,7 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
             f"{sweep.name}: `num_pictures` must be at most half of the {len(dataset)} pictures in {first.data.root}, "
             f"got {sweep.num_pictures}"
         )
-    classifier = load_classifier(sweep.classifier, dataset.labels or None).to(PartialState().device)
+    classifier = load_classifier(sweep.classifier, dataset.labels or None).to(this_process().device)
     material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():
@@ -199,7 +199,7 @@ def _measured(
     if done.is_file():
         return cast(dict[str, float], read_json(done))
     run = train(sweep.trained(config))
-    pipeline = load_pipeline(run / "last").to(PartialState().device)
+    pipeline = load_pipeline(run / "last").to(this_process().device)
     if not config.optimizer.ema_decay:
         pipeline.denoiser.load_state_dict(newest_weights(run))
     pipeline.denoiser.register_to_config(clip_sample=config.diffusion.clip_sample)

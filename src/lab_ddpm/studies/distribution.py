@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from lab_ddpm.data.conditions import Condition
@@ -22,6 +21,7 @@ from lab_ddpm.judging.scores import labels_found
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
+from lab_ddpm.tools.hardware import this_process
 
 _COPIES_SHOWN = 16
 
@@ -84,7 +84,7 @@ def compare_with_data(
             asked, picture_seeds(seed, num_pictures), batch_size=256, progress=f"sampling seed {seed}"
         )
         runs.append((samples, scores(samples.pictures, samples.class_labels)))
-    if not PartialState().is_main_process:
+    if not this_process().is_main_process:
         return None
     first, _ = runs[0]
     distances, places = nearest(first.pictures, training.pictures)
@@ -113,7 +113,7 @@ def compare_with_data(
 
 def _open_features(features: str, training: PictureDataset) -> tuple[nn.Module | None, nn.Module]:
     """The classifier of the labels if there are any, and the network whose features are compared."""
-    device = PartialState().device
+    device = this_process().device
     if features == "inception":
         return None, inception_features().to(device)
     classifier = load_classifier(features, training.labels or None).to(device)

@@ -1,8 +1,11 @@
-"""What the hardware is: decides what `device: auto` and `mixed_precision: auto` mean."""
+"""What the hardware is, and which process of a launch this one is."""
 
 from __future__ import annotations
 
+import os
+
 import torch
+from accelerate import PartialState
 
 
 def uses_gpu(device: str) -> bool:
@@ -16,3 +19,13 @@ def computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+
+
+def this_process() -> PartialState:
+    """This process among those that were launched together; the only one where there was no launch."""
+    return PartialState(cpu=launched_on_cpus())
+
+
+def launched_on_cpus() -> bool:
+    """Whether a launch (`torchrun`) started it on a machine without accelerators: accelerate has to be told."""
+    return "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()

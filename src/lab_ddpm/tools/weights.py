@@ -47,9 +47,9 @@ def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping
 
 
 @contextmanager
-def naming_disk_errors() -> Iterator[None]:
+def naming_disk_errors(target: Path) -> Iterator[None]:
     """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(f"weights could not be written ({first_line(error)})") from error
+        raise OSError(f"{target}: cannot be written, for lack of space perhaps ({first_line(error)})") from error

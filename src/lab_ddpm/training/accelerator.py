@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
 from lab_ddpm.tools.errors import UserError, first_line
-from lab_ddpm.tools.hardware import computes_in_bf16, uses_gpu
+from lab_ddpm.tools.hardware import computes_in_bf16, launched_on_cpus, uses_gpu
 from lab_ddpm.training.config import TrainConfig
 
 _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
@@ -48,7 +48,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
     try:
         return Accelerator(
-            cpu=config.device == "cpu",
+            cpu=config.device == "cpu" or launched_on_cpus(),
             mixed_precision=precision,
             log_with=None if config.trackers == "none" else config.trackers,
             project_dir=str(Path(config.runs_dir) / config.name),

@@ -83,7 +83,7 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> N
     """Write `run/pipelines/step_N`, in the place of what a run that was stopped before its state left there."""
     target = run / "pipelines" / step_name(step)
     remove(target)
-    with naming_disk_errors(), atomic_path(target) as temporary:
+    with naming_disk_errors(target), atomic_path(target) as temporary:
         pipeline.save_pretrained(temporary)
 
 

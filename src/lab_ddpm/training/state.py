@@ -74,7 +74,7 @@ class TrainingState:
             "scaler": None if scaler is None else scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
         }
-        with naming_disk_errors(), atomic_path(target) as temporary:
+        with naming_disk_errors(target), atomic_path(target) as temporary:
             temporary.mkdir()
             save_file(self.accelerator.unwrap_model(self.denoiser).state_dict(), temporary / "denoiser.safetensors")
             torch.save(rest, temporary / "training.pt")

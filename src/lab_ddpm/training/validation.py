@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from lab_ddpm.data.images import picture_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.progress import step_name
 from lab_ddpm.training.selection import Selection
 
@@ -47,7 +47,7 @@ class Validation:
         sampler = Sampler(pipeline)
         title = f"sampling after step {step}"
         pictures = sampler.sample(conditions, self.seeds, progress=title, on_state=watch).pictures
-        if PartialState().is_main_process:
+        if this_process().is_main_process:
             samples = self.run / "samples"
             shown = pictures[:: -(-len(pictures) // _GRID_PICTURES)]
             write_png(samples / f"{step_name(step)}.png", picture_grid(shown, _GRID_COLUMNS))
