@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
+from lab_ddpm.data.batches import Sample
+from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.progress import step_name
@@ -119,6 +121,8 @@ KILL = """
 import os, signal, sys
 import lab_ddpm.tools.files, lab_ddpm.training.progress, lab_ddpm.training.run, lab_ddpm.training.state
 from lab_ddpm.cli import main
+from lab_ddpm.data.batches import Sample
+from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 def train_until(module, name, place):
     original = getattr(module, name)
     def killing(*args, **kwargs):
@@ -253,6 +257,24 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert f"stopped by {number.name} after step" in output
     assert main(["train", *arguments]) == 0
     assert_equal_weights(run, never_stopped)
+
+
+def test_a_run_that_is_stopped_in_each_of_its_steps_goes_on_exactly(
+    arguments: list[str], never_stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, starts = Denoiser.loss, 0
+
+    def stopped(self: Denoiser, batch: Sample) -> Loss:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Denoiser, "loss", stopped)
+        while main(["train", *arguments]) == 128 + signal.SIGTERM:
+            starts += 1
+    assert starts == STEPS
+    assert main(["train", *arguments]) == 0
+    assert_equal_weights(tmp_path / "runs" / "tiny", never_stopped)
 
 
 # The process sends itself a signal in the middle of the second evaluation, which is the last.

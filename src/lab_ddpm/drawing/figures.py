@@ -148,6 +148,26 @@ def copies_figure(pictures: Pictures, training: Pictures, scale: int = 2) -> Pic
     return _table(rows, row_gap=_GAP, vertical=0.5)
 
 
+def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]], scale: int = 2) -> Pictures:
+    """Rows of pictures with their names on the left.
+
+    Args:
+        rows: The name of each, its (H, W, C) uint8 pictures, and a caption under each of them, or none.
+        scale: Magnification.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    table = []
+    for name, pictures, captions in rows:
+        cells = [_enlarged(picture, scale, Image.Resampling.LANCZOS) for picture in pictures]
+        table.append([_text(name, 0), *cells])
+        if captions:
+            texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
+            table.append([_text("", 0), *texts])
+    return _table(table, row_gap=_GAP // 2, vertical=0.5)
+
+
 def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2) -> list[Pictures]:
     """Frames for `images.write_gif`: at each noise level a captioned grid, four pictures in a row.
 

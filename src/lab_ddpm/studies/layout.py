@@ -5,8 +5,9 @@
     checking   objects found when what lacks something is drawn again, and without
     editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
 
-"Found" is said by the referee, in the way of `judging.scores`; of a removed object, that its output is below 1/2. Where
-an object stands is read by the model itself, whose reading the first rows are about.
+A figure shows the same pictures read, placed anew and edited. "Found" is said by the referee, in the way of
+`judging.scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model itself,
+whose reading the first rows are about.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import Pictures, picture_grid, resize_pictures, to_tensor, write_png
+from lab_ddpm.data.images import Pictures, resize_pictures, to_tensor, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.drawing.figures import captioned_rows
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
@@ -45,7 +47,7 @@ _Edit = Callable[[int, str], Edited]
 
 
 def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path) -> Path:
-    """Measure all four; write `table.md`, `table.json` and a grid of each.
+    """Measure all four; write `table.md`, `table.json` and `figure.png`.
 
     Args:
         dataset: Held-out pictures with masks.
@@ -63,22 +65,21 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
     sampler.check_data(dataset)
     sampler.denoiser.check_reads()
     check_writable(out)
-    study = _Study(dataset, sampler, referee, num_pictures, out)
+    study = _Study(dataset, sampler, referee, num_pictures)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
     write_json(out / "table.json", {"num_pictures": num_pictures, **sampler.settings(), "rows": rows})
     lines = ["| what | share | of |", "|---|---|---|"]
     lines += [as_line(row) for row in rows]
     write_text(out / "table.md", "\n".join(lines) + "\n")
+    write_png(out / "figure.png", captioned_rows(study.figure))
     return out / "table.md"
 
 
 class _Study:
-    def __init__(
-        self, dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path
-    ) -> None:
+    def __init__(self, dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int) -> None:
         if dataset.masks is None:
             raise UserError("the pictures must have masks")
-        self.sampler, self.denoiser, self.referee, self.out = sampler, sampler.denoiser, referee, out
+        self.sampler, self.denoiser, self.referee = sampler, sampler.denoiser, referee
         self.labels = sampler.labels
         with_objects = np.flatnonzero(dataset.masks.reshape(len(dataset), -1).any(axis=1))
         chosen = np.random.default_rng(0).permutation(with_objects)[:num_pictures]
@@ -88,6 +89,10 @@ class _Study:
         names = np.array(self.labels, dtype=object)
         self.conditions: list[Condition] = [tuple(names[row > 0]) for row in self.rows.numpy()]
         self.seeds = picture_seeds(0, len(chosen))
+        several = [index for index, condition in enumerate(self.conditions) if len(condition) > 1]
+        self.shown = (several or list(range(len(chosen))))[:_SHOWN]
+        captions = [", ".join(self.conditions[index]) for index in self.shown]
+        self.figure = [("a picture", list(self.pictures[self.shown]), captions)]
 
     def reading(self) -> list[ShareRow]:
         """With the labels known, and with none."""
@@ -101,6 +106,7 @@ class _Study:
             seen = self.denoiser.space.masks(self.denoiser.read(to_tensor(self.pictures), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
+            self.figure.append((f"read, {title}", [self._drawn(index, seen[index, 0]) for index in self.shown], []))
             shown, found = (labels_in(masks, len(self.labels)) for masks in (true, seen))
             results.append(_share(f"reading, {title}: objects seen", found[shown]))
             results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
@@ -118,7 +124,7 @@ class _Study:
                 middle = self._middle(masks, self.labels.index(place.label) + 1)
                 distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
                 near.append(distance <= NEAR * self.pictures.shape[1] / PICTURE_SIZE)
-        self._show("placed", drawn.pictures)
+        self.figure.append(("placed", list(drawn.pictures[self.shown]), []))
         found = self._found(drawn.pictures, self.rows)[self.rows > 0]
         return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
 
@@ -156,7 +162,7 @@ class _Study:
         return results
 
     def _edited(self, name: str, edit: _Edit, random: np.random.Generator) -> list[ShareRow]:
-        pictures, done, rest = [], [], []
+        shown, done, rest = {}, [], []
         for index, condition in enumerate(tqdm(self.conditions, desc=name)):
             if len(condition) == (1 if name == "removed" else len(self.labels)):
                 continue  # nothing would be left, or there is nothing new
@@ -165,15 +171,16 @@ class _Study:
             except NotSeen:
                 done.append(False)
                 continue
-            pictures.append((self.pictures[index], edited.picture))
+            shown[index] = edited
             outputs = self._outputs(edited.picture[None])
             hits = top_k_hits(outputs, self.denoiser.class_labels([edited.condition]).cpu())[0]
             found = {label: bool(hits[self.labels.index(label)]) for label in edited.condition}
             gone = [outputs[0][self.labels.index(label)] < 0.5 for label in condition if label not in found]
             done.append(all(found[label] for label in found if label not in condition) and all(gone))
             rest += [found[label] for label in found if label in condition]
-        if pictures:
-            self._show(name, np.concatenate([np.stack(pair) for pair in pictures]))
+        pictures = [shown[index].picture if index in shown else self.pictures[index] for index in self.shown]
+        captions = [self._change(index, shown.get(index)) for index in self.shown]
+        self.figure.append((name, pictures, captions))
         return [_share(f"editing: {name} as asked", done), _share(f"editing, {name}: other objects found", rest)]
 
     def _places(self, masks: torch.Tensor) -> list[Place]:
@@ -204,8 +211,23 @@ class _Study:
     def _found(self, pictures: Pictures, rows: torch.Tensor) -> NDArray[np.bool_]:
         return top_k_hits(self._outputs(pictures), rows)
 
-    def _show(self, name: str, pictures: Pictures) -> None:
-        write_png(self.out / f"{name}.png", picture_grid(pictures[: 2 * _SHOWN], _SHOWN))
+    def _change(self, index: int, edited: Edited | None) -> str:
+        """What an edit changed, in words."""
+        if edited is None:
+            return "not edited"
+        before, after = self.conditions[index], edited.condition
+        gone = [f"- {label}" for label in before if label not in after]
+        return ", ".join([*gone, *(f"+ {label}" for label in after if label not in before)])
+
+    def _drawn(self, index: int, seen: torch.Tensor) -> Pictures:
+        """The (h, w) map that was read in a picture: each label in the mean colour of where it was read, on white."""
+        picture = self.pictures[index]
+        factor = picture.shape[0] // seen.shape[0]
+        masks = seen.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
+        drawn = np.full_like(picture, 255)
+        for value in np.unique(masks[masks > 0]):
+            drawn[masks == value] = picture[masks == value].mean(axis=0)
+        return drawn
 
 
 def _share(what: str, values: Any) -> ShareRow:
