@@ -15,7 +15,7 @@ from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.checkpoint import PRETRAINED
-from lab_ddpm.sampling.placing import Place, known_places, parse_place
+from lab_ddpm.sampling.placing import Place, parse_place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -82,9 +82,10 @@ def main(arguments: list[str]) -> None:
     seeds = picture_seeds(options.seed, len(conditions))
     if options.tries > 1:
         samples = sample_checked(sampler, conditions, seeds, options.tries, progress="sampling")
+    elif places:
+        samples = sample_placed(sampler, [places] * len(conditions), seeds, progress="sampling", on_state=recorder)
     else:
-        known = known_places(sampler.denoiser, [places] * len(conditions)) if places else None
-        samples = sampler.sample(asked, seeds, progress="sampling", on_state=recorder, known=known)
+        samples = sampler.sample(asked, seeds, progress="sampling", on_state=recorder)
     if this_process().is_main_process:
         print(folder.write(samples, conditions, sampler, name, recorder, details))
 

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lab_ddpm.cli import run
-from lab_ddpm.playground.studio import Studio, answers
+from lab_ddpm.playground.server import is_taken
+from lab_ddpm.playground.studio import Studio
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import UserError
 
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if not 0 < options.port < 2**16:
         raise UserError(f"`port` must be between 1 and {2**16 - 1}, got {options.port}")
-    if answers(options.port):
+    if is_taken(options.port):
         raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
     if find_spec("gradio") is None:
         raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")

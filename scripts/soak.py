@@ -1,12 +1,14 @@
 """Ask the playground for pictures from many clients at once: are all right, and does its memory stay flat?"""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.playground.soak import soak
 from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.errors import UserError
 
 
 def parser() -> Parser:
@@ -20,9 +22,11 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
+    if find_spec("gradio") is None:
+        raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
     outcome = soak(options.checkpoint, options.requests, options.clients, options.seed)
     print(*outcome.lines(), sep="\n")
-    return 1 if outcome.counts["wrong"] or outcome.counts["failed"] else 0
+    return 0 if outcome.is_good else 1
 
 
 if __name__ == "__main__":

@@ -36,7 +36,11 @@ SWEEP = {
     "settings": {"baseline": {}, "l1": {"objective.loss": "l1"}},
 }
 JOBS = {
-    "render": Job("render", ("render", "--num-scenes", str(SCENES + 4), "--out", "data"), ("data/images/*.png",)),
+    "render": Job(
+        "render",
+        ("render", "--num-scenes", str(SCENES + 4), "--out", "data"),
+        ("data/images/*", "data/masks/*", "data/*.json*"),
+    ),
     "train": Job("train", ("train", "--config", "training.yaml"), ("runs/run/last/**/*", "runs/run/samples/*.png")),
     "generate": Job(
         "generate",
@@ -66,10 +70,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         template = make_template(Path(scratch) / "template")
         for job in options.jobs:
-            outcome = torture(JOBS[job], template, Path(scratch) / "work", options.kills, options.seed)
+            outcome = torture(JOBS[job], template, options.out / "work", options.kills, options.seed)
             lost += outcome.lost + outcome.left_over
             lines.append(outcome.as_line())
             print(outcome.as_line(), flush=True)
+    shutil.rmtree(options.out / "work")
     write_text(options.out / "table.md", "\n".join(lines) + "\n")
     print(f"wrote {options.out / 'table.md'}")
     return 1 if lost else 0

@@ -161,7 +161,7 @@ def test_a_root_without_pictures_or_labels_is_named(tiny_dataset: Path, tmp_path
 
 
 def test_what_a_killed_decoding_left_is_removed(tiny_dataset: Path) -> None:
-    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}1-train-16-0.npy"
+    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}4194305-train-16-0.npy"
     leftover.parent.mkdir()
     leftover.write_bytes(b"half")
     open_labelled_pictures(tiny_dataset, 16, OBJECTS)

@@ -19,6 +19,7 @@ import pytest
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.tools.files import file_hash
+from lab_ddpm.training.state import newest_state
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -71,34 +72,41 @@ def expected(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 def test_a_full_disk(place: Path, disk: Path, expected: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    codes = []
-    for kibibytes in (64, 512, 1024, 2048, 4096, 65536):
+    codes, states = [], []
+    for kibibytes in (64, 4_000, 12_000, 20_000, 24_000, 65_000):  # a state takes 8,700
         remount(disk, f"size={kibibytes}k")
         codes.append(main(["train", *tiny_arguments(place)]))
+        states.append(newest_state(disk / "tiny"))
         lines = error_lines(capsys)
         assert len(lines) == codes[-1], lines
         assert all("No space left on device" in line or "for lack of space" in line for line in lines), lines
         assert not list(disk.rglob(".writing-*"))
-    assert codes[0] == 1
+    assert (codes[0], states[0]) == (1, None)
+    assert any(code and state for code, state in zip(codes, states, strict=True))  # a good one was kept
     assert codes[-1] == 0
     assert result(disk / "tiny") == expected
 
 
-def test_a_disk_that_becomes_read_only(
+def test_a_read_only_disk(
     place: Path, disk: Path, expected: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    remount(disk, "size=12m")  # for a state, not for two
+    assert main(["train", *tiny_arguments(place)]) == 1
     capsys.readouterr()
     remount(disk, "size=64m,ro")
     assert main(["train", *tiny_arguments(place)]) == 1
     (line,) = error_lines(capsys)
     assert "Read-only file system" in line
+    assert newest_state(disk / "tiny") is not None
     remount(disk, "size=64m,rw")
     assert main(["train", *tiny_arguments(place)]) == 0
     assert result(disk / "tiny") == expected
 
 
-def test_a_folder_that_is_gone(place: Path) -> None:
-    command = [sys.executable, str(SCRIPT), *tiny_arguments(place, epochs=200, save_every_steps=1)]
+@pytest.mark.parametrize("logged", [1, 1000])
+def test_a_folder_that_is_gone(place: Path, logged: int) -> None:
+    often = tiny_arguments(place, epochs=200, save_every_steps=1, log_every_steps=logged)
+    command = [sys.executable, str(SCRIPT), *often]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while not list(place.glob("runs/tiny/states/step_*")):
         assert process.poll() is None
@@ -108,6 +116,8 @@ def test_a_folder_that_is_gone(place: Path) -> None:
     assert process.returncode == 1
     assert "Traceback" not in errors
     assert len([line for line in errors.splitlines() if line.startswith("lab-ddpm: ")]) == 1
+    assert newest_state(place / "gone") is not None
+    assert newest_state(place / "runs" / "tiny") is None  # nothing began in its place
 
 
 def test_too_little_memory(place: Path) -> None:
@@ -127,11 +137,20 @@ def test_too_little_memory(place: Path) -> None:
 
 def test_a_clock_that_goes_back(place: Path, expected: dict[str, str]) -> None:
     command = ["train", *tiny_arguments(place)]
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *command[1:]], stderr=subprocess.DEVNULL)
-    while not list(place.glob("runs/tiny/states/step_*4")) and process.poll() is None:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill = """if True:
+        import os, signal, sys
+        from lab_ddpm.cli import main
+        from lab_ddpm.training.state import TrainingState
+        save = TrainingState.save
+        def save_and_die(self, run, progress):
+            save(self, run, progress)
+            if progress.step == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+        TrainingState.save = save_and_die
+        main(sys.argv[1:])
+    """
+    process = subprocess.run([sys.executable, "-c", kill, *command], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL
     for age, file in enumerate(sorted(place.rglob("*"))):
         os.utime(file, (4e9 - age, 4e9 - age), follow_symlinks=False)  # the later ones look older, all from the future
     assert main(command) == 0

@@ -10,14 +10,14 @@ from shutil import which
 
 import pytest
 
-from lab_ddpm.playground.soak import running_playground
+from lab_ddpm.playground.server import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
 
 CHROMIUM = which("chromium")
 ROOT = Path(__file__).parents[2]
 PRETRAINED = "pretrained/iclevr-cpu"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,7 @@ def address() -> Iterator[str]:
         yield address
 
 
+@needs_chromium
 def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -46,6 +47,7 @@ def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
     assert '["red cube, cyan sphere"] * 4' in code
 
 
+@needs_chromium
 def test_an_object_is_drawn_where_its_disc_was_dragged_to(address: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 

@@ -13,7 +13,7 @@ from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import build_classifier, predict, save_classifier
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.playground.studio import Drawing, Settings, Studio
-from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.errors import UserError
 
@@ -102,9 +102,8 @@ def test_placed_objects_and_their_code(tmp_path: Path, monkeypatch: pytest.Monke
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained("best")
     studio, places = Studio(Path("best")), [Place("red cube", 4, 5.5)]
     *_, last = studio.draw(("red cube",), places, SETTINGS)
-    known = known_places(studio.denoiser, [places] * 3)
     sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
-    expected = sampler.sample([("red cube",)] * 3, picture_seeds(5, 3), known=known).pictures
+    expected = sample_placed(sampler, [places] * 3, picture_seeds(5, 3)).pictures
     np.testing.assert_array_equal(last.pictures, expected)
     names: dict = {}
     exec(studio.code(("red cube",), places, SETTINGS), names)

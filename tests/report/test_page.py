@@ -42,7 +42,7 @@ def scores(share: float) -> dict[str, Any]:
 def metrics(share: float) -> dict[str, Any]:
     by_classifier = {"resnet18": scores(share), "referee": scores(share)}
     splits = {"test": by_classifier, "new_test": by_classifier}
-    sampler = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0}
+    sampler = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0, "guidance_stop": 0.6}
     return {"checkpoint": "runs/tiny/best", "seeds": [0, 1], **sampler, "splits": splits}
 
 
@@ -73,7 +73,7 @@ def make_run(root: Path) -> Path:
         recorder.write(out, CONDITIONS)
         entries = [
             {"file": f"{index:02d}.png", "condition": list(condition), "seed": index, "scheduler": "ddim"}
-            | {"steps": 15, "guidance_scale": 2.0, "checkpoint": "runs/tiny/best"}
+            | {"steps": 15, "guidance_scale": 2.0, "guidance_stop": 0.6, "checkpoint": "runs/tiny/best"}
             for index, condition in enumerate(CONDITIONS)
         ]
         write_json(out / "manifest.json", {"split": split, "pictures": entries})
@@ -178,6 +178,7 @@ def test_page_says_what_the_run_is_worth(whole: tuple[Path, Page]) -> None:
     assert f"after 2.0 hours and 3,200 pictures, draws {100 * shipped:.0f} % on test" in page.text
     assert "the shipped pipeline is the better one" in page.text
     assert "A few minutes of training" in page.text
+    assert "guidance 2.0 at the noisier 0.6 of the levels" in page.text
     assert "python scripts/" not in page.text  # nothing is missing
 
 

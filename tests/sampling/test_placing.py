@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from conftest import tiny_denoiser
+from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.placing import Place, known_places, parse_place, place_masks
+from lab_ddpm.sampling.placing import Place, known_places, layout_of_places, parse_place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import PaintingOracle
@@ -14,8 +15,7 @@ from painting_oracle import PaintingOracle
 def test_objects_are_sampled_where_they_were_asked_for() -> None:
     sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
     places = [[Place("dark", 10, 10), Place("bright", 26, 18)], [Place("bright", 6, 26)]]
-    conditions = [tuple(place.label for place in of_picture) for of_picture in places]
-    samples = sampler.sample(conditions, [0, 1], known=known_places(sampler.denoiser, places))
+    samples = sample_placed(sampler, places, [0, 1])
     assert samples.masks is not None
     for picture, masks, of_picture in zip(samples.pictures, samples.masks, places, strict=True):
         assert set(masks.ravel().tolist()) - {0} == {("dark", "bright").index(place.label) + 1 for place in of_picture}
@@ -40,12 +40,24 @@ def test_discs_may_take_an_outline_once_it_is_decided_where_they_stand() -> None
 
 
 def test_a_disc_lies_around_its_middle_and_the_nearer_of_two_counts() -> None:
-    denoiser = PaintingOracle()
-    masks = place_masks(denoiser, [Place("dark", 10, 16), Place("bright", 14, 16)])[0]
-    rows, columns = torch.nonzero(masks == 1, as_tuple=True)
-    assert (columns + 0.5).max() <= 12 <= (torch.nonzero(masks == 2)[:, 1] + 0.5).min()
-    assert rows.float().mean().item() + 0.5 == pytest.approx(16)
-    assert ((rows + 0.5 - 16) ** 2 + (columns + 0.5 - 10) ** 2).max() <= 9
+    denoiser = PaintingOracle()  # pictures of 32 x 32 in patches of 4 x 4
+    layout = layout_of_places(denoiser, [Place("dark", 10, 16), Place("bright", 14, 16)])
+    masks = read_layout(layout, 2)[0, 0]
+    assert set(torch.nonzero(masks == 1)[:, 1].tolist()) == {2}
+    assert set(torch.nonzero(masks == 2)[:, 1].tolist()) == {3}
+    assert layout[0, -1].flip(0).equal(layout[0, -1])  # both lie in the middle of the height
+    touched = torch.nonzero(layout[0, -1] > -1)
+    assert touched[:, 0].unique().tolist() == [3, 4]
+    assert touched[:, 1].unique().tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_a_disc_is_seen_in_the_map_wherever_it_is_put(size: int) -> None:
+    settings: dict = {"labels": ("dark", "bright"), "layout_scale": 2.0, "prediction_type": "sample", "patch_size": 4}
+    denoiser = tiny_denoiser(sample_size=size, **settings)
+    for x in torch.linspace(0, size - 1, 9).tolist():
+        for y in torch.linspace(0, size - 1, 9).tolist():
+            assert layout_of_places(denoiser, [Place("bright", x, y)])[:, -1].max() > 0
 
 
 @pytest.mark.parametrize(("text", "place"), [("red cube@20,30", (20, 30)), (" red cube @ 1.5 , 0", (1.5, 0))])
@@ -64,6 +76,7 @@ def test_what_is_no_place_is_named(text: str) -> None:
     [
         ([Place("drak", 1, 1)], "did you mean 'dark'"),
         ([Place("dark", 1, 1), Place("dark", 9, 9)], "must not name an object twice"),
+        ([Place("dark", 9, 9), Place("bright", 9, 9)], "must be further apart: nothing would be left of the 'bright'"),
         ([Place("dark", 32, 1)], "a place must be within 32 x 32 pixels, got 32,1"),
     ],
 )

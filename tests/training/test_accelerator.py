@@ -12,7 +12,7 @@ from lab_ddpm.training.config import TrainConfig
 def test_two_precisions_in_one_process_are_refused() -> None:
     config = TrainConfig(device="cpu", mixed_precision="no")
     assert make_accelerator(config).mixed_precision == "no"
-    with pytest.raises(UserError, match="`mixed_precision` must be one for all trainings of a process"):
+    with pytest.raises(UserError, match="`device` and `mixed_precision` must be the same all the time"):
         make_accelerator(replace(config, mixed_precision="bf16"))
 
 

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Pictures, Size, height_width, read_picture
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, read_json, remove, remove_leftovers, sha256, write_json, write_text
+from lab_ddpm.tools.files import atomic_path, read_json, remove, sha256, write_json, write_text
 
 Result = TypeVar("Result")
 
@@ -100,7 +100,6 @@ def cached_pictures(
     caches = _cache_folder(folder)
     caches.mkdir(parents=True, exist_ok=True)
     with FileLock(caches / ".lock"):  # the second of two runs waits for the first one's cache
-        remove_leftovers(caches)
         key = _content_key(files, settings, caches / f"{part}.json")
         name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"

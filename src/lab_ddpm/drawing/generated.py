@@ -51,6 +51,13 @@ class GeneratedFolder:
             remove(file)
         pictures, columns = samples.pictures, min(_GRID_COLUMNS, len(samples.pictures))
         files = [f"{index:02d}.png" for index in range(len(pictures))]
+        settings = sampler.settings(samples)
+        entries = [
+            {"file": file, "condition": list(condition), "seed": seed, **settings}
+            for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
+        ]
+        # first, so that the next call knows the files of one that was killed
+        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "pictures": entries})
         for file, picture in zip(files, pictures, strict=True):
             write_png(self.out / file, picture)
         count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
@@ -60,12 +67,6 @@ class GeneratedFolder:
             captions = [", ".join(condition) for condition in conditions]
             write_png(self.out / "captioned.png", labelled_grid(pictures, captions, columns))
             written.append("captioned.png")
-        settings = sampler.settings(samples)
-        entries = [
-            {"file": file, "condition": list(condition), "seed": seed, **settings}
-            for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
-        ]
-        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "pictures": entries})
         if recorder is not None:
             recorder.write(self.out, conditions)
             written += ["strip.png", "denoising.gif"]

@@ -12,8 +12,9 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures, to_pil
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
-from lab_ddpm.playground.studio import HOST, Settings, Studio
-from lab_ddpm.sampling.placing import Place
+from lab_ddpm.playground.server import HOST
+from lab_ddpm.playground.studio import Settings, Studio
+from lab_ddpm.sampling.placing import Place, disc_radius
 from lab_ddpm.tools.errors import UserError
 
 _KEPT = 64  # pictures in the gallery
@@ -27,7 +28,7 @@ _CSS = (
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
 # Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
-_FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6))
+_FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
 _HERE = Path(__file__).parent
 Shown = list[tuple[Any, str]]  # pictures with captions, for a gr.Gallery
 
@@ -141,6 +142,7 @@ def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
             js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
             picture_height=height,  # `height` and `width` are Gradio's own
             picture_width=width,
+            radius=disc_radius(studio.denoiser),
             elem_id="places",
         )
     placing.change(lambda shown: gr.update(visible=shown), placing, canvas)
@@ -151,13 +153,14 @@ def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence
     """The discs of what is ticked: those that were there before stay where they are."""
     before = {middle["label"]: middle for middle in middles or ()}
     height, width = studio.denoiser.space.sample_size
-    there = [label for label in ticked if label in before]
-    fresh = [label for label in ticked if label not in before]
-    new = []
-    for index, label in enumerate(fresh, start=len(there)):
-        x, y = _FIRST_PLACES[index % len(_FIRST_PLACES)]
-        new.append({"label": label, "x": width * x, "y": height * y})
-    return [*(before[label] for label in there), *new]
+    discs = [before[label] for label in ticked if label in before]
+    for label in ticked:
+        if label not in before:
+            taken = {(disc["x"], disc["y"]) for disc in discs}
+            free = [place for x, y in _FIRST_PLACES if (place := (width * x, height * y)) not in taken]
+            x, y = free[0] if free else (width / 2, height / 2)
+            discs.append({"label": label, "x": x, "y": y})
+    return discs
 
 
 def _gallery() -> dict[str, Any]:

@@ -7,31 +7,30 @@ way. Requests repeat, so for each the right pictures are known: those that the l
 from __future__ import annotations
 
 import random
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures
-from lab_ddpm.playground.studio import HOST, Settings, Studio, answers
+from lab_ddpm.playground.server import running_playground
+from lab_ddpm.playground.studio import Settings, Studio
 from lab_ddpm.tools.errors import UserError, check_at_least
 
+_OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
 _KINDS, _PICTURES, _STEPS = 12, 2, 4
 _BROKEN_OFF = 0.2  # share of the requests
-_WAIT = 300.0  # seconds, for the server to start
+_WAIT = 300.0  # seconds, for an answer
+_GROWTH = 64.0  # MiB that the server may grow by from the second tenth of the requests on
 _MEBIBYTE = 2**20
 
 
@@ -40,7 +39,7 @@ class Outcome:
     """What came of the requests.
 
     Attributes:
-        counts: Requests by what became of them: "right", "wrong", "failed" or "broken off".
+        counts: Requests by what became of them, see `_OUTCOMES`.
         memory: Of the server, in MiB, after each tenth of the requests.
         seconds: All of it took.
     """
@@ -49,12 +48,18 @@ class Outcome:
     memory: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def is_good(self) -> bool:
+        """Whether all pictures were right and the server did not grow."""
+        grew = self.memory[-1] - self.memory[1] if len(self.memory) > 1 else 0.0
+        return not self.counts["wrong"] and not self.counts["failed"] and grew <= _GROWTH
+
     def lines(self) -> list[str]:
         """The report."""
         total = sum(self.counts.values())
         return [
             f"{total} requests in {self.seconds:.0f} s: "
-            + ", ".join(f"{self.counts[what]} {what}" for what in ("right", "wrong", "failed", "broken off")),
+            + ", ".join(f"{self.counts[what]} {what}" for what in _OUTCOMES),
             "memory of the server, MiB, after each tenth: " + " ".join(f"{size:.0f}" for size in self.memory),
         ]
 
@@ -83,14 +88,13 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
         from gradio_client import Client
 
         visitors = [Client(address, verbose=False, download_files=False) for _ in range(clients)]
-        tenth = requests // 10
-        for start in range(0, requests, tenth):
-            part = plan[start : start + tenth]
-            answers = [
+        ends = [requests * tenth // 10 for tenth in range(11)]
+        for start, end in pairwise(ends):
+            asked = [
                 pool.submit(_ask, visitors[index % clients], kind, breaks_off)
-                for index, (kind, breaks_off) in enumerate(part)
+                for index, (kind, breaks_off) in enumerate(plan[start:end])
             ]
-            outcome.counts.update(answer.result() for answer in answers)
+            outcome.counts.update(request.result() for request in asked)
             outcome.memory.append(process.memory_info().rss / _MEBIBYTE)
     outcome.seconds = time.perf_counter() - started
     return outcome
@@ -129,30 +133,12 @@ class _Kind:
 def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
     job = client.submit(*kind.inputs(), api_name="/draw")
     if breaks_off:
-        time.sleep(0.05)
-        job.cancel()
-        return "broken off"
+        end = time.perf_counter() + _WAIT
+        while not job.outputs() and not job.done() and time.perf_counter() < end:  # until it is being drawn
+            time.sleep(0.005)
+        return "broken off" if job.cancel() else "too late to break off"
     try:
         gallery, *_ = job.result(timeout=_WAIT)
     except Exception:
         return "failed"
     return "right" if kind.is_in(gallery) else "wrong"
-
-
-@contextmanager
-def running_playground(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """A playground in a process of its own: its address, and the process."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lab_ddpm", "playground", "--checkpoint", str(checkpoint), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            end = time.perf_counter() + _WAIT
-            while not answers(port):
-                if server.poll() is not None or time.perf_counter() > end:
-                    raise UserError(f"`lab-ddpm playground --checkpoint {checkpoint}` does not start")
-                time.sleep(0.2)
-            yield f"http://{HOST}:{port}", psutil.Process(server.pid)
-        finally:
-            server.terminate()

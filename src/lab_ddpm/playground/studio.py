@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from socket import socket
 from threading import Event, Thread
 
 import numpy as np
@@ -26,19 +25,12 @@ from lab_ddpm.judging.classifiers import (
     predict,
 )
 from lab_ddpm.sampling.interpolation import interpolate_conditions
-from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least, check_positive
 from lab_ddpm.tools.shipped import find
 
-HOST = "127.0.0.1"  # the page is served to this machine only
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
-
-
-def answers(port: int) -> bool:
-    """Whether something listens on a port of this machine."""
-    with socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,6 @@ class Studio:
         check_at_least("number", settings.number, 1)
         sampler = self._sampler(settings, guided=bool(condition))
         seeds = picture_seeds(settings.seed, settings.number)
-        known = known_places(self.denoiser, [places] * settings.number) if places else None
         arriving: SimpleQueue[Pictures | Drawing | Exception] = SimpleQueue()
         left = Event()
 
@@ -115,8 +106,11 @@ class Studio:
 
         def work() -> None:
             try:
-                conditions = [condition] * settings.number
-                pictures = sampler.sample(conditions, seeds, on_state=show, known=known).pictures
+                if places:
+                    samples = sample_placed(sampler, [places] * settings.number, seeds, on_state=show)
+                else:
+                    samples = sampler.sample([condition] * settings.number, seeds, on_state=show)
+                pictures = samples.pictures
                 arriving.put(Drawing(pictures, self.captions(pictures, condition)))
             except Exception as error:
                 arriving.put(error)
@@ -167,12 +161,12 @@ class Studio:
                 [
                     "from lab_ddpm import Sampler",
                     "from lab_ddpm.diffusion.pipeline import picture_seeds",
-                    "from lab_ddpm.sampling.placing import Place, known_places",
+                    "from lab_ddpm.sampling.placing import Place, sample_placed",
                     *lines,
-                    f"known = known_places(pipe.denoiser, [[{placed}]] * {settings.number})",
+                    f"places = [{placed}]",
                     f'sampler = Sampler(pipe, "{scheduler}", {steps}, {guidance:g})',
-                    f"pictures = sampler.sample([{condition!r}] * {settings.number}, "
-                    f"picture_seeds({settings.seed}, {settings.number}), known=known).pictures",
+                    f"seeds = picture_seeds({settings.seed}, {settings.number})",
+                    f"pictures = sample_placed(sampler, [places] * {settings.number}, seeds).pictures",
                 ]
             )
         what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"

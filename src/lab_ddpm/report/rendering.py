@@ -16,7 +16,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = _duration
+    environment.filters |= {"duration": _duration, "guided_share": _guided_share}
     return environment.get_template(template).render(**values)
 
 
@@ -26,3 +26,8 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def _guided_share(stop: float | None) -> str:
+    """What is said behind a guidance scale: nothing where all noise levels are guided."""
+    return "" if stop in (None, 1) else f" at the noisier {stop:g} of the levels"

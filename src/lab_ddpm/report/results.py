@@ -79,7 +79,7 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
         return None
     with naming(metrics):
         content: Any = read_json(metrics)
-        sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "seeds")}
+        sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "guidance_stop", "seeds")}
         for by_classifier in content["splits"].values():
             for scores in by_classifier.values():
                 if missing := Scores.__required_keys__ - scores.keys():

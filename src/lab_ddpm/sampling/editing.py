@@ -15,7 +15,7 @@ from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import Known, picture_seeds
-from lab_ddpm.sampling.placing import Place, known_until, place_masks
+from lab_ddpm.sampling.placing import Place, known_until, layout_of_places
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
@@ -24,8 +24,8 @@ from lab_ddpm.tools.errors import UserError
 _EDGE, _SHADOW = 4 / 64, 8 / 64
 
 
-class NotSeen(UserError):
-    """The model does not see the object that is to be edited."""
+class NotEdited(UserError):
+    """The model does not see the object that is to be edited, or the place of a new one is taken."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ def remove_object(sampler: Sampler, picture: Pictures, condition: Condition, lab
     """Take an object out of an (H, W, C) uint8 picture of `condition`.
 
     Raises:
-        NotSeen: The model does not see it in the picture.
+        NotEdited: The model does not see it in the picture.
         UserError: The condition does not name it, or the model does not read pictures.
     """
     rest = _without(condition, label)
     sample, masks = _read(sampler, picture, condition)
-    return _repaint(sampler, sample, masks * (masks != _found(sampler, masks, label)), rest, seed)
+    old = masks == _found(sampler, masks, label)
+    return _repaint(sampler, sample, old, _uniform_layout(sampler, 0), rest, seed)
 
 
 def replace_object(
@@ -62,25 +63,26 @@ def replace_object(
     rest = _without(condition, label)
     check_condition([*rest, new_label], sampler.labels)
     sample, masks = _read(sampler, picture, condition)
-    edited = torch.where(masks == _found(sampler, masks, label), sampler.labels.index(new_label) + 1, masks)
-    return _repaint(sampler, sample, edited, (*rest, new_label), seed)
+    old, new = masks == _found(sampler, masks, label), sampler.labels.index(new_label) + 1
+    return _repaint(sampler, sample, old, _uniform_layout(sampler, new), (*rest, new_label), seed)
 
 
 def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place: Place, seed: int = 0) -> Edited:
     """Put another object into a picture.
 
     Raises:
-        UserError: As `remove_object`, or the place is that of another object.
+        NotEdited: The place is that of another object.
+        UserError: As `remove_object`, or no such place.
     """
     check_condition([*condition, place.label], sampler.labels)
     sample, masks = _read(sampler, picture, condition)
-    discs = place_masks(sampler.denoiser, [place])[None].float()
-    discs = F.max_pool2d(discs, sampler.denoiser.space.patch_size).long()
+    disc = layout_of_places(sampler.denoiser, [place])
+    put = disc[:, -1:] > -1  # every patch that it touches
     for label in condition:
         shown = masks == sampler.labels.index(label) + 1
-        if shown.any() and (shown & (discs > 0)).sum() >= shown.sum() / 2:
-            raise UserError(f"{place.x:g},{place.y:g} must be a free place, and the {label!r} stands there")
-    return _repaint(sampler, sample, torch.where(discs > 0, discs, masks), (*condition, place.label), seed)
+        if shown.any() and (shown & put).sum() >= shown.sum() / 2:
+            raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, and the {label!r} stands there")
+    return _repaint(sampler, sample, put, disc, (*condition, place.label), seed)
 
 
 def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +95,7 @@ def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[to
 def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> int:
     value = sampler.labels.index(label) + 1
     if not (masks == value).any():
-        raise NotSeen(f"the model does not see a {label!r} in the picture")
+        raise NotEdited(f"the model does not see a {label!r} in the picture")
     return value
 
 
@@ -103,17 +105,29 @@ def _without(condition: Condition, label: str) -> Condition:
     return tuple(name for name in condition if name != label)
 
 
-def _repaint(sampler: Sampler, sample: torch.Tensor, masks: torch.Tensor, condition: Condition, seed: int) -> Edited:
+def _uniform_layout(sampler: Sampler, value: int) -> torch.Tensor:
+    """(1, channels, 1, 1): the layout of a patch of one label (its place + 1), or of nothing (0)."""
+    return make_layout(torch.full((1, 1, 1, 1), value), len(sampler.labels), patch_size=1)
+
+
+def _repaint(
+    sampler: Sampler,
+    sample: torch.Tensor,
+    changed: torch.Tensor,
+    new_layout: torch.Tensor,
+    condition: Condition,
+    seed: int,
+) -> Edited:
+    """The sample with another layout in the (1, 1, h, w) patches that are `changed`, and drawn to go with it there."""
     space = sampler.denoiser.space
-    changed = masks != space.masks(sample)
-    others = (masks > 0) & ~changed
+    layout = torch.where(changed, new_layout, space.layout(sample))
+    others = (space.masks(sample) > 0) & ~changed
     region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~others)
-    layout = torch.where(changed, make_layout(masks, len(sampler.labels), patch_size=1), space.layout(sample))
     values = space.encode(space.decode(sample), layout)
     until = torch.zeros_like(values, dtype=torch.long)
     of_picture, of_layout = space.parts(until)
     of_picture += region * sampler.denoiser.config["num_train_timesteps"]
-    of_layout += known_until(sampler.denoiser, changed & (masks > 0)) * region
+    of_layout += known_until(sampler.denoiser, changed & (layout[:, -1:] > 0)) * region
     drawn = sampler.sample([condition], picture_seeds(seed, 1), known=Known(values, until)).pictures[0]
     shown = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn, condition, shown)

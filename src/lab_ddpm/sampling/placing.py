@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
 from lab_ddpm.diffusion.pipeline import Known
+from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError
 
-_RADIUS = 6 / 64  # of an object in a layout, as a share of the picture's width
+_RADIUS = 6 / 64  # of an object in a layout, as a share of the picture's width; at least a patch, to be seen in it
 _DECIDED = 1 / 2  # the timestep, as a share of T, above which discs are known
 _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
@@ -45,13 +48,22 @@ def parse_place(text: str) -> Place:
     return Place(label.strip(), float(x), float(y))
 
 
-def place_masks(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
-    """Discs in the places: (1, H, W) as in `layout.make_layout`; where two meet, the nearer middle counts.
+def disc_radius(denoiser: Denoiser) -> float:
+    """Of what is put into a layout, in pixels."""
+    return max(_RADIUS * denoiser.space.sample_size[1], denoiser.space.patch_size)
+
+
+def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
+    """(1, channels, h, w): a layout of discs in the places; where two meet, the nearer middle counts.
 
     Raises:
-        UserError: A label that the model does not know, or one that is placed twice; a place outside the picture.
+        UserError: The model has no layout; a label that it does not know, or one that is placed twice; a place outside
+            the picture, or one so near to another one that nothing is left of it.
     """
-    height, width = denoiser.space.sample_size
+    space = denoiser.space
+    if not space.has_layout:
+        raise UserError("only a model with a layout puts objects in places")
+    height, width = space.sample_size
     check_condition([place.label for place in places], denoiser.labels)
     for place in places:
         if not (0 <= place.x < width and 0 <= place.y < height):
@@ -60,24 +72,35 @@ def place_masks(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
     distances = torch.stack([((x - place.x) ** 2 + (y - place.y) ** 2).sqrt() for place in places])
     nearest, which = distances.min(dim=0)
     values = torch.tensor([denoiser.labels.index(place.label) + 1 for place in places])
-    return (values[which] * (nearest <= _RADIUS * width))[None]
+    masks = (values[which] * (nearest <= disc_radius(denoiser)))[None, None]
+    layout = make_layout(masks, len(denoiser.labels), space.patch_size)
+    shown = labels_in(read_layout(layout, len(denoiser.labels)), len(denoiser.labels))[0]
+    for place in places:
+        if not shown[denoiser.labels.index(place.label)]:
+            raise UserError(
+                f"places must be further apart: nothing would be left of the {place.label!r} at {place.x:g},{place.y:g}"
+            )
+    return layout
 
 
 def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known:
     """What is known of samples whose objects, all of them, stand in the given places: the layout.
 
     Raises:
-        UserError: As `place_masks`, or the model has no layout.
+        UserError: As `layout_of_places`.
     """
     space = denoiser.space
-    if not space.has_layout:
-        raise UserError("only a model with a layout puts objects in places")
-    masks = torch.stack([place_masks(denoiser, of_picture) for of_picture in places])
-    nothing = torch.zeros(len(places), space.in_channels, *space.sample_size)
-    values = space.encode(nothing, space.make_layout(masks))
+    layouts = torch.cat([layout_of_places(denoiser, of_picture) for of_picture in places])
+    values = space.encode(torch.zeros(len(places), space.in_channels, *space.sample_size), layouts)
     until = torch.full_like(values, denoiser.config["num_train_timesteps"], dtype=torch.long)
     space.parts(until)[1].copy_(known_until(denoiser, space.masks(values) > 0))
     return Known(values, until)
+
+
+def sample_placed(sampler: Sampler, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any) -> Samples:
+    """One picture for each list of places, which name all its objects; the rest is as in `Sampler.sample`."""
+    conditions = [tuple(place.label for place in of_picture) for of_picture in places]
+    return sampler.sample(conditions, seeds, known=known_places(sampler.denoiser, places), **options)
 
 
 def known_until(denoiser: Denoiser, put: torch.Tensor) -> torch.Tensor:

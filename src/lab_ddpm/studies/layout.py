@@ -31,8 +31,8 @@ from lab_ddpm.drawing.figures import captioned_rows
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
-from lab_ddpm.sampling.editing import Edited, NotSeen, add_object, remove_object, replace_object
-from lab_ddpm.sampling.placing import Place, known_places
+from lab_ddpm.sampling.editing import Edited, NotEdited, add_object, remove_object, replace_object
+from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.shares import ShareRow, as_line, share_row
 from lab_ddpm.tools.errors import UserError
@@ -67,7 +67,7 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
     check_writable(out)
     study = _Study(dataset, sampler, referee, num_pictures)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
-    write_json(out / "table.json", {"num_pictures": num_pictures, **sampler.settings(), "rows": rows})
+    write_json(out / "table.json", {"num_pictures": len(study.pictures), **sampler.settings(), "rows": rows})
     lines = ["| what | share | of |", "|---|---|---|"]
     lines += [as_line(row) for row in rows]
     write_text(out / "table.md", "\n".join(lines) + "\n")
@@ -115,15 +115,14 @@ class _Study:
     def placing(self) -> list[ShareRow]:
         """Every picture's objects in their places, in a new picture."""
         places = [self._places(masks) for masks in self.masks]
-        known = known_places(self.denoiser, places)
-        drawn = self.sampler.sample(self.conditions, self.seeds, progress="placing", known=known)
+        drawn = sample_placed(self.sampler, places, self.seeds, progress="placing")
         samples = self.denoiser.read(to_tensor(drawn.pictures), self.rows)
         near = []
         for masks, of_picture in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
             for place in of_picture:
                 middle = self._middle(masks, self.labels.index(place.label) + 1)
                 distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
-                near.append(distance <= NEAR * self.pictures.shape[1] / PICTURE_SIZE)
+                near.append(distance <= NEAR * self.pictures.shape[2] / PICTURE_SIZE)
         self.figure.append(("placed", list(drawn.pictures[self.shown]), []))
         found = self._found(drawn.pictures, self.rows)[self.rows > 0]
         return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
@@ -168,7 +167,7 @@ class _Study:
                 continue  # nothing would be left, or there is nothing new
             try:
                 edited = edit(index, str(random.choice(list(condition))))
-            except NotSeen:
+            except NotEdited:
                 done.append(False)
                 continue
             shown[index] = edited
@@ -200,7 +199,7 @@ class _Study:
     def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
         """Of the places where (1, h, w) masks have a value: x and y in pixels of the picture."""
         rows, columns = torch.nonzero(masks[0] == value, as_tuple=True)
-        scale = self.pictures.shape[1] / masks.shape[-1]
+        scale = self.pictures.shape[2] / masks.shape[-1]
         if not len(rows):
             return None
         return (columns.float().mean().item() + 0.5) * scale, (rows.float().mean().item() + 0.5) * scale

@@ -2,7 +2,8 @@
 
 Every job runs once undisturbed. Then its command is started in a copy of the same folder and killed: at a random
 moment, while a file is being written, or soon after its start; with SIGKILL, SIGTERM or SIGINT. The same command is
-started again until it ends by itself, and what it wrote is compared byte for byte.
+started again until it ends by itself, and what it wrote is compared byte for byte. A folder in which something was lost
+is kept beside that of the work.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, file_hash
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+_ERRORS = "printed.txt"
 _SOON = 1.0  # seconds: a process that is killed again so soon has not found its state yet
 _PATIENCE = 120.0  # seconds that a stop signal may take
 
@@ -49,7 +51,7 @@ class Outcome:
         job: Its name.
         kills: By signal.
         ended: How often the command ended by itself.
-        lost: How often it failed, or something else came out.
+        lost: How often it failed, something else came out, or it ended otherwise than its signal says.
         left_over: Temporary files that were still there at an end.
     """
 
@@ -94,7 +96,9 @@ def torture(job: Job, template: Path, folder: Path, kills: int, seed: int) -> Ou
         if sum(outcome.kills.values()) < kills and _killed(process, place, duration, randomness, outcome):
             continue
         outcome.ended += 1
-        outcome.lost += process.wait() != 0 or _results(job, place) != expected
+        if process.wait() != 0 or _results(job, place) != expected:
+            outcome.lost += 1
+            _keep(place, outcome)
         outcome.left_over += sum(1 for _ in place.rglob(f"{TEMPORARY_PREFIX}*"))
         if sum(outcome.kills.values()) >= kills:
             return outcome
@@ -108,14 +112,18 @@ def _fresh(template: Path, folder: Path) -> Path:
 
 def _start(job: Job, place: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "lab_ddpm", *job.arguments]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=place, stdout=quiet, stderr=quiet, start_new_session=True)
+    with open(place / _ERRORS, "ab") as errors:
+        return subprocess.Popen(command, cwd=place, stdout=errors, stderr=errors, start_new_session=True)
+
+
+def _keep(place: Path, outcome: Outcome) -> None:
+    shutil.copytree(place, place.with_name(f"{place.name}-{outcome.job}-lost-{outcome.lost}"), symlinks=True)
 
 
 def _killed(
     process: subprocess.Popen[bytes], place: Path, duration: float, randomness: random.Random, outcome: Outcome
 ) -> bool:
-    """Wait for a moment and kill the process with all its children; False if it ended before."""
+    """Wait for a moment and kill the process with its group; False if it ended before."""
     way, number = randomness.choice(("any time", "any time", "writing", "soon")), randomness.choice(SIGNALS)
     end = time.perf_counter() + (_SOON * randomness.random() if way == "soon" else duration * randomness.random())
     while time.perf_counter() < end or way == "writing":
@@ -128,11 +136,14 @@ def _killed(
         return False
     os.killpg(process.pid, number)
     try:
-        process.wait(_PATIENCE)
+        code = process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
-        outcome.lost += 1
+        code = None
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    if code not in (0, -number, 128 + number):  # it was at its end already, or died of it, or stopped in good order
+        outcome.lost += 1
+        _keep(place, outcome)
     outcome.kills[number.name] += 1
     return True
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from lab_ddpm.tools.errors import DataError, first_line
@@ -29,6 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.resolve())
     temporary = _temporary(path)
     try:
         yield temporary
@@ -108,10 +110,25 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary paths that a killed process left in `folder`."""
-    for path in folder.glob(TEMPORARY_PREFIX + "*"):
-        remove(path)
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder: once, before this process writes there."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if not _is_running(path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]):
+            remove(path)
+
+
+def _is_running(process: str) -> bool:
+    """Whether it is the number of a process; its own number this one has from one that is no more."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def sync(path: Path) -> None:

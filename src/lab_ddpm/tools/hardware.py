@@ -27,5 +27,5 @@ def this_process() -> PartialState:
 
 
 def launched_on_cpus() -> bool:
-    """Whether a launch (`torchrun`) started it on a machine without accelerators: accelerate has to be told."""
-    return "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
+    """Whether a launch (`torchrun`) started it on a machine without a GPU: accelerate has to be told."""
+    return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()

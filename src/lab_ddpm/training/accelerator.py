@@ -47,7 +47,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         fallback = "fp16" if use_gpu else "no"
         precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=config.device == "cpu" or launched_on_cpus(),
             mixed_precision=precision,
             log_with=None if config.trackers == "none" else config.trackers,
@@ -56,4 +56,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
         )
     except ValueError as error:  # accelerate's state is one per process
-        raise UserError(f"`mixed_precision` must be one for all trainings of a process: {first_line(error)}") from None
+        raise UserError(f"`device` and `mixed_precision` must be the same all the time: {first_line(error)}") from None
+    if config.device == "cpu" and accelerator.device.type != "cpu":  # it had begun before
+        raise UserError(f"`device` must be the same all the time, got 'cpu' after {accelerator.device.type!r}")
+    return accelerator

@@ -230,6 +230,8 @@ class Run:
     def _save(self) -> None:
         self._check_finite()
         if self.accelerator.is_main_process:
+            if not (self.folder / "config.yaml").is_file():  # else a half run would begin in its place
+                raise DataError(f"{self.folder}: the folder of the run is not there any more")
             self.state.save(self.folder, self.progress)
         self.accelerator.wait_for_everyone()
 

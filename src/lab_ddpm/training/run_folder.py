@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import remove_leftovers, write_text
+from lab_ddpm.tools.files import write_text
 from lab_ddpm.tools.presets import flatten, read_mapping
 from lab_ddpm.training.config import TrainConfig
 
@@ -46,8 +46,6 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
         except Timeout:
             raise DataError(f"{run}: another process is training this run, or saving it: try again soon") from None
         _check_same_settings(config, run / "config.yaml")
-        for folder in (run, run / "states", run / "pipelines", run / "samples"):
-            remove_leftovers(folder)
         yield run
 
 

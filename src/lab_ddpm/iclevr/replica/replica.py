@@ -24,7 +24,7 @@ from lab_ddpm.data.metadata import write_metadata
 from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_picture
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
-from lab_ddpm.tools.files import read_json, remove, remove_leftovers, write_json
+from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, signal_handlers, stop_signals
 
 STEPS = 3  # pictures per scene
@@ -79,7 +79,6 @@ def render_replica(
         remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
     for folder in (images, out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
     write_json(out / "replica.json", identity)
 
     barred = [frozenset(combination) for combination in combinations]
