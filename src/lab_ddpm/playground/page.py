@@ -106,12 +106,14 @@ def build(studio: Studio) -> gr.Blocks:
             show_progress="minimal",
         )
         stop.click(None, cancels=drawing)
-        for group in boxes:
-            group.change(
+        if boxes:
+            gr.on(  # one event of all groups: those of each would overtake one another
+                [group.change for group in boxes],
                 lambda middles, *groups: _middles(studio, middles, [label for group in groups for label in group]),
                 [places, *boxes],
                 places,
                 show_progress="hidden",
+                trigger_mode="always_last",
             )
     return page
 
