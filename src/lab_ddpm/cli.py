@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
-from lab_ddpm.tools.interruption import Interrupted
+from lab_ddpm.tools.interruption import Interrupted, signal_handlers
 from lab_ddpm.tools.shipped import SHIPPED
 
 
@@ -40,7 +41,9 @@ def load(command: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     sys.modules[spec.name] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # while libraries are loaded a KeyboardInterrupt may come to code that cannot pass it on, and aborts
+    with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+        spec.loader.exec_module(module)
     return module
 
 
