@@ -112,18 +112,22 @@ def remove(path: Path) -> None:
 
 @cache
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder: once, before this process writes there."""
+    """Remove what killed processes left half written in a folder: once, before this process writes there.
+
+    Names without the number of a process are those of staging folders, which their users look after.
+    """
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if not _is_running(path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]):
+        process = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+        if process.isdigit() and not _is_running(int(process)):
             remove(path)
 
 
-def _is_running(process: str) -> bool:
-    """Whether it is the number of a process; its own number this one has from one that is no more."""
-    if not process.isdigit() or int(process) == os.getpid():
+def _is_running(process: int) -> bool:
+    """Whether a process has this number, other than this one, which has its own from one that is no more."""
+    if process == os.getpid():
         return False
     try:
-        os.kill(int(process), 0)
+        os.kill(process, 0)
     except PermissionError:
         return True
     except (ProcessLookupError, OverflowError):
