@@ -360,7 +360,7 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     entries = json.loads(Path("generated/placed/manifest.json").read_text())["pictures"]
     assert [entry["condition"] for entry in entries] == [["red cube", "cyan sphere"]] * 2
     arguments = ["edit", "generated/placed/00.png", "--objects", "red cube, cyan sphere", "--steps", "2"]
-    assert main([*arguments, "--add", "green sphere@3,13"]) == 0
+    assert main([*arguments, "--add", "green sphere@1,1"]) == 0
     assert "wrote edited.png and before_after.png to edited/" in capsys.readouterr().out
     before, after = (np.asarray(Image.open(path)) for path in ("generated/placed/00.png", "edited/edited.png"))
     assert before.shape == after.shape == (16, 16, 3)

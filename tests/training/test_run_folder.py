@@ -78,17 +78,6 @@ def test_a_run_that_has_no_state_yet_takes_any_settings(tmp_path: Path) -> None:
         assert parse_config(["--config", str(run / "config.yaml")]) == changed
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path)
-    half = tmp_path / "runs" / "tiny" / "states" / ".writing-step_0000002"
-    half.mkdir(parents=True)
-    (half.parent / "step_0000001").mkdir()
-    (half.parents[1] / ".writing-metrics.jsonl").touch()
-    with claim_run_folder(config, is_main_process=True) as run:
-        assert [path.name for path in (run / "states").iterdir()] == ["step_0000001"]
-        assert not list(run.glob(".writing-*"))
-
-
 def test_a_process_beside_the_main_one_gets_the_folder_and_writes_nothing(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     with claim_run_folder(config, is_main_process=False) as run:

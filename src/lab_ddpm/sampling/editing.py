@@ -80,7 +80,7 @@ def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place:
     put = disc[:, -1:] > -1  # every patch that it touches
     for label in condition:
         shown = masks == sampler.labels.index(label) + 1
-        if shown.any() and (shown & put).sum() >= shown.sum() / 2:
+        if shown.any() and (shown & (disc[:, -1:] > 0)).sum() >= shown.sum() / 2:
             raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, and the {label!r} stands there")
     return _repaint(sampler, sample, put, disc, (*condition, place.label), seed)
 
