@@ -2,11 +2,10 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from lab_ddpm.cli import run
-from lab_ddpm.playground.server import is_taken
+from lab_ddpm.playground.server import check_installed, is_taken
 from lab_ddpm.playground.studio import Studio
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import UserError
@@ -26,8 +25,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"`port` must be between 1 and {2**16 - 1}, got {options.port}")
     if is_taken(options.port):
         raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
-    if find_spec("gradio") is None:
-        raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
+    check_installed()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from lab_ddpm.playground.page import serve
 

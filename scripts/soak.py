@@ -1,14 +1,13 @@
 """Ask the playground for pictures from many clients at once: are all right, and does its memory stay flat?"""
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from lab_ddpm.cli import run
+from lab_ddpm.playground.server import check_installed
 from lab_ddpm.playground.soak import soak
 from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.tools.arguments import Parser
-from lab_ddpm.tools.errors import UserError
 
 
 def parser() -> Parser:
@@ -22,8 +21,7 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    if find_spec("gradio") is None:
-        raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
+    check_installed()
     outcome = soak(options.checkpoint, options.requests, options.clients, options.seed)
     print(*outcome.lines(), sep="\n")
     return 0 if outcome.is_good else 1

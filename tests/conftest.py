@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ TINY_RUN = {
     "evaluation.steps": 2,
     "data.num_workers": 0,
 }
+
+# Before a script: two processes of it. (`accelerate launch --cpu` starts one, however many are asked for.)
+LAUNCH_TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def tiny_arguments(tmp_path: Path, **overrides: Any) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import save_random_classifiers, save_tiny_pipeline, tiny_arguments, tiny_denoiser
+from conftest import LAUNCH_TWO, save_random_classifiers, save_tiny_pipeline, tiny_arguments, tiny_denoiser
 from lab_ddpm.cli import commands, main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
@@ -175,12 +175,11 @@ def test_generate_composes_conditions(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("workplace")
 def test_two_processes_make_the_pictures_of_one() -> None:
     """Three pictures for two processes, then one, of which the second process has none."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for count in ("3", "1"):
         arguments = ["--objects", "red cube", "--num-pictures", count, "--steps", "2"]
         assert main(["generate", *arguments, "--out", f"one-{count}"]) == 0
         script = [str(ROOT / "scripts" / "generate.py"), *arguments, "--out", f"two-{count}"]
-        subprocess.run([*launch, *script], check=True, capture_output=True)
+        subprocess.run([*LAUNCH_TWO, *script], check=True, capture_output=True)
         for index in range(int(count)):
             one, two = (np.asarray(Image.open(f"{name}-{count}/{index:02d}.png"), int) for name in ("one", "two"))
             assert abs(one - two).max() <= 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import save_random_classifiers, tiny_arguments
+from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.training.state import newest_state
@@ -159,8 +159,7 @@ def test_a_clock_that_goes_back(place: Path, expected: dict[str, str]) -> None:
 
 def test_one_of_two_processes_is_killed(place: Path) -> None:
     """A launch ends when one of its processes dies, and the same command goes on."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
-    launch += tiny_arguments(place, epochs=20, save_every_steps=3)
+    launch = [*LAUNCH_TWO, str(SCRIPT), *tiny_arguments(place, epochs=20, save_every_steps=3)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(launch, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not list(place.glob("runs/tiny/states/step_*")):

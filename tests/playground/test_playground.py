@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 
@@ -17,17 +18,19 @@ CHROMIUM = which("chromium")
 ROOT = Path(__file__).parents[2]
 PRETRAINED = "pretrained/iclevr-cpu"
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
+    """Of a playground for a browser; skips where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
     with running_playground(Path(PRETRAINED)) as (address, _):
         yield address
 
 
-@needs_chromium
-def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
+@pytest.fixture
+def page(address: str) -> Iterator[Any]:
+    """The page in a browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -35,41 +38,38 @@ def test_what_is_ticked_is_drawn_and_its_ticks_are_right(address: str) -> None:
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.goto(address)
-        page.locator("#cube").get_by_label("red").check()
-        page.locator("#sphere").get_by_label("cyan").check()
-        page.get_by_role("button", name="Draw").click()
-        page.wait_for_selector("#pictures .caption-label")
-        captions = page.locator("#pictures .caption-label").all_inner_texts()
-        code = page.locator(".cm-content").inner_text()
+        yield page
         browser.close()
+
+
+def test_what_is_ticked_is_drawn_and_its_ticks_are_right(page: Any) -> None:
+    page.locator("#cube").get_by_label("red").check()
+    page.locator("#sphere").get_by_label("cyan").check()
+    page.get_by_role("button", name="Draw").click()
+    page.wait_for_selector("#pictures .caption-label")
+    captions = page.locator("#pictures .caption-label").all_inner_texts()
+    code = page.locator(".cm-content").inner_text()
     *_, last = Studio(Path(PRETRAINED)).draw(("red cube", "cyan sphere"), [], Settings())
     assert [re.sub(r"\s+", " ", caption).strip() for caption in captions] == list(last.captions)
     assert '["red cube, cyan sphere"] * 4' in code
 
 
-@needs_chromium
-def test_an_object_is_drawn_where_its_disc_was_dragged_to(address: str) -> None:
-    from playwright.sync_api import expect, sync_playwright
+def test_an_object_is_drawn_where_its_disc_was_dragged_to(page: Any) -> None:
+    from playwright.sync_api import expect
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.get_by_label("Put the objects where the discs are").check()
-        page.locator("#cube").get_by_label("red").check()
-        disc = page.locator('#places [data-label="red cube"]')
-        disc.hover()
-        ground = page.locator("#places .ground").bounding_box()
-        assert ground is not None
-        page.mouse.down()
-        page.mouse.move(ground["x"] + ground["width"] / 4, ground["y"] + ground["height"] / 2, steps=4)
-        page.mouse.up()
-        page.get_by_role("button", name="Draw").click()
-        code = page.locator(".cm-content")
-        expect(code).to_contain_text("Place(", timeout=60_000)
-        placed = re.search(r'Place\("red cube", ([0-9.]+), ([0-9.]+)\)', code.inner_text())
-        browser.close()
+    page.get_by_label("Put the objects where the discs are").check()
+    page.locator("#cube").get_by_label("red").check()
+    disc = page.locator('#places [data-label="red cube"]')
+    disc.hover()
+    ground = page.locator("#places .ground").bounding_box()
+    assert ground is not None
+    page.mouse.down()
+    page.mouse.move(ground["x"] + ground["width"] / 4, ground["y"] + ground["height"] / 2, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Draw").click()
+    code = page.locator(".cm-content")
+    expect(code).to_contain_text("Place(", timeout=60_000)
+    placed = re.search(r'Place\("red cube", ([0-9.]+), ([0-9.]+)\)', code.inner_text())
     assert placed is not None
     assert [float(number) for number in placed.groups()] == pytest.approx([16, 32], abs=0.5)
 

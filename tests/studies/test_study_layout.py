@@ -58,9 +58,7 @@ def test_the_best_network_reads_and_places_all_and_edits_as_asked(dataset: Pictu
     assert "| placing: objects found | 1.000 [" in table.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"table.json", "table.md", "figure.png"}
     with Image.open(tmp_path / "figure.png") as figure:
-        assert (
-            figure.height > 7 * 64
-        )  # the pictures, what was read in them with and without labels, placed, three edits
+        assert figure.height > 7 * 64  # pictures, what was read in them twice, placed, three edits
 
 
 def test_pictures_without_masks_are_refused(dataset: PictureDataset, tmp_path: Path) -> None:

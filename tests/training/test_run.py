@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import save_random_classifiers, tiny_arguments
+from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
@@ -121,8 +121,6 @@ KILL = """
 import os, signal, sys
 import lab_ddpm.tools.files, lab_ddpm.training.progress, lab_ddpm.training.run, lab_ddpm.training.state
 from lab_ddpm.cli import main
-from lab_ddpm.data.batches import Sample
-from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 def train_until(module, name, place):
     original = getattr(module, name)
     def killing(*args, **kwargs):
@@ -320,11 +318,12 @@ def test_a_signal_while_a_run_samples_is_answered_between_two_denoising_steps(
 def test_two_processes_and_accumulation_train_the_same_model(
     arguments: list[str], never_stopped: Path, tmp_path: Path
 ) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launch, str(SCRIPT), *arguments], env=environment, check=True, capture_output=True)
+    subprocess.run([*LAUNCH_TWO, str(SCRIPT), *arguments], env=environment, check=True, capture_output=True)
     odd = [*arguments, "--name", "odd", "--batch_size", "3"]
-    done = subprocess.run([*launch, str(SCRIPT), *odd], env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [*LAUNCH_TWO, str(SCRIPT), *odd], env=environment, check=False, capture_output=True, text=True
+    )
     assert "`batch_size` / `gradient_accumulation_steps` must be" in done.stderr  # so there were two
     accumulated, other_seed = ["--name", "accumulated", "--gradient_accumulation_steps", "4"], ["--seed", "1"]
     assert main(["train", *arguments, *accumulated]) == 0

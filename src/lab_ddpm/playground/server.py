@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,12 @@ from lab_ddpm.tools.errors import UserError
 
 HOST = "127.0.0.1"  # the page is served to this machine only
 _WAIT = 300.0  # seconds, for the server to start
+
+
+def check_installed() -> None:
+    """Raise `UserError` where Gradio is not installed."""
+    if find_spec("gradio") is None:
+        raise UserError("gradio is not installed: pip install 'lab_ddpm[playground]'")
 
 
 def is_taken(port: int) -> bool:

@@ -52,7 +52,7 @@ def remove_object(sampler: Sampler, picture: Pictures, condition: Condition, lab
     """
     rest = _without(condition, label)
     sample, masks = _read(sampler, picture, condition)
-    old = masks == _found(sampler, masks, label)
+    old = _found(sampler, masks, label)
     return _repaint(sampler, sample, old, _uniform_layout(sampler, 0), rest, seed)
 
 
@@ -63,7 +63,7 @@ def replace_object(
     rest = _without(condition, label)
     check_condition([*rest, new_label], sampler.labels)
     sample, masks = _read(sampler, picture, condition)
-    old, new = masks == _found(sampler, masks, label), sampler.labels.index(new_label) + 1
+    old, new = _found(sampler, masks, label), sampler.labels.index(new_label) + 1
     return _repaint(sampler, sample, old, _uniform_layout(sampler, new), (*rest, new_label), seed)
 
 
@@ -92,11 +92,12 @@ def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[to
     return sample, denoiser.space.masks(sample)
 
 
-def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> int:
-    value = sampler.labels.index(label) + 1
-    if not (masks == value).any():
+def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> torch.Tensor:
+    """(1, 1, h, w) bool: the patches in which the model sees the object."""
+    found = masks == sampler.labels.index(label) + 1
+    if not found.any():
         raise NotEdited(f"the model does not see a {label!r} in the picture")
-    return value
+    return found
 
 
 def _without(condition: Condition, label: str) -> Condition:

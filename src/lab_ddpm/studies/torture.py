@@ -97,8 +97,7 @@ def torture(job: Job, template: Path, folder: Path, kills: int, seed: int) -> Ou
             continue
         outcome.ended += 1
         if process.wait() != 0 or _results(job, place) != expected:
-            outcome.lost += 1
-            _keep(place, outcome)
+            _lose(place, outcome)
         outcome.left_over += sum(1 for _ in place.rglob(f"{TEMPORARY_PREFIX}*"))
         if sum(outcome.kills.values()) >= kills:
             return outcome
@@ -116,7 +115,8 @@ def _start(job: Job, place: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=place, stdout=errors, stderr=errors, start_new_session=True)
 
 
-def _keep(place: Path, outcome: Outcome) -> None:
+def _lose(place: Path, outcome: Outcome) -> None:
+    outcome.lost += 1
     shutil.copytree(place, place.with_name(f"{place.name}-{outcome.job}-lost-{outcome.lost}"), symlinks=True)
 
 
@@ -142,8 +142,7 @@ def _killed(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if code not in (0, -number, 128 + number):  # it was at its end already, or died of it, or stopped in good order
-        outcome.lost += 1
-        _keep(place, outcome)
+        _lose(place, outcome)
     outcome.kills[number.name] += 1
     return True
 
