@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import StreamDataset, StreamSampler, count_weights
+from lab_ddpm.data.batches import StreamDataset, StreamSampler, picture_weights
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.tools.errors import UserError
@@ -61,14 +61,17 @@ def test_each_epoch_shows_each_picture_as_often_as_its_weight_says(weights: list
     assert (np.abs(times - shares * count) < 1 + 1e-6).all()
 
 
-def test_the_weights_are_those_of_the_number_of_labels(dataset: PictureDataset) -> None:
+def test_pictures_are_weighed_by_the_number_of_labels_and_by_first_words(dataset: PictureDataset) -> None:
     class_labels = dataset.class_labels.clone()
     class_labels[1, 5:7] = 1
     several = dataclasses.replace(dataset, class_labels=class_labels)
-    assert count_weights(several, (0.5, 1, 2)).tolist() == [0.5, 2, 0.5, 0.5, 0.5]
-    assert count_weights(several, ()).tolist() == [1] * 5
+    assert picture_weights(several, (0.5, 1, 2), 1).tolist() == [0.5, 2, 0.5, 0.5, 0.5]
+    assert picture_weights(several, (), 1).tolist() == [1] * 5
+    one_colour = tuple("red" if label in (5, 6) else f"colour{label}" for label in range(class_labels.shape[1]))
+    several = dataclasses.replace(several, labels=tuple(f"{colour} cube" for colour in one_colour))
+    assert picture_weights(several, (0.5, 1, 2), 3).tolist() == [0.5, 6, 0.5, 0.5, 0.5]
     with pytest.raises(UserError, match=r"`data.count_weights` must have one for each number of labels, 1 to 3, got"):
-        count_weights(several, (1, 2))
+        picture_weights(several, (1, 2), 1)
 
 
 def test_a_mirrored_picture_has_a_mirrored_mask(dataset: PictureDataset) -> None:

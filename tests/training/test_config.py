@@ -174,6 +174,11 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
             ["--data.count_weights", "[1]", "--model.conditional", "false"],
             ["`data.count_weights`", "unconditional", "[1.0]"],
         ),
+        (["--data.same_first_word_weight", "0"], ["`data.same_first_word_weight`", "positive", "0"]),
+        (
+            ["--data.same_first_word_weight", "2", "--model.conditional", "false"],
+            ["`data.same_first_word_weight`", "unconditional", "2.0"],
+        ),
         (["--model.layers_per_block", "0"], ["`model.layers_per_block`", "at least 1"]),
         (["--model.attention_head_dim", "0"], ["`model.attention_head_dim`", "at least 1"]),
         (["--model.block_out_channels", "[64"], ["model.block_out_channels", "tuple", "[64"]),

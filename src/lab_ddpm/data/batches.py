@@ -82,22 +82,30 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         return random.permutation(drawn)
 
 
-def count_weights(dataset: PictureDataset, by_count: Sequence[float]) -> NDArray[np.float64]:
-    """(N,) weights of the pictures by the number of their labels: `by_count[0]` of those with one, and so on.
+def picture_weights(dataset: PictureDataset, by_count: Sequence[float], same_first_word: float) -> NDArray[np.float64]:
+    """(N,) weights of the pictures, which say how often each is drawn.
 
-    Without any they are all alike.
+    Args:
+        dataset: The pictures and labels.
+        by_count: By the number of labels: `by_count[0]` is that of pictures with one, and so on; empty for 1.
+        same_first_word: Times this, where two labels of a picture begin with the same word ("red cube, red sphere").
 
     Raises:
         UserError: A picture has a number of labels that has no weight.
     """
-    if not by_count:
-        return np.ones(len(dataset))
-    counts = dataset.class_labels.sum(dim=1).long().numpy()
-    if counts.min() < 1 or counts.max() > len(by_count):
-        raise UserError(
-            f"`data.count_weights` must have one for each number of labels, 1 to {counts.max()}, got {list(by_count)}"
-        )
-    return np.asarray(by_count, dtype=np.float64)[counts - 1]
+    weights, class_labels = np.ones(len(dataset)), dataset.class_labels
+    if by_count:
+        counts = class_labels.sum(dim=1).long().numpy()
+        if counts.min() < 1 or counts.max() > len(by_count):
+            raise UserError(
+                "`data.count_weights` must have one for each number of labels, "
+                f"1 to {counts.max()}, got {list(by_count)}"
+            )
+        weights = np.asarray(by_count, dtype=np.float64)[counts - 1]
+    for word in {label.split()[0] for label in dataset.labels}:
+        begins = torch.tensor([label.split()[0] == word for label in dataset.labels])
+        weights[(class_labels[:, begins].sum(dim=1) > 1).numpy()] *= same_first_word
+    return weights
 
 
 class StreamDataset(Dataset[Sample]):

@@ -119,6 +119,11 @@ class TrainConfig:
             raise UserError(
                 f"`data.count_weights` must be empty for an unconditional model, got {list(self.data.count_weights)}"
             )
+        if self.data.same_first_word_weight != 1 and not self.model.conditional:
+            raise UserError(
+                "`data.same_first_word_weight` must be 1 for an unconditional model, "
+                f"got {self.data.same_first_word_weight}"
+            )
         if self.objective.condition_dropout and not self.model.conditional:
             raise UserError(
                 "`objective.condition_dropout` must be 0 for an unconditional model, "

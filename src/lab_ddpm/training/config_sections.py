@@ -23,6 +23,8 @@ class DataConfig:
         random_flip: Mirror half of the pictures, left and right.
         num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
         count_weights: How often a picture of 1, 2, ... labels is drawn, compared with the others; empty for all alike.
+        same_first_word_weight: Times this, for a picture two of whose labels begin with the same word, as in i-CLEVR
+            two objects of one colour.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
@@ -32,6 +34,7 @@ class DataConfig:
     random_flip: bool = False
     num_scenes: int = 6003
     count_weights: tuple[float, ...] = ()
+    same_first_word_weight: float = 1.0
     num_workers: int = 2
 
     def __post_init__(self) -> None:
@@ -41,6 +44,7 @@ class DataConfig:
         check_at_least("data.num_workers", self.num_workers, 0)
         for weight in self.count_weights:
             check_positive("data.count_weights", weight)
+        check_positive("data.same_first_word_weight", self.same_first_word_weight)
 
 
 @dataclass(frozen=True)

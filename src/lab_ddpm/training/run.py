@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler, count_weights
+from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler, picture_weights
 from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.diffusion.denoiser import Loss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
@@ -128,7 +128,7 @@ class Run:
         """The part of the stream that is still to come, on this process's device; processes share each batch."""
         config, parts = self.config, self.config.gradient_accumulation_steps
         stream = StreamSampler(
-            weights=count_weights(self.dataset, config.data.count_weights),
+            weights=picture_weights(self.dataset, config.data.count_weights, config.data.same_first_word_weight),
             batch_size=config.batch_size // parts,
             seed=config.seed,
             first_batch=self.progress.step * parts,
