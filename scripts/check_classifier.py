@@ -8,9 +8,11 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
+from lab_ddpm.judging.intervals import Interval, as_text
 from lab_ddpm.judging.measuring import measure_perturbed, scores
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.hardware import this_process
+from lab_ddpm.tools.tables import markdown_table
 
 
 def parser() -> Parser:
@@ -31,16 +33,12 @@ def main(arguments: list[str]) -> None:
         for name, found in measure_perturbed(classifier, pictures, class_labels).items():
             rows.setdefault(f"{name} up to {found['strength']}", []).append(_cell(found))
     print(f"{len(pictures)} pictures, {int(class_labels.sum())} objects; " + ", ".join(map(str, files.values())))
-    print("| pictures | " + " | ".join(files) + " |")
-    print("|---" * (1 + len(files)) + "|")
-    for title, cells in rows.items():
-        print(f"| {title} | " + " | ".join(cells) + " |")
+    print(markdown_table(["pictures", *files], ([title, *cells] for title, cells in rows.items())), end="")
 
 
 def _cell(found: dict[str, Any]) -> str:
     """Objects found / objects asked with Wilson's 95 % interval."""
-    low, high = found["micro_ci95"]
-    return f"{found['micro']:.4f} [{low:.4f}, {high:.4f}]"
+    return as_text(Interval(mean=found["micro"], ci95=found["micro_ci95"]), ".4f")
 
 
 if __name__ == "__main__":

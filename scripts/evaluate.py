@@ -11,8 +11,9 @@ from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditi
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.numbered_pictures import read_numbered_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
+from lab_ddpm.judging.intervals import as_text
 from lab_ddpm.judging.score import score_seeds
-from lab_ddpm.judging.scores import Score, Scores
+from lab_ddpm.judging.scores import Scores
 from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
@@ -110,12 +111,9 @@ def print_table(results: Results) -> None:
     print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
     for split, by_classifier in results.items():
         for name, scores in by_classifier.items():
-            print(f"{split:<12} {name:<10} {_interval(scores['micro']):<24} {_interval(scores['exact_match'])}")
-
-
-def _interval(score: Score) -> str:
-    low, high = score["ci95"]
-    return f"{score['mean']:.4f} [{low:.4f}, {high:.4f}]"
+            print(
+                f"{split:<12} {name:<10} {as_text(scores['micro'], '.4f'):<24} {as_text(scores['exact_match'], '.4f')}"
+            )
 
 
 if __name__ == "__main__":

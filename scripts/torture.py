@@ -9,10 +9,11 @@ import yaml
 
 from lab_ddpm.cli import load, run
 from lab_ddpm.judging.classifiers import classifier_file
-from lab_ddpm.studies.torture import HEADER, Job, torture
+from lab_ddpm.studies.torture import COLUMNS, Job, Outcome, torture
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least, check_choice
 from lab_ddpm.tools.files import write_text
+from lab_ddpm.tools.tables import markdown_table
 
 SCENES = 8
 TRAINING = {
@@ -66,18 +67,17 @@ def main(arguments: list[str]) -> int:
     check_at_least("kills", options.kills, 1)
     for job in options.jobs:
         check_choice("jobs", job, JOBS)
-    lines, lost = [HEADER], 0
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as scratch:
         template = make_template(Path(scratch) / "template")
         for job in options.jobs:
             outcome = torture(JOBS[job], template, options.out / "work", options.kills, options.seed)
-            lost += outcome.lost + outcome.left_over
-            lines.append(outcome.as_line())
-            print(outcome.as_line(), flush=True)
+            outcomes.append(outcome)
+            print(outcome, flush=True)
     shutil.rmtree(options.out / "work")
-    write_text(options.out / "table.md", "\n".join(lines) + "\n")
+    write_text(options.out / "table.md", markdown_table(COLUMNS, [outcome.row() for outcome in outcomes]))
     print(f"wrote {options.out / 'table.md'}")
-    return 1 if lost else 0
+    return 1 if any(outcome.lost or outcome.left_over for outcome in outcomes) else 0
 
 
 def make_template(folder: Path) -> Path:

@@ -67,7 +67,7 @@ def test_the_card_has_metadata_with_the_scores(exported: tuple[Path, Path]) -> N
     results = card.data.eval_results
     assert results is not None
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
-    assert results[0].metric_name == "micro by referee [0.700, 0.800]"
+    assert results[0].metric_name == "micro by referee: 0.750 [0.700, 0.800]"
     assert (exported[1] / "grid.png").is_file()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.judging.intervals import as_text
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json
 
@@ -69,13 +70,12 @@ def _results(path: Path) -> list[EvalResult] | None:
 
 
 def _result(split: str, classifier: str, metric: str, score: Mapping[str, Any]) -> EvalResult:
-    interval = "" if score["ci95"] is None else " [{:.3f}, {:.3f}]".format(*score["ci95"])
     return EvalResult(
         task_type="image-generation",
         dataset_type="iclevr",
         dataset_name=f"i-CLEVR conditions ({split})",
         dataset_split=split,
         metric_type=metric,
-        metric_name=f"{metric} by {classifier}{interval}",
+        metric_name=f"{metric} by {classifier}: {as_text(score, '.3f')}",
         metric_value=round(score["mean"], 4),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -27,8 +27,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(mean=mean, ci95=[mean - half, mean + half])
 
 
-def as_text(interval: Interval, form: str = ".3g") -> str:
-    """`0.812 [0.795, 0.829]`, or the mean alone."""
+def as_text(interval: Mapping[str, Any], form: str = ".3g") -> str:
+    """`0.812 [0.795, 0.829]` of an `Interval` or a `Score`, or the mean alone."""
     text = format(interval["mean"], form)
     if interval["ci95"] is None:
         return text

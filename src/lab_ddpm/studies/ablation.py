@@ -46,6 +46,7 @@ from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, wri
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.tools.presets import extended, read_mapping
 from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.tables import markdown_table
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.run_folder import settled
@@ -249,5 +250,4 @@ def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict
     for name in others:
         changes = [np.subtract(values[name], values[baseline]).tolist() for values in measures.values()]
         rows.append([f"{name} - {baseline}", *(as_text(mean_interval(change)) for change in changes)])
-    lines = [["setting", *measures], ["---"] * (1 + len(measures)), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(["setting", *measures], rows)

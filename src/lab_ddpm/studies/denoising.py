@@ -20,6 +20,7 @@ from lab_ddpm.diffusion.noise import add_noise
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.files import check_writable, write_json, write_text
+from lab_ddpm.tools.tables import markdown_table
 
 TIMESTEPS = (10, 30, 100, 200, 300, 400, 600, 800)
 _SHOWN, _SHOWN_AT = 8, (30, 200, 400, 600)
@@ -70,9 +71,8 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     write_png(out / "denoised.png", picture_grid(np.concatenate(shown), len(shown[0])))
     write_json(out / "table.json", {**sampler.settings(), "num_pictures": len(chosen), "errors": errors})
     columns = list(errors[0])
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    lines += [f"| {error['t']} | " + " | ".join(f"{error[key]:.4f}" for key in columns[1:]) + " |" for error in errors]
-    write_text(out / "table.md", "\n".join(lines) + "\n")
+    rows = [[error["t"], *(f"{error[key]:.4f}" for key in columns[1:])] for error in errors]
+    write_text(out / "table.md", markdown_table(columns, rows))
     return out / "table.md"
 
 

@@ -27,6 +27,7 @@ from lab_ddpm.sampling.interpolation import Mixing, Noise, distance, interpolate
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
+from lab_ddpm.tools.tables import markdown_table
 
 COUNT = 10
 _TIMESTEPS = (249, 499, 749)  # noise levels that both samplers visit
@@ -121,8 +122,6 @@ def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, 
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| t | way | jump | detour | error |", "|---|---|---|---|---|"]
-    for row in rows:
-        cells = [as_text(row[measure], ".3f") for measure in ("jump", "detour", "error")]
-        lines.append(f"| {row['t']} | {row['way']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    measures = ("jump", "detour", "error")
+    cells = [[row["t"], row["way"], *(as_text(row[measure], ".3f") for measure in measures)] for row in rows]
+    return markdown_table(["t", "way", *measures], cells)

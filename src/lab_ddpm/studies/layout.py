@@ -34,9 +34,10 @@ from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.editing import Edited, NotEdited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler
-from lab_ddpm.studies.shares import ShareRow, as_line, share_row
+from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
+from lab_ddpm.tools.tables import markdown_table
 
 NEAR = 4.0  # pixels of a picture 64 pixels wide
 _TRIES = 4
@@ -68,9 +69,7 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
     study = _Study(dataset, sampler, referee, num_pictures)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
     write_json(out / "table.json", {"num_pictures": len(study.pictures), **sampler.settings(), "rows": rows})
-    lines = ["| what | share | of |", "|---|---|---|"]
-    lines += [as_line(row) for row in rows]
-    write_text(out / "table.md", "\n".join(lines) + "\n")
+    write_text(out / "table.md", markdown_table(["what", "share", "of"], map(cells, rows)))
     write_png(out / "figure.png", captioned_rows(study.figure))
     return out / "table.md"
 

@@ -32,11 +32,13 @@ from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.picture_statistics import patch_energy
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.sampler import Sampler, Samples
-from lab_ddpm.studies.shares import ShareRow, as_line, share_row
+from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
+from lab_ddpm.tools.tables import markdown_table
 
 _SHOWN, _COLUMNS = 32, 8
+_ENERGY = "energy at the period of the patches"
 Pair = tuple[str, str]  # an object that was asked for, and what is seen in its place
 
 
@@ -68,7 +70,8 @@ def study_mistakes(
         raise UserError(f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
     check_writable(out)
     patch_size = sampler.denoiser.config["patch_size"]
-    lines, content = ["| list | what | share | of |", "|---|---|---|---|"], {}
+    table: list[list[object]] = []
+    content = {}
     for name, conditions in lists.items():
         asked = conditions * num_seeds
         samples = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {name}")
@@ -78,18 +81,18 @@ def study_mistakes(
         rows = [*_by_kind(pairs, hits, samples), *_by_map(hits, samples)]
         seen_as = Counter(f"{one} -> {other}" for of_picture in pairs for one, other in of_picture)
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
-        lines += [f"| {name} {as_line(row)}" for row in rows]
+        table += [[name, *cells(row)] for row in rows]
         _show(out / f"{name}.png", samples.pictures, asked, pairs)
         energy = patch_energy(samples.pictures, patch_size) if patch_size > 1 else None
         if energy is not None:
             content[name]["patch_energy"] = energy
-            lines.append(f"| {name} | energy at the period of the patches | {energy:.2e} | {len(asked)} |")
+            table.append([name, _ENERGY, f"{energy:.2e}", len(asked)])
     if real_pictures is not None and patch_size > 1:
         content["real pictures"] = {"patch_energy": patch_energy(real_pictures, patch_size)}
         energy = content["real pictures"]["patch_energy"]
-        lines.append(f"| real pictures | energy at the period of the patches | {energy:.2e} | {len(real_pictures)} |")
+        table.append(["real pictures", _ENERGY, f"{energy:.2e}", len(real_pictures)])
     write_json(out / "table.json", {**sampler.settings(), "num_seeds": num_seeds, "lists": content})
-    write_text(out / "table.md", "\n".join(lines) + "\n")
+    write_text(out / "table.md", markdown_table(["list", "what", "share", "of"], table))
     return out / "table.md"
 
 

@@ -20,6 +20,6 @@ def share_row(what: str, found: int, of: int) -> ShareRow:
     return ShareRow(what=what, share=share_interval(found, of), of=of)
 
 
-def as_line(row: ShareRow) -> str:
-    """The row in Markdown."""
-    return f"| {row['what']} | {as_text(row['share'], '.3f')} | {row['of']} |"
+def cells(row: ShareRow) -> list[object]:
+    """The row under the columns "what", "share", "of"."""
+    return [row["what"], as_text(row["share"], ".3f"), row["of"]]

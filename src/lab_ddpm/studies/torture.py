@@ -61,13 +61,13 @@ class Outcome:
     lost: int = 0
     left_over: int = 0
 
-    def as_line(self) -> str:
-        """The row in Markdown."""
-        by_signal = " | ".join(str(self.kills[number.name]) for number in SIGNALS)
-        return f"| {self.job} | {by_signal} | {self.ended} | {self.lost} | {self.left_over} |"
+    def row(self) -> list[object]:
+        """The cells under `COLUMNS`."""
+        by_signal = [self.kills[number.name] for number in SIGNALS]
+        return [self.job, *by_signal, self.ended, self.lost, self.left_over]
 
 
-HEADER = "| job | SIGKILL | SIGTERM | SIGINT | ends | lost | temporary files left |\n|---|---|---|---|---|---|---|"
+COLUMNS = ("job", *(number.name for number in SIGNALS), "ends", "lost", "temporary files left")
 
 
 def torture(job: Job, template: Path, folder: Path, kills: int, seed: int) -> Outcome:
