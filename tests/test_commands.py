@@ -248,6 +248,11 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
             2,
             "did you mean '--guidance-scale'? unrecognized arguments: --guidance-scal 2",
         ),
+        (
+            ["generate", "--guidance", "2"],
+            2,
+            "did you mean '--guidance-scale' or '--guidance-stop'? unrecognized arguments: --guidance 2",
+        ),
         (["evaluate", "--nonsense", "2"], 2, "lab-ddpm: unrecognized arguments: --nonsense 2 (see lab-ddpm evaluate"),
         (["train", "--epoch", "2"], 2, "unrecognized arguments: --epoch 2"),
         (["generate", "--objects", "red cube, pink sphere"], 2, "got 'pink sphere'"),

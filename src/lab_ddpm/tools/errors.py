@@ -48,10 +48,16 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """The beginning of a message about an unknown name: the choice that looks most like it, or nothing."""
+    """The beginning of a message about an unknown name: the choice that looks most like it, or nothing.
+
+    Where it looks like one that begins with it, and two do ("--guidance"), both are named.
+    """
     spelt = {str(choice).lower(): str(choice) for choice in choices}
-    close = difflib.get_close_matches(str(value).lower(), spelt, n=1)
-    return f"did you mean {spelt[close[0]]!r}? " if close else ""
+    name = str(value).lower()
+    close = difflib.get_close_matches(name, spelt, n=1)
+    longer = [choice for choice in spelt if choice.startswith(name)]
+    meant = longer if len(longer) == 2 and close and close[0] in longer else close
+    return f"did you mean {' or '.join(repr(spelt[choice]) for choice in meant)}? " if meant else ""
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
