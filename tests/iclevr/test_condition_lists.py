@@ -33,6 +33,7 @@ def test_the_committed_files_are_what_the_rule_makes(lists: Lists) -> None:
         ("test", {1: 6, 2: 12, 3: 14}),
         ("new_test", {2: 12, 3: 20}),
         ("val", {1: 12, 2: 24, 3: 28}),
+        ("new_val", {2: 12, 3: 52}),
         ("unseen", {2: 32, 3: 40}),
         ("many", {4: 32, 5: 32}),
     ],
@@ -52,7 +53,7 @@ def test_no_combination_is_listed_twice_in_one_list_or_in_two(lists: Lists) -> N
 
 
 def test_nothing_but_unseen_contains_an_unseen_combination(lists: Lists) -> None:
-    others = chain(lists["test"], lists["new_test"], lists["val"], lists["many"])
+    others = chain.from_iterable(lists[name] for name in lists if name != "unseen")
     assert not [c for c in others for hidden in lists["unseen"] if shows(c, hidden)]
 
 
@@ -67,9 +68,10 @@ def test_no_object_is_in_more_than_four_unseen_pairs(lists: Lists) -> None:
     assert max(Counter(chain.from_iterable(pairs)).values()) <= 4
 
 
-def test_new_test_mostly_repeats_a_colour(lists: Lists) -> None:
-    repeating = [condition for condition in lists["new_test"] if repeats_colour(condition)]
-    assert Counter(map(len, repeating)) == {2: 10, 3: 18}
+@pytest.mark.parametrize(("name", "sizes"), [("new_test", {2: 10, 3: 18}), ("new_val", {2: 8, 3: 48})])
+def test_the_new_lists_mostly_repeat_a_colour(lists: Lists, name: str, sizes: dict[int, int]) -> None:
+    repeating = [condition for condition in lists[name] if repeats_colour(condition)]
+    assert Counter(map(len, repeating)) == sizes
 
 
 def test_repeating_a_colour_is_not_repeating_a_shape() -> None:

@@ -15,7 +15,7 @@ COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 
 ROOT = Path("data/iclevr")
-SPLITS = ("test", "new_test", "val", "unseen", "many")
+SPLITS = ("test", "new_test", "val", "new_val", "unseen", "many")
 
 
 def resolve_split(split: str, root: str | Path = ROOT) -> Path:

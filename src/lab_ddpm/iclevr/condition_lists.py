@@ -8,7 +8,8 @@ shuffle that never changes with a library or a platform. Each list takes the fir
 - `test` (6 single objects, 12 pairs, 14 triples; 72 objects), the structure of the official `test.json`.
 - `new_test` (12 pairs, 20 triples; 84 objects), the structure of the official `new_test.json`: 10 pairs and
   18 triples repeat a colour across shapes.
-- `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints. It shares no combination with the others.
+- `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints and settings, as `new_val` (12 pairs, 52 triples)
+  does, in which 8 pairs and 48 triples repeat a colour. Neither shares a combination with any other list.
 - `many` (32 of four objects, 32 of five): more than any training picture shows.
 
 Every list but `unseen` avoids whatever contains an unseen combination.
@@ -29,7 +30,7 @@ from lab_ddpm.tools.files import write_text
 
 
 def make_condition_lists() -> dict[str, list[Condition]]:
-    """The lists by name: `test`, `new_test`, `val`, `unseen`, `many`."""
+    """The lists by name: `test`, `new_test`, `val`, `new_val`, `unseen`, `many`."""
     unseen = _balanced_pairs("unseen", 32, per_object=4)
     unseen += _take("unseen", 3, 40, lambda c: not _contains_any(c, unseen))
 
@@ -50,15 +51,23 @@ def make_condition_lists() -> dict[str, list[Condition]]:
         return chosen
 
     test = take("test", 1, 6) + take("test", 2, 12) + take("test", 3, 14)
-    new_test = (
-        take("new_test", 2, 10, repeat_colour=True)
-        + take("new_test", 2, 2, repeat_colour=False)
-        + take("new_test", 3, 18, repeat_colour=True)
-        + take("new_test", 3, 2, repeat_colour=False)
-    )
+
+    def take_new(name: str, pairs: tuple[int, int], triples: tuple[int, int]) -> list[Condition]:
+        """So many that repeat a colour, and so many that do not."""
+        sizes = ((2, pairs), (3, triples))
+        return [
+            condition
+            for size, counts in sizes
+            for count, repeat_colour in zip(counts, (True, False), strict=True)
+            for condition in take(name, size, count, repeat_colour)
+        ]
+
+    new_test = take_new("new_test", (10, 2), (18, 2))
     val = take("val", 1, 12) + take("val", 2, 24) + take("val", 3, 28)
     many = take("many", 4, 32) + take("many", 5, 32)
-    return {"test": test, "new_test": new_test, "val": val, "unseen": unseen, "many": many}
+    new_val = take_new("new_val", (8, 4), (48, 4))
+    lists = {"test": test, "new_test": new_test, "val": val, "new_val": new_val}
+    return lists | {"unseen": unseen, "many": many}
 
 
 def write_condition_lists(folder: str | Path) -> None:

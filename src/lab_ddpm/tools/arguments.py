@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
 RUNTIMES_HELP = "torch, onnx (see export-onnx) or auto: onnx on a CPU where it can be had"
-SPLITS_HELP = "test, new_test, val, unseen, many or a JSON file of conditions"
+SPLITS_HELP = "test, new_test, val, new_val, unseen, many or a JSON file of conditions"
 
 
 class Parser(argparse.ArgumentParser):
