@@ -8,7 +8,8 @@ For a condition of k objects the k highest outputs of the referee are what a pic
 as many strangers as misses; they are paired so that as many pairs as possible share a colour or a shape.
 
 Of a model with a layout also whether the map that was drawn with the picture shows the object: a miss that it shows
-went wrong in the drawing, a miss that it lacks was decided before. And of any model its weave: see `patch_energy`.
+went wrong in the drawing, a miss that it lacks was decided before; and whether the map shows more objects than were
+asked for, which no score of the classifiers punishes. And of any model its weave: see `patch_energy`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from torch import nn
 
 from lab_ddpm.data.conditions import Condition
@@ -38,6 +40,7 @@ from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
 
 _SHOWN, _COLUMNS = 32, 8
+_SMALLEST = 2  # patches of an object
 _ENERGY = "energy at the period of the patches"
 Pair = tuple[str, str]  # an object that was asked for, and what is seen in its place
 
@@ -131,7 +134,22 @@ def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
     shown = labels_in(torch.from_numpy(samples.masks)[:, None], len(OBJECTS)).numpy()
     asked = samples.class_labels.numpy() > 0
     rows = {"objects found": asked & hits, "objects missed": asked & ~hits}
-    return [share_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
+    shares = [share_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
+    too_many = count_objects(samples.masks) > asked.sum(axis=1)
+    return [*shares, share_row("pictures whose map shows too many objects", int(too_many.sum()), len(asked))]
+
+
+def count_objects(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many things stand in each of (B, h, w) masks, those of one label apart where they do not touch.
+
+    One patch alone counts nothing: where two objects meet, the average of their codes may be that of a third one.
+    """
+    counts = np.zeros(len(masks), dtype=np.int64)
+    for index, mask in enumerate(masks):
+        for place in np.unique(mask[mask > 0]):
+            pieces, _ = ndimage.label(mask == place)
+            counts[index] += (np.bincount(pieces.ravel())[1:] >= _SMALLEST).sum()
+    return counts
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:
