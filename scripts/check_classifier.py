@@ -8,7 +8,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
-from lab_ddpm.judging.intervals import Interval, as_text
+from lab_ddpm.judging.intervals import as_text
 from lab_ddpm.judging.measuring import measure_perturbed, scores
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.hardware import this_process
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
 def _cell(found: dict[str, Any]) -> str:
     """Objects found / objects asked with Wilson's 95 % interval."""
-    return as_text(Interval(mean=found["micro"], ci95=found["micro_ci95"]), ".4f")
+    return as_text(found["micro"], ".4f")
 
 
 if __name__ == "__main__":

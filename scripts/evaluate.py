@@ -83,20 +83,25 @@ def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict
 def _existing(options: Namespace, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
     """Settings and scores of the numbered pictures of a folder."""
     ((split, conditions),) = lists.items()
-    _check_manifest(options.images / "manifest.json", conditions, split)
+    tries = _check_manifest(options.images / "manifest.json", conditions, split)
     pictures = read_numbered_pictures(options.images, len(conditions), PICTURE_SIZE)
     results = {split: score_seeds(pictures[None], encode(conditions, OBJECTS), classifiers)}
-    return {"checkpoint": None, "images": str(options.images), "seeds": []}, results
+    if tries > 1 and this_process().is_main_process:
+        print(f"note: each picture is the best of up to {tries} (`--tries`), as the model itself sees it")
+    return {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}, results
 
 
-def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> None:
-    """Where `generate` made the pictures, its manifest knows for which conditions."""
+def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> int:
+    """Where `generate` made the pictures, its manifest knows for which conditions, and in how many tries."""
     try:
-        made = [tuple(picture["condition"]) for picture in cast(Any, read_json(path))["pictures"]]
-    except (DataError, KeyError, TypeError):  # there is none, or one of another program
-        return
+        manifest = cast(Any, read_json(path))
+        made = [tuple(picture["condition"]) for picture in manifest["pictures"]]
+        tries = int(manifest.get("tries", 1))
+    except (AttributeError, DataError, KeyError, TypeError, ValueError):  # there is none, or one of another program
+        return 1
     if made != list(conditions):
         raise UserError(f"{path} says that its pictures were made for other conditions than those of {split!r}")
+    return tries
 
 
 def _report_seen(lists: Lists, labels: Path) -> None:

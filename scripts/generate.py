@@ -69,6 +69,8 @@ def main(arguments: list[str]) -> None:
     name, conditions = wanted(sampler, options, places)
     asked: list[Condition] | torch.Tensor = conditions
     details: Mapping[str, object] = {"places": options.place} if places else {}
+    if options.tries > 1:
+        details = {"tries": options.tries}
     if options.also or options.without:
         all_of = [condition for condition in (conditions[0], *conditions_of(options.also, sampler)) if condition]
         none_of = conditions_of(options.without, sampler)

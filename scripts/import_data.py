@@ -14,13 +14,12 @@ def parser() -> Parser:
     parser = Parser("import-data", __doc__)
     parser.add_argument("path", type=Path, help="folder or zip")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
-    parser.add_argument("--evaluator", type=Path, default=EVALUATOR_DIR, help="default: evaluator")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    print(import_data(options.path, options.out, options.evaluator))
+    print(import_data(options.path, options.out, EVALUATOR_DIR))
 
 
 if __name__ == "__main__":

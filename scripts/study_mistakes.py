@@ -11,7 +11,7 @@ from lab_ddpm.judging.classifiers import classifier_file, load_classifier
 from lab_ddpm.sampling.sampler import sampler_of
 from lab_ddpm.studies.mistakes import study_mistakes
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
-from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.hardware import this_process
 
 
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("num-seeds", options.num_seeds, 1)
     splits = options.split or ["val"]
+    if len({Path(split).stem for split in splits}) < len(splits):
+        raise UserError(f"`split` must name lists of different file names, got {splits}")
     lists = {Path(split).stem: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
     sampler = sampler_of(options)
     real = None

@@ -85,8 +85,7 @@ def make_template(folder: Path) -> Path:
     write_text(folder / "few.json", '[["red cube"], ["cyan sphere", "gray cube"]]\n')
     write_text(folder / "training.yaml", yaml.safe_dump(TRAINING))
     write_text(folder / "sweep.yaml", yaml.safe_dump(SWEEP))
-    for file in (classifier_file("referee"), classifier_file("referee").with_suffix(".json")):
-        shutil.copy(file, folder)
+    shutil.copy(classifier_file("referee"), folder)
     data, official, runs = folder / "data", folder / "official", folder / "runs"
     load("render").main(["--num-scenes", str(SCENES), "--out", str(data)])
     shutil.copytree(data / "images", official / "images", ignore=shutil.ignore_patterns("metadata.jsonl"))

@@ -216,6 +216,11 @@ def test_pictures_that_exist_are_scored_as_the_sampled_ones_are(capsys: pytest.C
     assert "made for other conditions than those of 'new_test'" in capsys.readouterr().err
     sampled, scored = (json.loads((Path(out) / "metrics.json").read_text())["splits"] for out in ("sampled", "scored"))
     assert sampled == scored
+    manifest = json.loads(Path("made/manifest.json").read_text())
+    Path("made/manifest.json").write_text(json.dumps(manifest | {"tries": 4}))
+    assert main(["evaluate", "--root", "data", "--images", "made", "--split", "test", "--out", "scored"]) == 0
+    assert "the best of up to 4 (`--tries`)" in capsys.readouterr().out
+    assert json.loads(Path("scored/metrics.json").read_text())["tries"] == 4
 
 
 def test_render_writes_a_data_set_that_trains(
@@ -371,6 +376,7 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     assert (before != after).any()
     assert (before[:, 12:] == after[:, 12:]).all()
     assert main(["generate", "--objects", "red cube", "--num-pictures", "3", "--steps", "2", "--tries", "2"]) == 0
+    assert json.loads(Path("generated/objects/manifest.json").read_text())["tries"] == 2
     assert len(json.loads(Path("generated/objects/manifest.json").read_text())["pictures"]) == 3
     assert main(["generate", "--place", "red cube@4,5", "--tries", "2"]) == 2
     assert "`--tries` goes neither with `--place` nor with `--progress`" in capsys.readouterr().err

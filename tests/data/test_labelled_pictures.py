@@ -12,7 +12,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_picture, write_png
 from lab_ddpm.data.labelled_pictures import has_pictures, open_labelled_pictures
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import TEMPORARY_PREFIX
+from lab_ddpm.tools.files import MACHINE, TEMPORARY_PREFIX
 
 FIRST, SECOND, LAST = "CLEVR_train_000000_0.png", "CLEVR_train_000000_1.png", "CLEVR_train_000006_2.png"
 
@@ -161,7 +161,7 @@ def test_a_root_without_pictures_or_labels_is_named(tiny_dataset: Path, tmp_path
 
 
 def test_what_a_killed_decoding_left_is_removed(tiny_dataset: Path) -> None:
-    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}4194305-train-16-0.npy"
+    leftover = tiny_dataset / ".cache" / f"{TEMPORARY_PREFIX}4194305.{MACHINE}-train-16-0.npy"
     leftover.parent.mkdir()
     leftover.write_bytes(b"half")
     open_labelled_pictures(tiny_dataset, 16, OBJECTS)

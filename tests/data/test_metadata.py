@@ -56,6 +56,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "metadata.jsonl") == (conditions, [])
 
 
+def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text('{"file_name": "a.png", "labels": ["dog"], "caption": "one\u2028two"}\r\n', encoding="utf-8")
+    assert read_metadata(path) == ({"a.png": ("dog",)}, [])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "messages"),
     [
@@ -75,6 +81,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("metadata.jsonl", "\n", ["must have a line for each picture, got none"]),
         ("metadata.csv", "name,labels\n0.png,dog\n", ["must have the columns file_name and labels"]),
         ("metadata.csv", "", ["must have the columns file_name and labels, got none"]),
+        (
+            "metadata.csv",
+            'file_name,labels\n0.png,"dog\n' + "x" * 200_000,
+            ["field larger than field limit"],
+        ),
+        (
+            "metadata.jsonl",
+            lines({**LABELS, "0.png": [" "]}),
+            ["line 1: `labels` must be a list of names", "got [' ']"],
+        ),
     ],
 )
 def test_what_is_wrong_is_named(pictures: Path, name: str, text: str, messages: list[str]) -> None:

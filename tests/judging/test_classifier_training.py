@@ -138,7 +138,7 @@ def test_whole_run_writes_weights_and_figures(tmp_path: Path) -> None:
         load_classifier(tmp_path / "out" / f"{name}.safetensors", OBJECTS)
         figures = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert (figures["training_pictures"], figures["held_out_pictures"]) == (19, 1)
-        assert 0 <= figures["clean"]["exact_match"] <= figures["clean"]["micro"] <= 1
+        assert 0 <= figures["clean"]["exact_match"]["mean"] <= figures["clean"]["micro"]["mean"] <= 1
 
 
 def test_the_check_prints_a_row_for_every_perturbation(

@@ -176,6 +176,7 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
         (["00.png"], ["red cube"], "got a list"),
         (7, ["red cube"], "got a int"),
         (noise(1), torch.zeros(1, 24), "must name at least one object, got an empty one"),
+        (noise(2), torch.ones(2, 2, 24), r"must be \(N, 24\) rows, got \(2, 2, 24\)"),
         (noise(1), [[1] + [0] * 23], "rows of numbers one .* array"),
         (np.zeros((8, 64, 64, 3), np.uint8), "red cube", "must be a list with one entry per picture"),
     ],

@@ -1,11 +1,14 @@
 """What the playground draws is what the pipeline draws, and what it says about it is what the classifier says."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import active_count
 
 import numpy as np
 import pytest
+from diffusers import EulerDiscreteScheduler
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.data.iclevr import OBJECTS
@@ -13,6 +16,7 @@ from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.judging.classifiers import build_classifier, predict, save_classifier
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.playground.studio import Drawing, Settings, Studio
+from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.errors import UserError
@@ -108,3 +112,30 @@ def test_placed_objects_and_their_code(tmp_path: Path, monkeypatch: pytest.Monke
     names: dict = {}
     exec(studio.code(("red cube",), places, SETTINGS), names)
     np.testing.assert_array_equal(names["pictures"], expected)
+
+
+def test_a_sampler_without_a_name_draws_as_the_pipeline_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline = load_pipeline(save_tiny_pipeline("best", 3, ("rose",)))
+    pipeline.scheduler = EulerDiscreteScheduler(use_karras_sigmas=True)
+    pipeline.save_pretrained("karras")
+    studio = Studio(Path("karras"))
+    assert studio.scheduler == "EulerDiscreteScheduler"
+    settings = Settings(2, studio.scheduler, 3, 1.0, seed=1)
+    *_, drawn = studio.draw(("rose",), [], settings)
+    expected = open_sampler(Path("karras"), steps=3, guidance_scale=1.0).sample([("rose",)] * 2, picture_seeds(1, 2))
+    np.testing.assert_array_equal(drawn.pictures, expected.pictures)
+    assert "scheduler" not in studio.code(("rose",), [], settings)
+
+    pytest.importorskip("gradio")  # which leaves an event loop behind: in a process of its own
+    page = """
+import gradio
+from pathlib import Path
+from lab_ddpm.playground.page import build
+from lab_ddpm.playground.studio import Studio
+
+boxes = [box for box in build(Studio(Path("karras"))).blocks.values() if isinstance(box, gradio.Dropdown)]
+(sampler,) = (box for box in boxes if box.label == "Sampler")
+assert sampler.value == sampler.preprocess(sampler.value) == "EulerDiscreteScheduler"
+"""
+    subprocess.run([sys.executable, "-c", page], check=True)

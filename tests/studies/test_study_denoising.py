@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from conftest import tiny_denoiser
 from gaussian_oracle import MEANS, STD, GaussianOracle
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
@@ -56,3 +58,24 @@ def test_objects_have_a_column_where_their_masks_are_known(tmp_path: Path) -> No
     first = json.loads((tmp_path / "table.json").read_text())["errors"][0]
     assert first["objects"] == pytest.approx(0.1, abs=0.01)
     assert first["all"] == pytest.approx(0.1 * (2 / 64) ** 0.5, abs=0.005)
+
+
+def test_without_masks_the_layout_is_unknown_and_without_labels_the_null_label_is_asked(tmp_path: Path) -> None:
+    denoiser = tiny_denoiser(
+        labels=LABELS, prediction_type="sample", patch_size=4, layout_scale=2.0, condition_dropout=0.1
+    )
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def predict(noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        seen.append((denoiser.space.layout(noisy), class_labels))
+        return torch.zeros_like(noisy)
+
+    denoiser.runtime = predict
+    size = denoiser.config["sample_size"]
+    pictures = np.random.default_rng(0).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
+    dataset = PictureDataset([str(n) for n in range(5)], pictures, torch.zeros(5, 0), (), "squash", "")
+    study_denoising(dataset, Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2), 5, tmp_path)
+    assert len(seen) == len(TIMESTEPS)
+    for layout, class_labels in seen:
+        assert not layout.any()
+        assert class_labels.equal(torch.zeros(5, len(LABELS)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_ddpm.tools.files import atomic_path, link_atomically, remove, write_json, write_text
+from lab_ddpm.tools.files import MACHINE, atomic_path, link_atomically, remove, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -140,13 +140,15 @@ def test_read_only_folders_are_refused_and_read_only_files_are_not(tmp_path: Pat
 
 
 def test_leftovers_are_removed_and_the_rest_is_not(tmp_path: Path) -> None:
-    (tmp_path / ".writing-4194305-folder").mkdir()  # there is no process of this number
-    (tmp_path / ".writing-4194305-folder" / "entry").touch()
-    own, running = f".writing-{os.getpid()}-file", f".writing-{os.getppid()}-file"
-    for name in (own, running, ".writing-file", "file", ".hidden"):
+    dead = tmp_path / f".writing-4194305.{MACHINE}-folder"  # there is no process of this number
+    dead.mkdir()
+    (dead / "entry").touch()
+    own, running = (f".writing-{process}.{MACHINE}-file" for process in (os.getpid(), os.getppid()))
+    elsewhere = ".writing-4194305.abcdef-file"
+    for name in (own, running, elsewhere, ".writing-file", "file", ".hidden"):
         (tmp_path / name).touch()
     write_text(tmp_path / "file", "new")
-    assert names(tmp_path) == sorted([".hidden", running, ".writing-file", "file"])
+    assert names(tmp_path) == sorted([".hidden", running, elsewhere, ".writing-file", "file"])
 
 
 def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.training.config_sections import OptimizerConfig
+from lab_ddpm.training.muon import Muon
 from lab_ddpm.training.optimizer import make_optimizer
 
 CONFIG = OptimizerConfig(name="muon", learning_rate=0.01, weight_decay=0.0)
@@ -31,3 +32,16 @@ def test_adamw_has_everything_otherwise() -> None:
     assert isinstance(optimizer, torch.optim.AdamW)
     (group,) = optimizer.param_groups
     assert len(group["params"]) == len(list(denoiser.parameters()))
+
+
+def test_a_state_that_was_read_on_the_cpu_comes_to_the_device_of_the_weights() -> None:
+    """ "meta" stands for a GPU: PyTorch leaves "step" of most optimizers on the CPU, which fused AdamW cannot take."""
+    weights = [torch.nn.Parameter(torch.ones(2, 3)), torch.nn.Parameter(torch.ones(3))]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    trained = Muon(weights[:1], weights[1:], lr=0.1, weight_decay=0.0)
+    trained.step()
+    elsewhere = [torch.nn.Parameter(weight.to("meta")) for weight in weights]
+    resumed = Muon(elsewhere[:1], elsewhere[1:], lr=0.1, weight_decay=0.0)
+    resumed.load_state_dict(trained.state_dict())
+    assert {value.device.type for state in resumed.state.values() for value in state.values()} == {"meta"}

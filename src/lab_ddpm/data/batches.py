@@ -102,8 +102,11 @@ def picture_weights(dataset: PictureDataset, by_count: Sequence[float], same_fir
                 f"1 to {counts.max()}, got {list(by_count)}"
             )
         weights = np.asarray(by_count, dtype=np.float64)[counts - 1]
-    for word in {label.split()[0] for label in dataset.labels}:
-        begins = torch.tensor([label.split()[0] == word for label in dataset.labels])
+    if same_first_word == 1:
+        return weights
+    first_words = [label.partition(" ")[0] for label in dataset.labels]
+    for word in set(first_words):
+        begins = torch.tensor([first == word for first in first_words])
         weights[(class_labels[:, begins].sum(dim=1) > 1).numpy()] *= same_first_word
     return weights
 

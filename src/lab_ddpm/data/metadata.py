@@ -11,6 +11,7 @@ line is not read.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,12 +71,15 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: must be UTF-8") from None
     if path.suffix == ".csv":
-        rows = csv.DictReader(text.splitlines())
+        rows = csv.DictReader(io.StringIO(text, newline=""))
         if not {"file_name", "labels"} <= set(rows.fieldnames or ()):
             raise DataError(f"{path}: must have the columns file_name and labels, got {rows.fieldnames or 'none'}")
-        yield from ((f"line {rows.line_num}", row) for row in rows)
+        try:
+            yield from ((f"line {rows.line_num}", row) for row in rows)
+        except csv.Error as error:
+            raise DataError(f"{path}: line {rows.line_num}: {error}") from None
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
@@ -92,7 +96,11 @@ def _entry(entry: Any) -> tuple[str, Condition]:
         raise ValueError(f"`file_name` must be a path within the folder, got {name!r}")
     if isinstance(labels, str):
         labels = [label.strip() for label in labels.split(",") if label.strip()]
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+    if (
+        not isinstance(labels, list)
+        or not labels
+        or not all(isinstance(label, str) and label.strip() for label in labels)
+    ):
         raise ValueError(f"`labels` must be a list of names, or one text with commas, got {entry.get('labels')!r}")
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must not name a label twice, got {labels}")

@@ -35,7 +35,7 @@ class PictureDataset:
 
     Attributes:
         names: N names, unique.
-        pictures: (N, S, S, C) uint8, memory-mapped; C = 1 or 3.
+        pictures: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for pictures without labels.
         fit: How they became square, as in `images.fit_picture`.

@@ -46,6 +46,7 @@ from lab_ddpm.diffusion.noise import (
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
+from lab_ddpm.tools.weights import naming_disk_errors
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, which is that of the layout before it is scaled
@@ -174,7 +175,8 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
         """As in diffusers, and the checksums of the weights, which `from_pretrained` looks at."""
-        super().save_pretrained(save_directory, *arguments, **options)
+        with naming_disk_errors(Path(save_directory)):
+            super().save_pretrained(save_directory, *arguments, **options)
         write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])
 
     @property
@@ -281,9 +283,10 @@ class Denoiser(ModelMixin, ConfigMixin):
             class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
 
         Raises:
-            UserError: See `check_reads`.
+            UserError: See `check_reads` and `check_guidance`.
         """
         self.check_reads()
+        self.check_guidance(class_labels, None, 1.0)
         timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
         samples = []
         for pictures, rows in zip(images.split(_READ_AT_A_TIME), class_labels.split(_READ_AT_A_TIME), strict=True):

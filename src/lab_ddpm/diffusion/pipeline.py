@@ -32,7 +32,8 @@ from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
-# Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with (-1, the finished pictures) at the end.
+FINISHED = -1  # the timestep of finished pictures
+# Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with the FINISHED ones at the end.
 StateCallback = Callable[[int, torch.Tensor], None]
 
 
@@ -280,7 +281,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 sample = on_step_end(step, int(timestep), sample)
         sample = denoiser.space.clip(sample if known is None else known.put_into(sample))  # not all end with x_0
         if on_state is not None:
-            on_state(-1, denoiser.space.decode(sample))
+            on_state(FINISHED, denoiser.space.decode(sample))
         return sample
 
 

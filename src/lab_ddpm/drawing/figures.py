@@ -17,9 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_uint8, write_gif, write_png
+from lab_ddpm.diffusion.pipeline import FINISHED
 from lab_ddpm.sampling.interpolation import Walk
-
-FINISHED = -1  # the timestep under which the pipeline hands over the finished pictures
 
 _ANIMATION_FRAMES = 16
 _FONT = ImageFont.load_default(13)

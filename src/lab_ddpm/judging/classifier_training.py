@@ -32,6 +32,7 @@ from lab_ddpm.judging.classifiers import (
     load_classifier,
     save_classifier,
 )
+from lab_ddpm.judging.intervals import as_text
 from lab_ddpm.judging.measuring import perturbed, scores
 from lab_ddpm.judging.recipes import RECIPES, Recipe
 from lab_ddpm.tools.errors import DataError, check_choice, check_positive
@@ -127,11 +128,11 @@ def train_picture_classifier(
     path, figures = _train_and_save("pictures", name, learnt, measured, training.labels, out, epochs, seed)
     write_json(path.with_suffix(".json"), figures)
     counts = held_out.class_labels.sum(dim=0)
-    (low, high), chance = figures["clean"]["micro_ci95"], float(counts.max() / counts.sum())
-    if low <= chance:
+    found, chance = figures["clean"]["micro"], float(counts.max() / counts.sum())
+    if found["ci95"][0] <= chance:
         print(
-            f"note: the classifier finds [{low}, {high}] of the held-out labels, and the most frequent one alone is "
-            f"{chance:.4f} of them: best/ and scores by this classifier will mean nothing"
+            f"note: the classifier finds {as_text(found, '.4f')} of the held-out labels, and the most frequent one "
+            f"alone is {chance:.4f} of them: best/ and scores by this classifier will mean nothing"
         )
     return path
 
@@ -178,9 +179,9 @@ def train_classifier(
 
     Args:
         recipe: One of `recipes.RECIPES`.
-        pictures: (N, S, S, C) uint8.
+        pictures: (N, H, W, C) uint8.
         class_labels: (N, num_labels) multi-hot.
-        held_out_pictures: (M, S, S, C) uint8, used for nothing but the printed figures.
+        held_out_pictures: (M, H, W, C) uint8, used for nothing but the printed figures.
         held_out_labels: (M, num_labels) multi-hot.
         epochs: As many draws as there are pictures, so many times.
         seed: The same seed gives the same weights on the same machine.

@@ -146,7 +146,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module
 
 @torch.inference_mode()
 def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
-    """The probability of every label in every picture: (N, S, S, C) uint8 -> (N, num_labels) float32 in [0, 1].
+    """The probability of every label in every picture: (N, H, W, C) uint8 -> (N, num_labels) float32 in [0, 1].
 
     For i-CLEVR, S must be 64: see `images.resize_pictures`.
     """

@@ -68,7 +68,7 @@ def inception_features() -> nn.Module:
 
 @torch.inference_mode()
 def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
-    """(N, S, S, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
+    """(N, H, W, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
     device = next(features.parameters()).device
     batches = []
     for start in tqdm(range(0, len(pictures), _BATCH), desc="features", unit="batch", leave=False, delay=2):
@@ -125,8 +125,8 @@ def nearest(pictures: Pictures, training: Pictures) -> tuple[torch.Tensor, torch
     """The training picture that is nearest to each picture, by the root mean square difference of their pixels.
 
     Args:
-        pictures: (M, S, S, C) uint8.
-        training: (N, S, S, C) uint8.
+        pictures: (M, H, W, C) uint8.
+        training: (N, H, W, C) uint8.
 
     Returns:
         (M,) distances, of a range of values of 1, and (M,) positions in `training`.

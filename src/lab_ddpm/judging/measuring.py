@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from lab_ddpm.data.images import Pictures, to_uint8
 from lab_ddpm.judging.augmentation import augment
 from lab_ddpm.judging.classifiers import predict
-from lab_ddpm.judging.intervals import wilson_interval
+from lab_ddpm.judging.intervals import share_interval
 from lab_ddpm.judging.recipes import ROBUSTNESS_STRENGTHS
 from lab_ddpm.judging.scores import top_k_hits
 
@@ -20,19 +20,18 @@ _BATCH = 64
 
 
 def scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, Any]:
-    """Objects found / objects asked ("micro") with its 95 % interval, and pictures without a mistake ("exact_match").
+    """Objects found / objects asked ("micro"), and pictures without a mistake ("exact_match"), with 95 % intervals.
 
     Args:
         classifier: On any device.
-        pictures: (M, S, S, C) uint8.
+        pictures: (M, H, W, C) uint8.
         class_labels: (M, num_labels) multi-hot.
     """
     asked = class_labels.numpy() > 0
     found = top_k_hits(predict(classifier, pictures), asked)
     return {
-        "micro": round(float(found.sum() / asked.sum()), 4),
-        "micro_ci95": [round(end, 4) for end in wilson_interval(int(found.sum()), int(asked.sum()))],
-        "exact_match": round(float((found == asked).all(axis=1).mean()), 4),
+        "micro": share_interval(int(found.sum()), int(asked.sum())),
+        "exact_match": share_interval(int((found == asked).all(axis=1).sum()), len(asked)),
     }
 
 
@@ -53,7 +52,7 @@ def measure_perturbed(
 
 
 def perturbed(pictures: Pictures, changes: dict[str, tuple[float, float]]) -> Pictures:
-    """The pictures (M, S, S, C) uint8 after `augment`, always with the same draws, as uint8 again."""
+    """The pictures (M, H, W, C) uint8 after `augment`, always with the same draws, as uint8 again."""
     generator = torch.Generator().manual_seed(0)
     batches = [
         to_uint8(augment(pictures[start : start + _BATCH], changes, generator))

@@ -43,6 +43,8 @@ def score(
     class_labels, pillow = to_rows(conditions, OBJECTS), _to_pillow(images)
     if len(pillow) != len(class_labels) or not pillow:
         raise UserError(f"there must be one condition per picture, got {len(class_labels)} for {len(pillow)} pictures")
+    if class_labels.ndim != 2:
+        raise UserError(f"`conditions` must be (N, {len(OBJECTS)}) rows, got {tuple(class_labels.shape)}")
     if not class_labels.any(dim=1).all():
         raise UserError("a condition must name at least one object, got an empty one")
     pictures = np.stack([fit_picture(image, PICTURE_SIZE, "squash") for image in pillow])

@@ -63,7 +63,9 @@ def build(studio: Studio) -> gr.Blocks:
                     number = gr.Slider(1, _MOST, 4, step=1, label="Pictures")
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                 with gr.Row():
-                    scheduler = gr.Dropdown(list(SCHEDULERS), value=studio.scheduler, label="Sampler")
+                    scheduler = gr.Dropdown(
+                        list(dict.fromkeys([studio.scheduler, *SCHEDULERS])), value=studio.scheduler, label="Sampler"
+                    )
                     steps = gr.Slider(1, 1000, studio.steps, step=1, label="Steps")
                     guided = bool(studio.labels and studio.denoiser.config["condition_dropout"])
                     guidance = gr.Slider(1, 10, studio.guidance_scale, step=0.5, label="Guidance", visible=guided)
@@ -77,7 +79,7 @@ def build(studio: Studio) -> gr.Blocks:
                 )
         settings = [number, scheduler, steps, guidance, seed]
         gallery = _gallery()
-        if studio.labels:
+        if len(studio.labels) > 1:
             _walk(studio, settings)
 
         def wanted(*values: Any) -> tuple[Condition, list[Place], Settings]:

@@ -24,7 +24,7 @@ from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures
 from lab_ddpm.playground.server import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
-from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least, first_line
 
 _OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
 _KINDS, _PICTURES, _STEPS = 12, 2, 4
@@ -40,11 +40,13 @@ class Outcome:
 
     Attributes:
         counts: Requests by what became of them, see `_OUTCOMES`.
+        errors: Of the requests that failed, by their first lines.
         memory: Of the server, in MiB, after each tenth of the requests.
         seconds: All of it took.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     memory: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -61,6 +63,7 @@ class Outcome:
             f"{total} requests in {self.seconds:.0f} s: "
             + ", ".join(f"{self.counts[what]} {what}" for what in _OUTCOMES),
             "memory of the server, MiB, after each tenth: " + " ".join(f"{size:.0f}" for size in self.memory),
+            *(f"{count} failed: {error}" for error, count in self.errors.most_common()),
         ]
 
 
@@ -94,7 +97,12 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
                 pool.submit(_ask, visitors[index % clients], kind, breaks_off)
                 for index, (kind, breaks_off) in enumerate(plan[start:end])
             ]
-            outcome.counts.update(request.result() for request in asked)
+            for request in asked:
+                try:
+                    outcome.counts[request.result()] += 1
+                except Exception as error:
+                    outcome.counts["failed"] += 1
+                    outcome.errors[f"{type(error).__name__}: {first_line(error)}"] += 1
             outcome.memory.append(process.memory_info().rss / _MEBIBYTE)
     outcome.seconds = time.perf_counter() - started
     return outcome
@@ -137,8 +145,5 @@ def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
         while not job.outputs() and not job.done() and time.perf_counter() < end:  # until it is being drawn
             time.sleep(0.005)
         return "broken off" if job.cancel() else "too late to break off"
-    try:
-        gallery, *_ = job.result(timeout=_WAIT)
-    except Exception:
-        return "failed"
+    gallery, *_ = job.result(timeout=_WAIT)
     return "right" if kind.is_in(gallery) else "wrong"

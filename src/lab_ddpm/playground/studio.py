@@ -16,7 +16,7 @@ from torch import nn
 from lab_ddpm.data.conditions import Condition, check_condition, parse_condition
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, resize_pictures, to_uint8
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.pipeline import FINISHED, picture_seeds
 from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
     PICTURE_SIZE,
@@ -28,7 +28,7 @@ from lab_ddpm.sampling.interpolation import interpolate_conditions
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least, check_positive
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import SHIPPED
 
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
 
@@ -49,7 +49,7 @@ class Drawing:
     """Pictures on their way, or done.
 
     Attributes:
-        pictures: (N, S, S, C) uint8.
+        pictures: (N, H, W, C) uint8.
         captions: What the classifier sees in each; empty while they are on their way.
     """
 
@@ -101,7 +101,7 @@ class Studio:
         def show(timestep: int, images: torch.Tensor) -> None:
             if left.is_set():
                 raise _LeftAlone
-            if timestep >= 0:
+            if timestep != FINISHED:
                 arriving.put(to_uint8(images))
 
         def work() -> None:
@@ -130,7 +130,7 @@ class Studio:
             worker.join()
 
     def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Pictures:
-        """(count, S, S, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
+        """(count, H, W, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
 
         Raises:
             UserError: A condition or a setting that does not fit.
@@ -156,6 +156,7 @@ class Studio:
             f'pipe = LabelConditionalPipeline.from_pretrained("{self.checkpoint}")',
         ]
         if places:
+            asked = None if scheduler == self.scheduler else f'"{scheduler}"'
             placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
             return "\n".join(
                 [
@@ -164,7 +165,7 @@ class Studio:
                     "from lab_ddpm.sampling.placing import Place, sample_placed",
                     *lines,
                     f"places = [{placed}]",
-                    f'sampler = Sampler(pipe, "{scheduler}", {steps}, {guidance:g})',
+                    f"sampler = Sampler(pipe, {asked}, {steps}, {guidance:g})",
                     f"seeds = picture_seeds({settings.seed}, {settings.number})",
                     f"pictures = sample_placed(sampler, [places] * {settings.number}, seeds).pictures",
                 ]
@@ -174,7 +175,7 @@ class Studio:
         return "\n".join(
             [
                 *lines,
-                f'pipe.scheduler = "{scheduler}"',
+                *([] if scheduler == self.scheduler else [f'pipe.scheduler = "{scheduler}"']),
                 f"images = pipe({what}, num_inference_steps={steps}{guided}, seed={settings.seed}).images",
             ]
         )
@@ -184,7 +185,9 @@ class Studio:
         if settings.guidance_scale is not None:
             check_positive("guidance_scale", settings.guidance_scale)
         guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
-        return Sampler(self.pipeline, settings.scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
+        own = settings.scheduler == self.scheduler  # perhaps one that has no name
+        scheduler = None if own else settings.scheduler
+        return Sampler(self.pipeline, scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
 
 
 class _LeftAlone(Exception):
@@ -195,7 +198,8 @@ def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
     """The referee of i-CLEVR, or the first classifier in `evaluator/` that was made for just these labels."""
     if tuple(labels) == OBJECTS:
         return load_classifier(classifier_file("referee"), labels)
-    for file in sorted({*EVALUATOR_DIR.glob("*.safetensors"), *find(EVALUATOR_DIR).glob("*.safetensors")}):
+    folders = (EVALUATOR_DIR, SHIPPED / EVALUATOR_DIR)
+    for file in [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]:
         try:
             return load_classifier(file, labels)
         except DataError:  # made for other labels

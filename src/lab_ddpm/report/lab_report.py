@@ -80,6 +80,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     config = parse_config(["--config", str(run / "config.yaml")])
     if config.data.dataset != "iclevr" or sampler.labels != OBJECTS:
         raise UserError(f"a lab report is about i-CLEVR, and {run} is of {config.data.dataset}: see `lab-ddpm report`")
+    dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, config.data.root), OBJECTS) for name in _LISTS}
     classifiers = {
@@ -98,7 +99,6 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     curves = training_curves(read_records(run / "metrics.jsonl"))
     for name, content in curves.items():
         write_bytes(out / f"{name}.png", content)
-    dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)
     text = render(
         "lab_report.md",
         run=run,

@@ -64,7 +64,7 @@ def _agreed(counts: list[int]) -> list[int]:
 
 
 def num_lacking(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:
-    """How many of their labels the model does not see in each of (N, S, S, C) uint8 pictures."""
+    """How many of their labels the model does not see in each of (N, H, W, C) uint8 pictures."""
     denoiser = sampler.denoiser
     masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels))
     return (class_labels.bool() & ~labels_in(masks, len(denoiser.labels)).cpu()).sum(dim=1).tolist()

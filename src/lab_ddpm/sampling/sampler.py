@@ -24,7 +24,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.pipeline import Known, LabelConditionalPipeline, StateCallback, picture_seeds
+from lab_ddpm.diffusion.pipeline import FINISHED, Known, LabelConditionalPipeline, StateCallback, picture_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
@@ -39,7 +39,7 @@ class Samples:
     """Pictures, and how they were made.
 
     Attributes:
-        pictures: (N, S, S, C) uint8.
+        pictures: (N, H, W, C) uint8.
         class_labels: (N, num_labels) that they were sampled under, or (N, K, num_labels) of composed conditions.
         seeds: One per picture.
         guidance_scale: 1 where they are not guided.
@@ -251,7 +251,7 @@ def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None 
     with tqdm(total=calls, desc=title, unit="step", disable=title is None or not this_process().is_main_process) as bar:
 
         def advance(timestep: int, images: torch.Tensor) -> None:
-            bar.update(timestep >= 0)
+            bar.update(timestep != FINISHED)
             if on_state is not None:
                 on_state(timestep, images)
 

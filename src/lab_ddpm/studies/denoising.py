@@ -31,7 +31,8 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     """Add noise to pictures, and take it away again; write `table.md`, `table.json` and `denoised.png`.
 
     Args:
-        dataset: Held-out pictures, with masks for a second column, and for a layout that is noised with them.
+        dataset: Held-out pictures, with masks for a second column, and for a layout that is noised with them: without
+            masks it is unknown. Pictures without labels are seen under the null label.
         sampler: Of the model; its guidance takes no part.
         num_pictures: So many of the pictures, at random; one noise for each, the same at every level.
         out: Where the files go. In the picture the first row is what is there, then come predictions.
@@ -47,19 +48,21 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     denoiser = sampler.denoiser
     chosen = np.sort(np.random.default_rng(0).permutation(len(dataset))[:num_pictures])
     pictures = dataset.pictures[chosen]
-    images, rows = to_tensor(pictures), dataset.class_labels[chosen]
-    if not denoiser.labels:
-        rows = rows[:, :0]
+    images = to_tensor(pictures)
+    rows = dataset.class_labels[chosen] if denoiser.labels and dataset.labels else denoiser.null_labels(len(chosen))
+    denoiser.check_guidance(rows, None, 1.0)
     objects, layout = None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
         objects, layout = masks > 0, denoiser.space.make_layout(masks)
     clean = denoiser.space.encode(images, layout)
+    is_unknown = torch.tensor([layout is None]).expand(len(chosen))
     noise = denoiser.space.draw_noise([torch.Generator().manual_seed(seed) for seed in picture_seeds(0, len(chosen))])
     shown: list[Pictures] = [pictures[:_SHOWN]]
     errors = []
     for t in (t for t in TIMESTEPS if t < denoiser.config["num_train_timesteps"]):
-        seen = _denoised(denoiser, clean, noise, rows, t)
+        noisy = add_noise(clean, noise, denoiser.alpha_bar(torch.tensor(t)).cpu())
+        seen = _denoised(denoiser, denoiser.space.without_layout(noisy, is_unknown), rows, t)
         squared = (seen - images).square().mean(dim=1, keepdim=True)
         level = 1 - denoiser.alpha_bar(torch.tensor(t, device=denoiser.device))
         error = {"t": t, "noise": level.sqrt().item(), "all": squared.mean().sqrt().item()}
@@ -76,13 +79,11 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     return out / "table.md"
 
 
-def _denoised(denoiser: Denoiser, clean: torch.Tensor, noise: torch.Tensor, rows: torch.Tensor, t: int) -> torch.Tensor:
-    """The unguided clean pictures at noise level t."""
+def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, t: int) -> torch.Tensor:
+    """The unguided clean pictures that are seen in samples of noise level t."""
     timestep = torch.tensor(t, device=denoiser.device)
     seen = []
-    for start in range(0, len(clean), _BATCH):
-        of_batch = slice(start, start + _BATCH)
-        noisy = add_noise(clean[of_batch], noise[of_batch], denoiser.alpha_bar(timestep).cpu()).to(denoiser.device)
-        sample = denoiser.predict_clean(noisy, timestep, rows[of_batch].to(denoiser.device))
+    for samples, labels in zip(noisy.split(_BATCH), rows.split(_BATCH), strict=True):
+        sample = denoiser.predict_clean(samples.to(denoiser.device), timestep, labels.to(denoiser.device))
         seen.append(denoiser.space.decode(sample).cpu())
     return torch.cat(seen)

@@ -62,7 +62,7 @@ def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, 
     """Measure every way at every timestep; write `table.md`, `table.json`, `distances.png` and a strip of each way.
 
     Args:
-        pictures: (N, S, S, C) uint8, of which pairs are drawn; held-out ones.
+        pictures: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
         num_pairs: Pairs.
         out: Where the files go.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 
 
@@ -89,5 +90,9 @@ def check_positive(name: str, value: float) -> None:
 
 def check_finite(name: str, value: float) -> None:
     """Raise `UserError` for an infinite value and for NaN."""
-    if not math.isfinite(value):
-        raise UserError(f"`{name}` must be finite, got {value}")
+    try:
+        is_finite = math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        is_finite = False
+    if not is_finite:
+        raise UserError(f"`{name}` must be finite, got {reprlib.repr(value)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from lab_ddpm.tools.errors import DataError, first_line
 
 TEMPORARY_PREFIX = ".writing-"
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # of those that share a folder
 
 
 @contextmanager
@@ -114,11 +116,12 @@ def remove(path: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left half written in a folder: once, before this process writes there.
 
-    Names without the number of a process are those of staging folders, which their users look after.
+    Those of other machines stay. Names without the number of a process are those of staging folders, which their
+    users look after.
     """
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        process = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
-        if process.isdigit() and not _is_running(int(process)):
+        process, _, machine = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0].partition(".")
+        if process.isdigit() and machine == MACHINE and not _is_running(int(process)):
             remove(path)
 
 
@@ -147,7 +150,7 @@ def sync(path: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     """A free name beside `path`, of this process alone: several may be about to write the same file."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{path.name}")
     remove(temporary)
     return temporary
 

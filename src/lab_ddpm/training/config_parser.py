@@ -75,5 +75,5 @@ def _one_line(place: str = "") -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ArgumentError, KeyError, TypeError, ValueError) as error:
+    except (ArgumentError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"{place}{' '.join(str(error).split())}") from None

@@ -36,7 +36,11 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, matrices: Sequence[torch.Tensor], rest: Sequence[torch.Tensor], lr: float, weight_decay: float
     ) -> None:
-        groups = [{"params": matrices, "orthogonal": True}, {"params": rest, "orthogonal": False}]
+        # "fused" is also what makes `load_state_dict` bring each "step" to its parameter's device
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "orthogonal": True},
+            {"params": rest, "orthogonal": False, "fused": True},
+        ]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -17,7 +17,6 @@ from typing import Any
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.files import atomic_path, link_atomically, read_json, remove, write_json
-from lab_ddpm.tools.weights import naming_disk_errors
 
 
 @dataclass
@@ -83,7 +82,7 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> N
     """Write `run/pipelines/step_N`, in the place of what a run that was stopped before its state left there."""
     target = run / "pipelines" / step_name(step)
     remove(target)
-    with naming_disk_errors(target), atomic_path(target) as temporary:
+    with atomic_path(target) as temporary:
         pipeline.save_pretrained(temporary)
 
 

@@ -59,7 +59,7 @@ class Selection:
     conditions: list[Condition]
 
     def score(self, pictures: Pictures) -> Scores | Mapping[str, Mapping[str, object]]:
-        """Scores by name, each with its "mean" and "ci95", of the (N, S, S, C) uint8 samples of the conditions."""
+        """Scores by name, each with its "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
         return {}
 
     def worth(self, scores: Mapping) -> float:

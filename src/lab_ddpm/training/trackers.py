@@ -16,11 +16,13 @@ _PROJECT = "lab_ddpm"
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
-    """Begin to report, or go on from `step`: what an interrupted run had reported beyond it is forgotten.
+    """Begin to report, or go on from `step`.
 
-    TensorBoard's files are in `folder/lab_ddpm/`; Weights & Biases has one run of the name of `folder`.
+    TensorBoard's files are in `folder/lab_ddpm/`; what an interrupted run had reported beyond `step` is forgotten.
+    Weights & Biases goes on with the run of the name of `folder`, and ignores the steps that it has seen already.
     """
-    options = {"tensorboard": {"purge_step": step + 1}, "wandb": {"name": config.name, "dir": str(folder)}}
+    wandb = {"name": config.name, "id": config.name, "resume": "allow", "dir": str(folder)}
+    options = {"tensorboard": {"purge_step": step + 1}, "wandb": wandb}
     if config.trackers != "none":
         settings = {
             key: value if isinstance(value, (bool, float, int)) else str(value)

@@ -19,6 +19,7 @@ from lab_ddpm.iclevr.replica.check import check_replica
 from lab_ddpm.iclevr.replica.renderer import render_picture
 from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
 from lab_ddpm.iclevr.replica.scenes import sample_scene
+from lab_ddpm.tools.files import MACHINE
 
 FORBIDDEN = [["red cube", "blue cube"]]
 
@@ -67,7 +68,7 @@ def test_a_second_run_renders_what_is_missing_and_cleans_up(replica, tmp_path):
     before, out = contents(replica), tmp_path / "replica"
     shutil.copytree(replica, out)
     lost = out / "images" / "CLEVR_train_000001_2.png"
-    half = lost.with_name(".writing-4194305-" + lost.name)  # there is no process of this number
+    half = lost.with_name(f".writing-4194305.{MACHINE}-{lost.name}")  # there is no process of this number
     half.write_bytes(lost.read_bytes()[:50])
     lost.unlink()
     assert render_replica(out, 2, seed=5, forbidden=FORBIDDEN) == ReplicaSummary(6, 1)
@@ -94,7 +95,7 @@ def test_a_replica_that_grows_is_not_taken_for_complete_before_it_is(replica, tm
         raise RuntimeError("killed")
 
     shutil.copytree(replica, tmp_path / "grown")
-    monkeypatch.setattr("lab_ddpm.iclevr.replica.replica.ProcessPoolExecutor", killed)
+    monkeypatch.setattr("lab_ddpm.iclevr.replica.replica.worker_pool", killed)
     with pytest.raises(RuntimeError, match="killed"):
         render_replica(tmp_path / "grown", 3, seed=5, workers=2, forbidden=FORBIDDEN)
     assert not (tmp_path / "grown" / "train.json").exists()

@@ -7,8 +7,8 @@ what is outside its middle, where the first object stands.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -24,8 +24,8 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import naming_broken_pictures, write_png
 from lab_ddpm.data.labelled_pictures import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import TEMPORARY_PREFIX, remove
-from lab_ddpm.tools.interruption import ignore_stop_signals
+from lab_ddpm.tools.files import atomic_path, remove
+from lab_ddpm.tools.interruption import worker_pool
 
 _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
@@ -44,16 +44,10 @@ def write_masks(root: Path) -> int:
     Raises:
         DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
     """
-    staging = root / f"{TEMPORARY_PREFIX}masks"
-    remove(staging)
-    staging.mkdir()
-    try:
+    with atomic_path(root / "masks") as staging:
+        staging.mkdir()
         count = sum(_of_scenes(root, partial(_write_scene, root / "images", staging)))
-    except BaseException:
-        remove(staging)
-        raise
-    remove(root / "masks")
-    staging.replace(root / "masks")
+        remove(root / "masks")
     return count
 
 
@@ -75,7 +69,7 @@ def _of_scenes(root: Path, work: Callable[[dict[str, Condition]], Result]) -> It
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
-    with ProcessPoolExecutor(initializer=ignore_stop_signals) as pool:
+    with worker_pool(os.cpu_count() or 1) as pool:
         jobs = [pool.submit(work, scene) for scene in scenes.values()]
         try:
             for job in tqdm(jobs, desc="masks", unit="scene"):

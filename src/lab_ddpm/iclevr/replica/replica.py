@@ -7,12 +7,8 @@ set the folder holds, so that pictures of two data sets never mix; `train.json` 
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Collection, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,7 @@ from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_pictu
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.files import read_json, remove, write_json
-from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, signal_handlers, stop_signals
+from lab_ddpm.tools.interruption import Interrupted, stop_signals, worker_pool
 
 STEPS = 3  # pictures per scene
 
@@ -86,14 +82,11 @@ def render_replica(
     num_rendered = 0
     with (
         stop_signals("stopping after the scenes that are being rendered") as received,
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool,
+        worker_pool(workers) as pool,
         tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
     ):
         try:
-            # The first jobs start the workers, which inherit that signals are ignored before they run a line of Python.
-            with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-                jobs = [pool.submit(_render_scene, out, seed, i, barred) for i in range(min(workers, num_scenes))]
-            jobs += [pool.submit(_render_scene, out, seed, i, barred) for i in range(len(jobs), num_scenes)]
+            jobs = [pool.submit(_render_scene, out, seed, i, barred) for i in range(num_scenes)]
             for job in as_completed(jobs):
                 scene_labels, rendered = job.result()
                 labels |= scene_labels
@@ -159,17 +152,3 @@ def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
             raise DataError(f"{out}: `{key}` must be the one with which the replica was started, {value}")
     if found["num_scenes"] > wanted["num_scenes"]:
         raise DataError(f"{out}: `num_scenes` must be at least {found['num_scenes']}, got {wanted['num_scenes']}")
-
-
-def _start_worker() -> None:
-    """Leave signals to the parent, and end when the parent was killed without a chance to say so."""
-    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
-    ignore_stop_signals()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
