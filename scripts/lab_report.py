@@ -1,4 +1,4 @@
-"""Write the report that a course asks for about a run on i-CLEVR: settings, scores, pictures, DDIM against DDPM."""
+"""Write the report that a course asks for about a run on i-CLEVR: settings, scores, pictures, the sampler against DDPM."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,8 @@ from lab_ddpm.tools.errors import DataError, check_at_least
 def parser() -> Parser:
     parser = Parser("lab-report", __doc__)
     parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
-    parser.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
+    parser.add_argument("--scheduler", help="default: the checkpoint's own")
+    parser.add_argument("--steps", type=int, help="default: the checkpoint's own")
     parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
     parser.add_argument("--num-seeds", type=int, default=4, help="of the scores (default: 4)")
     parser.add_argument("--out", type=Path, help="default: lab_report/ in the run's folder")
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> None:
     folder = options.run_folder
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run folder")
-    sampler = open_sampler(folder / "best", "ddim", options.steps, options.guidance_scale, runtime="auto")
+    sampler = open_sampler(folder / "best", options.scheduler, options.steps, options.guidance_scale, runtime="auto")
     report = write_lab_report(folder, sampler, options.num_seeds, options.out or folder / "lab_report")
     print(f"wrote {report} and {report.with_suffix('.html').name} beside it")
 

@@ -1,6 +1,6 @@
 """The report that courses ask for, of a run on i-CLEVR: the outline, filled in from the settings of the run.
 
-What the run's folder does not hold is measured: the scores on both lists, the pictures, DDIM against DDPM.
+What the run's folder does not hold is measured: the scores on both lists, the pictures, the sampler against DDPM.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class _Study:
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
             self.figure.append((f"read, {title}", [self._drawn(index, seen[index, 0]) for index in self.shown], []))
-            shown, found = (labels_in(masks, len(self.labels)) for masks in (true, seen))
+            shown, found = (labels_in(masks, len(self.labels)) for masks in (self.masks, seen))
             results.append(_share(f"reading, {title}: objects seen", found[shown]))
             results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
         return results
