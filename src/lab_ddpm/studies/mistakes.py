@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -147,7 +148,7 @@ def count_objects(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
     counts = np.zeros(len(masks), dtype=np.int64)
     for index, mask in enumerate(masks):
         for place in np.unique(mask[mask > 0]):
-            pieces, _ = ndimage.label(mask == place)
+            pieces, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask == place))
             counts[index] += (np.bincount(pieces.ravel())[1:] >= _SMALLEST).sum()
     return counts
 

@@ -8,7 +8,7 @@ what is outside its middle, where the first object stands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -44,9 +44,10 @@ def write_masks(root: Path) -> int:
     Raises:
         DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
     """
+    labels = load_labels(root / LABEL_FILE, OBJECTS)
     with atomic_path(root / "masks") as staging:
         staging.mkdir()
-        count = sum(_of_scenes(root, partial(_write_scene, root / "images", staging)))
+        count = sum(_of_scenes(labels, partial(_write_scene, root / "images", staging)))
         remove(root / "masks")
     return count
 
@@ -60,12 +61,12 @@ def check_masks(root: Path) -> list[float]:
     Raises:
         DataError: As `write_masks`, or a known mask is missing or broken.
     """
-    return [share for shares in _of_scenes(root, partial(_check_scene, root)) for share in shares]
-
-
-def _of_scenes(root: Path, work: Callable[[dict[str, Condition]], Result]) -> Iterator[Result]:
-    """What comes of the labels of each scene, by the names of its pictures, in as many processes as there are cores."""
     labels = load_labels(root / LABEL_FILE, OBJECTS)
+    return [share for shares in _of_scenes(labels, partial(_check_scene, root)) for share in shares]
+
+
+def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condition]], Result]) -> Iterator[Result]:
+    """What comes of the labels of each scene, by the names of its pictures, in as many processes as there are cores."""
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
