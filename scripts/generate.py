@@ -40,7 +40,7 @@ def parser() -> Parser:
     composed = "conditions that {} beside --objects or --unconditional"
     parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format("hold"))
     parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format("do not hold"))
-    parser.add_argument("--tries", type=int, default=1, help="draw again what the model does not see (default: 1)")
+    parser.add_argument("--tries", type=int, default=1, help="draw again what the model sees mistakes in (default: 1)")
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")

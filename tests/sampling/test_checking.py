@@ -1,4 +1,4 @@
-"""What lacks something is drawn again, and nothing else."""
+"""What looks wrong is drawn again, and nothing else."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
-from lab_ddpm.sampling.checking import num_lacking, sample_checked
+from lab_ddpm.sampling.checking import count_objects, num_wrong, sample_checked
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
@@ -18,8 +18,26 @@ def test_the_labels_that_are_not_seen_are_counted() -> None:
     sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 2)
     masks = torch.zeros(3, 1, 8, 8, dtype=torch.long)
     masks[1, 0, 2, 3], masks[2, 0, 4, 4], masks[2, 0, 5, 5] = 1, 1, 2
-    assert num_lacking(sampler, to_uint8(paint(masks)), torch.ones(3, 2)) == [2, 1, 0]
-    assert num_lacking(sampler, to_uint8(paint(masks)), torch.tensor([[1.0, 0.0]] * 3)) == [1, 0, 0]
+    assert num_wrong(sampler, to_uint8(paint(masks)), torch.ones(3, 2)) == [2, 1, 0]
+    assert num_wrong(sampler, to_uint8(paint(masks)), torch.tensor([[1.0, 0.0]] * 3)) == [1, 0, 0]
+
+
+def test_an_object_too_many_is_wrong_too() -> None:
+    sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 2)
+    masks = torch.zeros(2, 1, 8, 8, dtype=torch.long)
+    masks[:, 0, 2, 3:5] = 1
+    masks[1, 0, 6, 3:5] = 1
+    assert num_wrong(sampler, to_uint8(paint(masks)), torch.tensor([[1.0, 0.0]] * 2)) == [0, 1]
+
+
+def test_objects_are_counted_in_pieces_of_at_least_two_patches() -> None:
+    mask = np.zeros((3, 5, 5), np.uint8)
+    mask[1, :2, :2] = 3  # one object
+    mask[1, 4, 4] = 3  # one patch
+    mask[2, :2, :2] = 3
+    mask[2, 3:, :2] = 3  # one more of the same kind
+    mask[2, :2, 2:4] = 5  # and one that touches the first
+    assert count_objects(mask).tolist() == [0, 1, 3]
 
 
 def test_only_what_lacks_something_is_drawn_again_and_the_best_is_kept() -> None:
@@ -33,7 +51,7 @@ def test_only_what_lacks_something_is_drawn_again_and_the_best_is_kept() -> None
     plain = sampler.sample(conditions, seeds)
     np.testing.assert_array_equal(first.pictures, plain.pictures)
     assert first.seeds == seeds
-    before, after = (num_lacking(sampler, each.pictures, each.class_labels) for each in (first, best))
+    before, after = (num_wrong(sampler, each.pictures, each.class_labels) for each in (first, best))
     assert 0 < sum(after) < sum(before)
     for place in range(24):
         changed = best.seeds[place] != seeds[place]

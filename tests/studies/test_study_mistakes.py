@@ -12,7 +12,7 @@ from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.sampler import Sampler
-from lab_ddpm.studies.mistakes import count_objects, kind_of, mistaken, study_mistakes
+from lab_ddpm.studies.mistakes import kind_of, mistaken, study_mistakes
 from lab_ddpm.tools.errors import UserError
 
 
@@ -82,16 +82,6 @@ def test_mistakes_are_counted_by_kind_and_shown(tmp_path: Path, layout_scale: fl
     assert "| own | objects found | 0.400 [" in table.read_text()
     assert "| real pictures | energy" in table.read_text()
     assert (tmp_path / "own.png").is_file()
-
-
-def test_objects_are_counted_in_pieces_of_at_least_two_patches() -> None:
-    mask = np.zeros((3, 5, 5), np.uint8)
-    mask[1, :2, :2] = 3  # one object
-    mask[1, 4, 4] = 3  # one patch
-    mask[2, :2, :2] = 3
-    mask[2, 3:, :2] = 3  # one more of the same kind
-    mask[2, :2, 2:4] = 5  # and one that touches the first
-    assert count_objects(mask).tolist() == [0, 1, 3]
 
 
 def test_models_of_other_labels_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A model that looks at what it drew, and draws again where it does not see what was asked for.
+"""A model that looks at what it drew, and draws again where it sees less than was asked for, or more objects.
 
 What it sees is read off the finished picture (`Denoiser.read`), knowing what was asked for; it is not the layout that
 was drawn with it. No classifier takes part. A score of such pictures is one of several tries, and never to be compared
@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
@@ -20,17 +24,19 @@ from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import check_at_least
 
+_SMALLEST = 2  # patches of an object
+
 
 def sample_checked(
     sampler: Sampler, conditions: Sequence[Condition], seeds: Sequence[int], tries: int, progress: str | None = None
 ) -> Samples:
-    """Sample one picture per condition, and those that lack something again, with other seeds.
+    """Sample one picture per condition, and those in which something is wrong again, with other seeds.
 
     Args:
         sampler: Of a model that reads pictures.
         conditions: N conditions.
         seeds: N seeds, of the first try.
-        tries: At most so many draws of a picture; of several that lack something the one that lacks least is kept.
+        tries: At most so many draws of a picture; of several the one with the fewest mistakes is kept.
         progress: As in `Sampler.sample`.
 
     Returns:
@@ -42,18 +48,18 @@ def sample_checked(
     check_at_least("tries", tries, 1)
     sampler.denoiser.check_reads()
     kept = sampler.sample(conditions, seeds, progress=progress)
-    used, lacking = list(seeds), _agreed(num_lacking(sampler, kept.pictures, kept.class_labels))
+    used, wrong = list(seeds), _agreed(num_wrong(sampler, kept.pictures, kept.class_labels))
     for attempt in range(1, tries):
-        places = [place for place, count in enumerate(lacking) if count]
+        places = [place for place, count in enumerate(wrong) if count]
         if not places:
             break
         again = [picture_seeds(seeds[place], tries)[attempt] for place in places]
         title = progress and f"{progress}, try {attempt + 1}"
         drawn = sampler.sample([conditions[place] for place in places], again, progress=title)
-        left = _agreed(num_lacking(sampler, drawn.pictures, drawn.class_labels))
+        left = _agreed(num_wrong(sampler, drawn.pictures, drawn.class_labels))
         for row, place in enumerate(places):
-            if left[row] < lacking[place]:
-                used[place], lacking[place] = again[row], left[row]
+            if left[row] < wrong[place]:
+                used[place], wrong[place] = again[row], left[row]
                 kept.pictures[place] = drawn.pictures[row]
     return dataclasses.replace(kept, seeds=used, masks=None)
 
@@ -63,8 +69,24 @@ def _agreed(counts: list[int]) -> list[int]:
     return broadcast_object_list([counts])[0]
 
 
-def num_lacking(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:
-    """How many of their labels the model does not see in each of (N, H, W, C) uint8 pictures."""
+def num_wrong(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:
+    """Mistakes that the model sees in each of (N, H, W, C) uint8 pictures: labels that lack, objects too many."""
     denoiser = sampler.denoiser
-    masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels))
-    return (class_labels.bool() & ~labels_in(masks, len(denoiser.labels)).cpu()).sum(dim=1).tolist()
+    masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels)).cpu()
+    asked = class_labels.cpu().bool()
+    lacking = (asked & ~labels_in(masks, len(denoiser.labels))).sum(dim=1)
+    too_many = torch.from_numpy(count_objects(masks[:, 0].numpy())) - asked.sum(dim=1)
+    return (lacking + too_many.clamp(min=0)).tolist()
+
+
+def count_objects(masks: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """How many things stand in each of (B, h, w) masks, those of one label apart where they do not touch.
+
+    One patch alone counts nothing: where two objects meet, the average of their codes may be that of a third one.
+    """
+    counts = np.zeros(len(masks), dtype=np.int64)
+    for index, mask in enumerate(masks):
+        for place in np.unique(mask[mask > 0]):
+            pieces, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask == place))
+            counts[index] += (np.bincount(pieces.ravel())[1:] >= _SMALLEST).sum()
+    return counts

@@ -2,7 +2,7 @@
 
     reading    of the patches where an object stands or is seen, the share that is read right; and objects seen
     placing    the middles of a picture's objects are asked for: objects within `NEAR` pixels of them, and objects found
-    checking   objects found when what lacks something is drawn again, and without
+    checking   objects found when what looks wrong is drawn again, and without
     editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
 
 A figure shows the same pictures read, placed anew and edited. "Found" is said by the referee, in the way of

@@ -18,12 +18,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from torch import nn
 
 from lab_ddpm.data.conditions import Condition
@@ -34,6 +32,7 @@ from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.picture_statistics import patch_energy
 from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.sampling.checking import count_objects
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
@@ -41,7 +40,6 @@ from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
 
 _SHOWN, _COLUMNS = 32, 8
-_SMALLEST = 2  # patches of an object
 _ENERGY = "energy at the period of the patches"
 Pair = tuple[str, str]  # an object that was asked for, and what is seen in its place
 
@@ -138,19 +136,6 @@ def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
     shares = [share_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
     too_many = count_objects(samples.masks) > asked.sum(axis=1)
     return [*shares, share_row("pictures whose map shows too many objects", int(too_many.sum()), len(asked))]
-
-
-def count_objects(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many things stand in each of (B, h, w) masks, those of one label apart where they do not touch.
-
-    One patch alone counts nothing: where two objects meet, the average of their codes may be that of a third one.
-    """
-    counts = np.zeros(len(masks), dtype=np.int64)
-    for index, mask in enumerate(masks):
-        for place in np.unique(mask[mask > 0]):
-            pieces, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask == place))
-            counts[index] += (np.bincount(pieces.ravel())[1:] >= _SMALLEST).sum()
-    return counts
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:
