@@ -38,7 +38,7 @@ class PictureDataset:
         pictures: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for pictures without labels.
-        fit: How they became square, as in `images.fit_picture`.
+        fit: How they got their size, as in `images.fit_picture`.
         content: Hash of the picture files and of how they were read.
         masks: (N, S, S, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
             none does; None for pictures that were opened without.

@@ -54,20 +54,18 @@ def make_condition_lists() -> dict[str, list[Condition]]:
 
     def take_new(name: str, pairs: tuple[int, int], triples: tuple[int, int]) -> list[Condition]:
         """So many that repeat a colour, and so many that do not."""
-        sizes = ((2, pairs), (3, triples))
-        return [
-            condition
-            for size, counts in sizes
-            for count, repeat_colour in zip(counts, (True, False), strict=True)
-            for condition in take(name, size, count, repeat_colour)
-        ]
+        return (
+            take(name, 2, pairs[0], repeat_colour=True)
+            + take(name, 2, pairs[1], repeat_colour=False)
+            + take(name, 3, triples[0], repeat_colour=True)
+            + take(name, 3, triples[1], repeat_colour=False)
+        )
 
     new_test = take_new("new_test", (10, 2), (18, 2))
     val = take("val", 1, 12) + take("val", 2, 24) + take("val", 3, 28)
     many = take("many", 4, 32) + take("many", 5, 32)
     new_val = take_new("new_val", (8, 4), (48, 4))
-    lists = {"test": test, "new_test": new_test, "val": val, "new_val": new_val}
-    return lists | {"unseen": unseen, "many": many}
+    return {"test": test, "new_test": new_test, "val": val, "new_val": new_val, "unseen": unseen, "many": many}
 
 
 def write_condition_lists(folder: str | Path) -> None:

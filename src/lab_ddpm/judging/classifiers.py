@@ -148,7 +148,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module
 def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
     """The probability of every label in every picture: (N, H, W, C) uint8 -> (N, num_labels) float32 in [0, 1].
 
-    For i-CLEVR, S must be 64: see `images.resize_pictures`.
+    For i-CLEVR, H and W must be 64: see `images.resize_pictures`.
     """
     classifier.eval()
     device = next(classifier.parameters()).device

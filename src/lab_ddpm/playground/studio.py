@@ -28,7 +28,7 @@ from lab_ddpm.sampling.interpolation import interpolate_conditions
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least, check_positive
-from lab_ddpm.tools.shipped import SHIPPED
+from lab_ddpm.tools.shipped import SHIPPED, find
 
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
 
@@ -150,13 +150,12 @@ class Studio:
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
         """The lines of Python that make the same pictures."""
         guidance = self.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        scheduler, steps = settings.scheduler or self.scheduler, settings.steps or self.steps
+        scheduler, steps = self._scheduler(settings), settings.steps or self.steps
         lines = [
             "from lab_ddpm import LabelConditionalPipeline",
             f'pipe = LabelConditionalPipeline.from_pretrained("{self.checkpoint}")',
         ]
         if places:
-            asked = None if scheduler == self.scheduler else f'"{scheduler}"'
             placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
             return "\n".join(
                 [
@@ -165,7 +164,7 @@ class Studio:
                     "from lab_ddpm.sampling.placing import Place, sample_placed",
                     *lines,
                     f"places = [{placed}]",
-                    f"sampler = Sampler(pipe, {asked}, {steps}, {guidance:g})",
+                    f"sampler = Sampler(pipe, {scheduler!r}, {steps}, {guidance:g})",
                     f"seeds = picture_seeds({settings.seed}, {settings.number})",
                     f"pictures = sample_placed(sampler, [places] * {settings.number}, seeds).pictures",
                 ]
@@ -175,18 +174,21 @@ class Studio:
         return "\n".join(
             [
                 *lines,
-                *([] if scheduler == self.scheduler else [f'pipe.scheduler = "{scheduler}"']),
+                *([f'pipe.scheduler = "{scheduler}"'] if scheduler else []),
                 f"images = pipe({what}, num_inference_steps={steps}{guided}, seed={settings.seed}).images",
             ]
         )
+
+    def _scheduler(self, settings: Settings) -> str | None:
+        """The name of another one than the pipeline's own, which may have none."""
+        return None if settings.scheduler == self.scheduler else settings.scheduler
 
     def _sampler(self, settings: Settings, guided: bool) -> Sampler:
         check_at_least("seed", settings.seed, 0)
         if settings.guidance_scale is not None:
             check_positive("guidance_scale", settings.guidance_scale)
         guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
-        own = settings.scheduler == self.scheduler  # perhaps one that has no name
-        scheduler = None if own else settings.scheduler
+        scheduler = self._scheduler(settings)
         return Sampler(self.pipeline, scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
 
 
@@ -199,9 +201,9 @@ def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
     if tuple(labels) == OBJECTS:
         return load_classifier(classifier_file("referee"), labels)
     folders = (EVALUATOR_DIR, SHIPPED / EVALUATOR_DIR)
-    for file in [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]:
+    for name in dict.fromkeys(file.name for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         try:
-            return load_classifier(file, labels)
+            return load_classifier(find(EVALUATOR_DIR / name), labels)
         except DataError:  # made for other labels
             continue
     return None

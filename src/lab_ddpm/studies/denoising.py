@@ -61,11 +61,12 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     shown: list[Pictures] = [pictures[:_SHOWN]]
     errors = []
     for t in (t for t in TIMESTEPS if t < denoiser.config["num_train_timesteps"]):
-        noisy = add_noise(clean, noise, denoiser.alpha_bar(torch.tensor(t)).cpu())
-        seen = _denoised(denoiser, denoiser.space.without_layout(noisy, is_unknown), rows, t)
+        timestep = torch.tensor(t, device=denoiser.device)
+        alpha_bar = denoiser.alpha_bar(timestep).cpu()
+        noisy = denoiser.space.without_layout(add_noise(clean, noise, alpha_bar), is_unknown)
+        seen = _denoised(denoiser, noisy, rows, timestep)
         squared = (seen - images).square().mean(dim=1, keepdim=True)
-        level = 1 - denoiser.alpha_bar(torch.tensor(t, device=denoiser.device))
-        error = {"t": t, "noise": level.sqrt().item(), "all": squared.mean().sqrt().item()}
+        error = {"t": t, "noise": (1 - alpha_bar).sqrt().item(), "all": squared.mean().sqrt().item()}
         if objects is not None:
             error["objects"] = squared[objects].mean().sqrt().item()
         errors.append(error)
@@ -74,14 +75,13 @@ def study_denoising(dataset: PictureDataset, sampler: Sampler, num_pictures: int
     write_png(out / "denoised.png", picture_grid(np.concatenate(shown), len(shown[0])))
     write_json(out / "table.json", {**sampler.settings(), "num_pictures": len(chosen), "errors": errors})
     columns = list(errors[0])
-    rows = [[error["t"], *(f"{error[key]:.4f}" for key in columns[1:])] for error in errors]
-    write_text(out / "table.md", markdown_table(columns, rows))
+    table = [[error["t"], *(f"{error[key]:.4f}" for key in columns[1:])] for error in errors]
+    write_text(out / "table.md", markdown_table(columns, table))
     return out / "table.md"
 
 
-def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, t: int) -> torch.Tensor:
-    """The unguided clean pictures that are seen in samples of noise level t."""
-    timestep = torch.tensor(t, device=denoiser.device)
+def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """The unguided clean pictures that are seen in samples of one noise level."""
     seen = []
     for samples, labels in zip(noisy.split(_BATCH), rows.split(_BATCH), strict=True):
         sample = denoiser.predict_clean(samples.to(denoiser.device), timestep, labels.to(denoiser.device))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,27 +65,3 @@ def signal_handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that leave signals to this one, and end when it was killed without a chance to say so."""
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        # The first jobs start them, and they inherit that signals are ignored before they run a line of Python.
-        with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-            for _ in range(workers):
-                pool.submit(int)
-        yield pool
-
-
-def _start_worker() -> None:
-    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
-    ignore_stop_signals()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

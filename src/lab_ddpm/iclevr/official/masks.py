@@ -25,7 +25,7 @@ from lab_ddpm.data.images import naming_broken_pictures, write_png
 from lab_ddpm.data.labelled_pictures import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, remove
-from lab_ddpm.tools.interruption import worker_pool
+from lab_ddpm.tools.worker_pool import worker_pool
 
 _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
@@ -70,7 +70,7 @@ def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condit
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
-    with worker_pool(os.cpu_count() or 1) as pool:
+    with worker_pool(min(os.cpu_count() or 1, len(scenes))) as pool:
         jobs = [pool.submit(work, scene) for scene in scenes.values()]
         try:
             for job in tqdm(jobs, desc="masks", unit="scene"):

@@ -21,7 +21,8 @@ from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_pictu
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.files import read_json, remove, write_json
-from lab_ddpm.tools.interruption import Interrupted, stop_signals, worker_pool
+from lab_ddpm.tools.interruption import Interrupted, stop_signals
+from lab_ddpm.tools.worker_pool import worker_pool
 
 STEPS = 3  # pictures per scene
 
@@ -82,7 +83,7 @@ def render_replica(
     num_rendered = 0
     with (
         stop_signals("stopping after the scenes that are being rendered") as received,
-        worker_pool(workers) as pool,
+        worker_pool(min(workers, num_scenes)) as pool,
         tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
     ):
         try:
