@@ -1,0 +1,69 @@
+"""The speed of sampling on PyTorch and on ONNX Runtime: one pipeline, its own sampler, in turn, several batch sizes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from lab_ddpm.data.conditions import every_label
+from lab_ddpm.data.images import Pictures
+from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.tables import markdown_table
+
+BATCH_SIZES = (1, 4, 32, 64)
+_COLUMNS = (
+    "pictures at a time",
+    "PyTorch, pictures/s",
+    "ONNX Runtime, pictures/s",
+    "times as fast",
+    "largest difference, of 255",
+)
+
+
+def compare_runtimes(checkpoint: Path | None, rounds: int, batch_sizes: Sequence[int] = BATCH_SIZES) -> str:
+    """Sample a batch of each size on both, `rounds` times in turn.
+
+    Args:
+        checkpoint: Folder of a pipeline with its ONNX file; None takes the default one.
+        rounds: Of which the medians are reported.
+        batch_sizes: A row each.
+
+    Returns:
+        A Markdown table: pictures a second, their ratio within a round, and how far the pictures differ.
+
+    Raises:
+        UserError: No round at all; ONNX Runtime is not installed.
+        DataError: No such checkpoint, or one without its ONNX file.
+    """
+    check_at_least("rounds", rounds, 1)
+    on_torch = open_sampler(checkpoint)
+    on_onnx = open_sampler(on_torch.checkpoint, runtime="onnx")
+    for sampler in (on_torch, on_onnx):
+        _timed(sampler, 1)  # what is allocated once
+    return markdown_table(_COLUMNS, [_compare(on_torch, on_onnx, size, rounds) for size in batch_sizes])
+
+
+def _compare(on_torch: Sampler, on_onnx: Sampler, size: int, rounds: int) -> list[str]:
+    times: list[tuple[float, float]] = []
+    difference = 0
+    for _ in range(rounds):
+        (slow, expected), (fast, pictures) = _timed(on_torch, size), _timed(on_onnx, size)
+        times.append((slow, fast))
+        difference = max(difference, int(np.abs(expected.astype(int) - pictures.astype(int)).max()))
+    slow, fast = (size / median(seconds) for seconds in zip(*times, strict=True))
+    ratio = median(slow / fast for slow, fast in times)
+    return [str(size), f"{slow:.2f}", f"{fast:.2f}", f"{ratio:.1f}", str(difference)]
+
+
+def _timed(sampler: Sampler, size: int) -> tuple[float, Pictures]:
+    """Seconds, and the pictures."""
+    conditions = every_label(sampler.labels, size)
+    started = time.perf_counter()
+    pictures = sampler.sample(conditions, picture_seeds(0, size)).pictures
+    return time.perf_counter() - started, pictures
