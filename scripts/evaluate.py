@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(options.out)
     splits = options.split or ["test", "new_test"]
-    lists = {split: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
+    places = {split: resolve_split(split, options.root) for split in splits}
+    lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     files = {name: classifier_file(name) for name in CLASSIFIERS}
     classifiers = {name: load_classifier(file, OBJECTS).to(this_process().device) for name, file in files.items()}
     if this_process().is_main_process:
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> None:
     )
     if this_process().is_main_process:
         hashes = {name: {"file": str(file), "sha256": sha256(file)} for name, file in files.items()}
-        write_json(options.out / "metrics.json", {**settings, "classifiers": hashes, "splits": results})
+        by = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
+        write_json(options.out / "metrics.json", {**settings, **by, "splits": results})
         print_table(results)
         print(f"wrote {options.out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
@@ -75,8 +77,7 @@ def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict
     results: Results = {}
     for split, conditions in lists.items():
         pictures = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {split}").pictures
-        by_seed = pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:])
-        results[split] = score_seeds(by_seed, encode(conditions, OBJECTS), classifiers)
+        results[split] = score_seeds(pictures, encode(conditions, OBJECTS), classifiers)
     return {**sampler.settings(), "seeds": list(range(num_seeds))}, results
 
 
@@ -85,7 +86,7 @@ def _existing(options: Namespace, lists: Lists, classifiers: dict) -> tuple[dict
     ((split, conditions),) = lists.items()
     tries = _check_manifest(options.images / "manifest.json", conditions, split)
     pictures = read_numbered_pictures(options.images, len(conditions), PICTURE_SIZE)
-    results = {split: score_seeds(pictures[None], encode(conditions, OBJECTS), classifiers)}
+    results = {split: score_seeds(pictures, encode(conditions, OBJECTS), classifiers)}
     if tries > 1 and this_process().is_main_process:
         print(f"note: each picture is the best of up to {tries} (`--tries`), as the model itself sees it")
     return {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}, results

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("num-pictures", options.num_pictures, 1)
     sampler = open_sampler(options.checkpoint)
-    with_masks = (options.root / "masks").is_dir()
+    with_masks = sampler.denoiser.space.has_layout and (options.root / "masks").is_dir()
     dataset = open_dataset(options.dataset, options.root, sampler.denoiser.config["sample_size"], with_masks)
     table = study_denoising(dataset, sampler, options.num_pictures, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and denoised.png beside it")

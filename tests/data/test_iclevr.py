@@ -10,7 +10,7 @@ from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_l
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES, resolve_split
 from lab_ddpm.tools.errors import DataError, UserError
 
-OFFICIAL = Path(__file__).parents[2] / "shared" / "iclevr_official"
+OFFICIAL = Path(__file__).parents[3] / "shared" / "iclevr_official"
 needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official files are not in {OFFICIAL}")
 
 

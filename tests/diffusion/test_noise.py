@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lab_ddpm.diffusion.noise import PREDICTION_TYPES, add_noise, alphas_cumprod, from_clean, to_clean, training_target
+from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod, from_clean, to_clean, training_target
 
 
 @pytest.fixture
@@ -27,10 +27,6 @@ def test_the_definitions(pictures: tuple[torch.Tensor, torch.Tensor], level: flo
         assert torch.allclose(prediction, expected)
         assert torch.allclose(training_target(clean_images, noise, alpha_bar, prediction_type), expected)
         assert torch.allclose(to_clean(prediction, noisy_samples, alpha_bar, prediction_type), clean_images)
-
-
-def test_every_prediction_type_of_the_config_is_known() -> None:
-    assert PREDICTION_TYPES == ("epsilon", "sample", "v_prediction")
 
 
 def test_the_schedule_is_the_squared_cosine_of_the_paper() -> None:

@@ -158,7 +158,7 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
     each = [score(pictures, conditions) for pictures in seeds]
     for key in ("micro", "exact_match"):
         assert scores["one"][key]["mean"] == pytest.approx(sum(part[key]["mean"] for part in each) / 2)
-    single = score_seeds(own[None], encode(conditions, OBJECTS), {"one": referee})["one"]
+    single = score_seeds(own, encode(conditions, OBJECTS), {"one": referee})["one"]
     assert single == score(own, conditions)
 
 

@@ -44,7 +44,11 @@ def metrics(share: float) -> dict[str, Any]:
     by_classifier = {"resnet18": scores(share), "referee": scores(share)}
     splits = {"test": by_classifier, "new_test": by_classifier}
     sampler = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0, "guidance_stop": 0.6}
-    return {"checkpoint": "runs/tiny/best", "seeds": [0, 1], **sampler, "splits": splits}
+    by = {
+        "lists": dict.fromkeys(splits, "a list's hash"),
+        "classifiers": {name: {"file": f"{name}.safetensors", "sha256": f"{name}'s hash"} for name in by_classifier},
+    }
+    return {"checkpoint": "runs/tiny/best", "seeds": [0, 1], **sampler, **by, "splits": splits}
 
 
 def make_training(folder: Path, seconds: float) -> None:
@@ -181,6 +185,19 @@ def test_page_says_what_the_run_is_worth(whole: tuple[Path, Page]) -> None:
     assert "A few minutes of training" in page.text
     assert "guidance 2.0 at the noisier 0.6 of the levels" in page.text
     assert "python scripts/" not in page.text  # nothing is missing
+
+
+@pytest.mark.parametrize("key", ["lists", "classifiers"])
+def test_scores_on_other_lists_or_by_another_classifier_are_not_compared(tmp_path: Path, key: str) -> None:
+    run = make_run(tmp_path)
+    content = json.loads((run / "evaluation" / "metrics.json").read_text())
+    content |= {"lists": dict.fromkeys(content["splits"], "other")} if key == "lists" else {}
+    if key == "classifiers":
+        content["classifiers"]["referee"]["sha256"] = "other"
+    write_json(run / "evaluation" / "metrics.json", content)
+    page = page_of(run, tmp_path)
+    assert "not to be compared" in page.text
+    assert "better one" not in page.text
 
 
 def test_conditions_are_captions_and_settings_are_shown(whole: tuple[Path, Page]) -> None:

@@ -168,3 +168,5 @@ def test_a_number_of_steps_out_of_range_is_refused_before_anything_is_sampled() 
         Sampler(pipeline, "ddim", 1001)
     with pytest.raises(UserError, match="one seed per picture, got 2 for 1 conditions"):
         Sampler(pipeline, "ddim", 2).sample([()], [0, 1])
+    with pytest.raises(UserError, match="there must be a condition, got none"):
+        Sampler(pipeline, "ddim", 2).sample([], [])

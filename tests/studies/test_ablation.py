@@ -15,6 +15,8 @@ import yaml
 
 from conftest import TINY_RUN, save_random_classifiers
 from lab_ddpm.cli import load, main
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.judging.classifiers import build_classifier, save_classifier
 from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
 from lab_ddpm.tools.errors import UserError
@@ -134,6 +136,16 @@ def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path)
     sweep.classifier.unlink()
     with pytest.raises(UserError, match="no such classifier"):
         run_sweep(sweep, tmp_path / "out", train)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "channels", "message"), [("resnet18", 3, "got a resnet18"), ("referee", 1, "grey")])
+def test_a_classifier_of_another_kind_is_refused_before_anything_is_trained(
+    sweep: Sweep, tmp_path: Path, name: str, channels: int, message: str
+) -> None:
+    file = save_classifier(build_classifier(name, len(OBJECTS), channels), name, tmp_path / "other", OBJECTS)
+    with pytest.raises(UserError, match=message):
+        run_sweep(replace(sweep, classifier=file), tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
 
 

@@ -108,6 +108,18 @@ def test_pictures_without_labels_are_compared_by_the_features_of_any_classifier(
     assert set(content["scores"]) == {"frechet", "kernel", "precision", "recall"}
 
 
+def test_the_features_of_a_classifier_of_grey_pictures_are_none_of_colour_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_folder(Path("faces"), count=12)
+    write_folder(Path("other"), count=12)
+    path = save_classifier(build_classifier("referee", 2, 1), "referee", "evaluator", ("cat", "dog"))
+    save_tiny_pipeline("runs/faces/best", 3)
+    folder = ["--dataset", "folder", "--root", "faces", "--held-out", "other", "--features", str(path)]
+    assert main(["evaluate-distribution", *folder, *SAMPLING]) == 1
+    assert "made for grey pictures, and these are colour" in capsys.readouterr().err
+
+
 def test_inception_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     if find_spec("torch_fidelity"):
         pytest.skip("torch-fidelity is installed")

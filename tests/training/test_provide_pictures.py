@@ -35,7 +35,9 @@ def test_several_processes_do_not_make_them(
 
 
 def test_a_replica_is_completed_by_its_renderer(tiny_dataset: Path, tmp_path: Path) -> None:
-    (tiny_dataset / "replica.json").write_text('{"num_scenes": 7}', encoding="utf-8")
+    (tiny_dataset / "replica.json").write_text(
+        '{"recipe": 1, "seed": 0, "num_scenes": 7, "forbidden": []}', encoding="utf-8"
+    )
     next((tiny_dataset / "masks").iterdir()).unlink()
     with pytest.raises(UserError, match=r"lacks masks: `python scripts/render.py` with the arguments"):
         provide_pictures(tiny_config(tmp_path, model__layout_scale=2.0, diffusion__prediction_type="sample"))

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Sample
+from lab_ddpm.data.images import write_png
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.metrics_log import read_records
@@ -204,6 +206,20 @@ def test_a_run_does_not_go_on_with_other_pictures(
     assert main(["train", *arguments, "--name", "never-stopped"]) == 2
     assert "was trained on other pictures or labels" in capsys.readouterr().err
     assert all(torch.equal(value, before[key]) for key, value in weights(newest_state(never_stopped)).items())
+
+
+def test_a_run_with_fewer_labels_than_before_is_told_so_before_its_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"data__dataset": "folder", "data__root": "pets", "evaluation__metric": "none"}
+    for name in ("bird", "cat", "dog"):
+        for index in range(4):
+            write_png(Path("pets", name, f"{index}.png"), np.full((16, 16, 3), index, dtype=np.uint8))
+    assert main(["train", *tiny_arguments(tmp_path, **settings)]) == 0
+    shutil.rmtree("pets/bird")
+    assert main(["train", *tiny_arguments(tmp_path, **settings)]) == 2
+    assert "was trained on other pictures or labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["training.pt", "denoiser.safetensors"])

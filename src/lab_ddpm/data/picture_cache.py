@@ -40,7 +40,7 @@ class PictureDataset:
         labels: The names of the labels; empty for pictures without labels.
         fit: How they got their size, as in `images.fit_picture`.
         content: Hash of the picture files and of how they were read.
-        masks: (N, S, S, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
+        masks: (N, H, W, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
             none does; None for pictures that were opened without.
     """
 

@@ -191,6 +191,8 @@ class Denoiser(ModelMixin, ConfigMixin):
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
 
+        Tensors of rows stay as they are, (B, K, num_labels) of composed conditions (`guidance`) too.
+
         Raises:
             UserError: A label that the model does not know, or one that a condition names twice; rows of another shape.
         """
@@ -282,6 +284,9 @@ class Denoiser(ModelMixin, ConfigMixin):
             images: (B, C, H, W) in [-1, 1].
             class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
 
+        Returns:
+            (B, *space.shape) float32.
+
         Raises:
             UserError: See `check_reads` and `check_guidance`.
         """
@@ -300,7 +305,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         """The training loss of a batch, as a mean over its samples.
 
         Args:
-            batch: From `data.batches`; its random numbers decide the noise, the timesteps and whose labels are dropped.
+            batch: Of B training samples, see `batches.Sample` for its tensors; its random numbers decide the noise, the
+                timesteps and whose labels and layouts are dropped.
         """
         config, space, noise = self.config, self.space, batch["noise"]
         clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))

@@ -164,7 +164,7 @@ def check_channels(file: Path, classifier: nn.Module, channels: int) -> None:
 
 
 class Features(nn.Module):
-    """The inputs of a referee's last layer: (B, C, S, S) uint8 -> (B, 256), for the metrics of torchmetrics."""
+    """The inputs of a referee's last layer: (B, C, H, W) uint8 -> (B, 256), for the metrics of torchmetrics."""
 
     num_features = _NUM_FEATURES
 
@@ -176,7 +176,7 @@ class Features(nn.Module):
 
     @torch.inference_mode()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, C, S, S) uint8 -> (B, 256) float32."""
+        """(B, C, H, W) uint8 -> (B, 256) float32."""
         return self.layers(pictures / 127.5 - 1)
 
 

@@ -41,7 +41,7 @@ class _Stored(nn.Module):
 
 
 class _InColour(nn.Module):
-    """A network that takes colour only, for grey pictures too: (B, 1 or 3, S, S)."""
+    """A network that takes colour only, for grey pictures too: (B, 1 or 3, H, W)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _InColour(nn.Module):
 
 
 def inception_features() -> nn.Module:
-    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 1 or 3, S, S) uint8 -> (B, 2048).
+    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 1 or 3, H, W) uint8 -> (B, 2048).
 
     Raises:
         DataError: torchmetrics cannot load it; the message says what is missing.

@@ -10,9 +10,12 @@ import numpy as np
 
 
 class Interval(TypedDict):
-    """A mean and the two ends of its 95 % interval; None for a single value, which tells nothing about others."""
+    """A mean and the two ends of its 95 % interval; None for a single value, which tells nothing about others.
 
-    mean: float
+    The mean of nothing is None, too.
+    """
+
+    mean: float | None
     ci95: list[float] | None
 
 
@@ -28,7 +31,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def as_text(interval: Mapping[str, Any], form: str = ".3g") -> str:
-    """`0.812 [0.795, 0.829]` of an `Interval` or a `Score`, or the mean alone."""
+    """`0.812 [0.795, 0.829]` of an `Interval` or a `Score`, or the mean alone, or `-` for that of nothing."""
+    if interval["mean"] is None:
+        return "-"
     text = format(interval["mean"], form)
     if interval["ci95"] is None:
         return text
@@ -37,9 +42,9 @@ def as_text(interval: Mapping[str, Any], form: str = ".3g") -> str:
 
 
 def share_interval(found: int, asked: int) -> Interval:
-    """The share `found / asked` and its `wilson_interval`; not a number where nothing was asked."""
+    """The share `found / asked` and its `wilson_interval`."""
     if not asked:
-        return Interval(mean=math.nan, ci95=None)
+        return Interval(mean=None, ci95=None)
     return Interval(mean=found / asked, ci95=[*wilson_interval(found, asked)])
 
 

@@ -31,7 +31,8 @@ def score(
             or what a pipeline returns.
         conditions: What each of them was to show: "red cube, cyan sphere" or ("red cube", "cyan sphere"), or (N, 24)
             multi-hot rows.
-        classifier: "referee", which no selection of ours ever used, or "resnet18", the official architecture.
+        classifier: "referee", which picks no checkpoint and no setting of ours, or "resnet18", the official
+            architecture.
 
     Returns:
         The scores of `scores`, with intervals over other conditions of the same kind.
@@ -49,7 +50,7 @@ def score(
         raise UserError("a condition must name at least one object, got an empty one")
     pictures = np.stack([fit_picture(image, PICTURE_SIZE, "squash") for image in pillow])
     network = load_classifier(classifier_file(classifier), OBJECTS)
-    return score_seeds(pictures[None], class_labels, {classifier: network})[classifier]
+    return score_seeds(pictures, class_labels, {classifier: network})[classifier]
 
 
 def _to_pillow(images: Any) -> Sequence[Image.Image]:
@@ -76,11 +77,11 @@ def _to_pillow(images: Any) -> Sequence[Image.Image]:
 def score_seeds(
     pictures: NDArray[np.uint8], class_labels: torch.Tensor, classifiers: dict[str, torch.nn.Module]
 ) -> dict[str, Scores]:
-    """The scores of (S, N, H, W, 3) i-CLEVR pictures of S seeds of N conditions, by each classifier."""
-    seeds, count = pictures.shape[:2]
-    resized = resize_pictures(pictures.reshape(-1, *pictures.shape[2:]), PICTURE_SIZE)
+    """The scores of (S * N, H, W, 3) i-CLEVR pictures, S seeds of N conditions seed by seed, by each classifier."""
+    resized = resize_pictures(pictures, PICTURE_SIZE)
     scores = {}
     for name, classifier in classifiers.items():
-        hits = top_k_hits(predict(classifier, resized).reshape(seeds, count, -1), class_labels)
+        by_seed = predict(classifier, resized).reshape(-1, *class_labels.shape)
+        hits = top_k_hits(by_seed, class_labels)
         scores[name] = summarise(hits, class_labels, OBJECTS)
     return scores

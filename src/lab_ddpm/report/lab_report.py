@@ -16,7 +16,7 @@ import torch
 from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import Pictures, height_width, write_png
+from lab_ddpm.data.images import height_width, write_png
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
@@ -88,8 +88,11 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     }
     scores = []
     for name, conditions in lists.items():
-        pictures = _sample(sampler, conditions, num_seeds)
-        write_png(out / f"{name}.png", labelled_grid(pictures[0], [", ".join(names) for names in conditions], _COLUMNS))
+        pictures = sampler.sample_seeds(conditions, num_seeds, progress="sampling").pictures
+        write_png(
+            out / f"{name}.png",
+            labelled_grid(pictures[: len(conditions)], [", ".join(names) for names in conditions], _COLUMNS),
+        )
         for classifier, found in score_seeds(pictures, encode(conditions, OBJECTS), classifiers).items():
             texts = {key: as_text(Interval(**found[key]), ".3f") for key in ("micro", "exact_match")}
             scores.append({"list": name, "classifier": classifier, **texts})
@@ -122,12 +125,6 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     return out / "report.md"
 
 
-def _sample(sampler: Sampler, conditions: list[Condition], num_seeds: int) -> Pictures:
-    """(S, N, H, W, C)."""
-    pictures = sampler.sample_seeds(conditions, num_seeds, progress="sampling").pictures
-    return pictures.reshape(num_seeds, len(conditions), *pictures.shape[1:])
-
-
 def _compare(sampler: Sampler, conditions: list[Condition], referee: torch.nn.Module) -> dict[str, Any]:
     """The sampler against DDPM with all its steps, under the same guidance."""
     num_train_timesteps = sampler.denoiser.config["num_train_timesteps"]
@@ -135,7 +132,7 @@ def _compare(sampler: Sampler, conditions: list[Condition], referee: torch.nn.Mo
     results = {}
     for name, one in (("own", sampler), ("ddpm", ddpm)):
         started = time.perf_counter()
-        pictures = _sample(one, conditions, 1)
+        pictures = one.sample_seeds(conditions, 1, progress="sampling").pictures
         seconds = (time.perf_counter() - started) / len(conditions)
         scores = score_seeds(pictures, encode(conditions, OBJECTS), {"referee": referee})["referee"]
         results[name] = _Timed(one.steps, seconds, scores["micro"]["mean"])

@@ -35,6 +35,8 @@ class Result:
 
     title: str
     splits: SplitScores
+    lists: Mapping[str, str]  # SHA-256 of the condition list, by split
+    classifiers: Mapping[str, str]  # SHA-256 of the file, by name
     sampler: Mapping[str, Any]
     training: Training | None
 
@@ -84,7 +86,9 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
             for scores in by_classifier.values():
                 if missing := Scores.__required_keys__ - scores.keys():
                     raise KeyError(*missing)
-    return Result(title, content["splits"], sampler, read_training(folder))
+        lists = {split: content["lists"][split] for split in content["splits"]}
+        classifiers = {name: entry["sha256"] for name, entry in content["classifiers"].items()}
+    return Result(title, content["splits"], lists, classifiers, sampler, read_training(folder))
 
 
 def common_classifier(results: Sequence[Result]) -> str | None:
@@ -98,13 +102,15 @@ def compare_results(own: Result | None, shipped: Result | None) -> str | None:
     """What the intervals say about the run against the shipped pipeline, over the lists that both were scored on."""
     if own is None or shipped is None or (name := common_classifier([own, shipped])) is None:
         return None
-    pairs = [
-        (own.splits[split][name]["micro"]["ci95"], shipped.splits[split][name]["micro"]["ci95"])
-        for split in own.splits
-        if split in shipped.splits
-    ]
-    if not pairs:
+    common = [split for split in own.splits if split in shipped.splits]
+    if not common:
         return None
+    same_lists = all(own.lists[split] == shipped.lists[split] for split in common)
+    if not same_lists or own.classifiers.get(name) != shipped.classifiers.get(name):
+        return "Measured on other condition lists, or by another classifier: not to be compared."
+    pairs = [
+        (own.splits[split][name]["micro"]["ci95"], shipped.splits[split][name]["micro"]["ci95"]) for split in common
+    ]
     if all(mine[1] < theirs[0] for mine, theirs in pairs):
         return "The intervals lie apart: the shipped pipeline is the better one."
     if all(mine[0] > theirs[1] for mine, theirs in pairs):

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.tools.checksums import SUMS
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import find
@@ -78,19 +79,19 @@ def find_checkpoint(path: str | Path) -> Path:
         raise DataError(f"{path}: no such checkpoint folder, nor on the Hub ({first_line(error)})") from None
 
 
-def default_checkpoint(runs: str | Path = "runs") -> Path:
+def default_checkpoint() -> Path:
     """The newest `runs/*/best`, else the shipped pipeline.
 
     Raises:
         DataError: There is neither.
     """
-    best = [path for path in Path(runs).glob("*/best") if (path / "model_index.json").is_file()]
+    best = [path for path in Path("runs").glob("*/best") if (path / "model_index.json").is_file()]
     if best:
         return max(best, key=lambda path: (path / "model_index.json").stat().st_mtime)
     if (find(PRETRAINED) / "model_index.json").is_file():
         return find(PRETRAINED)
     raise DataError(
-        f"no checkpoint: {Path.cwd()} has no {runs}/*/best, and the package came without {PRETRAINED}; train one, or "
+        f"no checkpoint: {Path.cwd()} has no runs/*/best, and the package came without {PRETRAINED}; train one, or "
         "name one by --checkpoint"
     )
 
@@ -101,5 +102,6 @@ def checkpoint_hash(path: str | Path) -> str:
     for part in ("model_index.json", "scheduler", "denoiser"):
         entry = Path(path) / part
         for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
-            digest.update(file.name.encode() + bytes.fromhex(sha256(file)))
+            if file.name != SUMS:
+                digest.update(file.name.encode() + bytes.fromhex(sha256(file)))
     return digest.hexdigest()[:16]

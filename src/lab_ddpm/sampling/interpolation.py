@@ -141,8 +141,13 @@ def interpolate_conditions(
         count: Pictures, both ends among them.
         seed: Of all random numbers; the ends are the first pictures that `Sampler.sample` makes of it.
         progress: Title of a progress bar over the denoising steps; None for no bar.
+
+    Raises:
+        UserError: Another number of conditions, or fewer than two pictures.
     """
     check_at_least("count", count, 2)
+    if len(conditions) != 2:
+        raise UserError(f"`conditions` must be two, got {len(conditions)}")
     lambdas = torch.linspace(0, 1, count)
     rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
     generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]

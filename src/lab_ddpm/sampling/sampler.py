@@ -129,6 +129,8 @@ class Sampler:
         rows = self.denoiser.class_labels(conditions)
         if len(rows) != len(seeds):
             raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
+        if not len(rows):
+            raise UserError("there must be a condition, got none")
         guidance = self.guidance(rows)
         state, space = this_process(), self.denoiser.space
         with state.split_between_processes(list(range(len(rows)))) as mine:

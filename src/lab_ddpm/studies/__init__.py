@@ -1,1 +1,1 @@
-"""Measurements that train or sample many times: ablations, interpolation, speed."""
+"""Measurements of models and of this package: what is compared, seen, confused, placed; how fast, and how lasting."""

@@ -34,7 +34,7 @@ from lab_ddpm.data.images import Pictures, picture_grid, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.pipeline import picture_seeds
 from lab_ddpm.drawing.charts import setting_panels
-from lab_ddpm.judging.classifiers import Features, load_classifier, predict
+from lab_ddpm.judging.classifiers import Features, check_channels, load_classifier, predict
 from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.judging.picture_statistics import picture_statistics
@@ -171,6 +171,8 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
             f"got {sweep.num_pictures}"
         )
     classifier = load_classifier(sweep.classifier, dataset.labels or None).to(this_process().device)
+    check_channels(sweep.classifier, classifier, dataset.pictures.shape[-1])
+    Features(classifier)  # of the referee's architecture alone
     material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():

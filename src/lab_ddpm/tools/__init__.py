@@ -1,1 +1,1 @@
-"""What the rest stands on: errors, files, locks, signals, YAML presets."""
+"""What the rest stands on: errors, files, arguments, signals, worker processes, YAML presets."""

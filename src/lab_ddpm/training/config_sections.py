@@ -138,6 +138,10 @@ class OptimizerConfig:
 
     Attributes:
         name: See `optimizer`.
+        learning_rate: Its highest value, after the warm-up.
+        weight_decay: Decoupled, times the learning rate.
+        warmup_steps: Over which the learning rate rises from zero; then it falls as a cosine, to zero at the last step.
+        max_grad_norm: Gradients are scaled down to this norm, over all weights.
         ema_decay: Decay of the exponential moving average that is sampled from and saved; 0 for none.
     """
 

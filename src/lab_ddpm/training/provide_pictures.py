@@ -10,7 +10,7 @@ from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.labelled_pictures import has_pictures
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
-from lab_ddpm.iclevr.replica.replica import num_replica_scenes, render_replica
+from lab_ddpm.iclevr.replica.replica import read_identity, render_replica
 from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
@@ -29,8 +29,9 @@ def provide_pictures(config: TrainConfig) -> None:
         return
     if has_pictures(root):
         _check(config)
-        scenes = num_replica_scenes(root)
-        if scenes not in (None, config.data.num_scenes) and os.environ.get("RANK", "0") == "0":
+        replica = read_identity(root)
+        scenes = replica["num_scenes"] if replica else config.data.num_scenes
+        if scenes != config.data.num_scenes and os.environ.get("RANK", "0") == "0":
             print(
                 f"{root} has a replica of {scenes} scenes, and `data.num_scenes` is {config.data.num_scenes}: "
                 f"training on those. `python scripts/render.py --num-scenes N --out {root}` adds scenes."
@@ -68,7 +69,7 @@ def _provide_masks(root: Path) -> None:
     if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
         return
     _refuse_several_processes(f"{root} lacks masks: run scripts/find_masks.py")
-    if num_replica_scenes(root) is not None:
+    if read_identity(root) is not None:
         raise UserError(f"{root} lacks masks: `python scripts/render.py` with the arguments it was made with adds them")
     print(f"{root} lacks masks of what stands where: looking for it in the differences of its pictures")
     print(f"wrote {write_masks(root)} masks to {root / 'masks'}/")

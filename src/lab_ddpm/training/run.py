@@ -33,7 +33,7 @@ from lab_ddpm.training.progress import Progress, keep_pipelines, save_pipeline
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.run_log import RunLog
 from lab_ddpm.training.selection import make_selection
-from lab_ddpm.training.state import make_training_state, newest_state
+from lab_ddpm.training.state import make_training_state, newest_progress, newest_state
 from lab_ddpm.training.step_timer import StepTimer
 from lab_ddpm.training.validation import Validation
 
@@ -56,12 +56,12 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
     announcement = "stopping at the next step"
     if accelerator.num_processes > 1:
         announcement += ", or when all processes have sampled"
-    with (
-        claim_run_folder(config, accelerator.is_main_process) as folder,
-        stop_signals(announcement if accelerator.is_local_main_process else None) as signals,
-    ):
-        run = Run(config, accelerator, folder, signals)
-        with run.log.bar(run.progress):
+    with claim_run_folder(config, accelerator.is_main_process) as folder:
+        run = Run(config, accelerator, folder)
+        with (
+            stop_signals(announcement if accelerator.is_local_main_process else None) as run.signals,
+            run.log.bar(run.progress),
+        ):
             yield run
     accelerator.end_training()
 
@@ -73,10 +73,12 @@ class Run:
         folder: What the run writes is there.
         accelerator: Of accelerate: devices, precision, processes.
         denoiser: Wrapped by the accelerator: batch -> `Loss`.
+        signals: Those that have asked it to stop, see `stop_signals`.
     """
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, folder: Path, signals: list[int]) -> None:
-        self.config, self.accelerator, self.folder, self._signals = config, accelerator, folder, signals
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, folder: Path) -> None:
+        self.config, self.accelerator, self.folder = config, accelerator, folder
+        self.signals: list[int] = []
         with accelerator.main_process_first():
             self.dataset = open_training_pictures(
                 config.data.dataset,
@@ -107,12 +109,13 @@ class Run:
 
     def _go_on(self) -> Progress:
         """Restore the newest state, if there is one, and what belongs to it; say where the run is."""
-        progress, data = self.state.load(self.folder), self.dataset.fingerprint()
+        progress, data = newest_progress(self.folder), self.dataset.fingerprint()
         if progress.step and progress.data != data:
             raise UserError(
                 f"{self.folder} was trained on other pictures or labels than {self.config.data.root} has now; "
                 "choose another `--name`"
             )
+        self.state.load(self.folder)
         self.selection = make_selection(
             self.config, self.dataset, self.accelerator.device, progress.metric, progress.classifier
         )
@@ -181,11 +184,11 @@ class Run:
             self._check_finite()
             self.log.loss(progress, self._terms, self._learning_rate, timer)
         self.log.warn_if_slow(progress, timer)
-        if self._signals:
+        if self.signals:
             self.accelerator.set_trigger()
         if self.accelerator.check_trigger():  # of any process
             self._save()
-            raise Interrupted(self._signals[0] if self._signals else signal.SIGTERM, f"step {progress.step}")
+            raise Interrupted(self.signals[0] if self.signals else signal.SIGTERM, f"step {progress.step}")
         self._evaluate_if_due()
         if progress.step % config.save_every_steps == 0 or progress.step == self.total_steps:
             self._save()
@@ -200,8 +203,8 @@ class Run:
         started = time.perf_counter()
 
         def stop_if_asked() -> None:
-            if self._signals and self.accelerator.num_processes == 1:  # several must sample to the end together
-                raise Interrupted(self._signals[0], f"step {step}")
+            if self.signals and self.accelerator.num_processes == 1:  # several must sample to the end together
+                raise Interrupted(self.signals[0], f"step {step}")
 
         denoiser = self.accelerator.unwrap_model(self.denoiser)
         pipeline = LabelConditionalPipeline(

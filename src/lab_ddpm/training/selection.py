@@ -76,7 +76,7 @@ class ObjectsFound(Selection):
     def score(self, pictures: Pictures) -> Scores:
         """As in `Selection`; intervals over other conditions of the same kind."""
         classifiers = {SELECTING_CLASSIFIER: self.classifier}
-        return score_seeds(pictures[None], encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
+        return score_seeds(pictures, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
 
 
 @dataclass(frozen=True)

@@ -81,16 +81,16 @@ class TrainingState:
             write_sums(temporary, ["denoiser.safetensors", "training.pt"])
             write_progress(temporary, progress)
 
-    def load(self, run: Path) -> Progress:
-        """Restore the newest state of `run` on every process; a fresh `Progress` if there is none.
+    def load(self, run: Path) -> None:
+        """Restore the newest state of `run`, if there is one, on every process.
 
         Raises:
             DataError: The state is broken.
         """
         folder = newest_state(run)
         if folder is None:
-            return Progress()
-        try:
+            return
+        with _resuming_from(folder):
             check_sums(folder)
             weights, rest = read_weights(folder / "denoiser.safetensors"), read_weights(folder / "training.pt")
             self.accelerator.unwrap_model(self.denoiser).load_state_dict(weights)
@@ -101,12 +101,30 @@ class TrainingState:
             if self.ema is not None:
                 self.ema.load_state_dict(rest["ema"])
                 self.ema.to(self.accelerator.device)
-            return read_progress(folder)
-        except (DataError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{folder}: this state cannot be resumed from ({first_line(error)}); remove the folder to go on "
-                "from the one before"
-            ) from None
+
+
+@contextmanager
+def _resuming_from(state: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DataError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{state}: this state cannot be resumed from ({first_line(error)}); remove the folder to go on "
+            "from the one before"
+        ) from None
+
+
+def newest_progress(run: Path) -> Progress:
+    """How far the newest state of `run` is; a fresh `Progress` if there is none.
+
+    Raises:
+        DataError: The state is broken.
+    """
+    folder = newest_state(run)
+    if folder is None:
+        return Progress()
+    with _resuming_from(folder):
+        return read_progress(folder)
 
 
 def newest_weights(run: Path) -> dict[str, torch.Tensor]:
@@ -118,6 +136,7 @@ def newest_weights(run: Path) -> dict[str, torch.Tensor]:
     folder = newest_state(run)
     if folder is None:
         raise DataError(f"{run}: no states")
+    check_sums(folder)
     return read_weights(folder / "denoiser.safetensors")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from lab_ddpm.data.images import Pictures
+from lab_ddpm.tools.files import write_text
 from lab_ddpm.tools.presets import flatten
 from lab_ddpm.training.config import TrainConfig
 
@@ -19,16 +21,26 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
     """Begin to report, or go on from `step`.
 
     TensorBoard's files are in `folder/lab_ddpm/`; what an interrupted run had reported beyond `step` is forgotten.
-    Weights & Biases goes on with the run of the name of `folder`, and ignores the steps that it has seen already.
+    Weights & Biases goes on with the run whose id is in `folder/wandb_id`, and ignores the steps that it has seen.
     """
-    wandb = {"name": config.name, "id": config.name, "resume": "allow", "dir": str(folder)}
-    options = {"tensorboard": {"purge_step": step + 1}, "wandb": wandb}
-    if config.trackers != "none":
-        settings = {
-            key: value if isinstance(value, (bool, float, int)) else str(value)
-            for key, value in flatten(config.as_dict(), "/").items()
-        }
-        accelerator.init_trackers(_PROJECT, settings, {config.trackers: options[config.trackers]})
+    if config.trackers == "none":
+        return
+    options: dict[str, Any] = {"purge_step": step + 1}
+    if config.trackers == "wandb":
+        options = {"name": config.name, "id": _wandb_id(folder), "resume": "allow", "dir": str(folder)}
+    settings = {
+        key: value if isinstance(value, (bool, float, int)) else str(value)
+        for key, value in flatten(config.as_dict(), "/").items()
+    }
+    accelerator.init_trackers(_PROJECT, settings, {config.trackers: options})
+
+
+def _wandb_id(folder: Path) -> str:
+    """One for each folder that is begun, however many are called the same."""
+    path = folder / "wandb_id"
+    if not path.is_file():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8")
 
 
 def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> None:

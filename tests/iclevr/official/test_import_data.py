@@ -24,7 +24,7 @@ from lab_ddpm.judging.classifiers import build_classifier, load_classifier
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX
 
-OFFICIAL = Path(__file__).parents[3] / "shared" / "iclevr_official"
+OFFICIAL = Path(__file__).parents[4] / "shared" / "iclevr_official"
 NAMES = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
 LABELS = {name: list(OBJECTS[: 1 + number % 3]) for number, name in enumerate(NAMES)}
 LISTS = {

@@ -17,9 +17,10 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.metadata import read_metadata
 from lab_ddpm.iclevr.replica.check import check_replica
 from lab_ddpm.iclevr.replica.renderer import render_picture
-from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
+from lab_ddpm.iclevr.replica.replica import ReplicaSummary, read_identity, render_replica
 from lab_ddpm.iclevr.replica.scenes import sample_scene
-from lab_ddpm.tools.files import MACHINE
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.files import MACHINE, write_json
 
 FORBIDDEN = [["red cube", "blue cube"]]
 
@@ -164,6 +165,20 @@ def test_the_check_reads_a_replica_and_finds_the_same_pixels(replica):
     assert rows["grain: bottom rows"].passes
     assert rows["background: row 0, column 16"].passes
     assert " of 10  ok" in str(rows["background: row 0, column 16"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"num_scenes": 7}, "must be a JSON object with the keys"),
+        ({"recipe": 1, "seed": "0", "num_scenes": 7, "forbidden": []}, "`seed` must be of the type int, got '0'"),
+        ({"recipe": 1, "seed": 0, "num_scenes": 7, "forbidden": [1]}, "must be a list of lists"),
+    ],
+)
+def test_a_broken_identity_is_one_line(tmp_path: Path, content: dict, message: str):
+    write_json(tmp_path / "replica.json", content)
+    with pytest.raises(DataError, match=message):
+        read_identity(tmp_path)
 
 
 def test_the_check_of_an_empty_folder_says_what_is_missing(tmp_path: Path):

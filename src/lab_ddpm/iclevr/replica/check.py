@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +23,9 @@ from lab_ddpm.data.conditions import load_labels
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, read_picture
 from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.iclevr.replica.replica import read_identity
 from lab_ddpm.iclevr.replica.scenes import sample_scene
-from lab_ddpm.tools.files import read_json
+from lab_ddpm.tools.errors import DataError
 
 _MAX_PICTURES = 600  # more do not change a median
 _GRID = (0, 16, 32, 48, 63)  # rows and columns
@@ -163,7 +163,9 @@ def _grain(pictures: Pictures) -> float:
 
 def _count_changed(root: Path, names: list[str]) -> int:
     """Render three of the pictures again and count those that are not the same."""
-    identity: Any = read_json(root / "replica.json")
+    identity = read_identity(root)
+    if identity is None:
+        raise DataError(f"{root / 'replica.json'}: no such file")
     forbidden = [frozenset(combination) for combination in identity["forbidden"]]
     changed = 0
     for name in names[:: max(len(names) // 3, 1)][:3]:

@@ -25,6 +25,7 @@ from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.worker_pool import worker_pool
 
 STEPS = 3  # pictures per scene
+_IDENTITY = {"recipe": int, "seed": int, "num_scenes": int, "forbidden": list}  # of replica.json
 
 Labels = dict[str, list[str]]
 
@@ -72,7 +73,7 @@ def render_replica(
     images = out / "images"
     identity = {"recipe": RECIPE, "seed": seed, "num_scenes": num_scenes, "forbidden": combinations}
     _check_identity(out, identity)
-    if (out / "replica.json").exists() and read_json(out / "replica.json") != identity:
+    if read_identity(out) not in (None, identity):
         remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
     for folder in (images, out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,8 +122,8 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
     return labels, rendered
 
 
-def num_replica_scenes(out: str | Path) -> int | None:
-    """Scenes of the replica in a folder; None where there are other pictures or none.
+def read_identity(out: str | Path) -> dict[str, Any] | None:
+    """Which replica a folder holds: `recipe`, `seed`, `num_scenes` and `forbidden`; None for other pictures or none.
 
     Raises:
         DataError: The folder's `replica.json` is broken.
@@ -130,22 +131,24 @@ def num_replica_scenes(out: str | Path) -> int | None:
     path = Path(out) / "replica.json"
     if not path.is_file():
         return None
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("num_scenes"), int):
-        raise DataError(f"{path}: must be a JSON object with the number `num_scenes`")
-    return content["num_scenes"]
+    content: Any = read_json(path)
+    if not isinstance(content, dict) or set(content) != set(_IDENTITY):
+        raise DataError(f"{path}: must be a JSON object with the keys {list(_IDENTITY)}")
+    for key, kind in _IDENTITY.items():
+        if not isinstance(content[key], kind):
+            raise DataError(f"{path}: `{key}` must be of the type {kind.__name__}, got {content[key]!r}")
+    if not all(isinstance(combination, list) for combination in content["forbidden"]):
+        raise DataError(f"{path}: `forbidden` must be a list of lists of object names")
+    return content
 
 
 def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
-    path = out / "replica.json"
-    if not path.exists():
+    found = read_identity(out)
+    if found is None:
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
             raise DataError(f"{out}: holds another data set (train.json, pictures or masks without a replica.json)")
         return
-    found = read_json(path)
-    if not isinstance(found, dict) or set(found) != set(wanted):
-        raise DataError(f"{path}: must be a JSON object with the keys {list(wanted)}")
     for key in ("recipe", "seed", "forbidden"):
         if found[key] != wanted[key]:
             value = f"got {wanted[key]}, started with {found[key]}"
