@@ -10,7 +10,7 @@ import torch
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, SPLITS, resolve_split
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.checking import sample_checked

@@ -13,7 +13,8 @@ from diffusers.configuration_utils import register_to_config
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 
 MEANS, STD = (-0.3, 0.4), 0.15
 

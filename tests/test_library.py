@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import lab_ddpm
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.shipped import SHIPPED, find

@@ -15,7 +15,8 @@ from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.noise import alphas_cumprod
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lab_ddpm.data.images import Pictures, to_tensor
-from lab_ddpm.diffusion.pipeline import FINISHED
+from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.drawing.figures import DenoisingRecorder, denoising_frames, denoising_strip, labelled_grid
 
 TRIPLE = "yellow cylinder, purple cylinder, brown cylinder"

@@ -151,9 +151,9 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
     names = sorted(labels)[:9]
     conditions = [labels[name] for name in names]
     own = np.stack([read_picture(tiny_dataset / "images" / name, 24) for name in names])
-    seeds = np.stack([own, noise(9, 24)])
+    seeds = [own, noise(9, 24)]
     referee = load_classifier("evaluator/referee.safetensors", OBJECTS)
-    scores = score_seeds(seeds, encode(conditions, OBJECTS), {"one": referee, "other": referee})
+    scores = score_seeds(np.concatenate(seeds), encode(conditions, OBJECTS), {"one": referee, "other": referee})
     assert scores["one"] == scores["other"]
     each = [score(pictures, conditions) for pictures in seeds]
     for key in ("micro", "exact_match"):

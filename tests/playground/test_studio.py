@@ -12,7 +12,7 @@ from diffusers import EulerDiscreteScheduler
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.judging.classifiers import build_classifier, predict, save_classifier
 from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.playground.studio import Drawing, Settings, Studio

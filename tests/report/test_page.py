@@ -20,7 +20,7 @@ from PIL import Image
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8, write_png
-from lab_ddpm.diffusion.pipeline import FINISHED
+from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.judging.scores import summarise
 from lab_ddpm.report.page import write_report

@@ -7,7 +7,8 @@ import torch
 
 from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.images import to_uint8
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.interpolation import Noise, interpolate_conditions, interpolate_pictures, invert, mix
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.onnx_runtime import ONNX_FILE, export_onnx, open_onnx
 from lab_ddpm.sampling.sampler import open_sampler

@@ -11,7 +11,8 @@ from diffusers import EulerDiscreteScheduler
 from conftest import save_tiny_pipeline, tiny_denoiser
 from lab_ddpm.data.images import Pictures, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.sampling.checkpoint import checkpoint_hash
 from lab_ddpm.sampling.sampler import Sampler, open_sampler

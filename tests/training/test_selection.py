@@ -14,7 +14,7 @@ from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import encode, every_label
 from lab_ddpm.data.picture_folder import open_folder
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.judging.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
 from lab_ddpm.judging.distribution import compare, extract
 from lab_ddpm.judging.intervals import wilson_interval

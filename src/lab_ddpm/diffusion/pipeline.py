@@ -1,23 +1,14 @@
-"""From conditions to pictures: the reverse process of a denoiser.
+"""The pipeline, in the shape of diffusers' own: conditions in, pictures out.
 
-    x_T ~ N(0, I);   x_{t-1} = scheduler.step(x_0(x_t, c), t, x_t)          with x_0(x_t, c) of `denoiser`
-
-Where a part of the clean sample is known (`Known`), it takes the place of what is predicted there, so a sampler whose
-steps depend on x_0 leads exactly to it, and the rest is drawn to go with it.
-
-Pictures are functions of their seeds: `picture_seeds(seed, n)` gives each of n pictures its own generator, so that none
-depends on the batch it is in, and a call with `seed=0` makes the pictures that the commands make with `--seed 0`.
+A call with `seed=0` makes the pictures that the commands make with `--seed 0`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from numpy.typing import NDArray
@@ -25,53 +16,12 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.noise import from_clean
+from lab_ddpm.diffusion.reverse_process import picture_seeds, reverse_process
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_share, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
-
-FINISHED = -1  # the timestep of finished pictures
-# Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with the FINISHED ones at the end.
-StateCallback = Callable[[int, torch.Tensor], None]
-
-
-def picture_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of `count` pictures of run `seed`: 32-bit hashes of (seed, index).
-
-    Hashed because torch's CPU generator ignores all but the low 32 bits, and because seed + index would give
-    neighbouring runs the same noise.
-    """
-    return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of clean samples before they are drawn.
-
-    Attributes:
-        values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
-        until: (B, *space.shape) long: they are known from the noisiest timestep down to this one; 0 is to the end, T is
-            not at all.
-    """
-
-    values: torch.Tensor
-    until: torch.Tensor
-
-    def __getitem__(self, rows: Sequence[int]) -> Known:
-        """What is known of some of the samples."""
-        return Known(self.values[rows], self.until[rows])
-
-    def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
-        """The samples with what is known at a timestep in its place.
-
-        Raises:
-            UserError: It is known of samples of another shape.
-        """
-        if not self.values.shape == self.until.shape == sample.shape:
-            raise UserError(f"what is known must be of {tuple(sample.shape)}, got {tuple(self.values.shape)}")
-        return torch.where((self.until <= timestep).to(sample.device), self.values.to(sample), sample)
 
 
 class LabelConditionalPipeline(DiffusionPipeline):
@@ -216,7 +166,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
             )
         return _output(self.denoiser.space.decode(sample), output_type, return_dict)
 
-    @torch.no_grad()
     def sample(
         self,
         class_labels: torch.Tensor,
@@ -224,65 +173,26 @@ class LabelConditionalPipeline(DiffusionPipeline):
         num_inference_steps: int,
         guidance_scale: float = 1.0,
         scheduler: Scheduler = None,
-        noisy_samples: torch.Tensor | None = None,
-        start_timestep: int | None = None,
-        known: Known | None = None,
         guidance_stop: float | None = None,
-        on_state: StateCallback | None = None,
-        on_step_end: Callable[[int, int, torch.Tensor], torch.Tensor] | None = None,
+        **options: Any,
     ) -> torch.Tensor:
-        """The reverse process: (B, num_labels) rows, a CPU generator for each -> (B, *space.shape) clean samples.
+        """`reverse_process`, by default with the pipeline's own scheduler and guidance stop.
 
-        The rows may also be (B, K, num_labels) of composed conditions (`guidance`).
-        `guidance_scale` is what `Denoiser.check_guidance` returned; a `scheduler` from `make_scheduler` is taken in the
-        place of the pipeline's own; `on_state` watches; `on_step_end` (step, timestep, sample) -> sample may change it;
-        the rest is as in `__call__`.
+        Raises:
+            UserError: As `reverse_process`, or a share out of range.
         """
-        denoiser: Denoiser = self.denoiser
-        scheduler = scheduler or self.scheduler
-        if not 0 < len(class_labels) == len(generators):
-            raise UserError(
-                f"there must be one generator per picture, got {len(generators)} for {len(class_labels)} conditions"
-            )
-        if (noisy_samples is None) != (start_timestep is None):
-            raise UserError(
-                "`noisy_samples` and `start_timestep` must be given together: pictures, and their noise level"
-            )
         stop: float = self.config["guidance_stop"] if guidance_stop is None else guidance_stop
         check_share("guidance_stop", stop)
-        timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
-        class_labels = class_labels.to(denoiser.device)
-        if noisy_samples is None or start_timestep is None:
-            sample = denoiser.space.draw_noise(generators).to(denoiser.device) * scheduler.init_noise_sigma
-        else:
-            if scheduler.init_noise_sigma != 1:
-                raise UserError("`scheduler` must be one that does not scale its samples, as ddpm or ddim")
-            wanted = (len(class_labels), *denoiser.space.shape)
-            if noisy_samples.shape != wanted:
-                raise UserError(f"`noisy_samples` must be {wanted}, got {tuple(noisy_samples.shape)}")
-            if start_timestep < timesteps[-1]:
-                raise UserError(f"`start_timestep` must be at least {int(timesteps[-1])}, got {start_timestep}")
-            sample, timesteps = noisy_samples.to(denoiser.device), timesteps[timesteps <= start_timestep]
-        if hasattr(scheduler, "set_begin_index"):
-            # else it looks for its timestep, of which Karras' spacing has equal ones
-            scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        options: dict[str, Any] = {"generator": list(generators)} if takes_generator else {}
-        for step, timestep in enumerate(timesteps):
-            noisy = scheduler.scale_model_input(sample, timestep)
-            if on_state is not None:
-                on_state(int(timestep), denoiser.space.decode(noisy))
-            scale = denoiser.guidance_at(int(timestep), guidance_scale, stop)
-            clean = denoiser.predict_clean(noisy, timestep, class_labels, scale)
-            clean = clean if known is None else known.put_into(clean, int(timestep))
-            output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
-            sample = scheduler.step(output, timestep, sample, **options).prev_sample
-            if on_step_end is not None:
-                sample = on_step_end(step, int(timestep), sample)
-        sample = denoiser.space.clip(sample if known is None else known.put_into(sample))  # not all end with x_0
-        if on_state is not None:
-            on_state(FINISHED, denoiser.space.decode(sample))
-        return sample
+        return reverse_process(
+            self.denoiser,
+            scheduler or self.scheduler,
+            class_labels,
+            generators,
+            num_inference_steps,
+            guidance_scale,
+            stop,
+            **options,
+        )
 
 
 def _output(images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:

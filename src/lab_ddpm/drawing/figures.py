@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_uint8, write_gif, write_png
-from lab_ddpm.diffusion.pipeline import FINISHED
+from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.sampling.interpolation import Walk
 
 _ANIMATION_FRAMES = 16
@@ -26,7 +26,7 @@ _GAP = 6
 
 
 class DenoisingRecorder:
-    """A `pipeline.StateCallback` that keeps what a strip and an animation show.
+    """A `reverse_process.StateCallback` that keeps what a strip and an animation show.
 
     Of the first batch it follows a few pictures, evenly spread over the batch, and keeps them at the wanted noise
     levels only, so that a sampler of 1000 steps needs little memory.

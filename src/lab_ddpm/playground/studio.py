@@ -16,7 +16,7 @@ from torch import nn
 from lab_ddpm.data.conditions import Condition, check_condition, parse_condition
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Pictures, resize_pictures, to_uint8
-from lab_ddpm.diffusion.pipeline import FINISHED, picture_seeds
+from lab_ddpm.diffusion.reverse_process import FINISHED, picture_seeds
 from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
     PICTURE_SIZE,
@@ -160,7 +160,7 @@ class Studio:
             return "\n".join(
                 [
                     "from lab_ddpm import Sampler",
-                    "from lab_ddpm.diffusion.pipeline import picture_seeds",
+                    "from lab_ddpm.diffusion.reverse_process import picture_seeds",
                     "from lab_ddpm.sampling.placing import Place, sample_placed",
                     *lines,
                     f"places = [{placed}]",

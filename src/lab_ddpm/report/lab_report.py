@@ -17,7 +17,7 @@ from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.images import height_width, write_png
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.judging.classifiers import CLASSIFIERS, classifier_file, load_classifier

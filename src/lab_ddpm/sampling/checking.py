@@ -20,7 +20,7 @@ from scipy import ndimage
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import check_at_least
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
-from lab_ddpm.diffusion.pipeline import Known, picture_seeds
+from lab_ddpm.diffusion.reverse_process import Known, picture_seeds
 from lab_ddpm.sampling.placing import Place, known_until, layout_of_places
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError

@@ -22,7 +22,7 @@ import torch
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.noise import add_noise, from_clean
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.sampling.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice

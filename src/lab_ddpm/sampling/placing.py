@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
-from lab_ddpm.diffusion.pipeline import Known
+from lab_ddpm.diffusion.reverse_process import Known
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError
 

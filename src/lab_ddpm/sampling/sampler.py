@@ -24,7 +24,8 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.pipeline import FINISHED, Known, LabelConditionalPipeline, StateCallback, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import FINISHED, Known, StateCallback, picture_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
@@ -117,7 +118,7 @@ class Sampler:
             seeds: N seeds, one per picture; `picture_seeds` makes them.
             batch_size: Pictures at a time on each process.
             progress: Title of a progress bar over the denoising steps of all batches; None for no bar.
-            on_state: As in `pipeline.StateCallback`, for every batch of this process.
+            on_state: As in `reverse_process.StateCallback`, for every batch of this process.
             known: What is known of the N samples.
 
         Returns:

@@ -32,7 +32,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.images import Pictures, picture_grid, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.charts import setting_panels
 from lab_ddpm.judging.classifiers import Features, check_channels, load_classifier, predict
 from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract

@@ -20,7 +20,8 @@ from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_picture, to_tensor
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.sampling.sampler import Sampler

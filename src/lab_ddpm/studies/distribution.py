@@ -12,7 +12,7 @@ from torch import nn
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import copies_figure
 from lab_ddpm.judging.classifiers import Features, check_channels, load_classifier, predict
 from lab_ddpm.judging.distribution import compare, extract, inception_features, nearest

@@ -26,7 +26,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, resize_pictures, to_tensor, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import captioned_rows
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.scores import top_k_hits

@@ -11,7 +11,7 @@ import numpy as np
 
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.images import Pictures
-from lab_ddpm.diffusion.pipeline import picture_seeds
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.tables import markdown_table

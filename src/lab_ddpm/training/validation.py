@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from lab_ddpm.data.images import picture_grid, write_png
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline, picture_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.hardware import this_process
