@@ -19,8 +19,7 @@ pytest.importorskip("gradio")
 def test_every_client_gets_its_own_pictures(tmp_path: Path) -> None:
     LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS), "ddim").save_pretrained(tmp_path)
     outcome = soak(tmp_path, requests=10, clients=2, seed=0)
-    stopped = outcome.counts.get("broken off", 0) + outcome.counts.get("too late to break off", 0)
-    assert (outcome.counts["right"], stopped, sum(outcome.counts.values())) == (8, 2, 10)
+    assert outcome.counts == {"right": 8, "broken off": 2}
     assert len(outcome.memory) == 10
     assert outcome.lines()[0].startswith("10 requests in ")
 

@@ -118,16 +118,17 @@ def classifier_file(name: str) -> Path:
     return path
 
 
-def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module:
+def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: int | None = None) -> nn.Module:
     """Load a classifier in float32, ready to predict. No code in the file is ever run.
 
     Args:
         path: A `.safetensors` file of ours, or an official `.pth` file.
         labels: What it must have been trained for; None where only its features are wanted.
+        channels: Of the pictures that it is to read; None where they are known to be its own.
 
     Raises:
         UserError: A file of another kind.
-        DataError: The file is missing, broken, of another architecture or made for other labels.
+        DataError: The file is missing, broken, of another architecture or made for other labels or pictures.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -138,8 +139,11 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None) -> nn.Module
     if labels is not None and list(labels) != own_labels:
         raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
     kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
-    classifier = build_classifier(name, len(own_labels), kernels[0].shape[1] if kernels else 3)
+    own_channels = kernels[0].shape[1] if kernels else 3
+    classifier = build_classifier(name, len(own_labels), own_channels)
     check_state(path, state, classifier.state_dict())
+    if channels not in (None, own_channels):
+        raise DataError(f"{path}: made for {KINDS[own_channels]} pictures, and these are {KINDS[channels]}")
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 
@@ -154,13 +158,6 @@ def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) ->
     device = next(classifier.parameters()).device
     batches = (pictures[start : start + batch_size] for start in range(0, max(len(pictures), 1), batch_size))
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
-
-
-def check_channels(file: Path, classifier: nn.Module, channels: int) -> None:
-    """Raise `DataError` unless the classifier of a file reads pictures of so many channels."""
-    own = next(layer.in_channels for layer in classifier.modules() if isinstance(layer, nn.Conv2d))
-    if own != channels:
-        raise DataError(f"{file}: made for {KINDS[own]} pictures, and these are {KINDS[channels]}")
 
 
 class Features(nn.Module):

@@ -34,7 +34,7 @@ from lab_ddpm.data.images import Pictures, picture_grid, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.charts import setting_panels
-from lab_ddpm.judging.classifiers import Features, check_channels, load_classifier, predict
+from lab_ddpm.judging.classifiers import Features, load_classifier, predict
 from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.judging.picture_statistics import picture_statistics
@@ -170,8 +170,8 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
             f"{sweep.name}: `num_pictures` must be at most half of the {len(dataset)} pictures in {first.data.root}, "
             f"got {sweep.num_pictures}"
         )
-    classifier = load_classifier(sweep.classifier, dataset.labels or None).to(this_process().device)
-    check_channels(sweep.classifier, classifier, dataset.pictures.shape[-1])
+    channels = dataset.pictures.shape[-1]
+    classifier = load_classifier(sweep.classifier, dataset.labels or None, channels).to(this_process().device)
     Features(classifier)  # of the referee's architecture alone
     material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed

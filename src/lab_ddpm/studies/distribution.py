@@ -14,7 +14,7 @@ from lab_ddpm.data.images import Pictures, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import copies_figure
-from lab_ddpm.judging.classifiers import Features, check_channels, load_classifier, predict
+from lab_ddpm.judging.classifiers import Features, load_classifier, predict
 from lab_ddpm.judging.distribution import compare, extract, inception_features, nearest
 from lab_ddpm.judging.intervals import mean_interval
 from lab_ddpm.judging.scores import labels_found
@@ -116,6 +116,5 @@ def _open_features(features: str, training: PictureDataset) -> tuple[nn.Module |
     device = this_process().device
     if features == "inception":
         return None, inception_features().to(device)
-    classifier = load_classifier(features, training.labels or None).to(device)
-    check_channels(Path(features), classifier, training.pictures.shape[-1])
+    classifier = load_classifier(features, training.labels or None, training.pictures.shape[-1]).to(device)
     return classifier if training.labels else None, Features(classifier)

@@ -55,7 +55,7 @@ def _compare(on_torch: Sampler, on_onnx: Sampler, size: int, rounds: int) -> lis
     for _ in range(rounds):
         (slow, expected), (fast, pictures) = _timed(on_torch, size), _timed(on_onnx, size)
         times.append((slow, fast))
-        difference = max(difference, int(np.abs(expected.astype(int) - pictures.astype(int)).max()))
+        difference = max(difference, int(np.abs(expected.astype(int) - pictures).max()))
     slow, fast = (size / median(seconds) for seconds in zip(*times, strict=True))
     ratio = median(slow / fast for slow, fast in times)
     return [str(size), f"{slow:.2f}", f"{fast:.2f}", f"{ratio:.1f}", str(difference)]

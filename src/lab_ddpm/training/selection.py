@@ -26,7 +26,6 @@ from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
     SELECTING_CLASSIFIER,
     Features,
-    check_channels,
     classifier_file,
     load_classifier,
     predict,
@@ -145,8 +144,7 @@ def make_selection(
     if metric in ("micro", "exact_match"):
         path = resolve_split(settings.split, config.data.root)
         return ObjectsFound(metric, found, load_conditions(path, labels), load_classifier(file, labels).to(device))
-    classifier = load_classifier(file, labels or None).to(device)
-    check_channels(file, classifier, dataset.pictures.shape[-1])
+    classifier = load_classifier(file, labels or None, dataset.pictures.shape[-1]).to(device)
     if metric == "labels_found":
         return LabelsFound(metric, found, conditions, labels, classifier)
     check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)

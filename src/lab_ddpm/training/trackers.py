@@ -18,12 +18,12 @@ _PROJECT = "lab_ddpm"
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
-    """Begin to report, or go on from `step`.
+    """Begin to report, or go on from `step`; on the main process, which alone reports.
 
     TensorBoard's files are in `folder/lab_ddpm/`; what an interrupted run had reported beyond `step` is forgotten.
     Weights & Biases goes on with the run whose id is in `folder/wandb_id`, and ignores the steps that it has seen.
     """
-    if config.trackers == "none":
+    if config.trackers == "none" or not accelerator.is_main_process:
         return
     options: dict[str, Any] = {"purge_step": step + 1}
     if config.trackers == "wandb":

@@ -72,8 +72,9 @@ def render_replica(
     out = Path(out)
     images = out / "images"
     identity = {"recipe": RECIPE, "seed": seed, "num_scenes": num_scenes, "forbidden": combinations}
-    _check_identity(out, identity)
-    if read_identity(out) not in (None, identity):
+    found = read_identity(out)
+    _check_identity(out, found, identity)
+    if found not in (None, identity):
         remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
     for folder in (images, out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,9 +143,8 @@ def read_identity(out: str | Path) -> dict[str, Any] | None:
     return content
 
 
-def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
+def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
-    found = read_identity(out)
     if found is None:
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
             raise DataError(f"{out}: holds another data set (train.json, pictures or masks without a replica.json)")
