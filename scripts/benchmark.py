@@ -12,38 +12,49 @@ from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.benchmark import benchmark
 from lab_ddpm.studies.peers import compare_speeds
 from lab_ddpm.studies.runtimes import compare_runtimes
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.arguments import Parser, add_checkpoint
+from lab_ddpm.tools.errors import UserError
 
 _SCENES = 40  # of pictures to compare libraries on
 PRESETS = [Path("configs/iclevr_cpu.yaml"), Path("configs/iclevr.yaml")]
+_NAMES = ", ".join(map(str, PRESETS))
+_NOT_OF = {"peers": ("configs", "checkpoint"), "runtimes": ("configs", "steps"), None: ("rounds",)}
 
 
 def parser() -> Parser:
     parser = Parser("benchmark", __doc__)
-    parser.add_argument("--configs", nargs="+", type=Path, default=PRESETS, help="presets to train a few steps of")
-    parser.add_argument("--checkpoint", type=Path, help="pipeline to sample from")
-    parser.add_argument("--steps", type=int, default=10, help="training steps to time per preset (default: 10)")
+    parser.add_argument("--configs", nargs="+", type=Path, help=f"presets to train a few steps of (default: {_NAMES})")
+    add_checkpoint(parser)
+    parser.add_argument("--steps", type=int, help="training steps to time, of each preset or library (default: 10)")
     compare = parser.add_mutually_exclusive_group()
     compare.add_argument("--peers", action="store_true", help="compare one network's speed in this and other libraries")
     compare.add_argument("--runtimes", action="store_true", help="compare sampling on PyTorch and on ONNX Runtime")
-    parser.add_argument("--rounds", type=int, default=5, help="of a comparison, all timed in turn (default: 5)")
+    parser.add_argument("--rounds", type=int, help="of a comparison, all timed in turn (default: 5)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
+    comparison = "peers" if options.peers else "runtimes" if options.runtimes else None
+    for name in _NOT_OF[comparison]:
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"`--{name}` does not go " + (f"with `--{comparison}`" if comparison else "without a comparison")
+            )
+    steps = 10 if options.steps is None else options.steps
+    rounds = 5 if options.rounds is None else options.rounds
     if options.peers:
         with TemporaryDirectory() as folder:
             write_condition_lists(folder)
             render_replica(folder, _SCENES, seed=0, workers=os.cpu_count() or 1)
-            lines = compare_speeds(Path(folder) / "images", load("train").train, options.steps, options.rounds)
+            lines = compare_speeds(Path(folder) / "images", load("train").train, steps, rounds)
         print(*lines, sep="\n")
         return
     if options.runtimes:
-        print(compare_runtimes(options.checkpoint, options.rounds), end="")
+        print(compare_runtimes(options.checkpoint, rounds), end="")
         return
     pipeline = open_sampler(options.checkpoint).pipeline
-    print(*benchmark(options.configs, pipeline, options.steps, load("train").train), sep="\n")
+    print(*benchmark(options.configs or PRESETS, pipeline, steps, load("train").train), sep="\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.judging.measuring import measure_perturbed, scores
+from lab_ddpm.judging.measuring import found_in, measure_perturbed
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.tools.tables import markdown_table
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     rows: dict[str, list[str]] = {}
     for file in files.values():
         classifier = load_classifier(file, OBJECTS).to(this_process().device)
-        rows.setdefault("as they are", []).append(_cell(scores(classifier, pictures, class_labels)))
+        rows.setdefault("as they are", []).append(_cell(found_in(classifier, pictures, class_labels)))
         for name, found in measure_perturbed(classifier, pictures, class_labels).items():
             rows.setdefault(f"{name} up to {found['strength']}", []).append(_cell(found))
     print(f"{len(pictures)} pictures, {int(class_labels.sum())} objects; " + ", ".join(map(str, files.values())))

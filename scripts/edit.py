@@ -11,8 +11,8 @@ from lab_ddpm.data.images import write_png
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import parse_place
-from lab_ddpm.sampling.sampler import sampler_of
-from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable
 
@@ -25,6 +25,7 @@ def parser() -> Parser:
     change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its middle in pixels')
     change.add_argument("--remove", metavar="LABEL")
     change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='"red cube" "green cube"')
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("edited"), help="default: edited")
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     condition = parse_condition(options.objects, sampler.labels)
     check_condition(condition, sampler.labels)
     picture = sampler.open_picture(options.picture)

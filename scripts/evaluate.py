@@ -12,10 +12,10 @@ from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.numbered_pictures import read_numbered_pictures
 from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
 from lab_ddpm.judging.intervals import as_text
+from lab_ddpm.judging.object_scores import Scores
 from lab_ddpm.judging.score import score_seeds
-from lab_ddpm.judging.scores import Scores
-from lab_ddpm.sampling.sampler import sampler_of
-from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, read_json, sha256, write_json
 from lab_ddpm.tools.hardware import this_process
@@ -28,6 +28,7 @@ def parser() -> Parser:
     parser = Parser("evaluate", __doc__)
     parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: test and new_test)")
     parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> None:
             raise UserError("`--images` needs the one `--split` that its pictures were made for")
         sampling = [options.checkpoint, options.scheduler, options.steps, options.num_seeds]
         sampling += [options.guidance_scale, options.guidance_stop]
-        if any(option is not None for option in sampling):
+        if any(option is not None for option in sampling) or options.runtime != "auto":
             raise UserError("`--images` scores pictures that exist: options of sampling do not go with it")
     num_seeds = 4 if options.num_seeds is None else options.num_seeds
     check_at_least("num-seeds", num_seeds, 1)
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
 
 def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
     """Settings and scores of the samples of the seeds 0 ... num_seeds - 1."""
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     if sampler.labels != OBJECTS:
         raise UserError(
             f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "

@@ -8,9 +8,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
 from lab_ddpm.judging.classifiers import EVALUATOR_DIR
 from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.sampling.sampler import sampler_of
+from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.distribution import compare_with_data
-from lab_ddpm.tools.arguments import Parser, add_pictures, add_sampling
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_pictures, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable
 
@@ -19,6 +19,7 @@ def parser() -> Parser:
     parser = Parser("evaluate-distribution", __doc__)
     add_pictures(parser)
     parser.add_argument("--features", help="inception, or a classifier's file (default: evaluator/DATASET.safetensors)")
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--unconditional", action="store_true", help="sample under no condition at all")
     parser.add_argument("--num-pictures", type=int, default=5000, help="of each seed (default: 5000)")
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-pictures", options.num_pictures, 4)
     check_at_least("num-seeds", options.num_seeds, 1)
     check_writable(options.out)
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     size = sampler.denoiser.config["sample_size"]
     content = compare_with_data(
         sampler,

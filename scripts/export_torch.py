@@ -1,22 +1,22 @@
 """Write a pipeline's network for torch.export.load, for programs that have PyTorch and not lab_ddpm."""
 
 import sys
-from pathlib import Path
 
 from lab_ddpm.cli import run
-from lab_ddpm.sampling.checkpoint import PRETRAINED, find_checkpoint, load_pipeline
+from lab_ddpm.sampling.checkpoint import default_checkpoint, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.torch_export import export_torch
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.arguments import Parser, add_checkpoint
 
 
 def parser() -> Parser:
     parser = Parser("export-torch", __doc__)
-    parser.add_argument("--checkpoint", type=Path, default=PRETRAINED, help=f"pipeline folder (default: {PRETRAINED})")
+    add_checkpoint(parser)
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    checkpoint = find_checkpoint(parser().parse_args(arguments).checkpoint)
+    options = parser().parse_args(arguments)
+    checkpoint = find_checkpoint(options.checkpoint) if options.checkpoint else default_checkpoint()
     file = export_torch(load_pipeline(checkpoint).denoiser, checkpoint)
     print(f"wrote {file} ({file.stat().st_size / 2**20:.0f} MiB)")
 

@@ -16,8 +16,8 @@ from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.sampling.placing import Place, parse_place, sample_placed
-from lab_ddpm.sampling.sampler import Sampler, sampler_of
-from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.hardware import this_process
 
@@ -41,6 +41,7 @@ def parser() -> Parser:
     parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format("hold"))
     parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format("do not hold"))
     parser.add_argument("--tries", type=int, default=1, help="draw again what the model sees mistakes in (default: 1)")
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> None:
         if options.split is not None:
             raise UserError("`--num-pictures` does not go with `--split`, which has one picture per condition")
     places = [parse_place(words) for words in options.place or ()]
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     name, conditions = wanted(sampler, options, places)
     asked: list[Condition] | torch.Tensor = conditions
     details: Mapping[str, object] = {"places": options.place} if places else {}

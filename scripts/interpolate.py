@@ -10,12 +10,12 @@ from lab_ddpm.data.conditions import parse_condition
 from lab_ddpm.data.images import Pictures, to_tensor, write_png
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures
-from lab_ddpm.sampling.sampler import sampler_of
-from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json
 
-OF_PICTURES = {"timestep": 500, "mixing": "linear", "noise": "shared"}
+OF_PICTURES = {"timestep": None, "mixing": "linear", "noise": "shared"}
 
 
 def parser() -> Parser:
@@ -23,8 +23,9 @@ def parser() -> Parser:
     ends = parser.add_mutually_exclusive_group(required=True)
     ends.add_argument("--pictures", nargs=2, type=Path, metavar="FILE", help="two picture files")
     ends.add_argument("--conditions", nargs=2, metavar="LABELS", help='e.g. "red cube, gray sphere" "cyan cylinder"')
-    add_sampling(parser, "ddpm", 1000)
-    parser.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: 500)")
+    add_checkpoint(parser)
+    add_sampling(parser, scheduler="ddpm", steps="all that it was trained with")
+    parser.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: the middle)")
     parser.add_argument("--count", type=int, default=10, help="pictures on the way (default: 10)")
     parser.add_argument("--mixing", help="of pictures: linear or spherical (default: linear)")
     parser.add_argument("--noise", help="of pictures: shared, own, fresh or inverted (default: shared)")
@@ -40,7 +41,11 @@ def main(arguments: list[str]) -> None:
     asked = {key: value for key in OF_PICTURES if (value := getattr(options, key)) is not None}
     if options.conditions is not None and asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--pictures`: conditions start from pure noise")
-    sampler = sampler_of(options)
+    sampling = sampling_options(options)
+    sampling["scheduler"] = options.scheduler or "ddpm"
+    sampler = open_sampler(options.checkpoint, **sampling)
+    if options.steps is None:
+        sampler = sampler.with_steps(sampler.denoiser.config["num_train_timesteps"])
     ends: list[Pictures] = []
     settings: dict[str, object] = {}
     if options.conditions is not None:

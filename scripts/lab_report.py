@@ -6,16 +6,14 @@ from pathlib import Path
 from lab_ddpm.cli import run
 from lab_ddpm.report.lab_report import write_lab_report
 from lab_ddpm.sampling.sampler import open_sampler
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.arguments import Parser, add_sampling, sampling_options
 from lab_ddpm.tools.errors import DataError, check_at_least
 
 
 def parser() -> Parser:
     parser = Parser("lab-report", __doc__)
     parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
-    parser.add_argument("--scheduler", help="default: the checkpoint's own")
-    parser.add_argument("--steps", type=int, help="default: the checkpoint's own")
-    parser.add_argument("--guidance-scale", type=float, help="1 is unguided; default: the checkpoint's own")
+    add_sampling(parser)
     parser.add_argument("--num-seeds", type=int, default=4, help="of the scores (default: 4)")
     parser.add_argument("--out", type=Path, help="default: lab_report/ in the run's folder")
     return parser
@@ -27,7 +25,7 @@ def main(arguments: list[str]) -> None:
     folder = options.run_folder
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run folder")
-    sampler = open_sampler(folder / "best", options.scheduler, options.steps, options.guidance_scale, runtime="auto")
+    sampler = open_sampler(folder / "best", **sampling_options(options))
     report = write_lab_report(folder, sampler, options.num_seeds, options.out or folder / "lab_report")
     print(f"wrote {report} and {report.with_suffix('.html').name} beside it")
 

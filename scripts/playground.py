@@ -2,18 +2,17 @@
 
 import os
 import sys
-from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.playground.server import check_installed, is_taken
 from lab_ddpm.playground.studio import Studio
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import UserError
 
 
 def parser() -> Parser:
     parser = Parser("playground", __doc__)
-    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    add_checkpoint(parser)
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     parser.add_argument("--open", action="store_true", help="open the browser, too")
     return parser

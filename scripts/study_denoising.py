@@ -7,7 +7,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.denoising import study_denoising
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import check_at_least
 
 
@@ -17,7 +17,7 @@ def parser() -> Parser:
         "--dataset", default="iclevr", help="iclevr, mnist, fashion_mnist, ... or folder (default: iclevr)"
     )
     parser.add_argument("--root", type=Path, required=True, help="its folder")
-    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    add_checkpoint(parser)
     parser.add_argument("--num-pictures", type=int, default=256, help="of them (default: 256)")
     parser.add_argument("--out", type=Path, default=Path("denoising"), help="default: denoising")
     return parser

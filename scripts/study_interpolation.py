@@ -7,13 +7,13 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.interpolation import study_interpolation
-from lab_ddpm.tools.arguments import Parser, add_pictures
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_pictures
 
 
 def parser() -> Parser:
     parser = Parser("study-interpolation", __doc__)
     add_pictures(parser)
-    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    add_checkpoint(parser)
     parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out pictures (default: 32)")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     return parser

@@ -7,9 +7,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import classifier_file, load_classifier
-from lab_ddpm.sampling.sampler import sampler_of
+from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.layout import study_layout
-from lab_ddpm.tools.arguments import Parser, add_sampling
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.hardware import this_process
 
@@ -17,6 +17,7 @@ from lab_ddpm.tools.hardware import this_process
 def parser() -> Parser:
     parser = Parser("study-layout", __doc__)
     parser.add_argument("--root", type=Path, required=True, help="pictures with masks that were never trained on")
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--num-pictures", type=int, default=96, help="of them (default: 96)")
     parser.add_argument("--out", type=Path, default=Path("layout"), help="default: layout")
@@ -26,7 +27,7 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("num-pictures", options.num_pictures, 1)
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
     dataset = open_labelled_pictures(options.root, size, OBJECTS, fit, with_masks=True)
     referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)

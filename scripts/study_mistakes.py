@@ -8,9 +8,9 @@ from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
 from lab_ddpm.judging.classifiers import classifier_file, load_classifier
-from lab_ddpm.sampling.sampler import sampler_of
+from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.mistakes import study_mistakes
-from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_sampling
+from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.hardware import this_process
 
@@ -20,6 +20,7 @@ def parser() -> Parser:
     parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: val)")
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--real", type=Path, help="folder of real pictures to compare the weave with")
+    add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--num-seeds", type=int, default=4, help="seeds 0, 1, ... (default: 4)")
     parser.add_argument("--out", type=Path, default=Path("mistakes"), help="default: mistakes")
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     if len({Path(split).stem for split in splits}) < len(splits):
         raise UserError(f"`split` must name lists of different file names, got {splits}")
     lists = {Path(split).stem: load_conditions(resolve_split(split, options.root), OBJECTS) for split in splits}
-    sampler = sampler_of(options)
+    sampler = open_sampler(options.checkpoint, **sampling_options(options))
     real = None
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]

@@ -69,12 +69,11 @@ def main(arguments: list[str]) -> int:
         check_choice("jobs", job, JOBS)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as scratch:
-        template = make_template(Path(scratch) / "template")
+        template, work = make_template(Path(scratch) / "template"), Path(scratch) / "work"
         for job in options.jobs:
-            outcome = torture(JOBS[job], template, options.out / "work", options.kills, options.seed)
+            outcome = torture(JOBS[job], template, work, options.kills, options.seed, options.out)
             outcomes.append(outcome)
             print(outcome, flush=True)
-    shutil.rmtree(options.out / "work")
     write_text(options.out / "table.md", markdown_table(COLUMNS, [outcome.row() for outcome in outcomes]))
     print(f"wrote {options.out / 'table.md'}")
     return 1 if any(outcome.lost or outcome.left_over for outcome in outcomes) else 0

@@ -23,8 +23,8 @@ from lab_ddpm.judging.classifier_training import (
 from lab_ddpm.judging.classifiers import CLASSIFIERS, load_classifier, predict
 from lab_ddpm.judging.intervals import wilson_interval
 from lab_ddpm.judging.measuring import perturbed
+from lab_ddpm.judging.object_scores import top_k_hits
 from lab_ddpm.judging.recipes import RECIPES, ROBUSTNESS_STRENGTHS
-from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.tools.errors import DataError, UserError
 
 

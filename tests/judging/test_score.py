@@ -16,8 +16,8 @@ from lab_ddpm.data.images import Pictures, read_picture, resize_pictures
 from lab_ddpm.iclevr.replica.renderer import render_picture
 from lab_ddpm.iclevr.replica.scenes import sample_scene
 from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.judging.object_scores import summarise, top_k_hits
 from lab_ddpm.judging.score import score_seeds
-from lab_ddpm.judging.scores import summarise, top_k_hits
 from lab_ddpm.tools.errors import DataError, UserError
 
 CONDITIONS = ["red cube, cyan sphere", "gray cylinder", "red cube"]

@@ -22,7 +22,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8, write_png
 from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.drawing.figures import DenoisingRecorder
-from lab_ddpm.judging.scores import summarise
+from lab_ddpm.judging.object_scores import summarise
 from lab_ddpm.report.page import write_report
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json

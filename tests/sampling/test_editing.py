@@ -8,6 +8,7 @@ from lab_ddpm.data.images import Pictures, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place
+from lab_ddpm.sampling.reading import read_pictures
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
@@ -38,7 +39,7 @@ def check_only_the_region_changed(edited: Edited, picture: Pictures) -> None:
 
 def test_a_picture_is_read(sampler: Sampler, picture: Pictures) -> None:
     images = torch.from_numpy(picture.copy()).movedim(-1, 0)[None] / 127.5 - 1
-    sample = sampler.denoiser.read(images, torch.ones(1, 2))
+    sample = read_pictures(sampler.denoiser, images, torch.ones(1, 2))
     assert sampler.denoiser.space.decode(sample).equal(images)
     found = sampler.denoiser.space.masks(sample)[0, 0]
     assert (found[2:4, 1:3] == 1).all()

@@ -30,8 +30,6 @@ def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monke
     table = study_interpolation(pictures, pipeline, 2, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (249, 499, 749) for way in WAYS]
-    for row in rows:
-        assert 1 <= row["jump"]["mean"] <= 9
     assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
     assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 1
     with pytest.raises(UserError, match="`num-pairs` must be at most 6 for 12 pictures, got 7"):

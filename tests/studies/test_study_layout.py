@@ -53,6 +53,7 @@ def test_the_best_network_reads_and_places_all_and_edits_as_asked(dataset: Pictu
         assert rows[f"reading, {name}: objects seen that are there"]["share"]["mean"] == 1
     assert rows["placing: objects in their places"]["share"]["mean"] == 1
     assert rows["placing: objects in their places"]["of"] == int(dataset.class_labels.sum())
+    assert rows["reading, labels known: objects seen"]["of"] == rows["placing: objects in their places"]["of"]
     assert rows["editing: removed as asked"]["share"]["mean"] == 1
     assert rows["editing: removed as asked"]["of"] == int((dataset.class_labels.sum(dim=1) > 1).sum())
     assert "| placing: objects found | 1.000 [" in table.read_text()

@@ -148,6 +148,7 @@ def test_a_killed_run_goes_on_exactly(arguments: list[str], never_stopped: Path,
 killed(lab_ddpm.training.state.torch, "save", "step_0000004")  # in the middle of writing a state
 killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")  # between writing and renaming it
 killed(lab_ddpm.training.state, "remove", "states/step_0000002")  # before an old one is removed
+killed(lab_ddpm.tools.files.shutil, "rmtree", "states/.writing")  # when it is about to go
 killed(lab_ddpm.tools.files.os, "replace", "pipelines/step_0000006")  # between writing and renaming a pipeline
 killed(lab_ddpm.training.state, "write_progress", "states/step_0000006")  # before the state knows of it
 killed(lab_ddpm.training.progress, "link_atomically", "tiny/best")  # between the links

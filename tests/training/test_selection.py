@@ -18,7 +18,7 @@ from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.judging.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
 from lab_ddpm.judging.distribution import compare, extract
 from lab_ddpm.judging.intervals import wilson_interval
-from lab_ddpm.judging.scores import labels_found
+from lab_ddpm.judging.object_scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.metrics_log import read_records

@@ -148,16 +148,16 @@ def write_png(path: str | Path, picture: Pictures) -> None:
         to_pil(picture).save(temporary, format="PNG")
 
 
-def write_gif(path: str | Path, frames: Sequence[Pictures], milliseconds: int = 80) -> None:
-    """Write (H, W, 3) uint8 frames as an endless GIF; the last frame stays for two seconds."""
+def write_gif(path: str | Path, frames: Sequence[Pictures]) -> None:
+    """Write (H, W, 3) uint8 frames as an endless GIF, 80 ms each; the last one stays for two seconds."""
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    durations = [milliseconds] * (len(frames) - 1) + [2000]
+    durations = [80] * (len(frames) - 1) + [2000]
     with atomic_path(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def picture_grid(pictures: Pictures, columns: int, padding: int = 2) -> Pictures:
+def picture_grid(pictures: Pictures, columns: int) -> Pictures:
     """Lay (N, H, W, C) pictures out row by row on white -> one (H', W', C) picture; a single one as it is."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1)
-    grid = make_grid(images, nrow=columns, padding=padding, pad_value=255).movedim(0, -1).numpy()
+    grid = make_grid(images, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
     return grid[..., : pictures.shape[-1]]  # torchvision makes grey ones colour

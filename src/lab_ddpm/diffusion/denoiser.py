@@ -45,12 +45,11 @@ from lab_ddpm.diffusion.noise import (
 )
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.checksums import check_sums, write_sums
-from lab_ddpm.tools.errors import DataError, UserError, check_choice
+from lab_ddpm.tools.errors import DataError, UserError, check_choice, check_positive
 from lab_ddpm.tools.weights import naming_disk_errors
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, which is that of the layout before it is scaled
-_READ_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -210,9 +209,12 @@ class Denoiser(ModelMixin, ConfigMixin):
         """The guidance scale to sample (B, num_labels) or (B, K, num_labels) rows with: `asked`, or `own` for None.
 
         Raises:
-            UserError: The rows do not fit the model; guidance is asked for where there is no condition; or a model
-                that was trained without condition dropout is to be guided or sampled under the null label.
+            UserError: The rows do not fit the model; a scale that is not positive and finite; guidance is asked for
+                where there is no condition; or a model that was trained without condition dropout is to be guided or
+                sampled under the null label.
         """
+        if asked is not None:
+            check_positive("guidance_scale", asked)
         if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != len(self.labels):
             raise UserError(
                 f"`class_labels` must be (B, {len(self.labels)}) for this model, got {tuple(class_labels.shape)}"
@@ -238,7 +240,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         """The network's own prediction, of its `prediction_type`.
 
         Args:
-            noisy: Samples x_t, of variance about 1.
+            noisy: (B, *space.shape) samples x_t, of variance about 1.
             timesteps: (B,) or scalar, in [0, T - 1].
             class_labels: (B, num_labels) multi-hot or mixtures; without a meaning for an unconditional model.
 
@@ -257,8 +259,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         """The guided and clipped clean sample.
 
         Args:
-            noisy: Samples x_t.
-            timestep: Scalar, on the device of `noisy`.
+            noisy: (B, *space.shape) samples x_t.
+            timestep: Scalar in [0, T - 1], on the device of `noisy`.
             class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
             guidance_scale: 1 is unguided.
 
@@ -270,36 +272,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         )
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
-
-    def check_reads(self) -> None:
-        """Raise `UserError` if the model has no layout, or was trained without `layout_dropout`."""
-        if not (self.space.has_layout and self.config["layout_dropout"]):
-            raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads pictures")
-
-    @torch.no_grad()
-    def read(self, images: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """The samples of pictures, with the layout that the network sees in them when nothing else tells it.
-
-        Args:
-            images: (B, C, H, W) in [-1, 1].
-            class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
-
-        Returns:
-            (B, *space.shape) float32.
-
-        Raises:
-            UserError: See `check_reads` and `check_guidance`.
-        """
-        self.check_reads()
-        self.check_guidance(class_labels, None, 1.0)
-        timestep = torch.tensor(self.config["num_train_timesteps"] // 10, device=self.device)
-        samples = []
-        for pictures, rows in zip(images.split(_READ_AT_A_TIME), class_labels.split(_READ_AT_A_TIME), strict=True):
-            pictures = pictures.to(self.device)
-            noisy = self.alpha_bar(timestep).sqrt() * self.space.encode(pictures)  # noise would only hide something
-            seen = self.predict_clean(noisy, timestep, rows.to(self.device))
-            samples.append(self.space.encode(pictures, self.space.layout(seen)))
-        return torch.cat(samples)
 
     def loss(self, batch: Sample) -> Loss:
         """The training loss of a batch, as a mean over its samples.

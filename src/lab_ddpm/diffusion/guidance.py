@@ -48,6 +48,9 @@ def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, sc
         noisy: (B, ...) samples.
         class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros count nothing.
         scale: s above; 1 asks the network once for simple conditions, and s is without a meaning where there are none.
+
+    Returns:
+        What `predict` returns for simple conditions: (B, ...).
     """
     if class_labels.ndim == 2 and (scale == 1.0 or not class_labels.any()):
         return predict(noisy, class_labels)

@@ -144,7 +144,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
         elif isinstance(generator, torch.Generator):
             generator = [generator] * len(class_labels)
         steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
-        calls = len(sampling_timesteps(self.scheduler, steps))
+        timesteps = sampling_timesteps(self.scheduler, steps)
+        calls = len(timesteps) if start_timestep is None else int((timesteps <= start_timestep).sum())
         with self.progress_bar(total=calls) as bar:  # pyright: ignore[reportCallIssue]
 
             def step_end(step: int, timestep: int, sample: torch.Tensor) -> torch.Tensor:
@@ -177,6 +178,15 @@ class LabelConditionalPipeline(DiffusionPipeline):
         **options: Any,
     ) -> torch.Tensor:
         """`reverse_process`, by default with the pipeline's own scheduler and guidance stop.
+
+        Args:
+            class_labels, generators, num_inference_steps, guidance_scale: As there.
+            scheduler: As there; None takes the pipeline's own.
+            guidance_stop: As there, in [0, 1]; None takes the pipeline's own.
+            **options: `noisy_samples`, `start_timestep`, `known`, `on_state` and `on_step_end`, as there.
+
+        Returns:
+            (B, *space.shape) clean samples, which `space.decode` makes pictures.
 
         Raises:
             UserError: As `reverse_process`, or a share out of range.

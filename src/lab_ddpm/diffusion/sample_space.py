@@ -51,6 +51,9 @@ class SampleSpace:
         Args:
             images: (B, C, H, W) in [-1, 1].
             layout: As `make_layout` returns it; None for an unknown one, or for samples without.
+
+        Returns:
+            (B, *shape).
         """
         patches = F.pixel_unshuffle(images, self.patch_size)
         if layout is None:
@@ -59,12 +62,12 @@ class SampleSpace:
         return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The channels that are the picture's, and those of the layout."""
+        """The channels of (B, *shape) that are the picture's, C p^2 of them, and those of the layout."""
         channels = self.in_channels * self.patch_size**2
         return sample[:, :channels], sample[:, channels:]
 
     def decode(self, sample: torch.Tensor) -> torch.Tensor:
-        """The (B, C, H, W) pictures in samples."""
+        """The (B, C, H, W) pictures in (B, *shape) samples."""
         return F.pixel_shuffle(self.parts(sample)[0], self.patch_size)
 
     def make_layout(self, masks: torch.Tensor) -> torch.Tensor | None:
@@ -80,17 +83,17 @@ class SampleSpace:
         return read_layout(self.layout(sample), self.num_labels)
 
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Samples whose layout is unknown where the (B,) `rows` are true."""
+        """The (B, *shape) samples with an unknown layout where the (B,) `rows` are true."""
         picture, layout = self.parts(sample)
         return _joined(picture, layout * ~rows[:, None, None, None])
 
     def clip(self, sample: torch.Tensor) -> torch.Tensor:
-        """Samples in the range of clean ones."""
+        """(B, *shape) samples in the range of clean ones: pictures [-1, 1], layouts [-layout_scale, layout_scale]."""
         picture, layout = self.parts(sample)
         return _joined(picture.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale))
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """One standard normal sample from each CPU generator.
+        """(B, *shape): one standard normal sample from each of B CPU generators.
 
         The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
         """

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from lab_ddpm.judging.scores import Score, Scores
+from lab_ddpm.judging.object_scores import Score, Scores
 from lab_ddpm.tools.metrics_log import Record
 
 Theme = Literal["light", "dark"]

@@ -21,6 +21,7 @@ from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.sampling.interpolation import Walk
 
 _ANIMATION_FRAMES = 16
+_SCALE = 2  # magnification
 _FONT = ImageFont.load_default(13)
 _GAP = 6
 
@@ -93,37 +94,35 @@ class DenoisingRecorder:
 
 
 def denoising_strip(
-    states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2, num_train_timesteps: int = 1000
+    states: Mapping[int, Pictures], captions: Sequence[str], num_train_timesteps: int = 1000
 ) -> Pictures:
     """One row per picture with its caption, one column per noise level under its i and t.
 
     Args:
         states: From `DenoisingRecorder.strip_states`: t -> (P, H, W, C) uint8.
         captions: P captions.
-        scale: Magnification.
         num_train_timesteps: T.
 
     Returns:
         (H', W', 3) uint8.
     """
-    last, width = num_train_timesteps - 1, scale * next(iter(states.values())).shape[2]
+    last, width = num_train_timesteps - 1, _SCALE * next(iter(states.values())).shape[2]
     names = [f"i = {last}, finished" if t == FINISHED else f"i = {last - t}, t = {t}" for t in states]
     header = [_text("", 0), *(_text(name, width) for name in names)]
     rows = [
-        [_text(caption, 0), *(_enlarged(state[row], scale, Image.Resampling.NEAREST) for state in states.values())]
+        [_text(caption, 0), *(_enlarged(state[row], _SCALE, Image.Resampling.NEAREST) for state in states.values())]
         for row, caption in enumerate(captions)
     ]
     return _table([header, *rows], row_gap=_GAP, vertical=0.5)
 
 
-def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence[str], scale: int = 2) -> Pictures:
+def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence[str]) -> Pictures:
     """One row: the first source, the pictures from lambda 0 to 1, the second source; without sources for conditions.
 
     Args:
         walk: From `interpolation`.
         ends: The two sources (H, W, C) uint8, or none.
         captions: Of the two ends.
-        scale: Magnification.
 
     Returns:
         (H', W', 3) uint8.
@@ -134,32 +133,31 @@ def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence
         pictures, names = [ends[0], *pictures, ends[1]], [captions[0], *names, captions[1]]
     else:
         names[0], names[-1] = f"{captions[0]}, lambda 0", f"{captions[1]}, lambda 1"
-    cells = [_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in pictures]
+    cells = [_enlarged(picture, _SCALE, Image.Resampling.NEAREST) for picture in pictures]
     return _table([[_text(name, cell.width) for name, cell in zip(names, cells, strict=True)], cells], vertical=0.5)
 
 
-def copies_figure(pictures: Pictures, training: Pictures, scale: int = 2) -> Pictures:
+def copies_figure(pictures: Pictures, training: Pictures) -> Pictures:
     """Two rows: samples, and the training picture that is nearest to each; (N, H, W, C) uint8 both."""
     rows = [
-        [_text(name, 0), *(_enlarged(picture, scale, Image.Resampling.NEAREST) for picture in row)]
+        [_text(name, 0), *(_enlarged(picture, _SCALE, Image.Resampling.NEAREST) for picture in row)]
         for name, row in (("sample", pictures), ("nearest", training))
     ]
     return _table(rows, row_gap=_GAP, vertical=0.5)
 
 
-def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]], scale: int = 2) -> Pictures:
+def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]]) -> Pictures:
     """Rows of pictures with their names on the left.
 
     Args:
         rows: The name of each, its (H, W, C) uint8 pictures, and a caption under each of them, or none.
-        scale: Magnification.
 
     Returns:
         (H', W', 3) uint8.
     """
     table = []
     for name, pictures, captions in rows:
-        cells = [_enlarged(picture, scale, Image.Resampling.LANCZOS) for picture in pictures]
+        cells = [_enlarged(picture, _SCALE, Image.Resampling.LANCZOS) for picture in pictures]
         table.append([_text(name, 0), *cells])
         if captions:
             texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
@@ -167,23 +165,22 @@ def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]]
     return _table(table, row_gap=_GAP // 2, vertical=0.5)
 
 
-def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str], scale: int = 2) -> list[Pictures]:
+def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str]) -> list[Pictures]:
     """Frames for `images.write_gif`: at each noise level a captioned grid, four pictures in a row.
 
     Args:
         states: From `DenoisingRecorder.animation_states`: t -> (P, H, W, C) uint8.
         captions: P captions.
-        scale: Magnification.
     """
     nearest = Image.Resampling.NEAREST  # noise in large pixels makes a GIF of half the size
-    return [labelled_grid(pictures, captions, 4, scale, nearest) for pictures in states.values()]
+    return [labelled_grid(pictures, captions, 4, _SCALE, nearest) for pictures in states.values()]
 
 
 def labelled_grid(
     pictures: Pictures,
     captions: Sequence[str],
     columns: int,
-    scale: int = 2,
+    scale: int = _SCALE,
     resampling: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> Pictures:
     """Pictures row by row, each with its caption under it.

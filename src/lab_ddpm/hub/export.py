@@ -16,7 +16,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.hub.card import make_card
 from lab_ddpm.hub.one_file import one_file
 from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
 _TITLE = "The pipeline of this folder, by `lab-ddpm export-hub`: it needs diffusers, and lab_ddpm no more."
@@ -33,11 +33,10 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
         name: USER/NAME on the Hub, for the card; None takes `out`.
 
     Raises:
-        UserError: `out` is there.
-        DataError: No such pipeline, or a broken one.
+        DataError: `out` is there, no such pipeline, or a broken one.
     """
     if out.exists():
-        raise UserError(f"`out` must not be there yet, got {out}")
+        raise DataError(f"{out}: must not be there yet")
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
     card = make_card(checkpoint, pipeline.denoiser, name or str(out))

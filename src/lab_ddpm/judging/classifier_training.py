@@ -33,7 +33,7 @@ from lab_ddpm.judging.classifiers import (
     save_classifier,
 )
 from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.judging.measuring import perturbed, scores
+from lab_ddpm.judging.measuring import found_in, perturbed
 from lab_ddpm.judging.recipes import RECIPES, Recipe
 from lab_ddpm.tools.errors import DataError, check_choice, check_positive
 from lab_ddpm.tools.files import write_json
@@ -160,7 +160,7 @@ def _train_and_save(
         "seed": seed,
         "minutes": round(minutes, 1),
         "held_out_pictures": len(measuring[0]),
-        "clean": scores(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
+        "clean": found_in(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
     }
     return path, figures
 
@@ -215,8 +215,8 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-        clean = scores(classifier, held_out_pictures, held_out_labels)
-        augmented = scores(classifier, held_out_augmented, held_out_labels)
+        clean = found_in(classifier, held_out_pictures, held_out_labels)
+        augmented = found_in(classifier, held_out_augmented, held_out_labels)
         tqdm.write(f"{recipe.architecture} epoch {epoch}: held out {clean}, augmented {augmented}")
     return classifier.cpu()
 

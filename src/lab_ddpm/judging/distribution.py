@@ -83,19 +83,19 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
     Raises:
         UserError: Fewer pictures than a neighbour's rank needs.
     """
-    if min(len(real), len(generated)) <= NEIGHBOUR:
-        raise UserError(f"at least {NEIGHBOUR + 1} pictures are needed on both sides, got {len(generated)}")
+    fewer = min(len(real), len(generated))
+    if fewer <= NEIGHBOUR:
+        raise UserError(f"at least {NEIGHBOUR + 1} pictures are needed on both sides, got {fewer}")
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
         torch.manual_seed(0)
-        subset = min(_KERNEL_SUBSET, len(real), len(generated))
+        subset = min(_KERNEL_SUBSET, fewer)
         kernel = KernelInceptionDistance(feature=_Stored(real.shape[1]), subset_size=subset)
         kernel.update(real, real=True)
         kernel.update(generated, real=False)
         distances = frechet_distance(real, generated), float(kernel.compute()[0])
-    count = min(len(real), len(generated))
     order = torch.Generator().manual_seed(0)
-    real, generated = (part[torch.randperm(len(part), generator=order)[:count]] for part in (real, generated))
+    real, generated = (part[torch.randperm(len(part), generator=order)[:fewer]] for part in (real, generated))
     return {
         "frechet": distances[0],
         "kernel": distances[1],

@@ -13,14 +13,16 @@ from lab_ddpm.data.images import Pictures, to_uint8
 from lab_ddpm.judging.augmentation import augment
 from lab_ddpm.judging.classifiers import predict
 from lab_ddpm.judging.intervals import share_interval
+from lab_ddpm.judging.object_scores import top_k_hits
 from lab_ddpm.judging.recipes import ROBUSTNESS_STRENGTHS
-from lab_ddpm.judging.scores import top_k_hits
 
 _BATCH = 64
 
 
-def scores(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, Any]:
+def found_in(classifier: nn.Module, pictures: Pictures, class_labels: torch.Tensor) -> dict[str, Any]:
     """Objects found / objects asked ("micro"), and pictures without a mistake ("exact_match"), with 95 % intervals.
+
+    Wilson's, as if every object were a trial of its own.
 
     Args:
         classifier: On any device.
@@ -46,7 +48,7 @@ def measure_perturbed(
         class_labels: (M, 24) multi-hot.
     """
     return {
-        name: {"strength": strength, **scores(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
+        name: {"strength": strength, **found_in(classifier, perturbed(pictures, {name: (1.0, strength)}), class_labels)}
         for name, strength in tqdm(ROBUSTNESS_STRENGTHS.items(), desc="perturbations", leave=False)
     }
 

@@ -15,7 +15,7 @@ from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import KINDS, fit_picture, resize_pictures, to_pil
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, classifier_file, load_classifier, predict
-from lab_ddpm.judging.scores import Scores, summarise, top_k_hits
+from lab_ddpm.judging.object_scores import Scores, summarise, top_k_hits
 from lab_ddpm.tools.errors import UserError
 
 

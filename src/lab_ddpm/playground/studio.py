@@ -24,10 +24,11 @@ from lab_ddpm.judging.classifiers import (
     load_classifier,
     predict,
 )
+from lab_ddpm.judging.object_scores import top_k
 from lab_ddpm.sampling.interpolation import interpolate_conditions
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
-from lab_ddpm.tools.errors import DataError, check_at_least, check_positive
+from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.shipped import SHIPPED, find
 
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
@@ -62,14 +63,13 @@ class Studio:
 
     Args:
         checkpoint: The folder of the pipeline; None takes the default one.
-        runtime: As in `open_sampler`.
 
     Raises:
         DataError: No such checkpoint, or a broken one.
     """
 
-    def __init__(self, checkpoint: Path | None = None, runtime: str = "auto") -> None:
-        sampler = open_sampler(checkpoint, runtime=runtime)
+    def __init__(self, checkpoint: Path | None = None) -> None:
+        sampler = open_sampler(checkpoint, runtime="auto")
         assert sampler.checkpoint is not None
         self.pipeline, self.denoiser, self.checkpoint = sampler.pipeline, sampler.denoiser, sampler.checkpoint
         self.labels = sampler.labels
@@ -185,8 +185,6 @@ class Studio:
 
     def _sampler(self, settings: Settings, guided: bool) -> Sampler:
         check_at_least("seed", settings.seed, 0)
-        if settings.guidance_scale is not None:
-            check_positive("guidance_scale", settings.guidance_scale)
         guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
         scheduler = self._scheduler(settings)
         return Sampler(self.pipeline, scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
@@ -210,10 +208,10 @@ def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
 
 
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
-    """The k highest outputs count for a condition of k labels, as in `judging.scores`."""
+    """The k highest outputs count for a condition of k labels, as in `judging.object_scores`."""
     if not condition:
         return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
-    seen = [labels[int(place)] for place in np.argsort(-outputs, kind="stable")[: len(condition)]]
+    seen = [labels[int(place)] for place in top_k(outputs, len(condition))]
     ticks = ", ".join(f"{'✓' if label in seen else '✗'} {label}" for label in condition)
     others = ", ".join([label for label in seen if label not in condition])
     return f"{ticks} (sees {others})" if others else ticks

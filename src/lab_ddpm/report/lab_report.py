@@ -128,7 +128,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
 def _compare(sampler: Sampler, conditions: list[Condition], referee: torch.nn.Module) -> dict[str, Any]:
     """The sampler against DDPM with all its steps, under the same guidance."""
     num_train_timesteps = sampler.denoiser.config["num_train_timesteps"]
-    ddpm = Sampler(sampler.pipeline, "ddpm", num_train_timesteps, sampler.guidance_scale)
+    ddpm = Sampler(sampler.pipeline, "ddpm", num_train_timesteps, sampler.guidance_scale, sampler.guidance_stop)
     results = {}
     for name, one in (("own", sampler), ("ddpm", ddpm)):
         started = time.perf_counter()

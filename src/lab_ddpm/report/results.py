@@ -12,7 +12,7 @@ import yaml
 
 from lab_ddpm.drawing.charts import SplitScores
 from lab_ddpm.judging.classifiers import CLASSIFIERS
-from lab_ddpm.judging.scores import Score, Scores
+from lab_ddpm.judging.object_scores import Score, Scores
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json
 from lab_ddpm.tools.metrics_log import read_records

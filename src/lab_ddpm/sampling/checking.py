@@ -1,6 +1,6 @@
 """A model that looks at what it drew, and draws again where it sees less than was asked for, or more objects.
 
-What it sees is read off the finished picture (`Denoiser.read`), knowing what was asked for; it is not the layout that
+What it sees is read off the finished picture (`reading`), knowing what was asked for; it is not the layout that
 was drawn with it. No classifier takes part. A score of such pictures is one of several tries, and never to be compared
 with one of single draws.
 """
@@ -21,8 +21,9 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.sampling.reading import check_reads, read_pictures
 from lab_ddpm.sampling.sampler import Sampler, Samples
-from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least
 
 _SMALLEST = 2  # patches of an object
 
@@ -43,10 +44,12 @@ def sample_checked(
         The pictures, with the seed that each was drawn with, and without masks.
 
     Raises:
-        UserError: The model does not read pictures, or `tries` is below 1.
+        UserError: The model does not read pictures, `tries` is below 1, or a condition is empty.
     """
     check_at_least("tries", tries, 1)
-    sampler.denoiser.check_reads()
+    if not all(conditions):
+        raise UserError("`tries` needs conditions: under none of them no object is a mistake")
+    check_reads(sampler.denoiser)
     kept = sampler.sample(conditions, seeds, progress=progress)
     used, wrong = list(seeds), _agreed(num_wrong(sampler, kept.pictures, kept.class_labels))
     for attempt in range(1, tries):
@@ -72,7 +75,7 @@ def _agreed(counts: list[int]) -> list[int]:
 def num_wrong(sampler: Sampler, pictures: Pictures, class_labels: torch.Tensor) -> list[int]:
     """Mistakes that the model sees in each of (N, H, W, C) uint8 pictures: labels that lack, objects too many."""
     denoiser = sampler.denoiser
-    masks = denoiser.space.masks(denoiser.read(to_tensor(pictures), class_labels)).cpu()
+    masks = denoiser.space.masks(read_pictures(denoiser, to_tensor(pictures), class_labels)).cpu()
     asked = class_labels.cpu().bool()
     lacking = (asked & ~labels_in(masks, len(denoiser.labels))).sum(dim=1)
     too_many = torch.from_numpy(count_objects(masks[:, 0].numpy())) - asked.sum(dim=1)

@@ -1,6 +1,6 @@
 """One object of a picture added, removed or replaced, the rest left alone.
 
-The picture is read (`Denoiser.read`), its layout is edited, and what lies around the edited object is sampled anew
+The picture is read (`reading`), its layout is edited, and what lies around the edited object is sampled anew
 while all the rest of the picture, and the layout (`placing`), is known.
 """
 
@@ -16,6 +16,7 @@ from lab_ddpm.data.images import Pictures, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.reverse_process import Known, picture_seeds
 from lab_ddpm.sampling.placing import Place, known_until, layout_of_places
+from lab_ddpm.sampling.reading import read_pictures
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
@@ -88,7 +89,7 @@ def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place:
 def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
     """The picture as a sample, and the masks of its layout."""
     denoiser = sampler.denoiser
-    sample = denoiser.read(to_tensor(picture[None]), denoiser.class_labels([condition])).cpu()
+    sample = read_pictures(denoiser, to_tensor(picture[None]), denoiser.class_labels([condition])).cpu()
     return sample, denoiser.space.masks(sample)
 
 

@@ -23,7 +23,7 @@ import torch
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.noise import add_noise, from_clean
 from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.diffusion.schedulers import scheduler_name
+from lab_ddpm.sampling.reading import read_pictures
 from lab_ddpm.sampling.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
@@ -59,7 +59,7 @@ def interpolate_pictures(
     sampler: Sampler,
     clean_images: torch.Tensor,
     class_labels: torch.Tensor | None = None,
-    timestep: int = 500,
+    timestep: int | None = None,
     count: int = 10,
     mixing: Mixing = "linear",
     noise: Noise = "shared",
@@ -73,7 +73,7 @@ def interpolate_pictures(
         sampler: Of "ddpm" or "ddim", only the second for "inverted"; of its steps, those below t are made.
         clean_images: (2, C, H, W) in [-1, 1].
         class_labels: (2, num_labels) labels of the two pictures, mixed linearly; None to decode under the null label.
-        timestep: t of the noise level; the sampler's nearest one that is not above it is taken.
+        timestep: t of the noise level, None for T / 2; the sampler's nearest one that is not above it is taken.
         count: Pictures on the way, the reconstructions of both ends among them.
         mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
             curves", 1985), which keeps the length of the mixture.
@@ -90,15 +90,16 @@ def interpolate_pictures(
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
     pipeline, denoiser, timesteps = sampler.pipeline, sampler.denoiser, sampler.timesteps.to(sampler.denoiser.device)
-    if noise == "inverted" and scheduler_name(sampler.diffusers_scheduler, sampler.denoiser) != "ddim":
+    if noise == "inverted" and sampler.scheduler != "ddim":
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
-    if not int(timesteps[-1]) <= timestep <= int(timesteps[0]):
-        raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {timestep}")
-    start = timesteps[timesteps <= timestep][0]
+    wanted: int = denoiser.config["num_train_timesteps"] // 2 if timestep is None else timestep
+    if not int(timesteps[-1]) <= wanted <= int(timesteps[0]):
+        raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {wanted}")
+    start = timesteps[timesteps <= wanted][0]
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
     has_layout = denoiser.space.has_layout
-    clean = denoiser.read(clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
+    clean = read_pictures(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
     if noise == "inverted":

@@ -98,7 +98,17 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
 
 
 def sample_placed(sampler: Sampler, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any) -> Samples:
-    """One picture for each list of places, which name all its objects; the rest is as in `Sampler.sample`."""
+    """One picture for each list of places, which name all its objects.
+
+    Args:
+        sampler: Of a model with a layout.
+        places: N lists.
+        seeds: N seeds, one per picture.
+        **options: The other arguments of `Sampler.sample`.
+
+    Raises:
+        UserError: As `layout_of_places`, or another number of seeds.
+    """
     conditions = [tuple(place.label for place in of_picture) for of_picture in places]
     return sampler.sample(conditions, seeds, known=known_places(sampler.denoiser, places), **options)
 

@@ -7,7 +7,6 @@ convolutions of other batch sizes sum in another order.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,12 +79,20 @@ class Sampler:
     ) -> None:
         self.pipeline, self.guidance_scale, self.checkpoint = pipeline, guidance_scale, checkpoint
         self.guidance_stop: float = pipeline.config["guidance_stop"] if guidance_stop is None else guidance_stop
+        check_share("guidance_stop", self.guidance_stop)
+        if guidance_scale is not None:
+            check_positive("guidance_scale", guidance_scale)
         self.steps: int = pipeline.config["num_inference_steps"] if steps is None else steps
         self.diffusers_scheduler = make_scheduler(
             pipeline.scheduler if scheduler is None else scheduler, pipeline.denoiser
         )
         self.scheduler = scheduler_name(self.diffusers_scheduler, pipeline.denoiser)
         self.timesteps = sampling_timesteps(self.diffusers_scheduler, self.steps)
+
+    def with_steps(self, steps: int) -> Sampler:
+        """The same, with another number of denoising steps."""
+        guidance = self.guidance_scale, self.guidance_stop
+        return Sampler(self.pipeline, self.diffusers_scheduler, steps, *guidance, self.checkpoint)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -213,10 +220,6 @@ def open_sampler(
         DataError: No such checkpoint, or a broken one.
     """
     check_choice("runtime", runtime, RUNTIMES)
-    if guidance_scale is not None:
-        check_positive("guidance-scale", guidance_scale)
-    if guidance_stop is not None:
-        check_share("guidance-stop", guidance_stop)
     checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
     pipeline = load_pipeline(checkpoint).to(this_process().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, guidance_stop, checkpoint)
@@ -225,18 +228,6 @@ def open_sampler(
     if this_process().is_main_process:
         print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
     return sampler
-
-
-def sampler_of(options: Namespace) -> Sampler:
-    """The sampler of a command's options, see `arguments.add_sampling` and `open_sampler`."""
-    return open_sampler(
-        options.checkpoint,
-        options.scheduler,
-        options.steps,
-        options.guidance_scale,
-        options.guidance_stop,
-        options.runtime,
-    )
 
 
 @contextmanager

@@ -37,8 +37,8 @@ from lab_ddpm.drawing.charts import setting_panels
 from lab_ddpm.judging.classifiers import Features, load_classifier, predict
 from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.judging.intervals import as_text, mean_interval
+from lab_ddpm.judging.object_scores import labels_found
 from lab_ddpm.judging.picture_statistics import picture_statistics
-from lab_ddpm.judging.scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError

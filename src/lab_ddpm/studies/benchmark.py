@@ -117,13 +117,14 @@ def _sampling(pipeline: LabelConditionalPipeline) -> str:
     """DDPM with all its steps against DDIM with 50, on the same two pictures."""
     conditions = every_label(pipeline.denoiser.labels, 2)
     seconds = {}
-    for name, steps in (("ddim", 50), ("ddpm", 1000)):
+    num_train_timesteps = pipeline.denoiser.config["num_train_timesteps"]
+    for name, steps in (("ddim", 50), ("ddpm", num_train_timesteps)):
         sampler = Sampler(pipeline, name, steps)
         started = time.perf_counter()
         sampler.sample(conditions, picture_seeds(0, len(conditions)), progress=name)
         seconds[name] = (time.perf_counter() - started) / len(conditions)
     ratio = seconds["ddpm"] / seconds["ddim"]
     return (
-        f"sample: ddpm-1000 {seconds['ddpm']:.2f} s a picture, ddim-50 {seconds['ddim']:.2f} s a picture "
-        f"({ratio:.1f} x)"
+        f"sample: ddpm-{num_train_timesteps} {seconds['ddpm']:.2f} s a picture, "
+        f"ddim-50 {seconds['ddim']:.2f} s a picture ({ratio:.1f} x)"
     )

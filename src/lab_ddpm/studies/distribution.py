@@ -17,7 +17,7 @@ from lab_ddpm.drawing.figures import copies_figure
 from lab_ddpm.judging.classifiers import Features, load_classifier, predict
 from lab_ddpm.judging.distribution import compare, extract, inception_features, nearest
 from lab_ddpm.judging.intervals import mean_interval
-from lab_ddpm.judging.scores import labels_found
+from lab_ddpm.judging.object_scores import labels_found
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json

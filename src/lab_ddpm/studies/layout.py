@@ -6,8 +6,8 @@
     editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
 
 A figure shows the same pictures read, placed anew and edited. "Found" is said by the referee, in the way of
-`judging.scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model itself,
-whose reading the first rows are about.
+`judging.object_scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model
+itself, whose reading the first rows are about.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import captioned_rows
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
-from lab_ddpm.judging.scores import top_k_hits
+from lab_ddpm.judging.object_scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.editing import Edited, NotEdited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place, sample_placed
+from lab_ddpm.sampling.reading import check_reads, read_pictures
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
@@ -64,7 +65,7 @@ def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, 
         UserError: The pictures have other labels than the model, or the model does not read.
     """
     sampler.check_data(dataset)
-    sampler.denoiser.check_reads()
+    check_reads(sampler.denoiser)
     check_writable(out)
     study = _Study(dataset, sampler, referee, num_pictures)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
@@ -102,7 +103,7 @@ class _Study:
         if self.denoiser.config["condition_dropout"]:  # else the model knows no null label
             ways["labels unknown"] = torch.zeros_like(self.rows)
         for title, rows in ways.items():
-            seen = self.denoiser.space.masks(self.denoiser.read(to_tensor(self.pictures), rows)).cpu()
+            seen = self.denoiser.space.masks(read_pictures(self.denoiser, to_tensor(self.pictures), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
             self.figure.append((f"read, {title}", [self._drawn(index, seen[index, 0]) for index in self.shown], []))
@@ -115,7 +116,7 @@ class _Study:
         """Every picture's objects in their places, in a new picture."""
         places = [self._places(masks) for masks in self.masks]
         drawn = sample_placed(self.sampler, places, self.seeds, progress="placing")
-        samples = self.denoiser.read(to_tensor(drawn.pictures), self.rows)
+        samples = read_pictures(self.denoiser, to_tensor(drawn.pictures), self.rows)
         near = []
         for masks, of_picture in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
             for place in of_picture:

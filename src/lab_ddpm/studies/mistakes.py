@@ -4,12 +4,14 @@
     colour    the shape is right
     other     neither
 
-For a condition of k objects the k highest outputs of the referee are what a picture shows (`judging.scores`), so it has
-as many strangers as misses; they are paired so that as many pairs as possible share a colour or a shape.
+For a condition of k objects the k highest outputs of the referee are what a picture shows (`judging.object_scores`), so
+it has as many strangers as misses; they are paired so that as many pairs as possible share a colour or a shape.
 
 Of a model with a layout also whether the map that was drawn with the picture shows the object: a miss that it shows
 went wrong in the drawing, a miss that it lacks was decided before; and whether the map shows more objects than were
 asked for, which no score of the classifiers punishes. And of any model its weave: see `patch_energy`.
+
+All shares have the intervals of `judging.object_scores`, over other seeds and other conditions.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from lab_ddpm.data.images import Pictures, resize_pictures, write_png
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
+from lab_ddpm.judging.intervals import Interval
+from lab_ddpm.judging.object_scores import Bootstrap, top_k, top_k_hits
 from lab_ddpm.judging.picture_statistics import patch_energy
-from lab_ddpm.judging.scores import top_k_hits
 from lab_ddpm.sampling.checking import count_objects
 from lab_ddpm.sampling.sampler import Sampler, Samples
-from lab_ddpm.studies.shares import ShareRow, cells, share_row
+from lab_ddpm.studies.shares import ShareRow, cells
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
@@ -80,7 +83,8 @@ def study_mistakes(
         outputs = predict(referee, resize_pictures(samples.pictures, PICTURE_SIZE))
         hits = top_k_hits(outputs, samples.class_labels)
         pairs = [list(mistaken(*row)) for row in zip(outputs, samples.class_labels.numpy() > 0, strict=True)]
-        rows = [*_by_kind(pairs, hits, samples), *_by_map(hits, samples)]
+        shares = _Shares(num_seeds, len(conditions))
+        rows = [*_by_kind(pairs, hits, samples, shares), *_by_map(hits, samples, shares)]
         seen_as = Counter(f"{one} -> {other}" for of_picture in pairs for one, other in of_picture)
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
         table += [[name, *cells(row)] for row in rows]
@@ -105,7 +109,7 @@ def mistaken(outputs: ArrayLike, asked: NDArray[np.bool_]) -> Iterator[Pair]:
         outputs: (24,) of a classifier.
         asked: (24,), true for the objects of the condition.
     """
-    shown = np.argsort(-np.asarray(outputs), kind="stable")[: asked.sum()]
+    shown = top_k(outputs, int(asked.sum()))
     strangers = [OBJECTS[place] for place in shown if not asked[place]]
     missed = [OBJECTS[place] for place in np.flatnonzero(asked) if place not in shown]
     ways = (tuple(zip(missed, order, strict=True)) for order in permutations(strangers))
@@ -118,24 +122,45 @@ def kind_of(asked: str, seen: str) -> str:
     return "shape" if colour == seen_colour else "colour" if shape == seen_shape else "other"
 
 
-def _by_kind(pairs: Sequence[Sequence[Pair]], hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
-    number = int(samples.class_labels.sum())
-    kinds = Counter(kind_of(*pair) for of_picture in pairs for pair in of_picture)
+class _Shares:
+    """Rows of shares of the pictures of some seeds of some conditions."""
+
+    def __init__(self, num_seeds: int, num_conditions: int) -> None:
+        self._shape = num_seeds, num_conditions
+        self._bootstrap = Bootstrap(*self._shape)
+
+    def row(self, what: str, found: ArrayLike, of: ArrayLike) -> ShareRow:
+        """Of what is counted in each picture, seed by seed: (S * N,) numbers among (S * N,) numbers."""
+        among = np.asarray(of, dtype=np.float64).reshape(self._shape)
+        share = Interval(mean=None, ci95=None)
+        if among.any():
+            share = Interval(**self._bootstrap.ratio(np.asarray(found, dtype=np.float64).reshape(self._shape), among))
+        return ShareRow(what=what, share=share, of=int(among.sum()))
+
+
+def _by_kind(
+    pairs: Sequence[Sequence[Pair]], hits: NDArray[np.bool_], samples: Samples, shares: _Shares
+) -> list[ShareRow]:
+    asked = samples.class_labels.numpy().sum(axis=1)
+    kinds = [[kind_of(*pair) for pair in of_picture] for of_picture in pairs]
     names = {"shape": "objects of a wrong shape", "colour": "objects of a wrong colour", "other": "objects amiss"}
-    rows = [share_row(name, kinds[kind], number) for kind, name in names.items()]
-    return [share_row("objects found", int(hits.sum()), number), *rows]
+    rows = [shares.row(name, [of.count(kind) for of in kinds], asked) for kind, name in names.items()]
+    return [shares.row("objects found", hits.sum(axis=1), asked), *rows]
 
 
-def _by_map(hits: NDArray[np.bool_], samples: Samples) -> list[ShareRow]:
+def _by_map(hits: NDArray[np.bool_], samples: Samples, shares: _Shares) -> list[ShareRow]:
     """Whether the maps show what was asked for, where it is found and where it is missed."""
     if samples.masks is None:
         return []
     shown = labels_in(torch.from_numpy(samples.masks)[:, None], len(OBJECTS)).numpy()
     asked = samples.class_labels.numpy() > 0
-    rows = {"objects found": asked & hits, "objects missed": asked & ~hits}
-    shares = [share_row(f"{name} that the map shows", int(shown[of].sum()), int(of.sum())) for name, of in rows.items()]
+    objects = {"objects found": asked & hits, "objects missed": asked & ~hits}
+    rows = [
+        shares.row(f"{name} that the map shows", (of & shown).sum(axis=1), of.sum(axis=1))
+        for name, of in objects.items()
+    ]
     too_many = count_objects(samples.masks) > asked.sum(axis=1)
-    return [*shares, share_row("pictures whose map shows too many objects", int(too_many.sum()), len(asked))]
+    return [*rows, shares.row("pictures whose map shows too many objects", too_many, np.ones(len(asked)))]
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:

@@ -2,8 +2,7 @@
 
 Every job runs once undisturbed. Then its command is started in a copy of the same folder and killed: at a random
 moment, while a file is being written, or soon after its start; with SIGKILL, SIGTERM or SIGINT. The same command is
-started again until it ends by itself, and what it wrote is compared byte for byte. A folder in which something was lost
-is kept beside that of the work.
+started again until it ends by itself, and what it wrote is compared byte for byte.
 """
 
 from __future__ import annotations
@@ -70,15 +69,16 @@ class Outcome:
 COLUMNS = ("job", *(number.name for number in SIGNALS), "ends", "lost", "temporary files left")
 
 
-def torture(job: Job, template: Path, folder: Path, kills: int, seed: int) -> Outcome:
+def torture(job: Job, template: Path, folder: Path, kills: int, seed: int, lost: Path) -> Outcome:
     """Kill a job so many times.
 
     Args:
         job: The command.
         template: The folder that it finds when it starts for the first time.
-        folder: Where it works.
+        folder: Where it works; what is there is removed.
         kills: How often it is killed.
         seed: Of the moments and the signals.
+        lost: Folders in which something was lost are kept there.
 
     Raises:
         RuntimeError: It does not even end undisturbed.
@@ -93,11 +93,11 @@ def torture(job: Job, template: Path, folder: Path, kills: int, seed: int) -> Ou
     place = _fresh(template, folder)
     while True:
         process = _start(job, place)
-        if sum(outcome.kills.values()) < kills and _killed(process, place, duration, randomness, outcome):
+        if sum(outcome.kills.values()) < kills and _killed(process, place, duration, randomness, outcome, lost):
             continue
         outcome.ended += 1
         if process.wait() != 0 or _results(job, place) != expected:
-            _lose(place, outcome)
+            _lose(place, outcome, lost)
         outcome.left_over += sum(1 for _ in place.rglob(f"{TEMPORARY_PREFIX}*"))
         if sum(outcome.kills.values()) >= kills:
             return outcome
@@ -115,13 +115,18 @@ def _start(job: Job, place: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=place, stdout=errors, stderr=errors, start_new_session=True)
 
 
-def _lose(place: Path, outcome: Outcome) -> None:
+def _lose(place: Path, outcome: Outcome, lost: Path) -> None:
     outcome.lost += 1
-    shutil.copytree(place, place.with_name(f"{place.name}-{outcome.job}-lost-{outcome.lost}"), symlinks=True)
+    shutil.copytree(place, lost / f"{outcome.job}-lost-{outcome.lost}", symlinks=True, dirs_exist_ok=True)
 
 
 def _killed(
-    process: subprocess.Popen[bytes], place: Path, duration: float, randomness: random.Random, outcome: Outcome
+    process: subprocess.Popen[bytes],
+    place: Path,
+    duration: float,
+    randomness: random.Random,
+    outcome: Outcome,
+    lost: Path,
 ) -> bool:
     """Wait for a moment and kill the process with its group; False if it ended before."""
     way, number = randomness.choice(("any time", "any time", "writing", "soon")), randomness.choice(SIGNALS)
@@ -142,7 +147,7 @@ def _killed(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if code not in (0, -number, 128 + number):  # it was at its end already, or died of it, or stopped in good order
-        _lose(place, outcome)
+        _lose(place, outcome, lost)
     outcome.kills[number.name] += 1
     return True
 

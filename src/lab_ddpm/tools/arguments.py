@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
 RUNTIMES_HELP = "torch, onnx (see export-onnx) or auto: onnx on a CPU where it can be had"
+_OWN = "the checkpoint's own"
 SPLITS_HELP = "test, new_test, val, new_val, unseen, many or a JSON file of conditions"
 
 
@@ -40,17 +41,27 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def add_sampling(parser: argparse.ArgumentParser, scheduler: str | None = None, steps: int | None = None) -> None:
-    """The arguments of `sampling.sampler.open_sampler`."""
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The argument that names a pipeline."""
     parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
-    own = "the checkpoint's own"
-    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler or own})"
-    parser.add_argument("--scheduler", default=scheduler, help=samplers)
-    parser.add_argument("--steps", type=int, default=steps, help=f"denoising steps (default: {steps or own})")
+
+
+def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
+    """The arguments of `sampling.sampler.open_sampler` but for the checkpoint, with what is said of two defaults."""
+    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler})"
+    parser.add_argument("--scheduler", help=samplers)
+    parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
-    parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {own})")
-    stop = f"share of the noise levels, from the noisiest on, that is guided (default: {own})"
+    parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {_OWN})")
+    stop = f"share of the noise levels, from the noisiest on, that is guided (default: {_OWN})"
     parser.add_argument("--guidance-stop", type=float, help=stop)
+
+
+def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_sampling` found, by the names that `open_sampler` has for it."""
+    return {
+        name: getattr(options, name) for name in ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
+    }
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent.resolve())
+    sweep(path.parent.resolve())
     temporary = _temporary(path)
     try:
         yield temporary
@@ -105,16 +105,20 @@ def link_atomically(target: Path, link: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    """Remove a file, a link or a whole folder, if it is there; a folder is gone at once, or still whole."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif path.name.startswith(TEMPORARY_PREFIX):
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        going = _temporary(path)
+        path.rename(going)
+        shutil.rmtree(going)
 
 
 @cache
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder: once, before this process writes there.
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written, or half removed, in a folder: once for a process.
 
     Those of other machines stay. Names without the number of a process are those of staging folders, which their
     users look after.

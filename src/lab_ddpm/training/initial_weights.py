@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         DataError: There is no such pipeline, or a broken one.
     """
     source: Denoiser = load_pipeline(pipeline).denoiser
-    for key in _SETTINGS:
-        found, own = (_plain(model.config[key]) for model in (source, denoiser))
-        if found != own:
-            raise UserError(f"`{key}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
+    check_network(denoiser.config, source, pipeline)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
     same_layout &= denoiser.labels == source.labels
     picture_channels = denoiser.space.in_channels * denoiser.space.patch_size**2
@@ -57,6 +55,14 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
             target.copy_(picture)
         elif key in weights:
             weights[key].copy_(value)
+
+
+def check_network(settings: Mapping[str, Any], source: Denoiser, pipeline: str | Path) -> None:
+    """Raise `UserError` unless a denoiser of these settings is of the network, and for the noise, of a pipeline's."""
+    for key in _SETTINGS:
+        found, own = _plain(source.config[key]), _plain(settings[key])
+        if found != own:
+            raise UserError(f"`{key}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from lab_ddpm.data.conditions import load_conditions
@@ -16,6 +17,7 @@ from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_machine, cpu_preset
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.initial_weights import check_network
 
 
 def provide_pictures(config: TrainConfig) -> None:
@@ -42,8 +44,7 @@ def provide_pictures(config: TrainConfig) -> None:
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
     write_condition_lists(root)
     _check(config)
-    if config.init_from is not None:
-        load_pipeline(config.init_from)
+    _check_before_rendering(config)
     if preset := cpu_preset(config):
         print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
     print(
@@ -61,6 +62,23 @@ def _check(config: TrainConfig) -> None:
     if config.model.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
+
+
+def _check_before_rendering(config: TrainConfig) -> None:
+    """What training itself would say of the pictures that are still to be rendered: three of a scene."""
+    if config.data.count_weights and len(config.data.count_weights) < 3:
+        raise UserError(
+            "`data.count_weights` must have one for each number of labels, 1 to 3, "
+            f"got {list(config.data.count_weights)}"
+        )
+    if config.batch_size > (number := 3 * config.data.num_scenes):
+        raise UserError(
+            f"`batch_size` must be at most {number}, the number of pictures of `data.num_scenes` scenes, "
+            f"got {config.batch_size}"
+        )
+    if config.init_from is not None:
+        settings = asdict(config.model) | asdict(config.diffusion) | {"in_channels": 3}
+        check_network(settings, load_pipeline(config.init_from).denoiser, config.init_from)
 
 
 def _provide_masks(root: Path) -> None:

@@ -92,6 +92,9 @@ class Run:
                 f"`batch_size` must be at most {len(self.dataset)}, the number of pictures in {config.data.root}, "
                 f"got {config.batch_size}"
             )
+        self._picture_weights = picture_weights(
+            self.dataset, config.data.count_weights, config.data.same_first_word_weight
+        )
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
         denoiser = make_denoiser(config, self.dataset)
@@ -131,7 +134,7 @@ class Run:
         """The part of the stream that is still to come, on this process's device; processes share each batch."""
         config, parts = self.config, self.config.gradient_accumulation_steps
         stream = StreamSampler(
-            weights=picture_weights(self.dataset, config.data.count_weights, config.data.same_first_word_weight),
+            weights=self._picture_weights,
             batch_size=config.batch_size // parts,
             seed=config.seed,
             first_batch=self.progress.step * parts,

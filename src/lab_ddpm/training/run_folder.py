@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import write_text
+from lab_ddpm.tools.files import sweep, write_text
 from lab_ddpm.tools.presets import flatten, read_mapping
 from lab_ddpm.training.config import TrainConfig
 
@@ -45,6 +45,8 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
             stack.enter_context(FileLock(run / ".lock", timeout=0))
         except Timeout:
             raise DataError(f"{run}: another process is training this run, or saving it: try again soon") from None
+        for part in ("states", "pipelines"):
+            sweep((run / part).resolve())
         _check_same_settings(config, run / "config.yaml")
         yield run
 

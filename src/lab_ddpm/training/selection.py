@@ -28,12 +28,11 @@ from lab_ddpm.judging.classifiers import (
     Features,
     classifier_file,
     load_classifier,
-    predict,
 )
 from lab_ddpm.judging.distribution import extract, frechet_distance
-from lab_ddpm.judging.intervals import share_interval
+from lab_ddpm.judging.measuring import found_in
+from lab_ddpm.judging.object_scores import Scores
 from lab_ddpm.judging.score import score_seeds
-from lab_ddpm.judging.scores import Scores, top_k_hits
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
@@ -87,9 +86,8 @@ class LabelsFound(Selection):
 
     def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
         """As in `Selection`; Wilson's interval."""
-        class_labels = encode(self.conditions, self.labels)
-        found, asked = int(top_k_hits(predict(self.classifier, pictures), class_labels).sum()), int(class_labels.sum())
-        return {self.metric: {**share_interval(found, asked)}}
+        found = found_in(self.classifier, pictures, encode(self.conditions, self.labels))
+        return {self.metric: found["micro"]}
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import naming_broken_pictures, write_png
+from lab_ddpm.data.images import read_mask, read_picture, write_png
 from lab_ddpm.data.labelled_pictures import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, remove
@@ -88,9 +87,7 @@ def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> int
 def _check_scene(root: Path, labels: dict[str, Condition]) -> list[float]:
     shares = []
     for name, mask in scene_masks(root / "images", labels).items():
-        path = root / "masks" / name
-        with naming_broken_pictures(path), Image.open(path) as file:
-            known = np.asarray(file.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.NEAREST))
+        known = read_mask(root / "masks" / name, (_HEIGHT, _WIDTH))[..., 0]
         for place in np.unique(known[known > 0]):
             one, other = known == place, mask == place
             shares.append(float((one & other).sum() / (one | other).sum()))
@@ -109,8 +106,7 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
     for name, condition in labels.items():
         if condition[:-1] != shown:
             raise DataError(f"{images / name}: must show one object more than the picture before, got {condition}")
-        with naming_broken_pictures(images / name), Image.open(images / name) as file:
-            picture = np.asarray(file.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR), dtype=float)
+        picture = read_picture(images / name, (_HEIGHT, _WIDTH)).astype(float)
         new = new_object(empty_ground(picture) if before is None else before, picture)
         mask[new] = OBJECTS.index(condition[-1]) + 1
         masks[name] = mask.copy()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.judging.scores import Score, Scores, summarise, top_k_hits
+from lab_ddpm.judging.object_scores import Score, Scores, summarise, top_k_hits
 
 
 @st.composite

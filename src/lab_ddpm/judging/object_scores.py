@@ -64,6 +64,11 @@ def top_k_hits(probabilities: ArrayLike, class_labels: ArrayLike) -> NDArray[np.
     return asked & (rank < asked.sum(axis=-1, keepdims=True))
 
 
+def top_k(outputs: ArrayLike, k: int) -> NDArray[np.int64]:
+    """The places of the k highest of (C,) outputs, highest first; ties go to the lower place."""
+    return np.argsort(-np.asarray(outputs), kind="stable")[:k]
+
+
 def labels_found(probabilities: ArrayLike, class_labels: ArrayLike) -> float:
     """Labels found / labels asked, as `micro`: for pictures with one label each, the accuracy of their class."""
     return float(top_k_hits(probabilities, class_labels).sum() / (np.asarray(class_labels) > 0).sum())
@@ -84,7 +89,7 @@ def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str], r
     found = np.asarray(hits, dtype=np.float64)
     asked = (np.asarray(class_labels) > 0).astype(np.float64)
     found_sum, asked_sum = found.sum(axis=-1), asked.sum(axis=-1)
-    bootstrap = _Bootstrap(len(found), len(asked), resamples)
+    bootstrap = Bootstrap(len(found), len(asked), resamples)
     by_object_count = {}
     for count in np.unique(asked_sum):
         chosen = asked_sum == count
@@ -101,7 +106,7 @@ def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str], r
     )
 
 
-class _Bootstrap:
+class Bootstrap:
     """R draws of how often each seed and each condition is taken; the same draws serve every score.
 
     Args:
@@ -110,7 +115,7 @@ class _Bootstrap:
         resamples: R.
     """
 
-    def __init__(self, seeds: int, conditions: int, resamples: int) -> None:
+    def __init__(self, seeds: int, conditions: int, resamples: int = RESAMPLES) -> None:
         rng = np.random.default_rng(0)  # fixed: the same hits always give the same interval
         self.seed_counts = self._draw(rng, seeds, resamples)
         self.condition_counts = self._draw(rng, conditions, resamples)
@@ -121,11 +126,16 @@ class _Bootstrap:
         return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
 
     def ratio(self, found: NDArray[np.float64], asked: NDArray[np.float64]) -> Score:
-        """Sum of `found` (S, N) over S times the sum of `asked` (N,), with its interval."""
-        seeds = len(found)
+        """Sum of `found` (S, N) over that of `asked`, with its interval.
+
+        Args:
+            found: Of each seed and condition.
+            asked: (S, N), or (N,) where it is the same for every seed; not all zero.
+        """
+        asked = np.broadcast_to(asked, found.shape)
         resampled_found = ((self.seed_counts @ found) * self.condition_counts).sum(axis=1)
-        resampled_asked = seeds * (self.condition_counts @ asked)
+        resampled_asked = ((self.seed_counts @ asked) * self.condition_counts).sum(axis=1)
         possible = resampled_asked > 0  # a draw may miss every condition that asks for a rare object
         ratios = resampled_found[possible] / resampled_asked[possible]
         low, high = np.percentile(ratios, [2.5, 97.5])
-        return Score(mean=float(found.sum() / (seeds * asked.sum())), ci95=[float(low), float(high)])
+        return Score(mean=float(found.sum() / asked.sum()), ci95=[float(low), float(high)])
