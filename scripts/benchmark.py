@@ -38,9 +38,8 @@ def main(arguments: list[str]) -> None:
     comparison = "peers" if options.peers else "runtimes" if options.runtimes else None
     for name in _NOT_OF[comparison]:
         if getattr(options, name) is not None:
-            raise UserError(
-                f"`--{name}` does not go " + (f"with `--{comparison}`" if comparison else "without a comparison")
-            )
+            where = f"with `--{comparison}`" if comparison else "without `--peers` or `--runtimes`"
+            raise UserError(f"`--{name}` does not go {where}")
     steps = 10 if options.steps is None else options.steps
     rounds = 5 if options.rounds is None else options.rounds
     if options.peers:

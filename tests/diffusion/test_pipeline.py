@@ -270,6 +270,8 @@ def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"conditions": ["red cube"], "batch_size": 3}, "`batch_size` must not be given with conditions, .*, got 3"),
         ({"conditions": CLASS_LABELS, "batch_size": 1}, "`batch_size` must not be given with conditions, .*, got 1"),
+        ({"conditions": ["red cube"], "guidance_scale": float("nan")}, "`guidance_scale` must be finite, got nan"),
+        ({"conditions": ["red cube"], "guidance_scale": -1}, "`guidance_scale` must be positive, got -1"),
         ({"conditions": ["red cube"], "num_inference_steps": 0}, "`steps` must be between 1 and 1000, got 0"),
     ],
 )

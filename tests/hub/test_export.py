@@ -1,6 +1,7 @@
 """A folder for the Hub loads where lab_ddpm is not installed, and makes the same pictures."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -69,6 +70,14 @@ def test_the_card_has_metadata_with_the_scores(exported: tuple[Path, Path]) -> N
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
     assert results[0].metric_name == "micro by referee: 0.750 [0.700, 0.800]"
     assert (exported[1] / "grid.png").is_file()
+
+
+def test_an_export_of_an_export_has_one_card(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(exported[0], tmp_path / "copy")
+    shutil.copy(exported[1] / "README.md", tmp_path / "copy")
+    assert main(["export-hub", str(tmp_path / "copy"), str(again), "--name", "someone/tiny"]) == 0
+    assert (again / "README.md").read_text() == (exported[1] / "README.md").read_text()
 
 
 def test_mistakes_are_one_line(exported: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
     )
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n"
     if text.startswith("---\n"):  # of a folder that is an export itself
-        text, _, _ = ModelCard(text).text.partition(_USE_TITLE)
+        text, _, _ = ModelCard(text).text.lstrip().partition(_USE_TITLE)
     call = f"[{', '.join(denoiser.labels[:2])!r}], seed=0" if denoiser.labels else "batch_size=4, seed=0"
     content = text.rstrip() + "\n" + _USE_TITLE + _USE.format(folder=folder, call=call)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{content}")

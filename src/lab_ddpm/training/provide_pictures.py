@@ -42,9 +42,9 @@ def provide_pictures(config: TrainConfig) -> None:
             _provide_masks(root)
         return
     _refuse_several_processes(f"{root} has no pictures: run scripts/render.py or scripts/import_data.py")
+    _check_before_rendering(config)
     write_condition_lists(root)
     _check(config)
-    _check_before_rendering(config)
     if preset := cpu_preset(config):
         print(f"This config is made for a GPU, and this machine has none: {preset} is made for that. Going on.")
     print(
