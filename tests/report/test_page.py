@@ -283,7 +283,7 @@ def test_captions_are_escaped(tmp_path: Path) -> None:
         ("evaluation/metrics.json", '{"splits": {"test": {"referee": {}}}}'),
         ("metrics.jsonl", '{"epoch": 1}\n'),
         ("config.yaml", "a: [\n"),
-        ("config.yaml", "{batch_size: 4, data: {root: a}}"),
+        ("config.yaml", "{batch_size: four}"),
         ("generated/test/manifest.json", '{"pictures": 3}'),
         ("generated/test/01.png", "no picture"),
         ("generated/test/strip.png", ""),

@@ -24,12 +24,11 @@ from lab_ddpm.judging.classifiers import CLASSIFIERS, classifier_file, load_clas
 from lab_ddpm.judging.intervals import Interval, as_text
 from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.report.rendering import render
-from lab_ddpm.report.results import read_training
+from lab_ddpm.report.results import read_config, read_training
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import check_writable, write_bytes, write_text
 from lab_ddpm.tools.metrics_log import read_records
-from lab_ddpm.training.config_parser import parse_config
 
 _LISTS = ("test", "new_test")
 _COLUMNS = 8
@@ -74,10 +73,9 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         UserError: The run is not one of i-CLEVR.
         DataError: `run` is not the folder of a run, or a file in it is broken.
     """
-    training = read_training(run)
-    if training is None:
+    config, training = read_config(run), read_training(run)
+    if config is None or training is None:
         raise DataError(f"{run}: not the folder of a run that has begun (config.yaml and metrics.jsonl are missing)")
-    config = parse_config(["--config", str(run / "config.yaml")])
     if config.data.dataset != "iclevr" or sampler.labels != OBJECTS:
         raise UserError(f"a lab report is about i-CLEVR, and {run} is of {config.data.dataset}: see `lab-ddpm report`")
     dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)

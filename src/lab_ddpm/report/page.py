@@ -25,8 +25,8 @@ from lab_ddpm.report.results import (
     compare_results,
     make_tables,
     naming,
+    read_config,
     read_result,
-    read_settings,
     read_training,
 )
 from lab_ddpm.sampling.checkpoint import PRETRAINED
@@ -34,6 +34,7 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_text
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.tools.shipped import find
+from lab_ddpm.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,11 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
-    settings = read_settings(run)
-    data = settings["data"] if settings else {"dataset": "iclevr", "root": "data/iclevr"}
+    data = (read_config(run) or TrainConfig()).data
     source = config if config.is_file() else "configs/NAME.yaml"
     wanted = (
         f"--split test --out {run / 'generated' / 'test'}"
-        if data["dataset"] == "iclevr"
+        if data.dataset == "iclevr"
         else f"--out {run / 'generated' / 'labels'}"
     )
     page = render(
@@ -98,7 +98,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         galleries=galleries,
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
         data=data,
-        is_iclevr=data["dataset"] == "iclevr",
+        is_iclevr=data.dataset == "iclevr",
         has_best=(run / "best").exists(),
         distribution=_distribution(run / "distribution" / "metrics.json"),
         train=f"accelerate launch scripts/train.py --config {source}",

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab_ddpm.drawing.charts import SplitScores
 from lab_ddpm.judging.classifiers import CLASSIFIERS
 from lab_ddpm.judging.object_scores import Score, Scores
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json
 from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,33 @@ class Table:
     rows: list[tuple[str, list[Score | None]]]
 
 
-def read_settings(folder: Path) -> Mapping[str, Any] | None:
-    """`epochs`, `batch_size` and `data` (its `dataset` and `root`) of the run's config, if that is there."""
-    config = folder / "config.yaml"
-    if not config.is_file():
+def read_config(folder: Path) -> TrainConfig | None:
+    """The settings of the run, if they are there.
+
+    Raises:
+        DataError: They are not those of a run.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
         return None
-    with naming(config):
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        data = {"dataset": settings["data"]["dataset"], "root": settings["data"]["root"]}
-        return {"epochs": int(settings["epochs"]), "batch_size": int(settings["batch_size"]), "data": data}
+    try:
+        return parse_config(["--config", str(file)])
+    except UserError as error:
+        raise DataError(str(error)) from None
 
 
 def read_training(folder: Path) -> Training | None:
     """From the log and the settings of a run, as far as it has come."""
-    settings, log = read_settings(folder), folder / "metrics.jsonl"
-    if settings is None:
+    config, log = read_config(folder), folder / "metrics.jsonl"
+    if config is None:
         return None
     with naming(log):
         records = read_records(log)
         if not records:
             return None
         last = records[-1]
-        pictures = last["step"] * settings["batch_size"]
-        return Training(last["seconds"], last["step"], last["epoch"], settings["epochs"], pictures)
+        pictures = last["step"] * config.batch_size
+        return Training(last["seconds"], last["step"], last["epoch"], config.epochs, pictures)
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
@@ -145,5 +149,5 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not as this program writes it ({type(error).__name__}: {error})") from None
