@@ -55,7 +55,10 @@ def test_before_anything_is_rendered_a_cpu_is_told_that_the_config_is_for_a_gpu(
     monkeypatch.setattr("lab_ddpm.training.provide_pictures.render_replica", stop)
     monkeypatch.chdir(tmp_path)
     save_random_classifiers(names=("resnet18",))
-    assert main(["train", *tiny_arguments(tmp_path, data__root="none", model__patch_size=patch_size)]) == 2
+    assert (
+        main(["train", *tiny_arguments(tmp_path, data__root="none", data__num_scenes=2, model__patch_size=patch_size)])
+        == 2
+    )
     output, error = capsys.readouterr()
     assert error == "lab-ddpm: rendering\n"
     assert ("configs/iclevr_cpu.yaml is made for that" in output) == is_told
@@ -79,7 +82,7 @@ def test_what_is_wrong_with_a_training_is_said_before_anything_is_rendered(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_random_classifiers(names=("resnet18",))
-    assert main(["train", *tiny_arguments(tmp_path), option, value]) == 2
+    assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=2), option, value]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data" / "images").exists()
 

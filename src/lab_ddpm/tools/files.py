@@ -111,7 +111,7 @@ def remove(path: Path) -> None:
     elif path.name.startswith(TEMPORARY_PREFIX):
         shutil.rmtree(path)
     else:
-        going = _temporary(path)
+        going = _temporary(path, "removing-")
         path.rename(going)
         shutil.rmtree(going)
 
@@ -152,9 +152,9 @@ def sync(path: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _temporary(path: Path) -> Path:
+def _temporary(path: Path, purpose: str = "") -> Path:
     """A free name beside `path`, of this process alone: several may be about to write the same file."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{purpose}{path.name}")
     remove(temporary)
     return temporary
 
