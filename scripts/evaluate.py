@@ -41,9 +41,10 @@ def main(arguments: list[str]) -> None:
     if options.images is not None:
         if options.split is None or len(options.split) != 1:
             raise UserError("`--images` needs the one `--split` that its pictures were made for")
-        sampling = [options.checkpoint, options.scheduler, options.steps, options.num_seeds]
-        sampling += [options.guidance_scale, options.guidance_stop]
-        if any(option is not None for option in sampling) or options.runtime != "auto":
+        sampling = sampling_options(options)
+        runtime = sampling.pop("runtime")
+        given = (options.checkpoint, options.num_seeds, *sampling.values())
+        if runtime != "auto" or any(option is not None for option in given):
             raise UserError("`--images` scores pictures that exist: options of sampling do not go with it")
     num_seeds = 4 if options.num_seeds is None else options.num_seeds
     check_at_least("num-seeds", num_seeds, 1)

@@ -3,7 +3,7 @@
 import sys
 
 from lab_ddpm.cli import run
-from lab_ddpm.sampling.checkpoint import default_checkpoint, find_checkpoint, load_pipeline
+from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
 from lab_ddpm.sampling.torch_export import export_torch
 from lab_ddpm.tools.arguments import Parser, add_checkpoint
 
@@ -15,8 +15,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    options = parser().parse_args(arguments)
-    checkpoint = find_checkpoint(options.checkpoint) if options.checkpoint else default_checkpoint()
+    checkpoint = find_checkpoint(parser().parse_args(arguments).checkpoint)
     file = export_torch(load_pipeline(checkpoint).denoiser, checkpoint)
     print(f"wrote {file} ({file.stat().st_size / 2**20:.0f} MiB)")
 

@@ -96,11 +96,7 @@ def picture_weights(dataset: PictureDataset, by_count: Sequence[float], same_fir
     weights, class_labels = np.ones(len(dataset)), dataset.class_labels
     if by_count:
         counts = class_labels.sum(dim=1).long().numpy()
-        if counts.min() < 1 or counts.max() > len(by_count):
-            raise UserError(
-                "`data.count_weights` must have one for each number of labels, "
-                f"1 to {counts.max()}, got {list(by_count)}"
-            )
+        check_count_weights(by_count, int(counts.min()), int(counts.max()))
         weights = np.asarray(by_count, dtype=np.float64)[counts - 1]
     if same_first_word == 1:
         return weights
@@ -109,6 +105,14 @@ def picture_weights(dataset: PictureDataset, by_count: Sequence[float], same_fir
         begins = torch.tensor([first == word for first in first_words])
         weights[(class_labels[:, begins].sum(dim=1) > 1).numpy()] *= same_first_word
     return weights
+
+
+def check_count_weights(by_count: Sequence[float], fewest: int, most: int) -> None:
+    """Raise `UserError` unless pictures of `fewest` to `most` labels have weights each, or none has one."""
+    if by_count and not 1 <= fewest <= most <= len(by_count):
+        raise UserError(
+            f"`data.count_weights` must have one for each number of labels, 1 to {most}, got {list(by_count)}"
+        )
 
 
 class StreamDataset(Dataset[Sample]):

@@ -62,14 +62,16 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         raise DataError(f"{path}: this checkpoint is broken or another model's ({first_line(error)})") from None
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path | None) -> Path:
     """Where a pipeline's folder is; of USER/NAME that is none, the copy of what the Hugging Face Hub has of this name.
 
-    No code from the Hub is run: only weights and settings are taken.
+    No code from the Hub is run: only weights and settings are taken. None takes the default one.
 
     Raises:
-        DataError: The Hub has no such pipeline, or cannot be reached.
+        DataError: The Hub has no such pipeline, or cannot be reached; or there is no default one.
     """
+    if path is None:
+        return default_checkpoint()
     found = find(path)
     if found.exists() or found.parent.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         return found

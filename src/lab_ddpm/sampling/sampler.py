@@ -26,7 +26,7 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import FINISHED, Known, StateCallback, picture_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
-from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, find_checkpoint, load_pipeline
+from lab_ddpm.sampling.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.errors import UserError, check_choice, check_positive, check_share
 from lab_ddpm.tools.hardware import this_process
@@ -220,7 +220,7 @@ def open_sampler(
         DataError: No such checkpoint, or a broken one.
     """
     check_choice("runtime", runtime, RUNTIMES)
-    checkpoint = find_checkpoint(checkpoint) if checkpoint else default_checkpoint()
+    checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint).to(this_process().device)
     sampler = Sampler(pipeline, scheduler, steps, guidance_scale, guidance_stop, checkpoint)
     if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):

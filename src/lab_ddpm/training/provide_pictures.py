@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from lab_ddpm.data.batches import check_count_weights
 from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.labelled_pictures import has_pictures
@@ -66,11 +67,7 @@ def _check(config: TrainConfig) -> None:
 
 def _check_before_rendering(config: TrainConfig) -> None:
     """What training itself would say of the pictures that are still to be rendered: three of a scene."""
-    if config.data.count_weights and len(config.data.count_weights) < 3:
-        raise UserError(
-            "`data.count_weights` must have one for each number of labels, 1 to 3, "
-            f"got {list(config.data.count_weights)}"
-        )
+    check_count_weights(config.data.count_weights, 1, 3)
     if config.batch_size > (number := 3 * config.data.num_scenes):
         raise UserError(
             f"`batch_size` must be at most {number}, the number of pictures of `data.num_scenes` scenes, "
