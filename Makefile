@@ -26,9 +26,9 @@ check: install
 demo: install
 	$(BIN)/accelerate launch --quiet --cpu --num_processes 1 --num_machines 1 --dynamo_backend no \
 		scripts/train.py --config configs/demo.yaml
-	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split test --steps 15 --progress --out demo/run/generated/test
-	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split new_test --steps 15 --out demo/run/generated/new_test
-	$(BIN)/python scripts/evaluate.py --checkpoint demo/run/best --steps 15 --num-seeds 2 --out demo/run/evaluation
+	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split test --progress --out demo/run/generated/test
+	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split new_test --out demo/run/generated/new_test
+	$(BIN)/python scripts/evaluate.py --checkpoint demo/run/best --num-seeds 2 --out demo/run/evaluation
 	$(BIN)/python scripts/report.py demo/run
 
 # A page in the browser that draws what is ticked on it.

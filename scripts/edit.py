@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lab_ddpm.cli import run
-from lab_ddpm.data.conditions import check_condition, parse_condition
+from lab_ddpm.data.conditions import join_condition
 from lab_ddpm.data.images import write_png
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
@@ -20,7 +20,8 @@ from lab_ddpm.tools.files import check_writable
 def parser() -> Parser:
     parser = Parser("edit", __doc__)
     parser.add_argument("picture", type=Path, help="picture file")
-    parser.add_argument("--objects", required=True, metavar="LABELS", help='what it shows: "red cube, cyan sphere"')
+    shown = 'what it shows: "red cube" "cyan sphere", or with commas'
+    parser.add_argument("--objects", nargs="+", required=True, metavar="LABEL", help=shown)
     change = parser.add_mutually_exclusive_group(required=True)
     change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its middle in pixels')
     change.add_argument("--remove", metavar="LABEL")
@@ -37,8 +38,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
     sampler = open_sampler(options.checkpoint, **sampling_options(options))
-    condition = parse_condition(options.objects, sampler.labels)
-    check_condition(condition, sampler.labels)
+    condition = join_condition(options.objects, sampler.labels)
     picture = sampler.open_picture(options.picture)
     if options.add is not None:
         edited = add_object(sampler, picture, condition, parse_place(options.add), options.seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lab_ddpm.cli import run
-from lab_ddpm.data.conditions import Condition, check_condition, every_label, load_conditions, parse_condition
+from lab_ddpm.data.conditions import Condition, every_label, join_condition, load_conditions, parse_condition
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, SPLITS, resolve_split
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
@@ -104,9 +104,7 @@ def wanted(sampler: Sampler, options: Namespace, places: list[Place]) -> tuple[s
     if places:
         return "placed", [tuple(place.label for place in places)] * (num_pictures or 1)
     if objects is not None:
-        condition = tuple(name for words in objects for name in parse_condition(words, labels))
-        check_condition(condition, labels)
-        return "objects", [condition] * (num_pictures or 1)
+        return "objects", [join_condition(objects, labels)] * (num_pictures or 1)
     if split is None and num_pictures is None and not options.unconditional and labels == OBJECTS:
         split = "test"
     if split is not None:

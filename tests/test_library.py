@@ -31,6 +31,7 @@ CALLS = [
     ("ddpm", 20, 1.0),
     ("dpmpp", 10, None),
     ("dpmpp_sde", 20, None),
+    ("dpmpp_sde_early", 16, None),
     ("unipc", 10, 2.0),
     ("euler", 10, None),
     ("heun", 10, None),

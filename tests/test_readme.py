@@ -23,14 +23,19 @@ SOURCES = [*DOCUMENTS, *ROOT.glob("configs/**/*.yaml"), ROOT / "Makefile"]
 
 
 def commands() -> list[tuple[str, str]]:
-    """(file, command line) of every call of a script or of lab-ddpm in a code block, a comment or a recipe."""
+    """(file, command line) of all calls of scripts or of lab-ddpm in code blocks, code spans, comments and recipes."""
     found = []
     for path in SOURCES:
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-        for line in text.splitlines():
-            line = re.sub(r"\s{2,}#.*|^#\s+", "", line).replace("$(BIN)/", "").strip().strip("`")
-            if re.match(r"(python scripts/|accelerate launch |lab-ddpm )", line):
-                found.append((path.relative_to(ROOT).as_posix(), line))
+        spans = []
+        if path.suffix == ".md":
+            blocks = re.findall(r"```.*?```", text, re.DOTALL)
+            spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+            text = "\n".join(blocks)
+        lines = [re.sub(r"\s{2,}#.*|^#\s+", "", line).replace("$(BIN)/", "") for line in text.splitlines()]
+        for command in (" ".join(words.split()) for words in [*lines, *spans]):
+            if re.match(r"(python scripts/\w+\.py|accelerate launch .*scripts/\w+\.py|lab-ddpm [a-z])", command):
+                found.append((path.relative_to(ROOT).as_posix(), command))
     return found
 
 
@@ -54,7 +59,7 @@ def test_a_documented_command_is_understood(source: str, command: str, monkeypat
     name = (script[1] or script[2]).replace("_", "-")
     if script[1]:
         assert (ROOT / "scripts" / f"{script[1]}.py").is_file()
-    arguments = shlex.split(command[script.end() :])
+    arguments = [word for word in shlex.split(command[script.end() :]) if word != "--help"]
     if name == "train":
         parse_config(arguments)
     else:

@@ -184,6 +184,25 @@ def test_a_scheduler_without_a_name_is_called_by_its_class() -> None:
     assert scheduler_name(made, GaussianOracle()) == "DPMSolverMultistepScheduler"
 
 
+def test_early_steps_are_dense_where_there_is_most_noise() -> None:
+    timesteps = sampling_timesteps(make_scheduler("dpmpp_sde_early", GaussianOracle()), 8)
+    assert timesteps.tolist() == [999, 955, 874, 769, 645, 505, 349, 181]  # 1000 (1 - (i / 8)^1.5) - 1
+
+
+@pytest.mark.parametrize("scheduler_class", FOREIGN, ids=lambda each: each.__name__)
+def test_a_scheduler_made_from_the_config_of_an_early_one_has_a_spacing_that_it_knows(scheduler_class: Any) -> None:
+    own = LabelConditionalPipeline(GaussianOracle(), "dpmpp_sde_early").scheduler
+    config = {key: value for key, value in own.config.items() if key != "algorithm_type"}  # which not all know
+    check_distribution(sample_oracle(scheduler_class.from_config(config), 100))
+
+
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"])
+def test_an_early_one_that_is_told_of_another_spacing_takes_that(spacing: str) -> None:
+    own = LabelConditionalPipeline(GaussianOracle(), "dpmpp_sde_early").scheduler
+    told = DPMSolverMultistepScheduler.from_config(own.config, **{spacing: True})
+    check_distribution(sample_oracle(told, 100), tolerance=0.15)
+
+
 def test_an_unknown_sampler_is_refused_with_the_choices() -> None:
     with pytest.raises(UserError, match=r"`scheduler` must be one of \['ddpm', 'ddim', .*\], got 'ddimm'"):
         make_scheduler("ddimm", GaussianOracle())

@@ -62,6 +62,18 @@ def test_the_lines_of_python_make_the_same_pictures(studio: Studio) -> None:
             np.testing.assert_array_equal(np.asarray(image), picture)
 
 
+def test_a_damaged_classifier_is_named_and_one_of_other_labels_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_classifier(build_classifier("referee", 2), "referee", "evaluator", ("x", "y"), name="other")
+    Path("evaluator/damaged.safetensors").write_bytes(b"?")
+    assert Studio(save_tiny_pipeline("best", 3, LABELS)).classifier is None
+    said = capsys.readouterr().out
+    assert "damaged.safetensors" in said
+    assert "other" not in said
+
+
 def test_who_goes_away_stops_the_sampling(studio: Studio) -> None:
     before = active_count()
     drawing: Iterator[Drawing] = studio.draw(("a",), [], Settings(1, "ddpm", 1000, 1.0, 0))

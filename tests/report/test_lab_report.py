@@ -53,6 +53,12 @@ def test_the_outline_is_filled_in(run: Path, capsys: pytest.CaptureFixture[str])
         assert f'src="{picture}"' in page
 
 
+def test_a_run_without_labels_is_refused_as_such(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LabelConditionalPipeline(tiny_denoiser(), "ddim").save_pretrained(run / "best")
+    assert main(["lab-report", str(run)]) == 2
+    assert "is unconditional" in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab-report", str(tmp_path / "nowhere")]) == 1
     assert main(["lab-report", str(run), "--num-seeds", "0"]) == 2

@@ -262,6 +262,19 @@ def test_a_run_with_nothing_but_its_checkpoint_gives_a_page_of_commands(tmp_path
         assert f"scripts/{script}" in page.text
 
 
+def test_a_run_without_labels_is_not_told_to_draw_a_list(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "tiny"
+    make_training(run, seconds=300)
+    settings = TrainConfig(name="tiny", batch_size=16).as_dict()
+    settings["model"]["conditional"] = False
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    (run / "best").mkdir()
+    page = page_of(run, tmp_path)
+    assert "--split" not in page.text
+    assert "evaluate.py" not in page.text
+    assert "generated/unconditional" in page.text
+
+
 def test_captions_are_escaped(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     shutil.rmtree(run / "evaluation")

@@ -20,6 +20,7 @@ from lab_ddpm.judging.classifiers import build_classifier, save_classifier
 from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.shipped import SHIPPED
 from lab_ddpm.training.state import newest_weights
 
 SWEEPS = Path(__file__).parents[2] / "configs" / "ablations"
@@ -130,6 +131,18 @@ def test_more_pictures_than_half_of_those_to_compare_with_are_refused(sweep: Swe
     with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 21 pictures in .*, got 13"):
         run_sweep(replace(sweep, num_pictures=13), tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_that_is_not_beside_the_sweep_is_found_as_all_others_are(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep.classifier == tmp_path / "referee.safetensors"
+    monkeypatch.chdir(tmp_path)
+    content = (tmp_path / "sweep.yaml").read_text().replace("referee.saf", "evaluator/referee.saf")
+    (tmp_path / "sweep.yaml").write_text(content)
+    assert read_sweep(tmp_path / "sweep.yaml").classifier == SHIPPED / "evaluator/referee.safetensors"
+    save_random_classifiers(tmp_path / "evaluator", names=("referee",))
+    assert read_sweep(tmp_path / "sweep.yaml").classifier.resolve() == tmp_path / "evaluator/referee.safetensors"
 
 
 def test_without_its_classifier_nothing_is_trained(sweep: Sweep, tmp_path: Path) -> None:

@@ -108,6 +108,18 @@ def test_pictures_without_labels_are_compared_by_the_features_of_any_classifier(
     assert set(content["scores"]) == {"frechet", "kernel", "precision", "recall"}
 
 
+def test_a_conditional_model_cannot_be_asked_for_labels_that_pictures_have_none_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_folder(Path("faces"), count=12)
+    write_folder(Path("other"), count=12)
+    save_tiny_pipeline("runs/pets/best", 3, ("cat", "dog"))
+    assert (
+        main(["evaluate-distribution", "--dataset", "folder", "--root", "faces", "--held-out", "other", *SAMPLING]) == 2
+    )
+    assert "have no labels to ask the model for: `--unconditional`" in capsys.readouterr().err
+
+
 def test_the_features_of_a_classifier_of_grey_pictures_are_none_of_colour_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

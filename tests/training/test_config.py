@@ -1,5 +1,6 @@
 """Every preset parses, flags beat presets, and a wrong key or value is refused with its name and the rule."""
 
+import re
 from dataclasses import asdict, fields, is_dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -10,10 +11,13 @@ import yaml
 
 from conftest import tiny_config
 from lab_ddpm.data.dataset import DATASETS
+from lab_ddpm.data.iclevr import SPLITS
 from lab_ddpm.diffusion.denoiser import LOSSES
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES
 from lab_ddpm.diffusion.noise import BETA_SCHEDULES, PREDICTION_TYPES
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.sampling.sampler import RUNTIMES
+from lab_ddpm.tools.arguments import RUNTIMES_HELP, SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
@@ -312,6 +316,14 @@ def test_the_choices_are_those_of_the_modules_that_use_them() -> None:
     assert choices(ObjectiveConfig, "timestep_density") == TIMESTEP_DENSITIES
     assert choices(DataConfig, "dataset") == DATASETS
     assert choices(EvaluationConfig, "scheduler") == tuple(SCHEDULERS)
+
+
+def test_help_names_all_choices() -> None:
+    parser = Parser("command", "")
+    add_sampling(parser)
+    (scheduler,) = [action.help for action in parser._actions if action.dest == "scheduler"]
+    for names, text in ((SCHEDULERS, scheduler or ""), (RUNTIMES, RUNTIMES_HELP), (SPLITS, SPLITS_HELP)):
+        assert set(names) <= set(re.findall(r"\w+", text))
 
 
 def test_a_config_cannot_be_changed_behind_its_checks() -> None:

@@ -82,6 +82,17 @@ def parse_condition(text: str, labels: Sequence[str]) -> Condition:
     return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
 
 
+def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
+    """One condition of several texts, each as in `parse_condition`.
+
+    Raises:
+        UserError: Unknown labels, or the same one twice.
+    """
+    condition = tuple(label for text in texts for label in parse_condition(text, labels))
+    check_condition(condition, labels)
+    return condition
+
+
 def every_label(labels: Sequence[str], count: int) -> list[Condition]:
     """`count` conditions: the labels in their order, each as often as the others but for one; empty without labels."""
     return [(labels[index * len(labels) // count],) if labels else () for index in range(count)]
@@ -111,6 +122,8 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
     if not condition:
         raise UserError("a condition must name at least one object, got an empty list")
     for name in condition:
+        if not labels:
+            raise UserError(f"the model is unconditional and knows no labels, got {name!r}")
         if name not in labels:
             raise UserError(f"{_meant(name, labels)}an object must be one of {list(labels)}, got {name!r}")
     if len(set(condition)) != len(condition):

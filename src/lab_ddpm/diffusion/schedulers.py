@@ -9,8 +9,10 @@ was told about the sampler itself (the order of a solver, Karras' spacing, ...).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     DDIMInverseScheduler,
@@ -38,6 +40,12 @@ Scheduler = Any
 # 5-step run at t = 800. DDIM is DPM-Solver++ of the first order (arXiv:2211.01095, section 4.1); diffusers' own
 # DDIMScheduler steps to t - T // n instead of to the next timestep, and ends in noise where n does not divide T.
 _DEFAULTS = {"timestep_spacing": "trailing"}
+
+# A spacing of our own: t = T (1 - (i / n)^1.5) for step i of n. What stands where is decided in the noisiest steps, and
+# there a short run needs most of them (docs/experiments.md, "Steps where there is most noise").
+# It is kept in a scheduler's config under a private name, which diffusers carries along and does not read.
+_EARLY, _EARLY_POWER = "_early_timesteps", 1.5
+_OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
 
 # Nothing but the denoiser says what the noise levels are, clips, or says what is predicted. (PNDM's Runge-Kutta steps
 # divide by the signal at t = 999, of which there is none.)
@@ -74,6 +82,10 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DPMSolverMultistepScheduler, {"solver_order": 1}),
     "dpmpp": (DPMSolverMultistepScheduler, {"solver_order": 2}),
     "dpmpp_sde": (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_sde_early": (
+        DPMSolverMultistepScheduler,
+        {"solver_order": 2, "algorithm_type": "sde-dpmsolver++", _EARLY: True},
+    ),
     "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
     "euler": (EulerDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
@@ -85,8 +97,9 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 
     Args:
         scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" and "dpmpp_sde" (arXiv:2211.01095),
-            "unipc" (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas,
-            however it was made, of which all is kept that was given explicitly and is not the noise schedule.
+            "dpmpp_sde_early" (the same with most steps where there is most noise), "unipc" (arXiv:2302.04867), "euler"
+            or "heun" (arXiv:2206.00364); or a diffusers scheduler with betas, however it was made, of which all is kept
+            that was given explicitly and is not the noise schedule.
         denoiser: Its `num_train_timesteps` and `beta_schedule`.
 
     Raises:
@@ -104,7 +117,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
                 f"got a {scheduler_class.__name__}"
             )
         defaults = config.get("_use_default_values", ())
-        own = {key: value for key, value in config.items() if key[0] != "_" and key not in defaults}
+        own = {key: value for key, value in _settings(config).items() if key not in defaults}
     training = DDPMScheduler(denoiser.config["num_train_timesteps"], beta_schedule=denoiser.config["beta_schedule"])
     shared = {key: training.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
     shared |= _NEVER
@@ -117,19 +130,22 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         raise UserError(f"{scheduler_class.__name__} does not fit this model: {first_line(error)}") from None
     if not torch.equal(made.alphas_cumprod, training.alphas_cumprod):
         raise UserError(f"{scheduler_class.__name__} has noise levels of its own, which are not those of this model")
+    if own.get(_EARLY) and scheduler_class is DPMSolverMultistepScheduler and not any(map(own.get, _OTHER_SPACINGS)):
+        made.register_to_config(**{_EARLY: True})
     return made
 
 
 def scheduler_name(scheduler: Scheduler, denoiser: Denoiser) -> str:
     """The name by which `make_scheduler` makes one like it for the denoiser; without any, the name of its class."""
     for name, (scheduler_class, _) in SCHEDULERS.items():
-        if isinstance(scheduler, scheduler_class) and _settings(make_scheduler(name, denoiser)) == _settings(scheduler):
+        named = make_scheduler(name, denoiser)
+        if isinstance(scheduler, scheduler_class) and _settings(named.config) == _settings(scheduler.config):
             return name
     return type(scheduler).__name__
 
 
-def _settings(scheduler: Scheduler) -> dict[str, Any]:
-    return {key: value for key, value in scheduler.config.items() if key[0] != "_"}
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key[0] != "_" or key == _EARLY}
 
 
 def sampling_timesteps(
@@ -151,8 +167,19 @@ def sampling_timesteps(
         noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
         options["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
     device = device or torch.device("cpu")
+    if scheduler.config.get(_EARLY):
+        timesteps: dict[str, Any] = {"timesteps": _early_timesteps(num_train_timesteps, num_inference_steps)}
+        scheduler.set_timesteps(**timesteps, device=device)
+        return scheduler.timesteps
     scheduler.set_timesteps(num_inference_steps, device=device, **options)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
-        timesteps: dict[str, Any] = {"timesteps": scheduler.timesteps[:-1].tolist()}
+        timesteps = {"timesteps": scheduler.timesteps[:-1].tolist()}
         scheduler.set_timesteps(**timesteps, device=device)  # so that it knows its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]
+
+
+def _early_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    """`num_inference_steps` timesteps, falling from T - 1, most of them where there is most noise; all differ."""
+    steps = np.arange(num_inference_steps)
+    spaced = np.round(num_train_timesteps * (1 - (steps / num_inference_steps) ** _EARLY_POWER)) - 1
+    return (np.minimum.accumulate(spaced + steps) - steps).astype(int).tolist()

@@ -215,8 +215,10 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-        clean = found_in(classifier, held_out_pictures, held_out_labels)
-        augmented = found_in(classifier, held_out_augmented, held_out_labels)
+        clean, augmented = (
+            as_text(found_in(classifier, held_out, held_out_labels)["micro"], ".4f")
+            for held_out in (held_out_pictures, held_out_augmented)
+        )
         tqdm.write(f"{recipe.architecture} epoch {epoch}: held out {clean}, augmented {augmented}")
     return classifier.cpu()
 

@@ -44,6 +44,10 @@ _NUM_FEATURES = 256
 _REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES]
 
 
+class NoFit(DataError):
+    """A classifier was made for other labels or pictures."""
+
+
 class _Float32Sigmoid(nn.Sigmoid):
     """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient left."""
 
@@ -128,7 +132,8 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
 
     Raises:
         UserError: A file of another kind.
-        DataError: The file is missing, broken, of another architecture or made for other labels or pictures.
+        DataError: The file is missing, broken or of another architecture; `NoFit`, where it was made for other labels
+            or pictures.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -137,13 +142,13 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
         raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
     name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     if labels is not None and list(labels) != own_labels:
-        raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
+        raise NoFit(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
     kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
     own_channels = kernels[0].shape[1] if kernels else 3
     classifier = build_classifier(name, len(own_labels), own_channels)
     check_state(path, state, classifier.state_dict())
     if channels not in (None, own_channels):
-        raise DataError(f"{path}: made for {KINDS[own_channels]} pictures, and these are {KINDS[channels]}")
+        raise NoFit(f"{path}: made for {KINDS[own_channels]} pictures, and these are {KINDS[channels]}")
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 

@@ -20,6 +20,7 @@ from lab_ddpm.diffusion.reverse_process import FINISHED, picture_seeds
 from lab_ddpm.judging.classifiers import (
     EVALUATOR_DIR,
     PICTURE_SIZE,
+    NoFit,
     classifier_file,
     load_classifier,
     predict,
@@ -29,7 +30,7 @@ from lab_ddpm.sampling.interpolation import interpolate_conditions
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least
-from lab_ddpm.tools.shipped import SHIPPED, find
+from lab_ddpm.tools.shipped import SHIPPED
 
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
 
@@ -75,7 +76,7 @@ class Studio:
         self.labels = sampler.labels
         self.guidance_scale: float = sampler.pipeline.config["guidance_scale"]
         self.scheduler, self.steps = sampler.scheduler, sampler.steps
-        self.classifier = _classifier_of(self.labels)
+        self.classifier = _classifier_of(self.labels, self.denoiser.config["in_channels"])
 
     def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Drawing]:
         """Pictures of a condition, as they become clear.
@@ -194,16 +195,18 @@ class _LeftAlone(Exception):
     """Nobody waits for the pictures any more."""
 
 
-def _classifier_of(labels: Sequence[str]) -> nn.Module | None:
+def _classifier_of(labels: Sequence[str], channels: int) -> nn.Module | None:
     """The referee of i-CLEVR, or the first classifier in `evaluator/` that was made for just these labels."""
     if tuple(labels) == OBJECTS:
         return load_classifier(classifier_file("referee"), labels)
     folders = (EVALUATOR_DIR, SHIPPED / EVALUATOR_DIR)
     for name in dict.fromkeys(file.name for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         try:
-            return load_classifier(find(EVALUATOR_DIR / name), labels)
-        except DataError:  # made for other labels
+            return load_classifier(EVALUATOR_DIR / name, labels, channels)
+        except NoFit:
             continue
+        except DataError as error:
+            print(f"no captions by this one: {error}")
     return None
 
 

@@ -70,12 +70,14 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         The Markdown file.
 
     Raises:
-        UserError: The run is not one of i-CLEVR.
+        UserError: The run is not one of i-CLEVR, or is unconditional.
         DataError: `run` is not the folder of a run, or a file in it is broken.
     """
     config, training = read_config(run), read_training(run)
     if config is None or training is None:
         raise DataError(f"{run}: not the folder of a run that has begun (config.yaml and metrics.jsonl are missing)")
+    if config.data.dataset == "iclevr" and not sampler.labels:
+        raise UserError(f"a lab report is about conditions, and {run} is unconditional: see `lab-ddpm report`")
     if config.data.dataset != "iclevr" or sampler.labels != OBJECTS:
         raise UserError(f"a lab report is about i-CLEVR, and {run} is of {config.data.dataset}: see `lab-ddpm report`")
     dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)

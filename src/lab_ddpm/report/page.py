@@ -74,12 +74,13 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     galleries = _galleries(run / "generated")
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
-    data = (read_config(run) or TrainConfig()).data
+    settings = read_config(run) or TrainConfig()
+    data, is_conditional_iclevr = settings.data, settings.data.dataset == "iclevr" and settings.model.conditional
     source = config if config.is_file() else "configs/NAME.yaml"
     wanted = (
         f"--split test --out {run / 'generated' / 'test'}"
-        if data.dataset == "iclevr"
-        else f"--out {run / 'generated' / 'labels'}"
+        if is_conditional_iclevr
+        else f"--out {run / 'generated' / ('labels' if settings.model.conditional else 'unconditional')}"
     )
     page = render(
         "report.html",
@@ -98,7 +99,7 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         galleries=galleries,
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
         data=data,
-        is_iclevr=data.dataset == "iclevr",
+        is_conditional_iclevr=is_conditional_iclevr,
         has_best=(run / "best").exists(),
         distribution=_distribution(run / "distribution" / "metrics.json"),
         train=f"accelerate launch scripts/train.py --config {source}",

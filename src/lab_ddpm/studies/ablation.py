@@ -4,7 +4,7 @@ A sweep file holds the training that all settings have in common (which may exte
 and the classifier whose features compare the pictures:
 
     training: {extends: ../demo.yaml, epochs: 5}
-    classifier: ../../evaluator/referee.safetensors
+    classifier: evaluator/referee.safetensors
     num_pictures: 1000
     seeds: [0, 1, 2]
     settings:
@@ -113,7 +113,7 @@ class Sweep:
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a sweep file; the files that it names (`extends`, `classifier`) are relative to its folder.
+    """Read a sweep file. `extends` is relative to its folder; `classifier` is a file there, or found as all others are.
 
     Raises:
         UserError: Naming the file and what is wrong with it.
@@ -140,7 +140,7 @@ def read_sweep(path: str | Path) -> Sweep:
     return Sweep(
         path.stem,
         extended(content["training"], path),
-        path.parent / content["classifier"],
+        beside if (beside := path.parent / content["classifier"]).is_file() else find(content["classifier"]),
         content["num_pictures"],
         seeds,
         settings,

@@ -19,7 +19,7 @@ from lab_ddpm.judging.distribution import compare, extract, inception_features, 
 from lab_ddpm.judging.intervals import mean_interval
 from lab_ddpm.judging.object_scores import labels_found
 from lab_ddpm.sampling.sampler import Sampler
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.hardware import this_process
 
@@ -65,6 +65,8 @@ def compare_with_data(
             f"the held-out pictures must have the labels {list(training.labels)} of the training pictures, "
             f"got {list(held_out.labels)}"
         )
+    if conditional and not training.labels:
+        raise UserError("these pictures have no labels to ask the model for: `--unconditional`")
     classifier, network = _open_features(features, training)
     training_features = extract(network, training.pictures)
 

@@ -48,7 +48,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
     """The arguments of `sampling.sampler.open_sampler` but for the checkpoint, with what is said of two defaults."""
-    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, unipc, euler or heun (default: {scheduler})"
+    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, dpmpp_sde_early, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", help=samplers)
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")

@@ -186,7 +186,7 @@ class EvaluationConfig:
     classifier: str | None = None
     num_pictures: int = 64
     split: str = "val"
-    scheduler: Literal["ddpm", "ddim", "dpmpp", "dpmpp_sde", "unipc", "euler", "heun"] = "ddim"
+    scheduler: Literal["ddpm", "ddim", "dpmpp", "dpmpp_sde", "dpmpp_sde_early", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
     guidance_scale: float = 1.0
     guidance_stop: float = 1.0

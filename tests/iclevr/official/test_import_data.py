@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import load_conditions, load_labels, load_objects
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_pictures import open_labelled_pictures
@@ -23,6 +24,8 @@ from lab_ddpm.iclevr.official.official_files import OfficialFiles, SourceFile, o
 from lab_ddpm.judging.classifiers import build_classifier, load_classifier
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX
+from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.provide_pictures import provide_pictures
 
 OFFICIAL = Path(__file__).parents[4] / "shared" / "iclevr_official"
 NAMES = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
@@ -132,6 +135,15 @@ def test_official_lists_replace_ours_and_others_are_kept(tmp_path: Path) -> None
     assert report.seen == (1, 2)
     assert "1 of its 2 conditions occur in train.json" in str(report)
     assert "nothing in it is broken; it has no checkpoint.pth" in str(report)
+
+
+def test_another_folder_has_all_that_a_training_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["import-data", str(write_folder(tmp_path / "course", MATERIAL)), "--out", "data/official"]) == 0
+    provide_pictures(parse_config(["--data.root", "data/official"]))  # refuses what has no list to choose by
+    assert load_conditions("data/official/test.json", OBJECTS) == [("red cube",), ("gray cube", "cyan sphere")]
+    for name in ("val", "new_val", "unseen", "many"):
+        assert load_conditions(f"data/official/{name}.json", OBJECTS)
 
 
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
