@@ -122,6 +122,8 @@ def test_what_was_meant_is_guessed(text: str, meant: str) -> None:
 def test_labels_asked_of_an_unconditional_model_are_refused_as_such() -> None:
     with pytest.raises(UserError, match="the model is unconditional and knows no labels, got 'red cube'"):
         check_condition(["red cube"], ())
+    with pytest.raises(UserError, match=r"^the model is unconditional and knows no labels, got 'cat'"):
+        to_rows(["cat"], ())
 
 
 def test_the_words_of_an_option_are_one_condition() -> None:

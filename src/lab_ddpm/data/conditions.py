@@ -121,9 +121,9 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
         raise UserError(f"a condition must be a list of object names, got {condition!r}")
     if not condition:
         raise UserError("a condition must name at least one object, got an empty list")
+    if not labels:
+        raise UserError(f"the model is unconditional and knows no labels, got {condition[0]!r}")
     for name in condition:
-        if not labels:
-            raise UserError(f"the model is unconditional and knows no labels, got {name!r}")
         if name not in labels:
             raise UserError(f"{_meant(name, labels)}an object must be one of {list(labels)}, got {name!r}")
     if len(set(condition)) != len(condition):

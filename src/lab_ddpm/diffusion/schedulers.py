@@ -77,15 +77,14 @@ _TAKES_NOISE = (
 # They have betas, and run a process of another kind.
 _NO_SAMPLERS = (DDIMInverseScheduler, DPMSolverMultistepInverseScheduler, UnCLIPScheduler)
 
+_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
+
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {}),
     "ddim": (DPMSolverMultistepScheduler, {"solver_order": 1}),
     "dpmpp": (DPMSolverMultistepScheduler, {"solver_order": 2}),
-    "dpmpp_sde": (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}),
-    "dpmpp_sde_early": (
-        DPMSolverMultistepScheduler,
-        {"solver_order": 2, "algorithm_type": "sde-dpmsolver++", _EARLY: True},
-    ),
+    "dpmpp_sde": (DPMSolverMultistepScheduler, _SDE),
+    "dpmpp_sde_early": (DPMSolverMultistepScheduler, {**_SDE, _EARLY: True}),
     "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
     "euler": (EulerDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
@@ -138,9 +137,10 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 def scheduler_name(scheduler: Scheduler, denoiser: Denoiser) -> str:
     """The name by which `make_scheduler` makes one like it for the denoiser; without any, the name of its class."""
     for name, (scheduler_class, _) in SCHEDULERS.items():
-        named = make_scheduler(name, denoiser)
-        if isinstance(scheduler, scheduler_class) and _settings(named.config) == _settings(scheduler.config):
-            return name
+        if isinstance(scheduler, scheduler_class):
+            named = make_scheduler(name, denoiser)
+            if _settings(named.config) == _settings(scheduler.config):
+                return name
     return type(scheduler).__name__
 
 
@@ -162,19 +162,17 @@ def sampling_timesteps(
     num_train_timesteps = scheduler.config["num_train_timesteps"]
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise UserError(f"`steps` must be between 1 and {num_train_timesteps}, got {num_inference_steps}")
-    options = {}
-    if isinstance(scheduler, _SECOND_SLOPE):
-        noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
-        options["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
-    device = device or torch.device("cpu")
+    asked: dict[str, Any] = {"num_inference_steps": num_inference_steps}
     if scheduler.config.get(_EARLY):
-        timesteps: dict[str, Any] = {"timesteps": _early_timesteps(num_train_timesteps, num_inference_steps)}
-        scheduler.set_timesteps(**timesteps, device=device)
-        return scheduler.timesteps
-    scheduler.set_timesteps(num_inference_steps, device=device, **options)
+        asked = {"timesteps": _early_timesteps(num_train_timesteps, num_inference_steps)}
+    elif isinstance(scheduler, _SECOND_SLOPE):
+        noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
+        asked["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
+    device = device or torch.device("cpu")
+    scheduler.set_timesteps(**asked, device=device)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
-        timesteps = {"timesteps": scheduler.timesteps[:-1].tolist()}
-        scheduler.set_timesteps(**timesteps, device=device)  # so that it knows its last step
+        asked = {"timesteps": scheduler.timesteps[:-1].tolist()}
+        scheduler.set_timesteps(**asked, device=device)  # so that it knows its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]
 
 

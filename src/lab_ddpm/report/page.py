@@ -75,12 +75,13 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
     settings = read_config(run) or TrainConfig()
-    data, is_conditional_iclevr = settings.data, settings.data.dataset == "iclevr" and settings.model.conditional
+    data, conditional = settings.data, settings.model.conditional
+    is_conditional_iclevr = data.dataset == "iclevr" and conditional
     source = config if config.is_file() else "configs/NAME.yaml"
     wanted = (
         f"--split test --out {run / 'generated' / 'test'}"
         if is_conditional_iclevr
-        else f"--out {run / 'generated' / ('labels' if settings.model.conditional else 'unconditional')}"
+        else f"--out {run / 'generated' / ('labels' if conditional else 'unconditional')}"
     )
     page = render(
         "report.html",

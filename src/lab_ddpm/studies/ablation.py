@@ -137,10 +137,11 @@ def read_sweep(path: str | Path) -> Sweep:
         )
     if not isinstance(content["classifier"], str):
         raise UserError(f"{path}: `classifier` must be the path of a file, got {content['classifier']!r}")
+    beside = path.parent / content["classifier"]
     return Sweep(
         path.stem,
         extended(content["training"], path),
-        beside if (beside := path.parent / content["classifier"]).is_file() else find(content["classifier"]),
+        beside if beside.is_file() else find(content["classifier"]),
         content["num_pictures"],
         seeds,
         settings,
