@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         _existing(options, lists, classifiers) if options.images else _sampled(options, num_seeds, lists, classifiers)
     )
     if this_process().is_main_process:
-        hashes = {name: {"file": str(file), "sha256": sha256(file)} for name, file in files.items()}
+        hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
         by = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
         write_json(options.out / "metrics.json", {**settings, **by, "splits": results})
         print_table(results)

@@ -1,4 +1,4 @@
-"""Find what stands where in i-CLEVR's pictures, from their differences; or check that on pictures with known masks."""
+"""Find what stands where in pictures of i-CLEVR without masks, in their differences; or compare that with masks."""
 
 import sys
 from pathlib import Path
@@ -20,15 +20,12 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    known = (options.root / "masks").is_dir()
     if options.check:
-        if not known:
+        if not (options.root / "masks").is_dir():
             raise UserError(f"{options.root} has no masks to compare with")
         shares = check_masks(options.root)
         overlap = as_text(mean_interval(shares), ".3f")
         print(f"area shared with the known masks (intersection over union), mean of {len(shares)} objects: {overlap}")
-    elif known:
-        raise UserError(f"{options.root} has masks already: remove {options.root / 'masks'} to find them anew")
     else:
         print(f"wrote {write_masks(options.root)} masks to {options.root / 'masks'}/")
 

@@ -9,9 +9,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import DATASETS, IMAGE_SIZES, open_dataset, open_held_out, short_name
 from lab_ddpm.data.iclevr import ROOT
 from lab_ddpm.judging.classifier_training import train_iclevr_classifiers, train_picture_classifier
-from lab_ddpm.judging.classifiers import CLASSIFIERS, EVALUATOR_DIR, PICTURE_SIZE
+from lab_ddpm.judging.classifiers import CLASSIFIERS, EVALUATOR_DIR, PICTURE_SIZE, SMALLEST_PICTURE
 from lab_ddpm.tools.arguments import Parser
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_seed
 from lab_ddpm.tools.files import check_writable
 
 
@@ -34,6 +34,7 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_choice("dataset", options.dataset, DATASETS)
+    check_seed(options.seed)
     paths = _of_iclevr(options) if options.dataset == "iclevr" else [_of_other_pictures(options)]
     print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
 
@@ -57,7 +58,7 @@ def _of_other_pictures(options: Namespace) -> Path:
     if len(lengths) > 2:
         raise UserError(f"`--image-size` must be one or two numbers, got {len(lengths)}")
     for length in lengths:
-        check_at_least("image-size", length, 1)
+        check_at_least("image-size", length, SMALLEST_PICTURE)
     size = lengths[0], lengths[-1]
     name = short_name(dataset, root)
     _check_out(options.out, [name])

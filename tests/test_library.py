@@ -1,5 +1,6 @@
 """The library as it is imported, and the pipelines that come with it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from PIL import Image
 
 import lab_ddpm
 from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.sampling.checkpoint import checkpoint_hash, load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import SHIPPED, find
 
 # Sampled in float32 on a machine with AVX2, which others match but for rounding, by code that has been rebuilt since:
@@ -26,6 +28,7 @@ CONDITIONS = {
     ],
     "fashion-mnist": ["Sneaker", "Bag", "T-shirt/top", "Dress"],
 }
+METRICS = ["iclevr-cpu/metrics.json", "fashion-mnist/metrics.json", "fashion-mnist/metrics_unconditional.json"]
 CALLS = [
     ("ddim", 50, None),
     ("ddpm", 20, 1.0),
@@ -82,3 +85,15 @@ def test_files_of_ones_own_come_before_the_shipped_ones(tmp_path: Path, monkeypa
     assert find("data/iclevr/test.json") == Path("data/iclevr/test.json")
     assert find("evaluator/absent.safetensors") == Path("evaluator/absent.safetensors")
     assert find("src/lab_ddpm/cli.py") == Path("src/lab_ddpm/cli.py")  # there, but not for users
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_the_scores_are_those_of_the_pipeline_that_is_shipped(path: str) -> None:
+    metrics = json.loads((SHIPPED / "pretrained" / path).read_text(encoding="utf-8"))
+    folder = Path("pretrained") / Path(path).parent
+    own = Sampler(load_pipeline(SHIPPED / folder)).settings()
+    assert metrics["checkpoint"] == folder.as_posix()
+    assert metrics["checkpoint_hash"] == checkpoint_hash(SHIPPED / folder)
+    assert (metrics["scheduler"], metrics["steps"]) == (own["scheduler"], own["steps"])
+    for classifier in metrics.get("classifiers", {}).values():
+        assert classifier["sha256"] == sha256(SHIPPED / "evaluator" / classifier["file"])

@@ -185,6 +185,7 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         ),
         (["--model.layers_per_block", "0"], ["`model.layers_per_block`", "at least 1"]),
         (["--model.attention_head_dim", "0"], ["`model.attention_head_dim`", "at least 1"]),
+        (["--model.attention_head_dim", "513"], ["`model.attention_head_dim`", "got 513 and 512"]),
         (["--model.block_out_channels", "[64"], ["model.block_out_channels", "tuple", "[64"]),
         (["--model.block_out_channels", "[]"], ["model.block_out_channels", "at least 1"]),
         (

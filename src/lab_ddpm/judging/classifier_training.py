@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from lab_ddpm.judging.measuring import found_in, perturbed
 from lab_ddpm.judging.recipes import RECIPES, Recipe
 from lab_ddpm.tools.errors import DataError, check_choice, check_positive
 from lab_ddpm.tools.files import write_json
-from lab_ddpm.tools.hardware import computes_in_bf16, uses_gpu
+from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 
 Labelled = tuple[Pictures, torch.Tensor]
 
@@ -191,7 +191,7 @@ def train_classifier(
         The classifier after the last epoch, on the CPU.
     """
     seed += recipe.seed_offset
-    device = torch.device("cuda" if uses_gpu("auto") else "cpu")
+    device = cast(torch.device, this_process().device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = build_classifier(recipe.architecture, class_labels.shape[1], pictures.shape[-1]).to(device)

@@ -36,6 +36,7 @@ from lab_ddpm.tools.weights import check_state, naming_disk_errors, read_weights
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
 PICTURE_SIZE = 64
+SMALLEST_PICTURE = 16  # pixels, which four times halved leave one
 EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 

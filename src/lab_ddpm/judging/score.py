@@ -35,7 +35,7 @@ def score(
             architecture.
 
     Returns:
-        The scores of `scores`, with intervals over other conditions of the same kind.
+        The scores of `object_scores`, with intervals over other conditions of the same kind.
 
     Raises:
         UserError: Other numbers of pictures and conditions, pictures of another kind, or an unknown object.

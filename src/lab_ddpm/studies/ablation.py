@@ -172,7 +172,7 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
             f"got {sweep.num_pictures}"
         )
     channels = dataset.pictures.shape[-1]
-    classifier = load_classifier(sweep.classifier, dataset.labels or None, channels).to(this_process().device)
+    classifier = load_classifier(sweep.classifier, dataset.labels or None, channels)
     Features(classifier)  # of the referee's architecture alone
     material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
@@ -234,7 +234,7 @@ def _compared(
     classifier: nn.Module, real: Pictures, pictures: Pictures, asked: torch.Tensor | None
 ) -> dict[str, float]:
     """All measures of `pictures`; against their labels too where they were asked for some."""
-    features = Features(classifier)
+    features = Features(classifier.to(this_process().device))
     measures = compare(extract(features, real), extract(features, pictures))
     if asked is not None:
         measures["labels found"] = labels_found(predict(classifier, pictures), asked)

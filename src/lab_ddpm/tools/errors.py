@@ -88,6 +88,13 @@ def check_positive(name: str, value: float) -> None:
         raise UserError(f"`{name}` must be positive, got {value}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise `UserError` unless NumPy takes the seed: `0 <= seed < 2**32`."""
+    check_at_least("seed", seed, 0)
+    if seed >= 2**32:
+        raise UserError(f"`seed` must be at most {2**32 - 1}, got {reprlib.repr(seed)}")
+
+
 def check_finite(name: str, value: float) -> None:
     """Raise `UserError` for an infinite value and for NaN."""
     try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab_ddpm.data.images import height_width
-from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least, check_seed
 from lab_ddpm.training.config_sections import (
     DataConfig,
     DiffusionConfig,
@@ -18,8 +18,6 @@ from lab_ddpm.training.config_sections import (
     ObjectiveConfig,
     OptimizerConfig,
 )
-
-_LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ class TrainConfig:
             "log_every_steps",
         ):
             check_at_least(key, getattr(self, key), 1)
-        check_at_least("seed", self.seed, 0)
-        if self.seed > _LARGEST_SEED:
-            raise UserError(f"`seed` must be at most {_LARGEST_SEED}, got {self.seed}")
+        check_seed(self.seed)
         if self.batch_size % self.gradient_accumulation_steps:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
@@ -134,7 +130,7 @@ class TrainConfig:
                 "`evaluation.guidance_scale` must be 1 without `objective.condition_dropout`, "
                 f"got {self.evaluation.guidance_scale}"
             )
-        if not self.name or "/" in self.name or self.name.startswith("."):
+        if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
 
     def downsampling(self) -> int:

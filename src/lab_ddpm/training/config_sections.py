@@ -85,6 +85,13 @@ class ModelConfig:
                 )
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
+        # behind the last level stands the middle block, which attends too
+        narrowest = min(self.block_out_channels[level] for level in (*self.attention_levels, -1))
+        if self.attention_head_dim > narrowest:
+            raise UserError(
+                f"`model.attention_head_dim` must be at most the channels of the last level and of those that attend, "
+                f"got {self.attention_head_dim} and {narrowest}"
+            )
 
 
 @dataclass(frozen=True)

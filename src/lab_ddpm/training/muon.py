@@ -7,7 +7,7 @@ The factor gives a step the size of one of AdamW, so one learning rate serves bo
 (out, in * height * width).
 
 The libraries at hand (timm, pytorch-optimizer, PyTorch itself) make matrices orthogonal in bfloat16, which processors
-without instructions for it emulate: there a step took 25 times as long as with the float32 here.
+without instructions for it emulate: there a step took 16 times as long as with the float32 here.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _check_before_rendering(config: TrainConfig) -> None:
 
 
 def _provide_masks(root: Path) -> None:
-    """Make the masks of `root` where there is not one for each picture."""
+    """Make those masks of `root` that are missing."""
     names = {path.name for path in (root / "images").glob("*.png")}
     if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
         return

@@ -187,15 +187,20 @@ class Run:
             self._check_finite()
             self.log.loss(progress, self._terms, self._learning_rate, timer)
         self.log.warn_if_slow(progress, timer)
-        if self.signals:
-            self.accelerator.set_trigger()
-        if self.accelerator.check_trigger():  # of any process
+        if self._asked_to_stop():
             self._save()
             raise Interrupted(self.signals[0] if self.signals else signal.SIGTERM, f"step {progress.step}")
         self._evaluate_if_due()
         if progress.step % config.save_every_steps == 0 or progress.step == self.total_steps:
             self._save()
         timer.restart()
+
+    def _asked_to_stop(self) -> bool:
+        if self.accelerator.num_processes == 1:
+            return bool(self.signals)
+        if self.signals:
+            self.accelerator.set_trigger()
+        return self.accelerator.check_trigger()  # whether any process was
 
     def _evaluate_if_due(self) -> None:
         step, settings = self.progress.step, self.config.evaluation

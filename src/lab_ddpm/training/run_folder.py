@@ -54,11 +54,10 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     settings = config.as_dict()
     if path.is_file() and any((path.parent / "states").glob("step_*")):
-        # a setting that it does not know is younger than it, and was at its default
-        before, now = settled(TrainConfig()) | flatten(read_mapping(path), "."), settled(config)
-        changed = [key for key in now if before[key] != now[key]]
+        before, now = flatten(read_mapping(path), "."), settled(config)
+        changed = [key for key in now if before.get(key) != now[key]]
         if changed:
-            differences = ", ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
+            differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
             raise UserError(f"{path.parent} holds a run with other settings ({differences}); choose another `--name`")
     write_text(path, yaml.safe_dump(settings, sort_keys=False))
 

@@ -26,6 +26,7 @@ from lab_ddpm.data.conditions import Condition, count_seen, load_conditions, loa
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import naming_broken_pictures
 from lab_ddpm.data.labelled_pictures import compare_names, picture_places
+from lab_ddpm.iclevr.condition_lists import make_condition_lists
 from lab_ddpm.iclevr.official.import_report import ImportReport
 from lab_ddpm.iclevr.official.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
 from lab_ddpm.judging.classifiers import OFFICIAL_CHECKPOINT, load_classifier
@@ -196,10 +197,8 @@ def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int] | None:
-    if not unseen.is_file():
-        return None
-    conditions = load_conditions(unseen, OBJECTS)
+def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int]:
+    conditions = load_conditions(unseen, OBJECTS) if unseen.is_file() else make_condition_lists()["unseen"]
     return count_seen(conditions, labels), len(conditions)
 
 

@@ -16,8 +16,8 @@ class ImportReport:
         num_added: Pictures that this import put into `out/images`.
         num_pictures: Pictures in `out/images` now.
         files: Lists and checkpoint, by place: "added", "replaced" or "unchanged".
-        seen: How many conditions of `out/unseen.json` some training picture shows, and how many there are;
-            None if this import did not concern the training pictures.
+        seen: How many conditions of `out/unseen.json` (of ours where there is none) some training picture shows, and
+            how many there are; None if this import did not concern the training pictures.
         missing: What training on the official data still lacks.
         unopened: Zip files in `source` that were not looked into.
     """
@@ -37,11 +37,9 @@ class ImportReport:
         lines = [f"checked {self.source}: nothing in it is broken{absent}"]
         lines += [f"{self.out / 'images'}: {self.num_added} pictures added, {self.num_pictures} in all"]
         lines += [f"{path}: {what}" for path, what in self.files.items()]
-        if "replaced" in self.files.values():
-            lines.append("official lists are used as they are; scripts/render.py writes our own where there are none")
         if self.seen is not None:
             seen, total = self.seen
-            lines.append(f"{self.out / 'unseen.json'}: kept; {seen} of its {total} conditions occur in train.json")
+            lines.append(f"{self.out / 'unseen.json'}: {seen} of its {total} conditions occur in train.json")
             if seen:
                 lines.append("a model trained on these pictures has seen those: do not report them as unseen")
         lines += [f"{path}: not looked into; import it by its own name" for path in self.unopened]

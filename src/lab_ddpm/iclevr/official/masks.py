@@ -23,7 +23,6 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_mask, read_picture, write_png
 from lab_ddpm.data.labelled_pictures import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, remove
 from lab_ddpm.tools.worker_pool import worker_pool
 
 _WIDTH, _HEIGHT = 112, 84
@@ -38,17 +37,13 @@ Result = TypeVar("Result")
 
 
 def write_masks(root: Path) -> int:
-    """Write `root/masks/`, for every picture of `train.json`; returns how many.
+    """Write those masks that `root/masks/` lacks, of the pictures of `train.json`; returns how many.
 
     Raises:
         DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
     """
     labels = load_labels(root / LABEL_FILE, OBJECTS)
-    with atomic_path(root / "masks") as staging:
-        staging.mkdir()
-        count = sum(_of_scenes(labels, partial(_write_scene, root / "images", staging)))
-        remove(root / "masks")
-    return count
+    return sum(_of_scenes(labels, partial(_write_scene, root)))
 
 
 def check_masks(root: Path) -> list[float]:
@@ -69,6 +64,8 @@ def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condit
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
+    for scene in scenes.values():
+        _check_steps(scene)
     with worker_pool(min(os.cpu_count() or 1, len(scenes))) as pool:
         jobs = [pool.submit(work, scene) for scene in scenes.values()]
         try:
@@ -78,10 +75,12 @@ def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condit
             pool.shutdown(cancel_futures=True)
 
 
-def _write_scene(images: Path, masks: Path, labels: dict[str, Condition]) -> int:
-    for name, mask in scene_masks(images, labels).items():
-        write_png(masks / name, mask[..., None])
-    return len(labels)
+def _write_scene(root: Path, labels: dict[str, Condition]) -> int:
+    missing = [name for name in labels if not (root / "masks" / name).exists()]
+    masks = scene_masks(root / "images", labels) if missing else {}
+    for name in missing:
+        write_png(root / "masks" / name, masks[name][..., None])
+    return len(missing)
 
 
 def _check_scene(root: Path, labels: dict[str, Condition]) -> list[float]:
@@ -98,20 +97,26 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
     """What stands where in the pictures of a scene, in their order: the object's place + 1, 0 for nothing.
 
     Raises:
-        DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
+        DataError: A picture is broken or missing.
     """
     masks: dict[str, Mask] = {}
     mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
-    before, shown = None, ()
+    before = None
     for name, condition in labels.items():
-        if condition[:-1] != shown:
-            raise DataError(f"{images / name}: must show one object more than the picture before, got {condition}")
         picture = read_picture(images / name, (_HEIGHT, _WIDTH)).astype(float)
         new = new_object(empty_ground(picture) if before is None else before, picture)
         mask[new] = OBJECTS.index(condition[-1]) + 1
         masks[name] = mask.copy()
-        before, shown = picture, condition
+        before = picture
     return masks
+
+
+def _check_steps(labels: dict[str, Condition]) -> None:
+    shown: Condition = ()
+    for name, condition in labels.items():
+        if condition[:-1] != shown:
+            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the picture before, got {condition}")
+        shown = condition
 
 
 def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:
