@@ -56,23 +56,6 @@ def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Pat
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_a_setting_that_an_older_run_did_not_know_was_at_its_default(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path)
-    with claim_run_folder(config, is_main_process=True) as run:
-        (run / "states" / "step_0000002").mkdir(parents=True)
-    old = yaml.safe_load((run / "config.yaml").read_text())
-    del old["data"]["same_first_word_weight"]
-    (run / "config.yaml").write_text(yaml.safe_dump(old))
-    changed = tiny_config(tmp_path, data__same_first_word_weight=2.0)
-    with (
-        pytest.raises(UserError, match=r"data\.same_first_word_weight was 1\.0, now 2\.0"),
-        claim_run_folder(changed, is_main_process=True),
-    ):
-        pass
-    with claim_run_folder(config, is_main_process=True):
-        pass
-
-
 def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> None:
     with claim_run_folder(tiny_config(tmp_path), is_main_process=True) as run:
         (run / "states" / "step_0000002").mkdir(parents=True)
