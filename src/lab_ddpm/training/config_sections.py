@@ -89,7 +89,7 @@ class ModelConfig:
         narrowest = min(self.block_out_channels[level] for level in (*self.attention_levels, -1))
         if self.attention_head_dim > narrowest:
             raise UserError(
-                f"`model.attention_head_dim` must be at most the channels of the last level and of those that attend, "
+                "`model.attention_head_dim` must be at most the channels of the last level and of those that attend, "
                 f"got {self.attention_head_dim} and {narrowest}"
             )
 
