@@ -97,6 +97,7 @@ configs = st.dictionaries(keys | names, content | st.dictionaries(names, scalars
 @example(b"? [1, 2]\n: 3")
 @example(b"1: 2")
 @example(b"epochs: .nan")
+@example(b"name: null")
 @example(b"epochs: 1" + b"0" * 5000)
 def test_any_config_and_sweep(tmp_path: Path, data: bytes) -> None:
     config = tmp_path / "config.yaml"

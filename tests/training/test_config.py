@@ -243,6 +243,8 @@ def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], words: li
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"optimizer": {"learning_rate": -1.0}}, ["`optimizer.learning_rate`", "positive", "-1"]),
         ({"objective": {"loss": "l2"}}, ["loss", "mse", "l2"]),
+        ({"name": None}, ["preset.yaml", "`name`", "null"]),
+        ({"data": {"dataset": None}}, ["preset.yaml", "`data.dataset`", "null"]),
         ({"extends": "preset.yaml"}, ["`extends`", "another YAML file", "preset.yaml"]),
         ({"extends": 3}, ["`extends`", "another YAML file", "3"]),
         ({"extends": "absent.yaml"}, ["absent.yaml", "cannot be read"]),

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.presets import read_preset
@@ -61,11 +61,19 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
     parser.add_class_arguments(TrainConfig, as_group=False)
     preset = ["--config", yaml.safe_dump(settings)]
     with _one_line(f"{source}: "):
-        parser.parse_args(preset)
+        _check_null(parser, parser.parse_args(preset))
     with _one_line():
         values = parser.parse_args([*preset, *overrides])
+        _check_null(parser, values)
         values.pop("config", None)
         return TrainConfig(**vars(parser.instantiate(values)))
+
+
+def _check_null(parser: ArgumentParser, values: Namespace) -> None:
+    """jsonargparse takes null for a setting of any type; here only one that is None by default may be it."""
+    for key, default in parser.get_defaults().items():
+        if default is not None and values[key] is None:
+            raise ValueError(f"`{key}` must not be null")
 
 
 @contextmanager
