@@ -25,6 +25,7 @@ from torch import nn
 from lab_ddpm.data.dataset import open_training_pictures
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.studies.ratios import as_ratio
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.metrics_log import pictures_per_second, read_records
 from lab_ddpm.training.config import TrainConfig
@@ -59,7 +60,7 @@ def compare_speeds(pictures: Path, train: Callable[[TrainConfig], Path], steps: 
         pictures: A folder of at least 100 of them, which lucidrains' trainer asks for.
         train: Trains a config, and returns the folder of its run: that of scripts/train.py.
         steps: Training steps of each that are timed in a round; one more before them warms up.
-        rounds: The medians over them are reported.
+        rounds: The medians over them are reported, of ratios within a round the smallest and the largest, too.
 
     Raises:
         UserError: A number out of range.
@@ -83,7 +84,7 @@ def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> li
     ours = next(iter(rates.values()))
     return [
         f"{what}, {name}: {median(others):.1f} pictures/s; "
-        f"ours / this: {median(own / other for own, other in zip(ours, others, strict=True)):.2f}"
+        f"ours / this: {as_ratio([own / other for own, other in zip(ours, others, strict=True)])}"
         for name, others in rates.items()
     ]
 

@@ -13,6 +13,7 @@ from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.images import Pictures
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.studies.ratios import as_ratio
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.tables import markdown_table
 
@@ -31,7 +32,7 @@ def compare_runtimes(checkpoint: Path | None, rounds: int, batch_sizes: Sequence
 
     Args:
         checkpoint: Folder of a pipeline with its ONNX file; None takes the default one.
-        rounds: Of which the medians are reported.
+        rounds: Of which the medians are reported, of the ratios within a round the smallest and the largest, too.
         batch_sizes: A row each.
 
     Returns:
@@ -57,8 +58,8 @@ def _compare(on_torch: Sampler, on_onnx: Sampler, size: int, rounds: int) -> lis
         times.append((slow, fast))
         difference = max(difference, int(np.abs(expected.astype(int) - pictures).max()))
     slow, fast = (size / median(seconds) for seconds in zip(*times, strict=True))
-    ratio = median(slow / fast for slow, fast in times)
-    return [str(size), f"{slow:.2f}", f"{fast:.2f}", f"{ratio:.1f}", str(difference)]
+    ratio = as_ratio([slow / fast for slow, fast in times])
+    return [str(size), f"{slow:.2f}", f"{fast:.2f}", ratio, str(difference)]
 
 
 def _timed(sampler: Sampler, size: int) -> tuple[float, Pictures]:
