@@ -19,7 +19,7 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     export_hub(options.pipeline, options.out, options.name)
-    print(f"wrote {options.out}; `hf upload USER/NAME {options.out}` puts it on the Hub")
+    print(f"wrote {options.out}; `hf upload {options.name or 'USER/NAME'} {options.out}` puts it on the Hub")
 
 
 if __name__ == "__main__":
