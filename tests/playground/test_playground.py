@@ -9,7 +9,9 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lab_ddpm.playground.server import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
@@ -72,6 +74,19 @@ def test_an_object_is_drawn_where_its_disc_was_dragged_to(page: Any) -> None:
     placed = re.search(r'Place\("red cube", ([0-9.]+), ([0-9.]+)\)', code.inner_text())
     assert placed is not None
     assert [float(number) for number in placed.groups()] == pytest.approx([16, 32], abs=0.5)
+
+
+def test_a_picture_that_is_shown_again_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab_ddpm.playground.page import _captioned, _shown
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    first, again = (_shown(_captioned(pictures, ["a", "b"])) for _ in range(2))
+    assert first == again
+    assert [caption for _, caption in first] == ["a", "b"]
+    assert np.array_equal([np.asarray(Image.open(file)) for file, _ in first], pictures)
+    written = [Path(file).stat().st_ino for file, _ in first]
+    assert [Path(file).stat().st_ino for file, _ in _shown(_captioned(pictures))] == written  # the same files
 
 
 def test_a_port_in_use_is_one_line() -> None:

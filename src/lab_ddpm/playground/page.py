@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
-from lab_ddpm.data.images import Pictures, to_pil
+from lab_ddpm.data.images import Pictures, write_png
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.playground.server import HOST
 from lab_ddpm.playground.studio import Settings, Studio
@@ -30,7 +32,7 @@ _CSS = (
 # Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
 _FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
 _HERE = Path(__file__).parent
-Shown = list[tuple[Any, str]]  # pictures with captions, for a gr.Gallery
+Captioned = list[tuple[Pictures, str]]  # (H, W, C) uint8, and what stands under it
 
 
 def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
@@ -89,15 +91,17 @@ def build(studio: Studio) -> gr.Blocks:
             placed = [Place(**middle) for middle in _middles(studio, middles, condition)] if is_placed else []
             return condition, placed, _settings(*how)
 
-        def draw(kept: Shown, *values: Any) -> Iterator[tuple[Shown, str, Shown, Shown]]:
+        def draw(kept: Captioned, *values: Any) -> Iterator[tuple[Any, ...]]:
             try:
                 condition, placed, how = wanted(*values)
                 lines = studio.code(condition, placed, how)
                 for drawing in studio.draw(condition, placed, how):
-                    shown = _shown(drawing.pictures, drawing.captions)
+                    drawn = _captioned(drawing.pictures, drawing.captions)
                     if drawing.captions:
-                        kept = [*shown, *kept][:_KEPT]
-                    yield shown, lines, kept, kept
+                        kept = [*drawn, *kept][:_KEPT]
+                        yield _shown(drawn), lines, kept, _shown(kept)
+                    else:
+                        yield _shown(drawn), lines, gr.skip(), gr.skip()
             except UserError as error:
                 raise gr.Error(str(error), print_exception=False) from None
 
@@ -183,9 +187,9 @@ def _walk(studio: Studio, settings: list[Any]) -> None:
         start = gr.Button("Walk")
         pictures = gr.Gallery(columns=8, height="auto", format="png", show_label=False)
 
-    def walk(first: str, second: str, count: float, *how: Any) -> Shown:
+    def walk(first: str, second: str, count: float, *how: Any) -> list[tuple[str, str]]:
         try:
-            return _shown(studio.walk([first, second], int(count), _settings(*how)))
+            return _shown(_captioned(studio.walk([first, second], int(count), _settings(*how))))
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -196,6 +200,23 @@ def _settings(number: float, scheduler: str, steps: float, guidance: float, seed
     return Settings(int(number), scheduler, int(steps), float(guidance), int(seed or 0))
 
 
-def _shown(pictures: Pictures, captions: Sequence[str] = ()) -> Shown:
-    """For a gallery."""
-    return list(zip(map(to_pil, pictures), captions or [""] * len(pictures), strict=True))
+def _captioned(pictures: Pictures, captions: Sequence[str] = ()) -> Captioned:
+    return list(zip(pictures, captions or [""] * len(pictures), strict=True))
+
+
+def _shown(pictures: Captioned) -> list[tuple[str, str]]:
+    """For a gr.Gallery: files in Gradio's cache, which it removes by their age.
+
+    Given the pictures themselves, it would write a file anew each time, and who reads it then gets half of it.
+    """
+    return [(str(_cached(picture)), caption) for picture, caption in pictures]
+
+
+def _cached(picture: Pictures) -> Path:
+    name = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
+    file = Path(get_upload_folder()) / name / "picture.png"
+    if file.exists():
+        file.touch()
+    else:
+        write_png(file, picture)
+    return file
