@@ -16,6 +16,7 @@ from PIL import Image
 from lab_ddpm.playground.server import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
 
+pytest.importorskip("gradio")
 CHROMIUM = which("chromium")
 ROOT = Path(__file__).parents[2]
 PRETRAINED = "pretrained/iclevr-cpu"
