@@ -19,7 +19,7 @@ def parser() -> Parser:
     parser = Parser("study-mistakes", __doc__)
     parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: val)")
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
-    parser.add_argument("--real", type=Path, help="folder of real pictures to compare the weave with")
+    parser.add_argument("--real", type=Path, help="folder of real pictures to compare weave and sharpness with")
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--num-seeds", type=int, default=4, help="seeds 0, 1, ... (default: 4)")
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     real = None
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
-        real = open_labelled_pictures(options.real, size, OBJECTS, fit).pictures
+        real = open_labelled_pictures(options.real, size, OBJECTS, fit, sampler.denoiser.space.has_layout)
     referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
     table = study_mistakes(sampler, lists, referee, options.num_seeds, real, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")

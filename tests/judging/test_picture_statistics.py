@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lab_ddpm.judging.picture_statistics import patch_energy, picture_statistics
+from lab_ddpm.judging.picture_statistics import patch_energy, picture_statistics, sharpness_within
 
 
 def test_a_white_picture_is_bright_and_nothing_else() -> None:
@@ -34,3 +34,12 @@ def test_what_repeats_with_the_patches_is_their_energy() -> None:
         assert patch_energy(pictures, 4) == pytest.approx(share, abs=1e-3), period
     noise = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 1)).astype(np.uint8)
     assert patch_energy(noise, 4) == pytest.approx(15 / 1023, rel=0.05)
+
+
+def test_sharpness_within_a_part_is_that_of_its_pixels() -> None:
+    pictures = np.zeros((1, 8, 8, 1), dtype=np.uint8)
+    pictures[0, 2, 2] = 255  # a point in the upper left quarter: 1 there and 1 / 4 around it
+    areas = np.array([[[True, False], [False, False]]])
+    assert sharpness_within(pictures, areas) == pytest.approx((1 + 4 / 4) / 9)  # of 3 x 3 pixels: without the outermost
+    assert sharpness_within(pictures, ~areas) == 0
+    assert np.isnan(sharpness_within(pictures, areas & False))

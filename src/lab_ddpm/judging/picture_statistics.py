@@ -9,6 +9,7 @@ sharpness    mean absolute Laplacian (each pixel against the mean of its four ne
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lab_ddpm.data.images import Pictures
 
@@ -16,14 +17,30 @@ from lab_ddpm.data.images import Pictures
 def picture_statistics(pictures: Pictures) -> dict[str, float]:
     """The four numbers for (N, H, W, C) uint8 pictures."""
     values = pictures.astype(np.float32) / 255
-    inner = values[:, 1:-1, 1:-1]
-    neighbours = values[:, :-2, 1:-1] + values[:, 2:, 1:-1] + values[:, 1:-1, :-2] + values[:, 1:-1, 2:]
     return {
         "brightness": float(values.mean()),
         "contrast": float(values.std(axis=(1, 2, 3)).mean()),
         "saturation": float((values.max(axis=-1) - values.min(axis=-1)).mean()),
-        "sharpness": float(np.abs(inner - neighbours / 4).mean()),
+        "sharpness": float(_laplacian(values).mean()),
     }
+
+
+def sharpness_within(pictures: Pictures, areas: NDArray[np.bool_]) -> float:
+    """The sharpness in a part of each picture; nan where all parts are empty.
+
+    Args:
+        pictures: (N, H, W, C) uint8.
+        areas: (N, h, w), h a divisor of H and w of W: which blocks of H / h x W / w pixels count.
+    """
+    height, width = (size // of for size, of in zip(pictures.shape[1:3], areas.shape[1:], strict=True))
+    within = areas.repeat(height, axis=1).repeat(width, axis=2)[:, 1:-1, 1:-1]
+    return float(_laplacian(pictures.astype(np.float32) / 255)[within].mean()) if within.any() else float("nan")
+
+
+def _laplacian(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Absolute values, without the outermost pixels: (N, H - 2, W - 2, C)."""
+    neighbours = values[:, :-2, 1:-1] + values[:, 2:, 1:-1] + values[:, 1:-1, :-2] + values[:, 1:-1, 2:]
+    return np.abs(values[:, 1:-1, 1:-1] - neighbours / 4)
 
 
 def patch_energy(pictures: Pictures, patch_size: int) -> float:

@@ -9,7 +9,8 @@ it has as many strangers as misses; they are paired so that as many pairs as pos
 
 Of a model with a layout also whether the map that was drawn with the picture shows the object: a miss that it shows
 went wrong in the drawing, a miss that it lacks was decided before; and whether the map shows more objects than were
-asked for, which no score of the classifiers punishes. And of any model its weave: see `patch_energy`.
+asked for, which no score of the classifiers punishes; and how sharp the objects of each shape are: a cube without edges
+may pass with a classifier, and people take it for a cylinder. And of any model its weave: see `patch_energy`.
 
 All shares have the intervals of `judging.object_scores`, over other seeds and other conditions.
 """
@@ -27,14 +28,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures, resize_pictures, write_png
-from lab_ddpm.diffusion.layout import labels_in
+from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.intervals import Interval
 from lab_ddpm.judging.object_scores import Bootstrap, top_k, top_k_hits
-from lab_ddpm.judging.picture_statistics import patch_energy
+from lab_ddpm.judging.picture_statistics import patch_energy, sharpness_within
 from lab_ddpm.sampling.checking import count_objects
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.studies.shares import ShareRow, cells
@@ -43,7 +45,6 @@ from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
 
 _SHOWN, _COLUMNS = 32, 8
-_ENERGY = "energy at the period of the patches"
 Pair = tuple[str, str]  # an object that was asked for, and what is seen in its place
 
 
@@ -52,7 +53,7 @@ def study_mistakes(
     lists: dict[str, list[Condition]],
     referee: nn.Module,
     num_seeds: int,
-    real_pictures: Pictures | None,
+    real: PictureDataset | None,
     out: Path,
 ) -> Path:
     """Sample condition lists and sort what is missed; write `table.md`, `table.json` and `NAME.png` with mistakes.
@@ -62,7 +63,7 @@ def study_mistakes(
         lists: Condition lists by name.
         referee: The classifier that finds objects.
         num_seeds: Seeds 0 ... num_seeds - 1 of every condition.
-        real_pictures: To compare the weave with; None for none.
+        real: Pictures to compare weave and sharpness with, with masks if the model has a layout; None for none.
         out: Where the files go.
 
     Returns:
@@ -89,14 +90,13 @@ def study_mistakes(
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
         table += [[name, *cells(row)] for row in rows]
         _show(out / f"{name}.png", samples.pictures, asked, pairs)
-        energy = patch_energy(samples.pictures, patch_size) if patch_size > 1 else None
-        if energy is not None:
-            content[name]["patch_energy"] = energy
-            table.append([name, _ENERGY, f"{energy:.2e}", len(asked)])
-    if real_pictures is not None and patch_size > 1:
-        content["real pictures"] = {"patch_energy": patch_energy(real_pictures, patch_size)}
-        energy = content["real pictures"]["patch_energy"]
-        table.append(["real pictures", _ENERGY, f"{energy:.2e}", len(real_pictures)])
+        content[name]["looks"] = _looks(samples.pictures, samples.masks, patch_size)
+        table += [[name, what, f"{value:.2e}", len(asked)] for what, value in content[name]["looks"].items()]
+    if real is not None:
+        masks = None if real.masks is None else _by_patch(real.masks, patch_size)
+        content["real pictures"] = {"looks": _looks(real.pictures, masks, patch_size)}
+        looks = content["real pictures"]["looks"].items()
+        table += [["real pictures", what, f"{value:.2e}", len(real)] for what, value in looks]
     write_json(out / "table.json", {**sampler.settings(), "num_seeds": num_seeds, "lists": content})
     write_text(out / "table.md", markdown_table(["list", "what", "share", "of"], table))
     return out / "table.md"
@@ -161,6 +161,28 @@ def _by_map(hits: NDArray[np.bool_], samples: Samples, shares: _Shares) -> list[
     ]
     too_many = count_objects(samples.masks) > asked.sum(axis=1)
     return [*rows, shares.row("pictures whose map shows too many objects", too_many, np.ones(len(asked)))]
+
+
+def _looks(pictures: Pictures, masks: NDArray[np.uint8] | None, patch_size: int) -> dict[str, float]:
+    """The weave of a model of patches, and the sharpness of objects where (N, h, w) masks say where they stand."""
+    energy = {"energy at the period of the patches": patch_energy(pictures, patch_size)} if patch_size > 1 else {}
+    if masks is None:
+        return energy
+    areas = {
+        shape: np.isin(masks, [place + 1 for place, name in enumerate(OBJECTS) if name.endswith(shape)])
+        for shape in SHAPES
+    }
+    sharpness = {f"sharpness of {shape}s": sharpness_within(pictures, area) for shape, area in areas.items()}
+    return energy | {what: value for what, value in sharpness.items() if not np.isnan(value)}
+
+
+def _by_patch(masks: Pictures, patch_size: int) -> NDArray[np.uint8]:
+    """(N, H, W, 1) masks as the layouts of a model show them: (N, H / p, W / p)."""
+    shown = [
+        read_layout(make_layout(part.movedim(-1, 1), len(OBJECTS), patch_size), len(OBJECTS))[:, 0]
+        for part in torch.from_numpy(np.array(masks)).split(1024)
+    ]
+    return torch.cat(shown).to(torch.uint8).numpy()
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:
