@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> None:
     real = None
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
-        real = open_labelled_pictures(options.real, size, OBJECTS, fit, sampler.denoiser.space.has_layout)
+        with_masks = sampler.denoiser.space.has_layout and (options.real / "masks").is_dir()
+        real = open_labelled_pictures(options.real, size, OBJECTS, fit, with_masks)
     referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
     table = study_mistakes(sampler, lists, referee, options.num_seeds, real, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")

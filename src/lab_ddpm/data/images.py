@@ -8,6 +8,7 @@ expects exactly this, and scores drop by up to half under any other preprocessin
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,9 @@ def naming_broken_pictures(place: object) -> Iterator[None]:
     except UserError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        reason = str(error).replace(f" '{place}'", "")  # Pillow's own words name the file too
+        reason = str(error)
+        for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its whole path
+            reason = reason.replace(f" '{name}'", "")
         raise DataError(f"{place}: broken picture ({reason})") from None
 
 

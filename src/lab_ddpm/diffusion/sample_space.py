@@ -82,6 +82,10 @@ class SampleSpace:
         """What the layouts in samples show, patch by patch: (B, 1, H / p, W / p), see `layout.read_layout`."""
         return read_layout(self.layout(sample), self.num_labels)
 
+    def by_patch(self, masks: torch.Tensor) -> torch.Tensor:
+        """(B, 1, H, W) masks as the layouts of clean samples show them: (B, 1, H / p, W / p), see `masks`."""
+        return read_layout(make_layout(masks, self.num_labels, self.patch_size), self.num_labels)
+
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The (B, *shape) samples with an unknown layout where the (B,) `rows` are true."""
         picture, layout = self.parts(sample)

@@ -75,7 +75,7 @@ def build(studio: Studio) -> gr.Blocks:
                     start = gr.Button("Draw", variant="primary")
                     stop = gr.Button("Stop")
             with gr.Column():
-                pictures = gr.Gallery(label="Pictures", columns=2, height=640, format="png", elem_id="pictures")
+                pictures = gr.Gallery(label="Pictures", columns=2, height=640, elem_id="pictures")
                 code = gr.Code(
                     label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True
                 )
@@ -173,7 +173,7 @@ def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence
 
 def _gallery() -> dict[str, Any]:
     with gr.Accordion("Gallery of this visit", open=False):
-        pictures = gr.Gallery(columns=8, height="auto", format="png", show_label=False)
+        pictures = gr.Gallery(columns=8, height="auto", show_label=False)
     return {"state": gr.State([]), "pictures": pictures}
 
 
@@ -185,7 +185,7 @@ def _walk(studio: Studio, settings: list[Any]) -> None:
             ends = [gr.Textbox(first, label="From"), gr.Textbox(second, label="To")]
             count = gr.Slider(2, _MOST, 8, step=1, label="Pictures on the way")
         start = gr.Button("Walk")
-        pictures = gr.Gallery(columns=8, height="auto", format="png", show_label=False)
+        pictures = gr.Gallery(columns=8, height="auto", show_label=False)
 
     def walk(first: str, second: str, count: float, *how: Any) -> list[tuple[str, str]]:
         try:

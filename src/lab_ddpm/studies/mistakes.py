@@ -31,7 +31,8 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Pictures, resize_pictures, write_png
 from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
+from lab_ddpm.diffusion.layout import labels_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
 from lab_ddpm.judging.intervals import Interval
@@ -63,7 +64,7 @@ def study_mistakes(
         lists: Condition lists by name.
         referee: The classifier that finds objects.
         num_seeds: Seeds 0 ... num_seeds - 1 of every condition.
-        real: Pictures to compare weave and sharpness with, with masks if the model has a layout; None for none.
+        real: Pictures to compare weave and sharpness with, with masks for a model with a layout; None for none.
         out: Where the files go.
 
     Returns:
@@ -75,7 +76,7 @@ def study_mistakes(
     if sampler.labels != OBJECTS:
         raise UserError(f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
     check_writable(out)
-    patch_size = sampler.denoiser.config["patch_size"]
+    space = sampler.denoiser.space
     table: list[list[object]] = []
     content = {}
     for name, conditions in lists.items():
@@ -87,16 +88,14 @@ def study_mistakes(
         shares = _Shares(num_seeds, len(conditions))
         rows = [*_by_kind(pairs, hits, samples, shares), *_by_map(hits, samples, shares)]
         seen_as = Counter(f"{one} -> {other}" for of_picture in pairs for one, other in of_picture)
-        content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common())}
-        table += [[name, *cells(row)] for row in rows]
+        looks = _looks(samples.pictures, samples.masks, space.patch_size)
+        content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common()), "looks": looks}
+        table += [[name, *cells(row)] for row in rows] + _looks_cells(name, looks, len(asked))
         _show(out / f"{name}.png", samples.pictures, asked, pairs)
-        content[name]["looks"] = _looks(samples.pictures, samples.masks, patch_size)
-        table += [[name, what, f"{value:.2e}", len(asked)] for what, value in content[name]["looks"].items()]
     if real is not None:
-        masks = None if real.masks is None else _by_patch(real.masks, patch_size)
-        content["real pictures"] = {"looks": _looks(real.pictures, masks, patch_size)}
-        looks = content["real pictures"]["looks"].items()
-        table += [["real pictures", what, f"{value:.2e}", len(real)] for what, value in looks]
+        looks = _looks(real.pictures, None if real.masks is None else _by_patch(real.masks, space), space.patch_size)
+        content["real pictures"] = {"looks": looks}
+        table += _looks_cells("real pictures", looks, len(real))
     write_json(out / "table.json", {**sampler.settings(), "num_seeds": num_seeds, "lists": content})
     write_text(out / "table.md", markdown_table(["list", "what", "share", "of"], table))
     return out / "table.md"
@@ -176,13 +175,14 @@ def _looks(pictures: Pictures, masks: NDArray[np.uint8] | None, patch_size: int)
     return energy | {what: value for what, value in sharpness.items() if not np.isnan(value)}
 
 
-def _by_patch(masks: Pictures, patch_size: int) -> NDArray[np.uint8]:
-    """(N, H, W, 1) masks as the layouts of a model show them: (N, H / p, W / p)."""
-    shown = [
-        read_layout(make_layout(part.movedim(-1, 1), len(OBJECTS), patch_size), len(OBJECTS))[:, 0]
-        for part in torch.from_numpy(np.array(masks)).split(1024)
-    ]
-    return torch.cat(shown).to(torch.uint8).numpy()
+def _looks_cells(name: str, looks: dict[str, float], of: int) -> list[list[object]]:
+    return [[name, what, f"{value:.2e}", of] for what, value in looks.items()]
+
+
+def _by_patch(masks: Pictures, space: SampleSpace) -> NDArray[np.uint8]:
+    """(N, H, W, 1) masks as `Samples` have them: (N, h, w)."""
+    parts = torch.from_numpy(np.array(masks)).movedim(-1, 1).split(1024)
+    return torch.cat([space.by_patch(part) for part in parts])[:, 0].to(torch.uint8).numpy()
 
 
 def _show(path: Path, pictures: Pictures, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:
