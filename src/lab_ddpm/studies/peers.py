@@ -83,7 +83,7 @@ def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> li
             rates[name].append(run())
     ours = next(iter(rates.values()))
     return [
-        f"{what}, {name}: {median(others):.1f} pictures/s; "
+        f"{what}, {name}: {median(others):.2f} pictures/s; "
         f"ours / this: {as_ratio([own / other for own, other in zip(ours, others, strict=True)])}"
         for name, others in rates.items()
     ]
