@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from threading import active_count
+from threading import Thread, active_count, current_thread
 
 import numpy as np
 import pytest
@@ -39,6 +39,15 @@ def test_every_step_is_shown_and_the_end_is_that_of_the_command(studio: Studio) 
     sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
     expected = sampler.sample([("a", "c")] * 3, picture_seeds(5, 3)).pictures
     np.testing.assert_array_equal(last.pictures, expected)
+
+
+def test_one_thread_draws_all(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[Thread] = []
+    monkeypatch.setattr(studio, "captions", lambda *_: threads.append(current_thread()))
+    for _ in range(3):
+        list(studio.draw(("a",), [], SETTINGS))
+    assert threads == [threads[0]] * 3
+    assert threads[0] is not current_thread()
 
 
 def test_the_captions_are_those_of_the_classifier(studio: Studio) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -77,6 +77,9 @@ class Studio:
         self.guidance_scale: float = sampler.pipeline.config["guidance_scale"]
         self.scheduler, self.steps = sampler.scheduler, sampler.steps
         self.classifier = _classifier_of(self.labels, self.denoiser.config["in_channels"])
+        # One thread draws all: the memory that each new one takes for itself is not given back.
+        self._drawings: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        Thread(target=_call_all, args=(self._drawings,), daemon=True).start()
 
     def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Drawing]:
         """Pictures of a condition, as they become clear.
@@ -97,7 +100,7 @@ class Studio:
         sampler = self._sampler(settings, guided=bool(condition))
         seeds = picture_seeds(settings.seed, settings.number)
         arriving: SimpleQueue[Pictures | Drawing | Exception] = SimpleQueue()
-        left = Event()
+        left, ended = Event(), Event()
 
         def show(timestep: int, images: torch.Tensor) -> None:
             if left.is_set():
@@ -105,7 +108,7 @@ class Studio:
             if timestep != FINISHED:
                 arriving.put(to_uint8(images))
 
-        def work() -> None:
+        def draw() -> None:
             try:
                 if places:
                     samples = sample_placed(sampler, [places] * settings.number, seeds, on_state=show)
@@ -115,9 +118,10 @@ class Studio:
                 arriving.put(Drawing(pictures, self.captions(pictures, condition)))
             except Exception as error:
                 arriving.put(error)
+            finally:
+                ended.set()
 
-        worker = Thread(target=work, daemon=True)
-        worker.start()
+        self._drawings.put(draw)
         try:
             while True:
                 arrived = arriving.get()
@@ -128,7 +132,7 @@ class Studio:
                     return
         finally:
             left.set()
-            worker.join()
+            ended.wait()
 
     def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Pictures:
         """(count, H, W, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
@@ -189,6 +193,11 @@ class Studio:
         guidance = settings.guidance_scale if guided and self.denoiser.config["condition_dropout"] else None
         scheduler = self._scheduler(settings)
         return Sampler(self.pipeline, scheduler, settings.steps, guidance, checkpoint=self.checkpoint)
+
+
+def _call_all(functions: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        functions.get()()
 
 
 class _LeftAlone(Exception):
