@@ -203,6 +203,13 @@ def test_an_early_one_that_is_told_of_another_spacing_takes_that(spacing: str) -
     check_distribution(sample_oracle(told, 100), tolerance=0.15)
 
 
+def test_an_early_one_that_is_told_of_evenly_spaced_steps_takes_those() -> None:
+    own = LabelConditionalPipeline(GaussianOracle(), "dpmpp_sde_early").scheduler
+    told = DPMSolverMultistepScheduler.from_config(own.config, timestep_spacing="linspace")
+    timesteps = sampling_timesteps(make_scheduler(told, GaussianOracle()), 4)
+    assert timesteps.tolist() == [999, 749, 500, 250]
+
+
 def test_an_unknown_sampler_is_refused_with_the_choices() -> None:
     with pytest.raises(UserError, match=r"`scheduler` must be one of \['ddpm', 'ddim', .*\], got 'ddimm'"):
         make_scheduler("ddimm", GaussianOracle())

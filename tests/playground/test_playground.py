@@ -55,6 +55,9 @@ def test_what_is_ticked_is_drawn_and_its_ticks_are_right(page: Any) -> None:
     *_, last = Studio(Path(PRETRAINED)).draw(("red cube", "cyan sphere"), [], Settings())
     assert [re.sub(r"\s+", " ", caption).strip() for caption in captions] == list(last.captions)
     assert '["red cube, cyan sphere"] * 4' in code
+    page.get_by_text("Gallery of this visit").click()
+    page.wait_for_selector("#gallery .caption-label")
+    assert page.locator("#gallery .caption-label").all_inner_texts() == captions
 
 
 def test_an_object_is_drawn_where_its_disc_was_dragged_to(page: Any) -> None:

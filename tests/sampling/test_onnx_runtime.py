@@ -1,5 +1,7 @@
 """A network on ONNX Runtime predicts what it predicts in PyTorch, and a file of another pipeline is refused."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,13 @@ def test_it_is_taken_where_it_is(checkpoint: Path, tmp_path: Path, capsys: pytes
         open_sampler(plain, steps=2, runtime="onnx")
     with pytest.raises(UserError, match="`runtime` must be one of"):
         open_sampler(plain, steps=2, runtime="jax")
+
+
+def test_a_sampler_of_its_own_does_not_make_it_another_one(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "best")
+    index = tmp_path / "best/model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "num_inference_steps": 3}))
+    assert open_sampler(tmp_path / "best", runtime="onnx").steps == 3
 
 
 def test_a_file_of_another_pipeline_and_a_broken_one_are_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def build(studio: Studio) -> gr.Blocks:
                     scheduler = gr.Dropdown(
                         list(dict.fromkeys([studio.scheduler, *SCHEDULERS])), value=studio.scheduler, label="Sampler"
                     )
-                    steps = gr.Slider(1, 1000, studio.steps, step=1, label="Steps")
+                    most_steps = studio.denoiser.config["num_train_timesteps"]
+                    steps = gr.Slider(1, most_steps, studio.steps, step=1, label="Steps")
                     guided = bool(studio.labels and studio.denoiser.config["condition_dropout"])
                     guidance = gr.Slider(1, 10, studio.guidance_scale, step=0.5, label="Guidance", visible=guided)
                 with gr.Row():
@@ -99,18 +101,18 @@ def build(studio: Studio) -> gr.Blocks:
                     drawn = _captioned(drawing.pictures, drawing.captions)
                     if drawing.captions:
                         kept = [*drawn, *kept][:_KEPT]
-                        yield _shown(drawn), lines, kept, _shown(kept)
-                    else:
-                        yield _shown(drawn), lines, gr.skip(), gr.skip()
+                    yield _shown(drawn), lines, kept
             except UserError as error:
                 raise gr.Error(str(error), print_exception=False) from None
 
         drawing = start.click(
             draw,
             [gallery["state"], *boxes, placing, places, *settings],
-            [pictures, code, gallery["state"], gallery["pictures"]],
+            [pictures, code, gallery["state"]],
             show_progress="minimal",
         )
+        # An event of its own: a component that is left alone with gr.skip() keeps each later value for good.
+        drawing.success(_shown, gallery["state"], gallery["pictures"], show_progress="hidden")
         stop.click(None, cancels=drawing)
         if boxes:
             gr.on(  # one event of all groups: those of each would overtake one another
@@ -173,7 +175,7 @@ def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence
 
 def _gallery() -> dict[str, Any]:
     with gr.Accordion("Gallery of this visit", open=False):
-        pictures = gr.Gallery(columns=8, height="auto", show_label=False)
+        pictures = gr.Gallery(columns=8, height="auto", show_label=False, elem_id="gallery")
     return {"state": gr.State([]), "pictures": pictures}
 
 
@@ -214,9 +216,9 @@ def _shown(pictures: Captioned) -> list[tuple[str, str]]:
 
 def _cached(picture: Pictures) -> Path:
     name = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
-    file = Path(get_upload_folder()) / name / "picture.png"
-    if file.exists():
-        file.touch()
-    else:
+    file = Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}" / f"{name}.png"
+    try:
+        os.utime(file)  # one that is shown again is as a new one
+    except FileNotFoundError:
         write_png(file, picture)
     return file

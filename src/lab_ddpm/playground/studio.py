@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -100,7 +101,7 @@ class Studio:
         sampler = self._sampler(settings, guided=bool(condition))
         seeds = picture_seeds(settings.seed, settings.number)
         arriving: SimpleQueue[Pictures | Drawing | Exception] = SimpleQueue()
-        left, ended = Event(), Event()
+        left = Event()
 
         def show(timestep: int, images: torch.Tensor) -> None:
             if left.is_set():
@@ -118,8 +119,6 @@ class Studio:
                 arriving.put(Drawing(pictures, self.captions(pictures, condition)))
             except Exception as error:
                 arriving.put(error)
-            finally:
-                ended.set()
 
         self._drawings.put(draw)
         try:
@@ -132,7 +131,6 @@ class Studio:
                     return
         finally:
             left.set()
-            ended.wait()
 
     def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Pictures:
         """(count, H, W, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
@@ -142,7 +140,16 @@ class Studio:
         """
         conditions = [parse_condition(words, self.labels) for words in ends]
         sampler = self._sampler(settings, guided=True)
-        return to_uint8(interpolate_conditions(sampler, conditions, count, settings.seed).images)
+        done: Future[Pictures] = Future()
+
+        def draw() -> None:
+            try:
+                done.set_result(to_uint8(interpolate_conditions(sampler, conditions, count, settings.seed).images))
+            except Exception as error:
+                done.set_exception(error)
+
+        self._drawings.put(draw)
+        return done.result()
 
     def captions(self, pictures: Pictures, condition: Condition) -> list[str]:
         """What the classifier sees in each picture: asked labels with a tick or a cross, or what it is sure of."""

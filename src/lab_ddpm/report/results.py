@@ -20,13 +20,17 @@ from lab_ddpm.training.config_parser import parse_config
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained: wall time with its evaluations, pictures shown to it, epochs done and to do."""
+    """How long a model was trained: wall time with its evaluations, pictures shown to it, epochs done and to do.
+
+    And the pipeline that it began with, whose own training is not counted; None for random weights.
+    """
 
     seconds: float
     steps: int
     epochs: float
     all_epochs: int
     pictures: int
+    init_from: str | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def read_training(folder: Path) -> Training | None:
             return None
         last = records[-1]
         pictures = last["step"] * config.batch_size
-        return Training(last["seconds"], last["step"], last["epoch"], config.epochs, pictures)
+        return Training(last["seconds"], last["step"], last["epoch"], config.epochs, pictures, config.init_from)
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
@@ -98,10 +99,10 @@ def default_checkpoint() -> Path:
     )
 
 
-def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 over the weights and settings of a pipeline folder, 16 hexadecimal digits of it."""
+def checkpoint_hash(path: str | Path, parts: Sequence[str] = ("model_index.json", "scheduler", "denoiser")) -> str:
+    """SHA-256 over the weights and settings of a pipeline folder, or parts of it; 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for part in ("model_index.json", "scheduler", "denoiser"):
+    for part in parts:
         entry = Path(path) / part
         for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
             if file.name != SUMS:

@@ -25,7 +25,7 @@ from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.files import atomic_path
 
 ONNX_FILE = "denoiser.onnx"
-_HASH = "lab_ddpm.checkpoint_hash"  # of the pipeline that a file was exported from, in the file's metadata
+_HASH = "lab_ddpm.denoiser_hash"  # of the network that a file was exported from, in the file's metadata
 
 
 def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
@@ -59,7 +59,7 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
             dynamo=True,
         )
     assert program is not None
-    program.model.metadata_props[_HASH] = checkpoint_hash(checkpoint)
+    program.model.metadata_props[_HASH] = checkpoint_hash(checkpoint, ["denoiser"])
     with atomic_path(checkpoint / ONNX_FILE) as path:
         program.save(path)
     write_sums(checkpoint, [ONNX_FILE])
@@ -92,7 +92,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
         session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has no class of its own that all its errors are of
         raise DataError(f"{file}: cannot be read ({first_line(error)}); {again}") from None
-    if session.get_modelmeta().custom_metadata_map.get(_HASH) != checkpoint_hash(checkpoint):
+    if session.get_modelmeta().custom_metadata_map.get(_HASH) != checkpoint_hash(checkpoint, ["denoiser"]):
         raise DataError(f"{file}: was exported from another pipeline than that in {checkpoint}; {again}")
     takes = {node.name for node in session.get_inputs()}
 

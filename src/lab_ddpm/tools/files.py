@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 
 from lab_ddpm.tools.errors import DataError, first_line
 
@@ -153,8 +154,8 @@ def sync(path: Path) -> None:
 
 
 def _temporary(path: Path, purpose: str = "") -> Path:
-    """A free name beside `path`, of this process alone: several may be about to write the same file."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{purpose}{path.name}")
+    """A free name beside `path`, of this thread alone: several may be about to write the same file."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{get_ident()}-{purpose}{path.name}")
     remove(temporary)
     return temporary
 
