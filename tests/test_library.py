@@ -16,8 +16,8 @@ from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import SHIPPED, find
 
-# Sampled in float32 on a machine with AVX2, which others match but for rounding, by code that has been rebuilt since:
-# four pictures side by side of each call.
+# Sampled in float32 on a machine with AVX2, which others match but for rounding: four pictures side by side of each
+# call, with the guidance of the pipeline (None) or another one.
 PICTURES = Path(__file__).parent / "shipped_pictures"
 CONDITIONS = {
     "iclevr-cpu": [
@@ -34,7 +34,7 @@ CALLS = [
     ("ddpm", 20, 1.0),
     ("dpmpp", 10, None),
     ("dpmpp_sde", 20, None),
-    ("dpmpp_sde_early", 16, None),
+    ("dpmpp_sde_early", 24, None),
     ("unipc", 10, 2.0),
     ("euler", 10, None),
     ("heun", 10, None),

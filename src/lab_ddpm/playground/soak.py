@@ -27,7 +27,7 @@ from lab_ddpm.playground.studio import Settings, Studio
 from lab_ddpm.tools.errors import UserError, check_at_least, first_line
 
 _OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
-_KINDS, _PICTURES, _STEPS = 12, 2, 4
+_KINDS, _PICTURES, _STEPS = 100, 2, 4
 _BROKEN_OFF = 0.2  # share of the requests
 _WAIT = 300.0  # seconds, for an answer
 _GROWTH = 64.0  # MiB that the server may grow by from the second tenth of the requests on
@@ -84,7 +84,7 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
     studio = Studio(checkpoint)
     if studio.labels != OBJECTS:
         raise UserError(f"{checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
-    kinds = [_Kind.draw(studio, number) for number in range(_KINDS)]
+    kinds = [_Kind.draw(studio, number) for number in range(min(_KINDS, requests))]
     randomness, outcome, started = random.Random(seed), Outcome(), time.perf_counter()
     plan = [(randomness.choice(kinds), randomness.random() < _BROKEN_OFF) for _ in range(requests)]
     with running_playground(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
