@@ -9,7 +9,7 @@ import torch
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, every_label, join_condition, load_conditions, parse_condition
-from lab_ddpm.data.iclevr import OBJECTS, ROOT, SPLITS, resolve_split
+from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, SPLITS, resolve_split
 from lab_ddpm.diffusion.reverse_process import picture_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
@@ -78,6 +78,8 @@ def main(arguments: list[str]) -> None:
         asked = torch.stack([sampler.denoiser.compose(all_of, none_of)] * len(conditions))
         conditions = [tuple(dict.fromkeys(label for condition in all_of for label in condition))] * len(conditions)
         name, details = "composed", {"and": all_of, "not": none_of}
+    if sampler.labels == OBJECTS and max(map(len, conditions)) > MOST_OBJECTS and this_process().is_main_process:
+        print(f"more than {MOST_OBJECTS} objects: no training picture shows so many, and some may be missing")
     folder = GeneratedFolder(options.out or Path("generated") / name)
     recorder = None
     if options.progress:

@@ -107,6 +107,14 @@ def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_more_objects_than_any_picture_shows_are_drawn_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    four = ["red cube", "cyan sphere", "gray cube", "blue sphere"]
+    for objects, is_said in ((four, True), (four[:3], False)):
+        assert main(["generate", "--objects", *objects, "--steps", "1"]) == 0
+        assert ("no training picture shows so many" in capsys.readouterr().out) is is_said
+
+
+@pytest.mark.usefixtures("workplace")
 def test_a_shorter_list_leaves_no_pictures_of_a_longer_one() -> None:
     assert main(["generate", "--root", "data", "--split", "test", "--steps", "1", "--out", "out"]) == 0
     assert main(["generate", "--objects", "red cube", "cyan sphere", "--steps", "1", "--out", "out"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,22 @@ def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
     Raises:
         OSError: The port is in use.
     """
-    print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
-    build(studio).queue(default_concurrency_limit=1).launch(
+    page = build(studio).queue(default_concurrency_limit=1)
+    page.launch(
         server_name=HOST,
         server_port=port,
         inbrowser=open_browser,
         quiet=True,
+        prevent_thread_lock=True,
         theme=gr.themes.Default(**_FONTS),  # pyright: ignore[reportArgumentType]
         css=_CSS,
         footer_links=[],
     )
+    print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
+    try:
+        page.block_thread()
+    finally:
+        shutil.rmtree(_folder(), ignore_errors=True)
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -216,9 +223,14 @@ def _shown(pictures: Captioned) -> list[tuple[str, str]]:
 
 def _cached(picture: Pictures) -> Path:
     name = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
-    file = Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}" / f"{name}.png"
+    file = _folder() / f"{name}.png"
     try:
         os.utime(file)  # one that is shown again is as a new one
     except FileNotFoundError:
         write_png(file, picture)
     return file
+
+
+def _folder() -> Path:
+    """Of this process's pictures: one that ends takes none of another one's with it."""
+    return Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}"
