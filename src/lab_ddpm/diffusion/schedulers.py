@@ -129,7 +129,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         raise UserError(f"{scheduler_class.__name__} does not fit this model: {first_line(error)}") from None
     if not torch.equal(made.alphas_cumprod, training.alphas_cumprod):
         raise UserError(f"{scheduler_class.__name__} has noise levels of its own, which are not those of this model")
-    is_spaced_anew = {**_DEFAULTS, **own}["timestep_spacing"] != "trailing" or any(map(own.get, _OTHER_SPACINGS))
+    is_spaced_anew = own.get("timestep_spacing", "trailing") != "trailing" or any(map(own.get, _OTHER_SPACINGS))
     if own.get(_EARLY) and scheduler_class is DPMSolverMultistepScheduler and not is_spaced_anew:
         made.register_to_config(**{_EARLY: True})
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.shipped import SHIPPED
 
+_T = TypeVar("_T")
 _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing was asked for
 
 
@@ -100,7 +102,7 @@ class Studio:
         check_at_least("number", settings.number, 1)
         sampler = self._sampler(settings, guided=bool(condition))
         seeds = picture_seeds(settings.seed, settings.number)
-        arriving: SimpleQueue[Pictures | Drawing | Exception] = SimpleQueue()
+        arriving: SimpleQueue[Pictures | Future[Drawing]] = SimpleQueue()
         left = Event()
 
         def show(timestep: int, images: torch.Tensor) -> None:
@@ -109,26 +111,18 @@ class Studio:
             if timestep != FINISHED:
                 arriving.put(to_uint8(images))
 
-        def draw() -> None:
-            try:
-                if places:
-                    samples = sample_placed(sampler, [places] * settings.number, seeds, on_state=show)
-                else:
-                    samples = sampler.sample([condition] * settings.number, seeds, on_state=show)
-                pictures = samples.pictures
-                arriving.put(Drawing(pictures, self.captions(pictures, condition)))
-            except Exception as error:
-                arriving.put(error)
+        def draw() -> Drawing:
+            if places:
+                samples = sample_placed(sampler, [places] * settings.number, seeds, on_state=show)
+            else:
+                samples = sampler.sample([condition] * settings.number, seeds, on_state=show)
+            return Drawing(samples.pictures, self.captions(samples.pictures, condition))
 
-        self._drawings.put(draw)
+        self._in_turn(draw).add_done_callback(arriving.put)
         try:
-            while True:
-                arrived = arriving.get()
-                if isinstance(arrived, Exception):
-                    raise arrived
-                yield arrived if isinstance(arrived, Drawing) else Drawing(arrived)
-                if isinstance(arrived, Drawing):
-                    return
+            while not isinstance(arrived := arriving.get(), Future):
+                yield Drawing(arrived)
+            yield arrived.result()
         finally:
             left.set()
 
@@ -140,16 +134,8 @@ class Studio:
         """
         conditions = [parse_condition(words, self.labels) for words in ends]
         sampler = self._sampler(settings, guided=True)
-        done: Future[Pictures] = Future()
-
-        def draw() -> None:
-            try:
-                done.set_result(to_uint8(interpolate_conditions(sampler, conditions, count, settings.seed).images))
-            except Exception as error:
-                done.set_exception(error)
-
-        self._drawings.put(draw)
-        return done.result()
+        walk = self._in_turn(lambda: interpolate_conditions(sampler, conditions, count, settings.seed))
+        return to_uint8(walk.result().images)
 
     def captions(self, pictures: Pictures, condition: Condition) -> list[str]:
         """What the classifier sees in each picture: asked labels with a tick or a cross, or what it is sure of."""
@@ -190,6 +176,19 @@ class Studio:
                 f"images = pipe({what}, num_inference_steps={steps}{guided}, seed={settings.seed}).images",
             ]
         )
+
+    def _in_turn(self, function: Callable[[], _T]) -> Future[_T]:
+        """What it returns, once the thread that draws has come to it."""
+        done: Future[_T] = Future()
+
+        def call() -> None:
+            try:
+                done.set_result(function())
+            except Exception as error:
+                done.set_exception(error)
+
+        self._drawings.put(call)
+        return done
 
     def _scheduler(self, settings: Settings) -> str | None:
         """The name of another one than the pipeline's own, which may have none."""

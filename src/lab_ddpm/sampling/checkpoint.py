@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
+import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
@@ -56,8 +57,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
             raise DataError(f"{path}: its scheduler must be one of diffusers, got {name!r}")
         scheduler = getattr(diffusers, name).from_pretrained(path / "scheduler")
         own = {key: settings[key] for key in ("guidance_scale", "fit", "num_inference_steps", "guidance_stop")}
-        if denoiser.labels and not denoiser.config["condition_dropout"] and own["guidance_scale"] != 1:
-            raise DataError(f"{index}: `guidance_scale` must be 1 for a model without condition dropout")
+        denoiser.check_guidance(torch.ones(1, len(denoiser.labels)), None, own["guidance_scale"])
         return LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
     except DataError:
         raise
