@@ -49,6 +49,10 @@ def load(command: str) -> ModuleType:
 
 def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None) -> int:
     """Call the `main` of a script with arguments, by default those of the process; returns the exit code."""
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # accelerate launch
+        from lab_ddpm.tools.hardware import use_all_cores  # late: as below
+
+        use_all_cores()
     try:
         return main(list(sys.argv[1:] if arguments is None else arguments)) or 0
     except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import psutil
 import torch
 from accelerate import PartialState
 
@@ -19,6 +20,18 @@ def computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+
+
+def use_all_cores() -> None:
+    """Let PyTorch compute on all cores where `accelerate launch` left this process, alone and without a GPU, just one.
+
+    It sets OMP_NUM_THREADS=1 unless it is called with `--cpu` or told another number, which is kept. The cores are the
+    physical ones that this process may run on.
+    """
+    launched_alone = "ACCELERATE_MIXED_PRECISION" in os.environ and "LOCAL_RANK" not in os.environ
+    if launched_alone and torch.get_num_threads() == 1 and not torch.cuda.is_available():
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, allowed))
 
 
 def this_process() -> PartialState:

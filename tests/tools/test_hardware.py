@@ -1,0 +1,39 @@
+"""How many cores a launched process computes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--num_processes", "1"]
+SCRIPT = """
+import sys
+import torch
+from lab_ddpm.cli import run
+sys.exit(run(lambda arguments: print(torch.get_num_threads())))
+"""
+ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = min(psutil.cpu_count(logical=False) or 1, ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("launch", "threads_asked", "threads"),
+    [(LAUNCH, None, CORES), ([sys.executable], "1", 1)],
+    ids=["accelerate launch", "without a launch"],
+)
+def test_a_launched_process_computes_on_all_cores(
+    tmp_path: Path, launch: list[str], threads_asked: str | None, threads: int
+) -> None:
+    """`accelerate launch` sets OMP_NUM_THREADS=1 where it is not set: training would take one core of a laptop."""
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if threads_asked:
+        environment["OMP_NUM_THREADS"] = threads_asked
+    command = [*launch, str(tmp_path / "script.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(threads)]
