@@ -81,6 +81,7 @@ class Studio:
         self.scheduler, self.steps = sampler.scheduler, sampler.steps
         self.classifier = _classifier_of(self.labels, self.denoiser.config["in_channels"])
         # One thread draws all: the memory that each new one takes for itself is not given back.
+        # A daemon, not a ThreadPoolExecutor, whose thread would make Ctrl-C wait for the drawing.
         self._drawings: SimpleQueue[Callable[[], None]] = SimpleQueue()
         Thread(target=_call_all, args=(self._drawings,), daemon=True).start()
 

@@ -23,13 +23,12 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 
 def use_all_cores() -> None:
-    """Let PyTorch compute on all cores where `accelerate launch` left this process, alone and without a GPU, just one.
+    """In a process of `accelerate launch`: compute on all cores where it was left, alone and without a GPU, just one.
 
-    It sets OMP_NUM_THREADS=1 unless it is called with `--cpu` or told another number, which is kept. The cores are the
-    physical ones that this process may run on.
+    The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu` or told another number, which is kept. The cores
+    are the physical ones that this process may run on.
     """
-    launched_alone = "ACCELERATE_MIXED_PRECISION" in os.environ and "LOCAL_RANK" not in os.environ
-    if launched_alone and torch.get_num_threads() == 1 and not torch.cuda.is_available():
+    if "LOCAL_RANK" not in os.environ and torch.get_num_threads() == 1 and not torch.cuda.is_available():
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, allowed))
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
 
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
 from lab_ddpm.data.images import Pictures
 from lab_ddpm.tools.errors import UserError
 
@@ -82,7 +82,9 @@ class Scene:
         return [item.name for item in self.objects[: step + 1]]
 
 
-def sample_scene(seed: int, scene: int, num_objects: int = 3, forbidden: Collection[frozenset[str]] = ()) -> Scene:
+def sample_scene(
+    seed: int, scene: int, num_objects: int = MOST_OBJECTS, forbidden: Collection[frozenset[str]] = ()
+) -> Scene:
     """Draws scene number `scene` of the data set `seed`; the same arguments give the same scene.
 
     Args:
