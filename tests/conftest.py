@@ -114,9 +114,9 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
     return Denoiser(**(small | settings)).eval()
 
 
-def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = ()) -> Path:
+def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = (), **settings: Any) -> Path:
     """Write a random pipeline for 32 x 32 pictures."""
-    denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32)
+    denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32, **settings)
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained(path)
     return Path(path)
 

@@ -30,7 +30,7 @@ class GaussianOracle(Denoiser):
         small |= {"sample_size": 16, "labels": ("dark", "bright"), "condition_dropout": 0.1}
         super().__init__(prediction_type=prediction_type, beta_schedule=beta_schedule, **small)
 
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+    def predict_patches(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """As in `Denoiser`."""
         abar = self.alpha_bar(timesteps).double().reshape(-1, 1, 1, 1)
         mean = (class_labels.double() @ torch.tensor(MEANS).double()).reshape(-1, 1, 1, 1)

@@ -21,8 +21,12 @@ assert not any(name.startswith(("lab_ddpm", "diffusers")) for name in sys.module
 """
 
 
-def test_predictions_are_the_same_without_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = save_tiny_pipeline(tmp_path / "best", 3, ("a", "b"))
+@pytest.mark.parametrize("detail_channels", [(), (8, 16)], ids=["plain", "detail"])
+def test_predictions_are_the_same_without_the_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], detail_channels: tuple[int, ...]
+) -> None:
+    settings = {"prediction_type": "sample", "patch_size": 2, "detail_channels": detail_channels}
+    folder = save_tiny_pipeline(tmp_path / "best", 3, ("a", "b"), **settings)
     assert main(["export-torch", "--checkpoint", str(folder)]) == 0
     assert f"wrote {folder / 'denoiser.pt2'}" in capsys.readouterr().out
     denoiser = load_pipeline(folder).denoiser

@@ -17,6 +17,7 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.training.initial_weights import take_weights
 
 WITH_LAYOUT: dict[str, Any] = {"prediction_type": "sample", "patch_size": 2, "layout_scale": 2.0}
+WITH_DETAIL: dict[str, Any] = {**WITH_LAYOUT, "detail_channels": (8, 16)}
 
 
 def save(folder: Path, **settings: Any) -> Denoiser:
@@ -28,7 +29,7 @@ def save(folder: Path, **settings: Any) -> Denoiser:
     return denoiser
 
 
-@pytest.mark.parametrize("settings", [{}, WITH_LAYOUT], ids=["plain", "layout"])
+@pytest.mark.parametrize("settings", [{}, WITH_LAYOUT, WITH_DETAIL], ids=["plain", "layout", "detail"])
 def test_with_the_same_labels_all_weights_are_taken(tmp_path: Path, settings: dict[str, Any]) -> None:
     source = save(tmp_path / "source", labels=OBJECTS, **settings).state_dict()
     denoiser = tiny_denoiser(labels=OBJECTS, sample_size=32, **settings)  # of larger pictures
@@ -68,6 +69,25 @@ def test_a_model_may_win_labels_or_lose_them(tmp_path: Path) -> None:
     take_weights(conditional, tmp_path / "unconditional")
     assert torch.equal(conditional.unet.conv_in.weight, source.unet.conv_in.weight)
     assert torch.equal(conditional.label_embedding.weight, before)
+
+
+def test_a_model_may_win_detail_and_not_lose_it(tmp_path: Path) -> None:
+    save(tmp_path / "without", labels=("dog", "cat"), **WITH_LAYOUT)
+    before, denoiser = (tiny_denoiser(labels=("dog", "cat"), **WITH_DETAIL) for _ in range(2))
+    take_weights(denoiser, tmp_path / "without")
+    assert not torch.equal(denoiser.unet.conv_in.weight, before.unet.conv_in.weight)
+    for key, value in denoiser.detailer.state_dict().items():
+        assert torch.equal(value, before.detailer.state_dict()[key]), key
+    source = save(tmp_path / "with", labels=("dog", "cat"), **WITH_DETAIL)
+    for channels in ((), (8, 8)):
+        other = tiny_denoiser(labels=("dog", "cat"), **{**WITH_DETAIL, "detail_channels": channels})
+        with pytest.raises(UserError, match=r"`detail_channels` must be \[8, 16\] to begin with the weights of"):
+            take_weights(other, tmp_path / "with")
+    more = tiny_denoiser(labels=("dog", "cat", "cow"), **WITH_DETAIL)  # whose layout has other channels
+    take_weights(more, tmp_path / "with")
+    given, own = (model.detailer.unet.conv_in.weight for model in (source, more))
+    assert torch.equal(own[:, :6], given[:, :6])  # the two pictures
+    assert torch.equal(more.detailer.unet.conv_out.weight, source.detailer.unet.conv_out.weight)
 
 
 def test_a_model_may_win_a_layout_or_lose_it(tmp_path: Path) -> None:

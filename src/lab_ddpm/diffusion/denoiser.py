@@ -32,6 +32,7 @@ from torch import nn
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
+from lab_ddpm.diffusion.detailer import DETAILED_SHARE, Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet
@@ -75,6 +76,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         layout_scale: What the layout is multiplied by; 0 for a model without one.
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
             norm_num_groups: See `network.make_unet`.
+        detail_channels: Of each level of the network that adds detail, see `detailer`; empty for a model without one.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: One of `noise.BETA_SCHEDULES`.
         prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
@@ -111,6 +113,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         attention_head_dim: int = 8,
         resnet_time_scale_shift: str = "default",
         norm_num_groups: int = 32,
+        detail_channels: Sequence[int] = (),
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
         prediction_type: str = "epsilon",
@@ -135,10 +138,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         if layout_scale and prediction_type != "sample":
             # noise that is independent of all that the network sees cannot be predicted where the layout is unknown
             raise UserError(f"`layout_scale` must be 0 for `prediction_type` {prediction_type!r}, got {layout_scale}")
+        if detail_channels and prediction_type != "sample":
+            raise UserError(f"`detail_channels` must be empty for `prediction_type` {prediction_type!r}")
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
             size=self.space.shape[1:],
-            channels=self.space.shape[0],
+            in_channels=self.space.shape[0],
+            out_channels=self.space.shape[0],
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,
             attention_levels=attention_levels,
@@ -148,6 +154,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
         self._loss_weights = loss_weights(
@@ -237,7 +244,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         return guidance_scale if timestep >= (1 - guidance_stop) * self.config["num_train_timesteps"] else 1.0
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """The network's own prediction, of its `prediction_type`.
+        """The model's own prediction, of its `prediction_type`.
 
         Args:
             noisy: (B, *space.shape) samples x_t, of variance about 1.
@@ -249,8 +256,26 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         if self.runtime is not None:
             return self.runtime(noisy, timesteps, class_labels)
+        prediction = self.predict_patches(noisy, timesteps, class_labels)
+        if self.detailer is None:
+            return prediction
+        is_detailed, alpha_bar = self._is_detailed(timesteps), self.alpha_bar(timesteps)
+        if torch.compiler.is_exporting():  # of one timestep: a graph with two ways
+            inputs = prediction, noisy, timesteps, alpha_bar
+            return torch.cond(is_detailed, self.detailer, lambda prediction, *_: prediction.clone(), inputs)
+        if not is_detailed.any():
+            return prediction
+        levels = (-1, 1, 1, 1)
+        detailed = self.detailer(prediction, noisy, timesteps, alpha_bar.reshape(levels))
+        return torch.where(is_detailed.reshape(levels), detailed, prediction)
+
+    def predict_patches(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        """What the UNet predicts: `predict` before any detail is added, of the same arguments."""
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
+
+    def _is_detailed(self, timesteps: torch.Tensor) -> torch.Tensor:
+        return timesteps < DETAILED_SHARE * self.config["num_train_timesteps"]
 
     @torch.no_grad()
     def predict_clean(
@@ -293,18 +318,26 @@ class Denoiser(ModelMixin, ConfigMixin):
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
-        prediction = self.predict(noisy, timesteps, class_labels)
+        prediction = self.predict_patches(noisy, timesteps, class_labels)
         target = training_target(clean, noise, alpha_bar, config["prediction_type"])
         self._loss_weights = self._loss_weights.to(clean.device)
         weights = self._loss_weights[timesteps]
 
-        def weighted(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        def weighted(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             errors = LOSSES[config["loss"]](prediction, target, reduction="none")
-            return (weights * errors.mean(dim=(1, 2, 3))).mean()
+            return (weights * errors.mean(dim=(1, 2, 3))).sum() / len(clean)
 
-        terms = {"picture": weighted(space.parts(prediction)[0], space.parts(target)[0])}
+        terms = {"picture": weighted(space.parts(prediction)[0], space.parts(target)[0], weights)}
         if space.has_layout:
-            terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target))
+            terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target), weights)
+        if self.detailer is not None:
+            is_detailed = self._is_detailed(timesteps)
+            rows = is_detailed.clone()
+            rows[0] = True  # even where it counts nothing: DistributedDataParallel wants a gradient of every batch
+            detailed = self.detailer(prediction.detach()[rows], noisy[rows], timesteps[rows], alpha_bar[rows])
+            terms["detail"] = weighted(
+                space.parts(detailed)[0], space.parts(target)[0][rows], (weights * is_detailed)[rows]
+            )
         return Loss(terms)
 
     def forward(self, batch: Sample) -> Loss:

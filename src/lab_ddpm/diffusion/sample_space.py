@@ -39,11 +39,15 @@ class SampleSpace:
         return bool(self.layout_scale)
 
     @property
+    def layout_channels(self) -> int:
+        """Of one sample; 0 without a layout."""
+        return num_layout_channels(self.num_labels) if self.has_layout else 0
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
-        layout = num_layout_channels(self.num_labels) if self.has_layout else 0
-        height, width = self.sample_size
-        return self.in_channels * self.patch_size**2 + layout, height // self.patch_size, width // self.patch_size
+        height, width = (side // self.patch_size for side in self.sample_size)
+        return self.in_channels * self.patch_size**2 + self.layout_channels, height, width
 
     def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
         """Clean samples.
@@ -57,8 +61,8 @@ class SampleSpace:
         """
         patches = F.pixel_unshuffle(images, self.patch_size)
         if layout is None:
-            channels, *size = self.shape
-            layout = patches.new_zeros(len(images), channels - patches.shape[1], *size)
+            _, *size = self.shape
+            layout = patches.new_zeros(len(images), self.layout_channels, *size)
         return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,12 +105,11 @@ class SampleSpace:
 
         The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
         """
-        channels, *size = self.shape
-        layout_channels = channels - self.in_channels * self.patch_size**2
+        _, *size = self.shape
         samples = []
         for generator in generators:
             picture = torch.randn(self.in_channels, *self.sample_size, generator=generator)
-            layout = torch.randn(layout_channels, *size, generator=generator)
+            layout = torch.randn(self.layout_channels, *size, generator=generator)
             samples.append(torch.cat([F.pixel_unshuffle(picture, self.patch_size), layout]))
         return torch.stack(samples)
 

@@ -5,6 +5,7 @@ The defaults are the i-CLEVR experiment of the report. A value out of range is r
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +107,11 @@ class TrainConfig:
                 "`model.layout_scale` must be 0 unless `diffusion.prediction_type` is 'sample', "
                 f"got {self.model.layout_scale} and {self.diffusion.prediction_type!r}"
             )
+        if self.model.detail_channels and self.diffusion.prediction_type != "sample":
+            raise UserError(
+                "`model.detail_channels` must be empty unless `diffusion.prediction_type` is 'sample', "
+                f"got {list(self.model.detail_channels)} and {self.diffusion.prediction_type!r}"
+            )
         if self.objective.layout_dropout and not self.model.layout_scale:
             raise UserError(
                 "`objective.layout_dropout` must be 0 for a model without `model.layout_scale`, "
@@ -134,8 +140,9 @@ class TrainConfig:
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
 
     def downsampling(self) -> int:
-        """Pixels of the picture per position of the coarsest level."""
-        return self.model.patch_size * 2 ** (len(self.model.block_out_channels) - 1)
+        """What the sides of pictures must be multiples of, for all levels of the networks."""
+        finest = self.model.patch_size * 2 ** (len(self.model.block_out_channels) - 1)
+        return math.lcm(finest, 2 ** max(len(self.model.detail_channels) - 1, 0))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, lists in place of tuples, as it stands in a YAML preset."""

@@ -66,6 +66,7 @@ class ModelConfig:
     attention_head_dim: int = 8
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     norm_num_groups: int = 32
+    detail_channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
@@ -83,6 +84,9 @@ class ModelConfig:
                     f"`model.block_out_channels` must be multiples of `model.norm_num_groups`, "
                     f"got {channels} and {self.norm_num_groups}"
                 )
+        for channels in self.detail_channels:
+            if channels < 1 or channels % 8:
+                raise UserError(f"`model.detail_channels` must be multiples of 8, got {channels}")
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
         # behind the last level stands the middle block, which attends too

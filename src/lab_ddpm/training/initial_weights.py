@@ -20,8 +20,6 @@ _SETTINGS = (
     *("in_channels", "patch_size"),
     *("num_train_timesteps", "beta_schedule", "prediction_type"),
 )
-# The weights at the ends of the network, and their dimension that runs over the channels of a sample.
-_ENDS = {"unet.conv_in.weight": 1, "unet.conv_out.weight": 0, "unet.conv_out.bias": 0}
 _EMBEDDING = "label_embedding.weight"
 
 
@@ -30,7 +28,8 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     """Give a denoiser the weights of a pipeline's.
 
     Where their labels are not the same, those that both know keep their embedding, and the embeddings of others stay as
-    they were. So do the ends of the network that are a layout's, unless both have one of the same labels and scale.
+    they were. So do the ends of the networks that are a layout's, unless both have one of the same labels and scale,
+    and a detailer where the pipeline has none.
 
     Args:
         denoiser: What is to be trained, of the same network for the same noise; the pictures may have another size.
@@ -44,22 +43,31 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     check_network(denoiser.config, source, pipeline)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
     same_layout &= denoiser.labels == source.labels
-    picture_channels = denoiser.space.in_channels * denoiser.space.patch_size**2
+    colours = denoiser.space.in_channels
+    channels = colours * denoiser.space.patch_size**2
+    # of the weights at the ends of the networks: the dimension that runs over channels, and how many are of pictures
+    ends = {
+        "unet.conv_in.weight": (1, channels),
+        "unet.conv_out.weight": (0, channels),
+        "unet.conv_out.bias": (0, channels),
+        "detailer.unet.conv_in.weight": (1, 2 * colours),
+    }
     weights = denoiser.state_dict()
     for key, value in source.state_dict().items():
         if key == _EMBEDDING:
             for label in set(denoiser.labels) & set(source.labels):
                 weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
-        elif key in _ENDS and not same_layout:
-            target, picture = (tensor.narrow(_ENDS[key], 0, picture_channels) for tensor in (weights[key], value))
-            target.copy_(picture)
+        elif key in ends and key in weights and not same_layout:
+            dimension, count = ends[key]
+            target, given = (tensor.narrow(dimension, 0, count) for tensor in (weights[key], value))
+            target.copy_(given)
         elif key in weights:
             weights[key].copy_(value)
 
 
 def check_network(settings: Mapping[str, Any], source: Denoiser, pipeline: str | Path) -> None:
     """Raise `UserError` unless a denoiser of these settings is of the network, and for the noise, of a pipeline's."""
-    for key in _SETTINGS:
+    for key in (*_SETTINGS, *(["detail_channels"] if source.config["detail_channels"] else [])):
         found, own = _plain(source.config[key]), _plain(settings[key])
         if found != own:
             raise UserError(f"`{key}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")

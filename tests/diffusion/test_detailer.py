@@ -1,0 +1,139 @@
+"""Detail is added at the less noisy timesteps alone, behind the network of patches, which takes no notice."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import tiny_denoiser
+from lab_ddpm.data.batches import Sample
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.noise import add_noise
+from lab_ddpm.tools.errors import UserError
+
+SETTINGS: dict[str, Any] = {"labels": OBJECTS, "prediction_type": "sample", "patch_size": 4, "detail_channels": (8, 16)}
+TIMESTEPS = torch.tensor([0, 399, 400, 999])
+
+
+def detailed_denoiser(layout_scale: float = 2.0) -> Denoiser:
+    """One whose detailer has learnt something."""
+    denoiser = tiny_denoiser(**SETTINGS, layout_scale=layout_scale)
+    for parameter in denoiser.detailer.unet.conv_out.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return denoiser
+
+
+def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sample:
+    """A picture for each timestep, its labels and its layout kept."""
+    random = torch.Generator().manual_seed(0)
+    count = len(timesteps)
+    return Sample(
+        clean_images=torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
+        masks=torch.randint(25, (count, 1, 16, 16), generator=random),
+        class_labels=torch.eye(24)[:count],
+        noise=torch.randn(count, *denoiser.space.shape, generator=random),
+        uniforms=torch.stack([(timesteps + 0.5) / 1000, torch.ones(count), torch.ones(count)], dim=1),
+    )
+
+
+@pytest.mark.parametrize("layout_scale", [0.0, 2.0])
+@torch.no_grad()
+def test_the_less_noisy_pictures_get_detail_and_no_layout_does(layout_scale: float) -> None:
+    denoiser = detailed_denoiser(layout_scale)
+    noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
+    before, after = (predict(noisy, TIMESTEPS, rows) for predict in (denoiser.predict_patches, denoiser.predict))
+    changes = (denoiser.space.decode(after) - denoiser.space.decode(before)).abs().amax(dim=(1, 2, 3))
+    assert (changes > 1e-3).tolist() == [True, True, False, False]
+    assert torch.equal(after[2:], before[2:])
+    if layout_scale:
+        torch.testing.assert_close(denoiser.space.layout(after), denoiser.space.layout(before))
+    for index, timestep in enumerate(TIMESTEPS):  # of one timestep for all, whole or not, it is the same
+        for given in (timestep, timestep.float()):
+            torch.testing.assert_close(denoiser.predict(noisy, given, rows)[index], after[index])
+
+
+@torch.no_grad()
+def test_it_begins_with_none(tmp_path: Any) -> None:
+    denoiser = tiny_denoiser(**SETTINGS, layout_scale=2.0)
+    noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
+    assert torch.equal(denoiser.predict(noisy, TIMESTEPS, rows), denoiser.predict_patches(noisy, TIMESTEPS, rows))
+    changed = detailed_denoiser()
+    changed.save_pretrained(tmp_path)
+    loaded = Denoiser.from_pretrained(tmp_path)
+    assert torch.equal(loaded.predict(noisy, TIMESTEPS, rows), changed.predict(noisy, TIMESTEPS, rows))
+
+
+@torch.no_grad()
+def test_what_it_sees_is_what_is_missing_of_the_noisy_picture() -> None:
+    """Where the picture is right and there is hardly any noise, its first channels are nearly nothing."""
+    denoiser = detailed_denoiser(layout_scale=0.0)
+    seen: list[torch.Tensor] = []
+    denoiser.detailer.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    clean, noise = torch.rand(2, *denoiser.space.shape), torch.randn(2, *denoiser.space.shape)
+    for t in (0, 300):
+        timestep = torch.tensor(t)
+        alpha_bar = denoiser.alpha_bar(timestep)
+        denoiser.detailer(clean, add_noise(clean, noise, alpha_bar), timestep, alpha_bar)
+        sigma = (1 - alpha_bar).sqrt()
+        expected = denoiser.space.decode(noise) * sigma / (sigma + 0.03)
+        torch.testing.assert_close(seen[-1][:, :3], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(seen[-1][:, 3:], 2 * denoiser.space.decode(clean))
+
+
+def test_its_loss_is_a_term_of_the_less_noisy_pictures_and_teaches_it_alone() -> None:
+    denoiser = detailed_denoiser()
+    batch = draw_batch(denoiser)
+    terms = denoiser(batch).terms
+    assert list(terms) == ["picture", "layout", "detail"]
+    space = denoiser.space
+    clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
+    noisy = add_noise(clean, batch["noise"], denoiser.alpha_bar(TIMESTEPS).reshape(-1, 1, 1, 1))
+    with torch.no_grad():
+        errors = (denoiser.predict(noisy, TIMESTEPS, batch["class_labels"]) - clean).square()
+    expected = space.parts(errors)[0].mean(dim=(1, 2, 3))[:2].sum() / 4
+    assert terms["detail"].item() == pytest.approx(expected.item(), rel=1e-4)
+    terms["detail"].backward()
+    touched = {name.split(".")[0] for name, weight in denoiser.named_parameters() if weight.grad is not None}
+    assert touched == {"detailer"}
+
+
+def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> None:
+    denoiser = detailed_denoiser()
+    terms = denoiser(draw_batch(denoiser, torch.tensor([700, 900]))).terms
+    assert terms["detail"].item() == 0
+    terms["detail"].backward()
+    gradients = [weight.grad for weight in denoiser.detailer.parameters()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
+    """Of a network whose picture is nothing at all, 80 steps leave less than half of the error at little noise."""
+    torch.manual_seed(0)
+    denoiser = tiny_denoiser(prediction_type="sample", patch_size=4, detail_channels=(8, 16))
+    torch.nn.init.zeros_(denoiser.unet.conv_out.weight)
+    torch.nn.init.zeros_(denoiser.unet.conv_out.bias)
+    denoiser.unet.requires_grad_(False)
+    random = torch.Generator().manual_seed(0)
+    sides = torch.rand(16, 1, 1, 1, generator=random) * 10 + 3
+    pictures = (torch.arange(16.0) < sides).float().expand(16, 3, 16, 16) * 0.3
+    optimizer = torch.optim.AdamW(denoiser.detailer.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(80):
+        uniforms = torch.rand(16, 3, generator=random) * torch.tensor([0.1, 1, 1])
+        noise = torch.randn(16, *denoiser.space.shape, generator=random)
+        batch = Sample(
+            clean_images=pictures, masks=torch.empty(0), class_labels=torch.zeros(16, 0), noise=noise, uniforms=uniforms
+        )
+        optimizer.zero_grad()
+        terms = denoiser(batch).terms
+        terms["detail"].backward()
+        optimizer.step()
+        losses.append((terms["detail"] / terms["picture"]).item())
+    assert losses[0] == pytest.approx(1, abs=1e-3)
+    assert sum(losses[-10:]) / 10 < 0.5
+
+
+def test_it_needs_a_predicted_clean_sample() -> None:
+    with pytest.raises(UserError, match="`detail_channels` must be empty for `prediction_type` 'epsilon'"):
+        tiny_denoiser(**{**SETTINGS, "prediction_type": "epsilon"})
