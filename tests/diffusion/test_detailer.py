@@ -107,6 +107,19 @@ def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> 
     assert all(gradient is not None and not gradient.any() for gradient in gradients)
 
 
+@torch.no_grad()
+def test_pictures_that_get_no_detail_teach_none_where_it_is_all_that_learns() -> None:
+    denoiser = detailed_denoiser()
+    batch = draw_batch(denoiser, torch.tensor([0, 250, 500, 999]))
+    denoiser.register_to_config(detail_only=True)
+    scaled = denoiser(batch).terms
+    denoiser.register_to_config(detail_only=False)
+    expected = denoiser(draw_batch(denoiser, torch.tensor([0, 100, 200, 399]))).terms
+    assert {key: value.item() for key, value in scaled.items()} == pytest.approx(
+        {key: value.item() for key, value in expected.items()}
+    )
+
+
 def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     """Of a network whose picture is nothing at all, 80 steps leave less than half of the error at little noise."""
     torch.manual_seed(0)

@@ -131,3 +131,22 @@ def test_a_run_begins_with_them_once(tiny_dataset: Path, tmp_path: Path, monkeyp
     shutil.rmtree("runs/first")
     assert main(["train", *tiny_arguments(tmp_path, name="second", epochs=2, **slow)]) == 0  # it needs them no more
     assert main(["train", *tiny_arguments(tmp_path, name="third", epochs=2, **slow)]) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_detail_is_learnt_behind_a_network_that_stays(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_random_classifiers()
+    settings = {"model__patch_size": 2, "model__layout_scale": 2.0, "diffusion__prediction_type": "sample"}
+    settings |= {"optimizer__name": optimizer, "optimizer__ema_decay": 0.5}
+    assert main(["train", *tiny_arguments(tmp_path, name="first", epochs=1, **settings)]) == 0
+    settings |= {"init_from": "runs/first/best", "model__detail_channels": (8, 16), "objective__detail_only": True}
+    assert main(["train", *tiny_arguments(tmp_path, name="second", epochs=1, **settings)]) == 0
+    first, second = (load_pipeline(f"runs/{name}/best").denoiser for name in ("first", "second"))
+    after = second.state_dict()
+    for key, value in first.state_dict().items():
+        assert torch.equal(after[key], value), key
+    assert second.detailer.unet.conv_out.weight.any()
+    assert all(parameter.requires_grad for parameter in second.parameters())

@@ -89,6 +89,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             unknown one: reading pictures needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
+        detail_only: Whether all timesteps of the loss are those that get detail.
 
     Attributes:
         space: The samples that it denoises.
@@ -126,6 +127,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         logit_std: float = 1.0,
         layout_dropout: float = 0.0,
         condition_dropout: float = 0.0,
+        detail_only: bool = False,
     ) -> None:
         super().__init__()
         check_choice("beta_schedule", beta_schedule, BETA_SCHEDULES)
@@ -316,6 +318,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             config["logit_std"],
         )
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
+        if config["detail_only"]:
+            timesteps = (DETAILED_SHARE * timesteps).long()
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
         prediction = self.predict_patches(noisy, timesteps, class_labels)

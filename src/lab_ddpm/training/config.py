@@ -112,6 +112,11 @@ class TrainConfig:
                 "`model.detail_channels` must be empty unless `diffusion.prediction_type` is 'sample', "
                 f"got {list(self.model.detail_channels)} and {self.diffusion.prediction_type!r}"
             )
+        if self.objective.detail_only and not (self.model.detail_channels and self.init_from):
+            raise UserError(
+                "`objective.detail_only` needs `model.detail_channels` and `init_from`, "
+                f"got {list(self.model.detail_channels)} and {self.init_from!r}"
+            )
         if self.objective.layout_dropout and not self.model.layout_scale:
             raise UserError(
                 "`objective.layout_dropout` must be 0 for a model without `model.layout_scale`, "

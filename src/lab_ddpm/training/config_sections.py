@@ -117,6 +117,8 @@ class ObjectiveConfig:
 
     Attributes:
         logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
+        detail_only: Whether the detailer alone learns, behind a network that has learnt already (`init_from`), from
+            pictures that are as little noisy as those that get detail.
     """
 
     loss: Literal["mse", "l1", "huber"] = "mse"
@@ -127,6 +129,7 @@ class ObjectiveConfig:
     logit_std: float = 1.0
     layout_dropout: float = 0.0
     condition_dropout: float = 0.0
+    detail_only: bool = False
 
     def __post_init__(self) -> None:
         if self.loss_weight_gamma is not None:
