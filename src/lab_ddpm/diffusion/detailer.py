@@ -4,8 +4,8 @@
 
 x is the picture, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
 of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
-(compare the patch detailer of DiP, arXiv:2511.18822). At the noisier timesteps there is nothing to add, pixels drown in
-noise. It is trained behind the network of patches, which takes no notice: no gradient goes back.
+(compare the patch detailer of DiP, arXiv:2511.18822). The noisier the timestep, the less there is to add: pixels drown
+in noise. It is trained behind the network of patches, which takes no notice: no gradient goes back.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Detailer(nn.Module):
             norm_num_groups=_GROUPS,
             takes_embedding=False,
         )
-        nn.init.zeros_(self.unet.conv_out.weight)
-        nn.init.zeros_(self.unet.conv_out.bias)
+        for parameter in self.unet.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, alpha_bar: torch.Tensor

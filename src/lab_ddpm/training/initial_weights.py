@@ -57,7 +57,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         if key == _EMBEDDING:
             for label in set(denoiser.labels) & set(source.labels):
                 weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
-        elif key in ends and key in weights and not same_layout:
+        elif key in ends and not same_layout:
             dimension, count = ends[key]
             target, given = (tensor.narrow(dimension, 0, count) for tensor in (weights[key], value))
             target.copy_(given)
