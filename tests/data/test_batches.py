@@ -124,12 +124,12 @@ def test_noise_and_uniforms_have_their_distributions_and_no_two_positions_share_
     assert noise.std().item() == pytest.approx(1, abs=0.02)
     assert uniforms.min() > 0
     assert uniforms.max() < 1
-    assert uniforms.shape == (2000, 3)
-    for column in uniforms.T:  # of the timestep and of the two dropouts
+    assert uniforms.shape == (2000, 5)
+    for column in uniforms.T:  # of the timestep, of the two dropouts and of the window
         counts = torch.histc(column, bins=10, min=0, max=1)
         assert (counts - 200).abs().max() < 60
-    assert (torch.corrcoef(uniforms.T) - torch.eye(3)).abs().max() < 0.07
-    assert len(set(uniforms.flatten().tolist())) == 6000
+    assert (torch.corrcoef(uniforms.T) - torch.eye(5)).abs().max() < 0.07
+    assert len({tuple(row) for row in uniforms.tolist()}) == 2000
     assert len({row.tobytes() for row in noise.flatten(1).numpy()}) == 2000
 
 

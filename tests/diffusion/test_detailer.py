@@ -9,7 +9,9 @@ from conftest import tiny_denoiser
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.noise import add_noise
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
 
 SETTINGS: dict[str, Any] = {"labels": OBJECTS, "prediction_type": "sample", "patch_size": 4, "detail_channels": (8, 16)}
@@ -19,7 +21,7 @@ TIMESTEPS = torch.tensor([0, 399, 400, 999])
 def detailed_denoiser(layout_scale: float = 2.0) -> Denoiser:
     """One whose detailer has learnt something."""
     denoiser = tiny_denoiser(**SETTINGS, layout_scale=layout_scale)
-    for parameter in denoiser.detailer.unet.conv_out.parameters():
+    for parameter in denoiser.detailer.conv_out.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return denoiser
 
@@ -33,7 +35,7 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sampl
         masks=torch.randint(25, (count, 1, 16, 16), generator=random),
         class_labels=torch.eye(24)[:count],
         noise=torch.randn(count, *denoiser.space.shape, generator=random),
-        uniforms=torch.stack([(timesteps + 0.5) / 1000, torch.ones(count), torch.ones(count)], dim=1),
+        uniforms=torch.stack([(timesteps + 0.5) / 1000, *torch.ones(2, count), *torch.zeros(2, count)], dim=1),
     )
 
 
@@ -69,7 +71,7 @@ def test_what_it_sees_is_what_is_missing_of_the_noisy_picture() -> None:
     """Where the picture is right and there is hardly any noise, its first channels are nearly nothing."""
     denoiser = detailed_denoiser(layout_scale=0.0)
     seen: list[torch.Tensor] = []
-    denoiser.detailer.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    denoiser.detailer.conv_in.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     clean, noise = torch.rand(2, *denoiser.space.shape), torch.randn(2, *denoiser.space.shape)
     for t in (0, 300):
         timestep = torch.tensor(t)
@@ -79,6 +81,47 @@ def test_what_it_sees_is_what_is_missing_of_the_noisy_picture() -> None:
         expected = denoiser.space.decode(noise) * sigma / (sigma + 0.03)
         torch.testing.assert_close(seen[-1][:, :3], expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(seen[-1][:, 3:], 2 * denoiser.space.decode(clean))
+
+
+@pytest.mark.parametrize(
+    ("size", "patch_size", "levels", "sides"),
+    [
+        ((64, 64), 4, 2, (40, 40)),
+        ((48, 16), 4, 2, (40, 16)),  # no larger than the picture
+        ((96, 96), 12, 1, (36, 36)),  # whole patches,
+        ((96, 96), 3, 4, (24, 24)),  # that halve three times
+        ((96, 96), 48, 1, (48, 48)),  # one at least
+    ],
+)
+def test_windows_are_cut_alike_in_whole_patches_and_reach_every_corner(
+    size: tuple[int, int], patch_size: int, levels: int, sides: tuple[int, int]
+) -> None:
+    space = SampleSpace(size, 3, patch_size, 24, 0.0)
+    detailer = Detailer(space, [8] * levels)
+    rows, columns = torch.meshgrid(*(torch.arange(float(side)) for side in size), indexing="ij")
+    places = torch.tensor([[0.0, 0.0], [0.9999, 0.9999], [0.0, 0.9999], [0.5, 0.5]])
+    samples = space.encode(torch.stack([rows, columns, rows + columns]).expand(4, -1, -1, -1))
+    seen = space.decode(detailer.windows(samples, places))
+    assert seen.shape == (4, 3, *sides)
+    assert torch.equal(seen[:, 0] + seen[:, 1], seen[:, 2])  # neighbours stay neighbours
+    assert torch.equal(seen.diff(dim=2)[:, 0], torch.ones(4, sides[0] - 1, sides[1]))
+    assert torch.equal(seen.diff(dim=3)[:, 1], torch.ones(4, sides[0], sides[1] - 1))
+    last = [side - length for side, length in zip(size, sides, strict=True)]
+    assert seen[:3, :2, 0, 0].tolist() == [[0, 0], last, [0, last[1]]]
+
+
+@torch.no_grad()
+def test_what_it_adds_depends_on_the_surroundings_alone() -> None:
+    """In the middle of a window, out of reach of its edges, as in the whole picture."""
+    space = SampleSpace((64, 64), 3, 4, 24, 2.0)
+    detailer = Detailer(space, [8])
+    torch.nn.init.normal_(detailer.conv_out.weight, std=0.1)
+    prediction, noisy = torch.randn(2, 2, *space.shape)
+    timestep, alpha_bar, places = torch.tensor(50), torch.tensor(0.9), torch.full((2, 2), 0.5)
+    whole = detailer(prediction, noisy, timestep, alpha_bar)
+    seen = detailer(*(detailer.windows(part, places) for part in (prediction, noisy)), timestep, alpha_bar)
+    middle = (..., slice(3, 7), slice(3, 7))  # two convolutions at the ends and six between them reach 8 pixels
+    torch.testing.assert_close(seen[middle], detailer.windows(whole, places)[middle])
 
 
 def test_its_loss_is_a_term_of_the_less_noisy_pictures_and_teaches_it_alone() -> None:
@@ -133,7 +176,7 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     optimizer = torch.optim.AdamW(denoiser.detailer.parameters(), lr=5e-3)
     losses = []
     for _ in range(80):
-        uniforms = torch.rand(16, 3, generator=random) * torch.tensor([0.1, 1, 1])
+        uniforms = torch.rand(16, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
         noise = torch.randn(16, *denoiser.space.shape, generator=random)
         batch = Sample(
             clean_images=pictures, masks=torch.empty(0), class_labels=torch.zeros(16, 0), noise=noise, uniforms=uniforms

@@ -28,7 +28,7 @@ def test_a_detailer_is_exported_too(tmp_path: Path) -> None:
     detail = {"prediction_type": "sample", "patch_size": 2, "layout_scale": 2.0, "detail_channels": (8, 16)}
     checkpoint = save_tiny_pipeline(tmp_path / "best", 3, ("a", "b"), **detail)
     denoiser = load_pipeline(checkpoint).denoiser
-    torch.nn.init.normal_(denoiser.detailer.unet.conv_out.weight)
+    torch.nn.init.normal_(denoiser.detailer.conv_out.weight)
     export_onnx(denoiser, checkpoint)
     predict = open_onnx(checkpoint)
     noisy, rows = torch.randn(3, *denoiser.space.shape, generator=torch.Generator().manual_seed(0)), torch.eye(3)[:, :2]

@@ -85,9 +85,9 @@ def test_a_model_may_win_detail_and_not_lose_it(tmp_path: Path) -> None:
             take_weights(other, tmp_path / "with")
     more = tiny_denoiser(labels=("dog", "cat", "cow"), **WITH_DETAIL)  # whose layout has other channels
     take_weights(more, tmp_path / "with")
-    given, own = (model.detailer.unet.conv_in.weight for model in (source, more))
+    given, own = (model.detailer.conv_in.weight for model in (source, more))
     assert torch.equal(own[:, :6], given[:, :6])  # the two pictures
-    assert torch.equal(more.detailer.unet.conv_out.weight, source.detailer.unet.conv_out.weight)
+    assert torch.equal(more.detailer.conv_out.weight, source.detailer.conv_out.weight)
 
 
 def test_a_model_may_win_a_layout_or_lose_it(tmp_path: Path) -> None:
@@ -148,5 +148,5 @@ def test_detail_is_learnt_behind_a_network_that_stays(
     after = second.state_dict()
     for key, value in first.state_dict().items():
         assert torch.equal(after[key], value), key
-    assert second.detailer.unet.conv_out.weight.any()
+    assert second.detailer.conv_out.weight.any()
     assert all(parameter.requires_grad for parameter in second.parameters())

@@ -49,7 +49,7 @@ def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Pat
     with pytest.raises(UserError) as caught, claim_run_folder(changed, is_main_process=True):
         pass
     message = str(caught.value)
-    assert f"{run} holds a run with other settings" in message
+    assert f"{run}/config.yaml is of a run with other settings" in message
     assert "seed was 0, now 7" in message
     assert "model.block_out_channels was [32, 64], now [32, 32]" in message
     assert "choose another `--name`" in message

@@ -2,10 +2,10 @@
 
 Training is one stream of samples: epoch after epoch, each a fresh permutation of all pictures (or of as many, drawn
 with weights), cut into batches that are always full. Sample number `position` of the stream gets its noise, and the
-numbers that decide its timestep and whether its labels and its layout are dropped, from a random generator seeded by
-(seed, position). So everything random about training is a function of the seed and the position: nothing has to be
-saved to resume, and the stream does not depend on how many processes, accumulation steps or data-loading workers share
-it.
+numbers that decide its timestep, whether its labels and its layout are dropped and which window of it is looked at
+closely, from a random generator seeded by (seed, position). So everything random about training is a function of the
+seed and the position: nothing has to be saved to resume, and the stream does not depend on how many processes,
+accumulation steps or data-loading workers share it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sample(TypedDict):
     masks: torch.Tensor  # (1, H, W) uint8, see `PictureDataset`; (0,) for pictures that were opened without
     class_labels: torch.Tensor  # (num_labels,) multi-hot
     noise: torch.Tensor  # standard normal, of the shape of the model's samples
-    uniforms: torch.Tensor  # (3,) in [0, 1): decide the timestep, and whether the labels and the layout are dropped
+    uniforms: torch.Tensor  # (5,) in [0, 1): decide the timestep, whether labels and layout are dropped, and a window
 
 
 class StreamSampler(Sampler[list[tuple[int, int]]]):
@@ -143,6 +143,7 @@ class StreamDataset(Dataset[Sample]):
         generator = torch.Generator().manual_seed(seed)
         label_dropout, timestep, flip, layout_dropout = torch.rand(4, generator=generator)
         noise = torch.randn(self.noise_shape, generator=generator)
+        window = torch.rand(2, generator=generator)  # last, for a model without a detailer takes no notice
         if self.random_flip and flip < 0.5:
             clean_images, masks = clean_images.flip(-1), np.flip(masks, -1)
         return Sample(
@@ -150,5 +151,5 @@ class StreamDataset(Dataset[Sample]):
             masks=torch.from_numpy(masks.copy()),  # a read-only one would be a warning
             class_labels=dataset.class_labels[index],
             noise=noise,
-            uniforms=torch.stack([timestep, label_dropout, layout_dropout]),
+            uniforms=torch.stack([timestep, label_dropout, layout_dropout, *window]),
         )

@@ -309,7 +309,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         config, space, noise = self.config, self.space, batch["noise"]
         clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
-        timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"].unbind(dim=1)
+        timestep_uniforms, label_uniforms, layout_uniforms, *_ = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,
             config["num_train_timesteps"],
@@ -338,10 +338,12 @@ class Denoiser(ModelMixin, ConfigMixin):
             is_detailed = self._is_detailed(timesteps)
             rows = is_detailed.clone()
             rows[0] = True  # even where it counts nothing: DistributedDataParallel wants a gradient of every batch
-            detailed = self.detailer(prediction.detach()[rows], noisy[rows], timesteps[rows], alpha_bar[rows])
-            terms["detail"] = weighted(
-                space.parts(detailed)[0], space.parts(target)[0][rows], (weights * is_detailed)[rows]
+            places = batch["uniforms"][rows, 3:]
+            seen, noise_seen, wanted = (
+                self.detailer.windows(part[rows], places) for part in (prediction.detach(), noisy, target)
             )
+            detailed = self.detailer(seen, noise_seen, timesteps[rows], alpha_bar[rows])
+            terms["detail"] = weighted(space.parts(detailed)[0], space.parts(wanted)[0], (weights * is_detailed)[rows])
         return Loss(terms)
 
     def forward(self, batch: Sample) -> Loss:

@@ -1,4 +1,4 @@
-"""Detail: a small UNet over single pixels, which goes on from the picture that a network of patches predicts.
+"""Detail: a small network over single pixels, which goes on from the picture that a network of patches predicts.
 
     detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)        for t < 0.4 T
 
@@ -6,22 +6,27 @@ x is the picture, and beside it the layout, that the network of patches predicts
 of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
 (compare the patch detailer of DiP, arXiv:2511.18822). The noisier the timestep, the less there is to add: pixels drown
 in noise. It is trained behind the network of patches, which takes no notice: no gradient goes back.
+
+r has the shape of a UNet, of residual blocks without normalisation: what a pixel gets depends on its surroundings
+alone, so that it is learnt from windows of pictures, which cost less than whole ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import nn
 
-from lab_ddpm.diffusion.network import make_unet
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 DETAILED_SHARE = 0.4  # of the timesteps, the less noisy ones
+WINDOW = 40  # pixels on a side
 _STEP, _SOFTENED, _CONTRAST = 0.1, 0.03, 2.0  # they bring what goes in, and what comes out, to a size of about 1
-_GROUPS = 8  # of channels that are normalised together
+_FREQUENCIES, _EMBEDDING = 64, 128  # of the timestep: its waves, and what the blocks get
 
 
 class Detailer(nn.Module):
@@ -29,31 +34,44 @@ class Detailer(nn.Module):
 
     Args:
         space: The samples.
-        channels: Of each level of r, which halves the one before it; multiples of 8.
+        channels: Of each level of r, which halves the one before it.
     """
 
     def __init__(self, space: SampleSpace, channels: Sequence[int]) -> None:
         super().__init__()
         self.space = space
-        self.unet = make_unet(
-            size=space.sample_size,
-            in_channels=2 * space.in_channels + space.layout_channels,
-            out_channels=space.in_channels,
-            block_out_channels=channels,
-            layers_per_block=1,
-            attention_levels=(),
-            attention_head_dim=None,
-            resnet_time_scale_shift="scale_shift",
-            norm_num_groups=_GROUPS,
-            takes_embedding=False,
-        )
-        for parameter in self.unet.conv_out.parameters():
+        # windows hold whole patches, and halve as often as there are levels
+        self._unit = math.lcm(space.patch_size, 2 ** (len(channels) - 1))
+        self.time_waves = Timesteps(_FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(_FREQUENCIES, _EMBEDDING)
+        self.conv_in = nn.Conv2d(2 * space.in_channels + space.layout_channels, channels[0], 3, padding=1)
+        self.level = _Level(channels)
+        self.conv_out = nn.Conv2d(channels[0], space.in_channels, 3, padding=1)
+        for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
+
+    def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        """A window of each sample, of `WINDOW` pixels on a side or what comes next to it, in whole patches.
+
+        Args:
+            samples: (B, C, H, W), of any channels.
+            uniforms: (B, 2) in [0, 1): where it lies, from top to bottom and from left to right.
+
+        Returns:
+            (B, C, h, w).
+        """
+        patch, rows = self.space.patch_size, torch.arange(len(samples), device=samples.device)
+        sides = [min(max(WINDOW // self._unit, 1) * self._unit // patch, side) for side in samples.shape[2:]]
+        places = [
+            (uniform * (side - length + 1)).long()
+            for uniform, side, length in zip(uniforms.unbind(dim=1), samples.shape[2:], sides, strict=True)
+        ]
+        return samples.unfold(2, sides[0], 1).unfold(3, sides[1], 1)[rows, :, places[0], places[1]]
 
     def forward(
         self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, alpha_bar: torch.Tensor
     ) -> torch.Tensor:
-        """The detailed samples.
+        """The detailed samples, or windows of them.
 
         Args:
             prediction: (B, *space.shape) float32, what the network of patches predicts of the clean samples.
@@ -64,6 +82,7 @@ class Detailer(nn.Module):
         Returns:
             float32 of the shape of `prediction`, with its layout.
         """
+        dtype = self.conv_in.weight.dtype
         pictures = self.space.decode(prediction)
         missing = self.space.decode(noisy) - alpha_bar.sqrt() * pictures
         seen = [missing / ((1 - alpha_bar).sqrt() + _SOFTENED), _CONTRAST * pictures]
@@ -71,5 +90,47 @@ class Detailer(nn.Module):
         if self.space.has_layout:
             layout = self.space.layout(prediction)
             seen.append(F.interpolate(layout, scale_factor=float(self.space.patch_size)))
-        detail = self.unet(torch.cat(seen, dim=1).to(self.unet.dtype), timesteps).sample.float()
+        embedding = F.silu(self.time_embedding(self.time_waves(timesteps.reshape(-1)).to(dtype)))
+        hidden = self.level(self.conv_in(torch.cat(seen, dim=1).to(dtype)), embedding)
+        detail = self.conv_out(F.silu(hidden)).float()
         return self.space.encode(pictures + _STEP * detail, layout)
+
+
+class _Level(nn.Module):
+    """Two blocks, the coarser levels, and one more block."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        fine, *coarse = channels
+        self.blocks = nn.ModuleList(_Block(fine) for _ in range(3))
+        self.is_last = not coarse
+        if coarse:
+            self.down = nn.Conv2d(fine, coarse[0], 2, stride=2)
+            self.coarser = _Level(coarse)
+            self.up = nn.Conv2d(coarse[0], 4 * fine, 1)
+
+    def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        *before, after = self.blocks
+        for block in before:
+            hidden = block(hidden, embedding)
+        if not self.is_last:
+            hidden = hidden + F.pixel_shuffle(self.up(self.coarser(self.down(hidden), embedding)), 2)
+        return after(hidden, embedding)
+
+
+class _Block(nn.Module):
+    """A residual block, scaled and shifted by the embedding of the timestep (arXiv:1709.07871)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(_EMBEDDING, 2 * channels)
+        nn.init.normal_(self.conv2.weight, std=0.1 / math.sqrt(9 * channels))
+        for parameter in (self.conv2.bias, *self.time_emb_proj.parameters()):
+            if parameter is not None:
+                nn.init.zeros_(parameter)
+
+    def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.time_emb_proj(embedding)[:, :, None, None].chunk(2, dim=1)
+        return hidden + self.conv2(F.silu(self.conv1(F.silu(hidden)) * (1 + scale) + shift))

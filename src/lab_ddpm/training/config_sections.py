@@ -85,8 +85,7 @@ class ModelConfig:
                     f"got {channels} and {self.norm_num_groups}"
                 )
         for channels in self.detail_channels:
-            if channels < 1 or channels % 8:
-                raise UserError(f"`model.detail_channels` must be multiples of 8, got {channels}")
+            check_at_least("model.detail_channels", channels, 1)
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
         # behind the last level stands the middle block, which attends too

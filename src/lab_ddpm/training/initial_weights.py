@@ -50,7 +50,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         "unet.conv_in.weight": (1, channels),
         "unet.conv_out.weight": (0, channels),
         "unet.conv_out.bias": (0, channels),
-        "detailer.unet.conv_in.weight": (1, 2 * colours),
+        "detailer.conv_in.weight": (1, 2 * colours),
     }
     weights = denoiser.state_dict()
     for key, value in source.state_dict().items():

@@ -1,4 +1,4 @@
-"""What changes the weights: AdamW, or Muon for the matrices within the UNets and AdamW for the rest."""
+"""What changes the weights: AdamW, or Muon for the matrices within the networks and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def make_optimizer(denoiser: Denoiser, config: OptimizerConfig) -> torch.optim.O
         return torch.optim.AdamW(
             denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-    levels = (".down_blocks.", ".mid_block.", ".up_blocks.")  # of the UNet, and of the detailer's
+    levels = ("unet.down_blocks.", "unet.mid_block.", "unet.up_blocks.", "detailer.level.")
     matrices, rest = [], []
     for name, parameter in denoiser.named_parameters():
-        (matrices if parameter.ndim > 1 and any(level in name for level in levels) else rest).append(parameter)
+        (matrices if parameter.ndim > 1 and name.startswith(levels) else rest).append(parameter)
     return Muon(matrices, rest, lr=config.learning_rate, weight_decay=config.weight_decay)

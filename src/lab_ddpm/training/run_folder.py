@@ -58,7 +58,7 @@ def _check_same_settings(config: TrainConfig, path: Path) -> None:
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
-            raise UserError(f"{path.parent} holds a run with other settings ({differences}); choose another `--name`")
+            raise UserError(f"{path} is of a run with other settings ({differences}); choose another `--name`")
     write_text(path, yaml.safe_dump(settings, sort_keys=False))
 
 
