@@ -15,7 +15,7 @@ from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
 
 SETTINGS: dict[str, Any] = {"labels": OBJECTS, "prediction_type": "sample", "patch_size": 4, "detail_channels": (8, 16)}
-TIMESTEPS = torch.tensor([0, 399, 400, 999])
+TIMESTEPS = torch.tensor([0, 599, 600, 999])
 
 
 def detailed_denoiser(layout_scale: float = 2.0) -> Denoiser:
@@ -157,7 +157,7 @@ def test_pictures_that_get_no_detail_teach_none_where_it_is_all_that_learns() ->
     denoiser.register_to_config(detail_only=True)
     scaled = denoiser(batch).terms
     denoiser.register_to_config(detail_only=False)
-    expected = denoiser(draw_batch(denoiser, torch.tensor([0, 100, 200, 399]))).terms
+    expected = denoiser(draw_batch(denoiser, torch.tensor([0, 150, 300, 599]))).terms
     assert {key: value.item() for key, value in scaled.items()} == pytest.approx(
         {key: value.item() for key, value in expected.items()}
     )

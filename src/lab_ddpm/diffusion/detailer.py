@@ -1,6 +1,6 @@
 """Detail: a small network over single pixels, which goes on from the picture that a network of patches predicts.
 
-    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)        for t < 0.4 T
+    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)        for t < 0.6 T
 
 x is the picture, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
 of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
@@ -23,7 +23,7 @@ from torch import nn
 
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
-DETAILED_SHARE = 0.4  # of the timesteps, the less noisy ones
+DETAILED_SHARE = 0.6  # of the timesteps, the less noisy ones
 WINDOW = 40  # pixels on a side
 _STEP, _SOFTENED, _CONTRAST = 0.1, 0.03, 2.0  # they bring what goes in, and what comes out, to a size of about 1
 _FREQUENCIES, _EMBEDDING = 64, 128  # of the timestep: its waves, and what the blocks get
