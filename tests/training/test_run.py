@@ -42,6 +42,7 @@ def arguments(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         data__count_weights=(1, 1, 2),
         model__patch_size=2,
         model__layout_scale=2.0,
+        model__detail_channels=(8, 16),
         diffusion__prediction_type="sample",
         objective__condition_dropout=0.2,
         objective__layout_dropout=0.2,
