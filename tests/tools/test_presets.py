@@ -28,6 +28,8 @@ SMALL = {
     "evaluation.steps": 1,
     "evaluation.num_pictures": 4,
 }
+BEGINS_WITH = {"iclevr_cpu_detail.yaml": "iclevr_cpu.yaml"}
+"""The preset whose run a preset's `init_from` names."""
 SMALL_ARGUMENTS = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
 
 
@@ -57,7 +59,10 @@ def test_preset_trains_and_samples(
         write_data(config.data.dataset, root, monkeypatch)
     elif config.evaluation.metric != "none":
         save_random_classifiers(names=("resnet18",))
-    assert main(["train", "--config", str(path), "--data.root", str(root), *SMALL_ARGUMENTS]) == 0
+    arguments = ["--data.root", str(root), *SMALL_ARGUMENTS]
+    if config.init_from is not None:
+        assert main(["train", "--config", str(path.with_name(BEGINS_WITH[path.name])), *arguments]) == 0
+    assert main(["train", "--config", str(path), *arguments]) == 0
     run = Path(config.runs_dir) / config.name
     assert len(list((run / "samples").glob("step_*.png"))) == 1
     arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
