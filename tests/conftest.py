@@ -117,6 +117,8 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = (), **settings: Any) -> Path:
     """Write a random pipeline for 32 x 32 pictures."""
     denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32, **settings)
+    if denoiser.detailer is not None:  # which begins with zeros
+        torch.nn.init.normal_(denoiser.detailer.conv_out.weight)
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained(path)
     return Path(path)
 

@@ -110,11 +110,12 @@ def test_windows_are_cut_alike_in_whole_patches_and_reach_every_corner(
     assert seen[:3, :2, 0, 0].tolist() == [[0, 0], last, [0, last[1]]]
 
 
+@pytest.mark.parametrize("channels", [[8], [8, 16]], ids=str)
 @torch.no_grad()
-def test_what_it_adds_depends_on_the_surroundings_alone() -> None:
+def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> None:
     """In the middle of a window, out of reach of its edges, as in the whole picture."""
     space = SampleSpace((64, 64), 3, 4, 24, 2.0)
-    detailer = Detailer(space, [8])
+    detailer = Detailer(space, channels)
     torch.nn.init.normal_(detailer.conv_out.weight, std=0.1)
     prediction, noisy = torch.randn(2, 2, *space.shape)
     timestep, alpha_bar, places = torch.tensor(50), torch.tensor(0.9), torch.full((2, 2), 0.5)
@@ -158,9 +159,8 @@ def test_pictures_that_get_no_detail_teach_none_where_it_is_all_that_learns() ->
     scaled = denoiser(batch).terms
     denoiser.register_to_config(detail_only=False)
     expected = denoiser(draw_batch(denoiser, torch.tensor([0, 150, 300, 599]))).terms
-    assert {key: value.item() for key, value in scaled.items()} == pytest.approx(
-        {key: value.item() for key, value in expected.items()}
-    )
+    assert list(scaled) == ["detail"]
+    assert scaled["detail"].item() == pytest.approx(expected["detail"].item())
 
 
 def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
@@ -188,6 +188,19 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
         losses.append((terms["detail"] / terms["picture"]).item())
     assert losses[0] == pytest.approx(1, abs=1e-3)
     assert sum(losses[-10:]) / 10 < 0.5
+
+
+def test_how_many_of_the_timesteps_get_detail_is_a_setting() -> None:
+    denoiser = tiny_denoiser(**SETTINGS, detail_share=0.25)
+    assert denoiser.is_detailed(torch.tensor([0, 249, 250, 599])).tolist() == [True, True, False, False]
+
+
+def test_where_detail_is_all_that_learns_the_network_of_patches_cannot() -> None:
+    denoiser = tiny_denoiser(**SETTINGS, detail_only=True)
+    learning = {name.split(".")[0] for name, weight in denoiser.named_parameters() if weight.requires_grad}
+    assert learning == {"detailer"}
+    with pytest.raises(UserError, match="`detail_only` must be false without `detail_channels`"):
+        tiny_denoiser(detail_only=True)
 
 
 def test_it_needs_a_predicted_clean_sample() -> None:

@@ -34,9 +34,11 @@ for index, image in enumerate(pipe(["a, b", "b"], num_inference_steps=3, guidanc
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("hub")
-    pipeline = save_tiny_pipeline(folder / "best", 3, ("a", "b"))
+    detail = {"patch_size": 2, "prediction_type": "sample", "detail_channels": (8, 16)}
+    pipeline = save_tiny_pipeline(folder / "best", 3, ("a", "b"), **detail)
     (pipeline / "README.md").write_text("# A card\n")
     write_png(pipeline / "grid.png", np.zeros((4, 4, 3), np.uint8))
+    (pipeline / "metrics.jsonl").write_text("{}\n")
     score = {"mean": 0.75, "ci95": [0.7, 0.8]}
     write_json(pipeline / "metrics.json", {"splits": {"test": {"referee": {"micro": score, "exact_match": score}}}})
     assert main(["export-hub", str(pipeline), str(folder / "out"), "--name", "someone/tiny"]) == 0
@@ -69,7 +71,8 @@ def test_the_card_has_metadata_with_the_scores(exported: tuple[Path, Path]) -> N
     assert results is not None
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
     assert results[0].metric_name == "micro by referee: 0.750 [0.700, 0.800]"
-    assert (exported[1] / "grid.png").is_file()
+    for name in ("grid.png", "metrics.json", "metrics.jsonl"):
+        assert (exported[1] / name).is_file(), name
 
 
 def test_an_export_of_an_export_has_one_card(exported: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from lab_ddpm.sampling.torch_export import MAX_BATCH
 _ELSEWHERE = """
 import sys, torch
 network = torch.export.load("denoiser.pt2").module()
-noisy, timestep, rows = torch.load("inputs.pt")
-torch.save([network(noisy[:number], timestep, rows[:number]) for number in (1, 2, len(noisy))], "outputs.pt")
+noisy, timesteps, rows = torch.load("inputs.pt")
+outputs = [network(noisy[:number], timestep, rows[:number]) for timestep in timesteps for number in (1, 2, len(noisy))]
+torch.save(outputs, "outputs.pt")
 assert not any(name.startswith(("lab_ddpm", "diffusers")) for name in sys.modules)
 """
 
@@ -32,9 +33,10 @@ def test_predictions_are_the_same_without_the_package(
     denoiser = load_pipeline(folder).denoiser
     noisy = torch.randn(MAX_BATCH, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 1.0]]).repeat(21, 1)
-    torch.save((noisy, torch.tensor(333.0), rows), folder / "inputs.pt")
+    timesteps = torch.tensor([0, 333, 599.5, 600, 999])
+    torch.save((noisy, timesteps, rows), folder / "inputs.pt")
     subprocess.run([sys.executable, "-c", _ELSEWHERE], cwd=folder, check=True)
     with torch.no_grad():
-        for predicted in torch.load(folder / "outputs.pt"):
+        for predicted, timestep in zip(torch.load(folder / "outputs.pt"), timesteps.repeat_interleave(3), strict=True):
             number = len(predicted)
-            torch.testing.assert_close(predicted, denoiser.predict(noisy[:number], torch.tensor(333.0), rows[:number]))
+            torch.testing.assert_close(predicted, denoiser.predict(noisy[:number], timestep, rows[:number]))

@@ -32,7 +32,7 @@ from torch import nn
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
-from lab_ddpm.diffusion.detailer import DETAILED_SHARE, Detailer
+from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
 from lab_ddpm.diffusion.network import make_unet
@@ -77,6 +77,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
             norm_num_groups: See `network.make_unet`.
         detail_channels: Of each level of the network that adds detail, see `detailer`; empty for a model without one.
+        detail_share: Of the timesteps, the less noisy ones: which get detail.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: One of `noise.BETA_SCHEDULES`.
         prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
@@ -89,7 +90,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             unknown one: reading pictures needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
-        detail_only: Whether all timesteps of the loss are those that get detail.
+        detail_only: Whether the detailer alone learns, from those timesteps that get detail.
 
     Attributes:
         space: The samples that it denoises.
@@ -115,6 +116,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         resnet_time_scale_shift: str = "default",
         norm_num_groups: int = 32,
         detail_channels: Sequence[int] = (),
+        detail_share: float = 0.6,
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
         prediction_type: str = "epsilon",
@@ -142,6 +144,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             raise UserError(f"`layout_scale` must be 0 for `prediction_type` {prediction_type!r}, got {layout_scale}")
         if detail_channels and prediction_type != "sample":
             raise UserError(f"`detail_channels` must be empty for `prediction_type` {prediction_type!r}")
+        if detail_only and not detail_channels:
+            raise UserError("`detail_only` must be false without `detail_channels`")
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
             size=self.space.shape[1:],
@@ -156,6 +160,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        self.requires_grad_(not detail_only)
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
@@ -261,14 +266,10 @@ class Denoiser(ModelMixin, ConfigMixin):
         prediction = self.predict_patches(noisy, timesteps, class_labels)
         if self.detailer is None:
             return prediction
-        is_detailed, alpha_bar = self._is_detailed(timesteps), self.alpha_bar(timesteps)
-        if torch.compiler.is_exporting():  # of one timestep: a graph with two ways
-            inputs = prediction, noisy, timesteps, alpha_bar
-            return torch.cond(is_detailed, self.detailer, lambda prediction, *_: prediction.clone(), inputs)
+        is_detailed, levels = self.is_detailed(timesteps), (-1, 1, 1, 1)
         if not is_detailed.any():
             return prediction
-        levels = (-1, 1, 1, 1)
-        detailed = self.detailer(prediction, noisy, timesteps, alpha_bar.reshape(levels))
+        detailed = self.detailer(prediction, noisy, timesteps, self.alpha_bar(timesteps).reshape(levels))
         return torch.where(is_detailed.reshape(levels), detailed, prediction)
 
     def predict_patches(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
@@ -276,8 +277,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 
-    def _is_detailed(self, timesteps: torch.Tensor) -> torch.Tensor:
-        return timesteps < DETAILED_SHARE * self.config["num_train_timesteps"]
+    def is_detailed(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Which of the timesteps get detail, where there is a detailer."""
+        return timesteps < self.config["detail_share"] * self.config["num_train_timesteps"]
 
     @torch.no_grad()
     def predict_clean(
@@ -309,7 +311,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         config, space, noise = self.config, self.space, batch["noise"]
         clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
-        timestep_uniforms, label_uniforms, layout_uniforms, *_ = batch["uniforms"].unbind(dim=1)
+        timestep_uniforms, label_uniforms, layout_uniforms, *places = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,
             config["num_train_timesteps"],
@@ -319,7 +321,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         )
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         if config["detail_only"]:
-            timesteps = (DETAILED_SHARE * timesteps).long()
+            timesteps = (config["detail_share"] * timesteps).long()
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
         prediction = self.predict_patches(noisy, timesteps, class_labels)
@@ -331,18 +333,20 @@ class Denoiser(ModelMixin, ConfigMixin):
             errors = LOSSES[config["loss"]](prediction, target, reduction="none")
             return (weights * errors.mean(dim=(1, 2, 3))).sum() / len(clean)
 
-        terms = {"picture": weighted(space.parts(prediction)[0], space.parts(target)[0], weights)}
-        if space.has_layout:
-            terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target), weights)
+        terms = {}
+        if not config["detail_only"]:
+            terms["picture"] = weighted(space.parts(prediction)[0], space.parts(target)[0], weights)
+            if space.has_layout:
+                terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target), weights)
         if self.detailer is not None:
-            is_detailed = self._is_detailed(timesteps)
+            is_detailed = self.is_detailed(timesteps)
             rows = is_detailed.clone()
             rows[0] = True  # even where it counts nothing: DistributedDataParallel wants a gradient of every batch
-            places = batch["uniforms"][rows, 3:]
-            seen, noise_seen, wanted = (
-                self.detailer.windows(part[rows], places) for part in (prediction.detach(), noisy, target)
+            windows = torch.stack(places, dim=1)[rows]
+            predicted, seen, wanted = (
+                self.detailer.windows(part[rows], windows) for part in (prediction.detach(), noisy, target)
             )
-            detailed = self.detailer(seen, noise_seen, timesteps[rows], alpha_bar[rows])
+            detailed = self.detailer(predicted, seen, timesteps[rows], alpha_bar[rows])
             terms["detail"] = weighted(space.parts(detailed)[0], space.parts(wanted)[0], (weights * is_detailed)[rows])
         return Loss(terms)
 

@@ -1,14 +1,16 @@
 """Detail: a small network over single pixels, which goes on from the picture that a network of patches predicts.
 
-    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)        for t < 0.6 T
+    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)
 
 x is the picture, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
 of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
 (compare the patch detailer of DiP, arXiv:2511.18822). The noisier the timestep, the less there is to add: pixels drown
-in noise. It is trained behind the network of patches, which takes no notice: no gradient goes back.
+in noise, so the noisier timesteps get none (`Denoiser`'s `detail_share`). No gradient goes back into the network of
+patches.
 
 r has the shape of a UNet, of residual blocks without normalisation: what a pixel gets depends on its surroundings
-alone, so that it is learnt from windows of pictures, which cost less than whole ones.
+alone, up to some 20 pixels away with two levels. So it is learnt from windows of pictures, which cost less than whole
+ones; near the edge of a window it sees zeros, as near that of a picture.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from torch import nn
 
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
-DETAILED_SHARE = 0.6  # of the timesteps, the less noisy ones
 WINDOW = 40  # pixels on a side
 _STEP, _SOFTENED, _CONTRAST = 0.1, 0.03, 2.0  # they bring what goes in, and what comes out, to a size of about 1
 _FREQUENCIES, _EMBEDDING = 64, 128  # of the timestep: its waves, and what the blocks get

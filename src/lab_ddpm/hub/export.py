@@ -21,7 +21,7 @@ from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
 _TITLE = "The pipeline of this folder, by `lab-ddpm export-hub`: it needs diffusers, and lab_ddpm no more."
 _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
-_BESIDE = ("*.png", "config.yaml", "metrics.json")  # what cards show and speak of
+_BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # what cards show and speak of
 
 
 def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:

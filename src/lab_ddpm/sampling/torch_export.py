@@ -28,8 +28,13 @@ class PredictionGraph(nn.Module):
         self.denoiser = denoiser.eval()
 
     def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """`Denoiser.predict`."""
-        return self.denoiser.predict(noisy, timestep, class_labels)
+        """`Denoiser.predict`, where only detailed timesteps pay for detail."""
+        prediction = self.denoiser.predict_patches(noisy, timestep, class_labels)
+        if self.denoiser.detailer is None:
+            return prediction
+        inputs = prediction, noisy, timestep, self.denoiser.alpha_bar(timestep)
+        is_detailed = self.denoiser.is_detailed(timestep)
+        return torch.cond(is_detailed, self.denoiser.detailer, lambda prediction, *_: prediction.clone(), inputs)
 
     def examples(self) -> tuple[torch.Tensor, ...]:
         """What to trace it with."""

@@ -49,12 +49,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network; see `network.make_unet`, and `denoiser.Denoiser` for `patch_size`.
+    """The network; see `network.make_unet`, and `denoiser.Denoiser` for `patch_size` and `detail_share`.
 
     Attributes:
         conditional: Whether the model learns the labels of the pictures.
         layout_scale: Other than 0, the model also denoises a map of what stands where, for which the pictures need
             masks, see `layout` and `labelled_pictures`; 2 is a good one.
+        detail_channels: Of each level of a small network over single pixels that adds detail to a predicted clean
+            picture, see `detailer`; [32, 96] is a good one, none is the default.
     """
 
     conditional: bool = True
@@ -67,6 +69,7 @@ class ModelConfig:
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     norm_num_groups: int = 32
     detail_channels: tuple[int, ...] = ()
+    detail_share: float = 0.6
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
@@ -86,6 +89,7 @@ class ModelConfig:
                 )
         for channels in self.detail_channels:
             check_at_least("model.detail_channels", channels, 1)
+        check_share("model.detail_share", self.detail_share)
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
         # behind the last level stands the middle block, which attends too

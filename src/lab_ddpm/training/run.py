@@ -100,9 +100,6 @@ class Run:
         denoiser = make_denoiser(config, self.dataset)
         if config.init_from is not None and newest_state(folder) is None:
             take_weights(denoiser, config.init_from)
-        if config.objective.detail_only:
-            denoiser.requires_grad_(False)
-            denoiser.get_submodule("detailer").requires_grad_()
         denoiser.to(accelerator.device)
         make_scheduler(config.evaluation.scheduler, denoiser)  # if it does not fit, better now than in an hour
         self.state = make_training_state(accelerator, denoiser, config.optimizer, self.total_steps)
