@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab_ddpm.cli import load
+from lab_ddpm.judging.intervals import as_text
 from lab_ddpm.training.config_parser import parse_config
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,16 @@ def test_what_a_document_links_to_is_there(document: Path) -> None:
     assert "<!--" not in text  # a figure that is still to come
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", ["README.md", "pretrained/iclevr-cpu/README.md"])
+def test_the_tables_have_the_scores_of_the_shipped_metrics(document: str) -> None:
+    metrics = json.loads((ROOT / "pretrained/iclevr-cpu/metrics.json").read_text(encoding="utf-8"))
+    lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
+    for split, by_classifier in metrics["splits"].items():
+        for classifier, scores in by_classifier.items():
+            texts = [as_text(scores[key], ".3f") for key in ("micro", "exact_match")]
+            assert f"| {split} | {len(metrics['seeds'])} | `{classifier}` | {texts[0]} | {texts[1]} |" in lines
 
 
 @pytest.mark.parametrize(("source", "command"), commands())

@@ -81,7 +81,7 @@ def test_a_model_may_win_detail_and_not_lose_it(tmp_path: Path) -> None:
     source = save(tmp_path / "with", labels=("dog", "cat"), **WITH_DETAIL)
     for channels in ((), (8, 8)):
         other = tiny_denoiser(labels=("dog", "cat"), **{**WITH_DETAIL, "detail_channels": channels})
-        with pytest.raises(UserError, match=r"`detail_channels` must be \[8, 16\] to begin with the weights of"):
+        with pytest.raises(UserError, match=r"`model.detail_channels` must be \[8, 16\] to begin with the weights of"):
             take_weights(other, tmp_path / "with")
     more = tiny_denoiser(labels=("dog", "cat", "cow"), **WITH_DETAIL)  # whose layout has other channels
     take_weights(more, tmp_path / "with")
@@ -102,12 +102,12 @@ def test_a_model_may_win_a_layout_or_lose_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"block_out_channels": (32, 32)}, "block_out_channels"),
-        ({"attention_levels": ()}, "attention_levels"),
-        ({"beta_schedule": "linear"}, "beta_schedule"),
-        ({"prediction_type": "sample"}, "prediction_type"),
+        ({"block_out_channels": (32, 32)}, "model.block_out_channels"),
+        ({"attention_levels": ()}, "model.attention_levels"),
+        ({"beta_schedule": "linear"}, "diffusion.beta_schedule"),
+        ({"prediction_type": "sample"}, "diffusion.prediction_type"),
         ({"in_channels": 1}, "in_channels"),
-        ({"patch_size": 2}, "patch_size"),
+        ({"patch_size": 2}, "model.patch_size"),
     ],
     ids=str,
 )

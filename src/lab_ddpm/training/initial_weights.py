@@ -13,13 +13,18 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
 
-# What weights are made for: the network, its samples, their noise, and what is predicted of them.
-_SETTINGS = (
+# What weights are made for: the network, its samples, their noise, and what is predicted of them; as a denoiser has
+# it, and where it is set.
+_MODEL = (
     *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
-    "norm_num_groups",
-    *("in_channels", "patch_size"),
-    *("num_train_timesteps", "beta_schedule", "prediction_type"),
+    *("norm_num_groups", "patch_size"),
 )
+_DIFFUSION = ("num_train_timesteps", "beta_schedule", "prediction_type")
+_SETTINGS = {
+    **{key: f"model.{key}" for key in _MODEL},
+    **{key: f"diffusion.{key}" for key in _DIFFUSION},
+    "in_channels": "in_channels",  # of the pictures
+}
 _EMBEDDING = "label_embedding.weight"
 
 
@@ -29,7 +34,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
 
     Where their labels are not the same, those that both know keep their embedding, and the embeddings of others stay as
     they were. So do the ends of the networks that are a layout's, unless both have one of the same labels and scale,
-    and a detailer where the pipeline has none.
+    and a detailer where the pipeline has none. A pipeline's own is not left away: its network was judged with it.
 
     Args:
         denoiser: What is to be trained, of the same network for the same noise; the pictures may have another size.
@@ -67,10 +72,11 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
 
 def check_network(settings: Mapping[str, Any], source: Denoiser, pipeline: str | Path) -> None:
     """Raise `UserError` unless a denoiser of these settings is of the network, and for the noise, of a pipeline's."""
-    for key in (*_SETTINGS, *(["detail_channels"] if source.config["detail_channels"] else [])):
+    detail = {"detail_channels": "model.detail_channels"} if source.config["detail_channels"] else {}
+    for key, flag in {**_SETTINGS, **detail}.items():
         found, own = _plain(source.config[key]), _plain(settings[key])
         if found != own:
-            raise UserError(f"`{key}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
+            raise UserError(f"`{flag}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
 
 
 def _plain(value: Any) -> Any:
