@@ -171,6 +171,8 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         ),
         (["--model.layout_scale", "2"], ["`model.layout_scale`", "'sample'", "'epsilon'"]),
         (["--model.detail_channels", "[8, 0]"], ["`model.detail_channels`", "at least 1", "0"]),
+        (["--model.detail_share", "0"], ["`model.detail_share`", "must be positive", "0"]),
+        (["--model.detail_share", "1.5"], ["`model.detail_share`", "[0, 1]", "1.5"]),
         (["--objective.detail_only", "true"], ["`objective.detail_only`", "`init_from`", "[]", "None"]),
         (["--model.detail_channels", "[8]"], ["`model.detail_channels`", "'sample'", "[8]", "'epsilon'"]),
         (["--objective.layout_dropout", "0.1"], ["`objective.layout_dropout`", "`model.layout_scale`", "0.1"]),

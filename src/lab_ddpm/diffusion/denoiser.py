@@ -17,6 +17,7 @@ lost by `from_pretrained`, while this model's `config.json` describes it complet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
         self.requires_grad_(not detail_only)
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
+        self._detailed_below = detail_share * num_train_timesteps
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
         self._loss_weights = loss_weights(
@@ -279,7 +281,7 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     def is_detailed(self, timesteps: torch.Tensor) -> torch.Tensor:
         """Which of the timesteps get detail, where there is a detailer."""
-        return timesteps < self.config["detail_share"] * self.config["num_train_timesteps"]
+        return timesteps < self._detailed_below
 
     @torch.no_grad()
     def predict_clean(
@@ -314,14 +316,12 @@ class Denoiser(ModelMixin, ConfigMixin):
         timestep_uniforms, label_uniforms, layout_uniforms, *places = batch["uniforms"].unbind(dim=1)
         timesteps = draw_timesteps(
             timestep_uniforms,
-            config["num_train_timesteps"],
+            math.ceil(self._detailed_below) if config["detail_only"] else config["num_train_timesteps"],
             config["timestep_density"],
             config["logit_mean"],
             config["logit_std"],
         )
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
-        if config["detail_only"]:
-            timesteps = (config["detail_share"] * timesteps).long()
         alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
         noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
         prediction = self.predict_patches(noisy, timesteps, class_labels)

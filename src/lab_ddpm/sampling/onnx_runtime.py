@@ -88,6 +88,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
     check_sums(checkpoint)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors: it warns of constants in branches of the graph that it does not need
     try:
         session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has no class of its own that all its errors are of

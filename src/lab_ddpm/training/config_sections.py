@@ -89,6 +89,7 @@ class ModelConfig:
                 )
         for channels in self.detail_channels:
             check_at_least("model.detail_channels", channels, 1)
+        check_positive("model.detail_share", self.detail_share)
         check_share("model.detail_share", self.detail_share)
         for level in self.attention_levels:
             check_choice("model.attention_levels", level, range(levels))
