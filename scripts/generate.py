@@ -92,6 +92,9 @@ def main(arguments: list[str]) -> None:
     else:
         samples = sampler.sample(asked, seeds, progress="sampling", on_state=recorder)
     if this_process().is_main_process:
+        if options.tries > 1:
+            later = sum(used != first for used, first in zip(samples.seeds, seeds, strict=True))
+            print(f"{later} of {len(seeds)} pictures are later tries, in which the model sees fewer mistakes")
         print(folder.write(samples, conditions, sampler, name, recorder, details))
 
 

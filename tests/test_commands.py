@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -387,6 +388,7 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     assert (before != after).any()
     assert (before[:, 12:] == after[:, 12:]).all()
     assert main(["generate", "--objects", "red cube", "--num-pictures", "3", "--steps", "2", "--tries", "2"]) == 0
+    assert re.search(r"^[0-3] of 3 pictures are later tries", capsys.readouterr().out, re.MULTILINE)
     assert json.loads(Path("generated/objects/manifest.json").read_text())["tries"] == 2
     assert len(json.loads(Path("generated/objects/manifest.json").read_text())["pictures"]) == 3
     assert main(["generate", "--place", "red cube@4,5", "--tries", "2"]) == 2

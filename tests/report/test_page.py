@@ -183,8 +183,18 @@ def test_page_says_what_the_run_is_worth(whole: tuple[Path, Page]) -> None:
     assert f"after 2.0 hours and 3,200 pictures, draws {100 * shipped:.0f} % on test" in page.text
     assert "the shipped pipeline is the better one" in page.text
     assert "A few minutes of training" in page.text
+    assert "An object that is drawn twice counts as found" in page.text
     assert "guidance 2.0 at the noisier 0.6 of the levels" in page.text
     assert "python scripts/" not in page.text  # nothing is missing
+
+
+def test_a_shipped_pipeline_of_several_runs_is_not_said_to_have_taken_the_last_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    config = TrainConfig(name="tiny", batch_size=16, init_from="runs/first/last").as_dict()
+    (tmp_path / "pretrained" / "config.yaml").write_text(yaml.safe_dump(config))
+    page = page_of(run, tmp_path)
+    assert "The shipped pipeline, which took several runs (its card adds them up), draws" in page.text
+    assert "2.0 hours" not in page.text
 
 
 @pytest.mark.parametrize("key", ["lists", "classifiers"])

@@ -115,7 +115,7 @@ def test_weights_for_something_else_are_refused(tmp_path: Path, settings: dict[s
     save(tmp_path / "source", labels=OBJECTS)
     with pytest.raises(UserError, match=f"`{name}` must be .* to begin with the weights of .*source, got"):
         take_weights(tiny_denoiser(labels=OBJECTS, **settings), tmp_path / "source")
-    with pytest.raises(DataError, match="no such checkpoint folder"):
+    with pytest.raises(DataError, match=r"`init_from`: .*absent: no such checkpoint folder"):
         take_weights(tiny_denoiser(labels=OBJECTS), tmp_path / "absent")
 
 

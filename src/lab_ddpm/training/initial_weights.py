@@ -11,7 +11,7 @@ import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.errors import DataError, UserError
 
 # What weights are made for: the network, its samples, their noise, and what is predicted of them; as a denoiser has
 # it, and where it is set.
@@ -44,8 +44,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         UserError: Another network, or other noise; the setting is named.
         DataError: There is no such pipeline, or a broken one.
     """
-    source: Denoiser = load_pipeline(pipeline).denoiser
-    check_network(denoiser.config, source, pipeline)
+    source = load_source(pipeline, denoiser.config)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
     same_layout &= denoiser.labels == source.labels
     colours = denoiser.space.in_channels
@@ -70,13 +69,23 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
             weights[key].copy_(value)
 
 
-def check_network(settings: Mapping[str, Any], source: Denoiser, pipeline: str | Path) -> None:
-    """Raise `UserError` unless a denoiser of these settings is of the network, and for the noise, of a pipeline's."""
+def load_source(pipeline: str | Path, settings: Mapping[str, Any]) -> Denoiser:
+    """The denoiser of a pipeline whose weights one of these settings can take.
+
+    Raises:
+        UserError: It is of another network, or for other noise.
+        DataError: There is no such pipeline, or a broken one.
+    """
+    try:
+        source: Denoiser = load_pipeline(pipeline).denoiser
+    except DataError as error:
+        raise DataError(f"`init_from`: {error}") from None
     detail = {"detail_channels": "model.detail_channels"} if source.config["detail_channels"] else {}
     for key, flag in {**_SETTINGS, **detail}.items():
         found, own = _plain(source.config[key]), _plain(settings[key])
         if found != own:
             raise UserError(f"`{flag}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
+    return source
 
 
 def _plain(value: Any) -> Any:

@@ -14,11 +14,10 @@ from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import read_identity, render_replica
 from lab_ddpm.judging.classifiers import SELECTING_CLASSIFIER, classifier_file
-from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_machine, cpu_preset
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.initial_weights import check_network
+from lab_ddpm.training.initial_weights import load_source
 
 
 def provide_pictures(config: TrainConfig) -> None:
@@ -75,7 +74,7 @@ def _check_before_rendering(config: TrainConfig) -> None:
         )
     if config.init_from is not None:
         settings = asdict(config.model) | asdict(config.diffusion) | {"in_channels": 3}
-        check_network(settings, load_pipeline(config.init_from).denoiser, config.init_from)
+        load_source(config.init_from, settings)
 
 
 def _provide_masks(root: Path) -> None:
