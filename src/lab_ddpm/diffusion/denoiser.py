@@ -161,9 +161,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
-        self.requires_grad_(not detail_only)
+        self.requires_grad_(not detail_only)  # what is there so far: the network of patches
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
-        self._detailed_below = detail_share * num_train_timesteps
         self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
         self._loss_weights = loss_weights(
@@ -198,6 +197,10 @@ class Denoiser(ModelMixin, ConfigMixin):
     def labels(self) -> tuple[str, ...]:
         """What the model is conditional on; empty for an unconditional one."""
         return tuple(self.config["labels"])
+
+    @property
+    def _detailed_below(self) -> float:
+        return self.config["detail_share"] * self.config["num_train_timesteps"]
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""

@@ -110,7 +110,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         num_labels=len(OBJECTS),
         num_pictures=len(dataset),
         size=height_width(config.data.image_size),
-        parameters=f"{sum(parameter.numel() for parameter in sampler.denoiser.parameters()) / 1e6:.1f} M",
+        parameters=f"{sampler.denoiser.num_parameters() / 1e6:.1f} M",
         predicted=_PREDICTED[config.diffusion.prediction_type],
         curves=list(curves),
         sampler=sampler.settings(),
