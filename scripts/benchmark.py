@@ -15,7 +15,7 @@ from lab_ddpm.studies.runtimes import compare_runtimes
 from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import UserError
 
-_SCENES = 40  # of pictures to compare libraries on
+_SCENES = 40  # of images to compare libraries on
 PRESETS = [Path("configs/iclevr_cpu.yaml"), Path("configs/iclevr.yaml")]
 _NAMES = ", ".join(map(str, PRESETS))
 _NOT_OF = {"peers": ("configs", "checkpoint"), "runtimes": ("configs", "steps"), None: ("rounds",)}

@@ -1,4 +1,4 @@
-"""Measure rendered pictures against the facts about i-CLEVR; exit code 1 if a difference is too large."""
+"""Measure rendered images against the facts about i-CLEVR; exit code 1 if a difference is too large."""
 
 import sys
 from pathlib import Path

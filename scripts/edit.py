@@ -1,4 +1,4 @@
-"""Add, remove or replace one object of a picture and leave the rest alone."""
+"""Add, remove or replace one object of an image and leave the rest alone."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ from lab_ddpm.tools.files import check_writable
 
 def parser() -> Parser:
     parser = Parser("edit", __doc__)
-    parser.add_argument("picture", type=Path, help="picture file")
+    parser.add_argument("image", type=Path, help="image file")
     shown = 'what it shows: "red cube" "cyan sphere", or with commas'
     parser.add_argument("--objects", nargs="+", required=True, metavar="LABEL", help=shown)
     change = parser.add_mutually_exclusive_group(required=True)
@@ -39,17 +39,17 @@ def main(arguments: list[str]) -> None:
     check_writable(options.out)
     sampler = open_sampler(options.checkpoint, **sampling_options(options))
     condition = join_condition(options.objects, sampler.labels)
-    picture = sampler.open_picture(options.picture)
+    image = sampler.open_image(options.image)
     if options.add is not None:
-        edited = add_object(sampler, picture, condition, parse_place(options.add), options.seed)
+        edited = add_object(sampler, image, condition, parse_place(options.add), options.seed)
     elif options.remove is not None:
-        edited = remove_object(sampler, picture, condition, options.remove, options.seed)
+        edited = remove_object(sampler, image, condition, options.remove, options.seed)
     else:
         label, new_label = options.replace
-        edited = replace_object(sampler, picture, condition, label, new_label, options.seed)
-    write_png(options.out / "edited.png", edited.picture)
+        edited = replace_object(sampler, image, condition, label, new_label, options.seed)
+    write_png(options.out / "edited.png", edited.image)
     captions = [", ".join(condition), ", ".join(edited.condition)]
-    write_png(options.out / "before_after.png", labelled_grid(np.stack([picture, edited.picture]), captions, 2))
+    write_png(options.out / "before_after.png", labelled_grid(np.stack([image, edited.image]), captions, 2))
     print(f"wrote edited.png and before_after.png to {options.out}/")
 
 

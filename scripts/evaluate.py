@@ -1,4 +1,4 @@
-"""Sample the condition lists over several seeds and score the pictures; or score pictures that are there."""
+"""Sample the condition lists over several seeds and score the images; or score images that are there."""
 
 import sys
 from argparse import Namespace
@@ -9,11 +9,11 @@ from typing import Any, cast
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.data.numbered_pictures import read_numbered_pictures
-from lab_ddpm.judging.classifiers import CLASSIFIERS, PICTURE_SIZE, classifier_file, load_classifier
-from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.judging.object_scores import Scores
-from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.data.numbered_images import read_numbered_images
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
+from lab_ddpm.evaluation.intervals import as_text
+from lab_ddpm.evaluation.object_scores import Scores
+from lab_ddpm.evaluation.score import score_seeds
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
@@ -40,12 +40,12 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if options.images is not None:
         if options.split is None or len(options.split) != 1:
-            raise UserError("`--images` needs the one `--split` that its pictures were made for")
+            raise UserError("`--images` needs the one `--split` that its images were made for")
         sampling = sampling_options(options)
         runtime = sampling.pop("runtime")
         given = (options.checkpoint, options.num_seeds, *sampling.values())
         if runtime != "auto" or any(option is not None for option in given):
-            raise UserError("`--images` scores pictures that exist: options of sampling do not go with it")
+            raise UserError("`--images` scores images that exist: options of sampling do not go with it")
     num_seeds = 4 if options.num_seeds is None else options.num_seeds
     check_at_least("num-seeds", num_seeds, 1)
     check_writable(options.out)
@@ -78,37 +78,37 @@ def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict
     _report_seen(lists, options.root / "train.json")
     results: Results = {}
     for split, conditions in lists.items():
-        pictures = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {split}").pictures
-        results[split] = score_seeds(pictures, encode(conditions, OBJECTS), classifiers)
+        images = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {split}").images
+        results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
     return {**sampler.settings(), "seeds": list(range(num_seeds))}, results
 
 
 def _existing(options: Namespace, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
-    """Settings and scores of the numbered pictures of a folder."""
+    """Settings and scores of the numbered images of a folder."""
     ((split, conditions),) = lists.items()
     tries = _check_manifest(options.images / "manifest.json", conditions, split)
-    pictures = read_numbered_pictures(options.images, len(conditions), PICTURE_SIZE)
-    results = {split: score_seeds(pictures, encode(conditions, OBJECTS), classifiers)}
+    images = read_numbered_images(options.images, len(conditions), IMAGE_SIZE)
+    results = {split: score_seeds(images, encode(conditions, OBJECTS), classifiers)}
     if tries > 1 and this_process().is_main_process:
-        print(f"note: each picture is the best of up to {tries} (`--tries`), as the model itself sees it")
+        print(f"note: each image is the best of up to {tries} (`--tries`), as the model itself sees it")
     return {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}, results
 
 
 def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> int:
-    """Where `generate` made the pictures, its manifest knows for which conditions, and in how many tries."""
+    """Where `generate` made the images, its manifest knows for which conditions, and in how many tries."""
     try:
         manifest = cast(Any, read_json(path))
-        made = [tuple(picture["condition"]) for picture in manifest["pictures"]]
+        made = [tuple(image["condition"]) for image in manifest["images"]]
         tries = int(manifest.get("tries", 1))
     except (AttributeError, DataError, KeyError, TypeError, ValueError):  # there is none, or one of another program
         return 1
     if made != list(conditions):
-        raise UserError(f"{path} says that its pictures were made for other conditions than those of {split!r}")
+        raise UserError(f"{path} says that its images were made for other conditions than those of {split!r}")
     return tries
 
 
 def _report_seen(lists: Lists, labels: Path) -> None:
-    """`unseen` promises combinations without a training picture; say so where the data at hand breaks it."""
+    """`unseen` promises combinations without a training image; say so where the data at hand breaks it."""
     if "unseen" in lists and labels.is_file() and this_process().is_main_process:
         seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
         if seen:

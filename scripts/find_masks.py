@@ -1,12 +1,12 @@
-"""Find what stands where in pictures of i-CLEVR without masks, in their differences; or compare that with masks."""
+"""Find what stands where in images of i-CLEVR without masks, in their differences; or compare that with masks."""
 
 import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import ROOT
+from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.iclevr.official.masks import check_masks, write_masks
-from lab_ddpm.judging.intervals import as_text, mean_interval
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import UserError
 

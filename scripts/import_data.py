@@ -1,13 +1,13 @@
-"""Check the official pictures and lists, and put them in place."""
+"""Check the official images and lists, and put them in place."""
 
 import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import ROOT
+from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.import_data import import_data
-from lab_ddpm.judging.classifiers import EVALUATOR_DIR
 from lab_ddpm.tools.arguments import Parser
 
 

@@ -1,4 +1,4 @@
-"""Walk from one picture, or one condition, to another one; write the strip and the distances along it."""
+"""Walk from one image, or one condition, to another one; write the strip and the distances along it."""
 
 import sys
 from pathlib import Path
@@ -7,28 +7,28 @@ import numpy as np
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import parse_condition
-from lab_ddpm.data.images import Pictures, to_tensor, write_png
+from lab_ddpm.data.images import Images, to_tensor, write_png
 from lab_ddpm.drawing.figures import interpolation_strip
-from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_pictures
+from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_images
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json
 
-OF_PICTURES = {"timestep": None, "mixing": "linear", "noise": "shared"}
+OF_IMAGES = {"timestep": None, "mixing": "linear", "noise": "shared"}
 
 
 def parser() -> Parser:
     parser = Parser("interpolate", __doc__)
     ends = parser.add_mutually_exclusive_group(required=True)
-    ends.add_argument("--pictures", nargs=2, type=Path, metavar="FILE", help="two picture files")
+    ends.add_argument("--images", nargs=2, type=Path, metavar="FILE", help="two image files")
     ends.add_argument("--conditions", nargs=2, metavar="LABELS", help='e.g. "red cube, gray sphere" "cyan cylinder"')
     add_checkpoint(parser)
     add_sampling(parser, scheduler="ddpm", steps="all that it was trained with")
-    parser.add_argument("--timestep", type=int, help="of pictures: noise level of the mixture (default: the middle)")
-    parser.add_argument("--count", type=int, default=10, help="pictures on the way (default: 10)")
-    parser.add_argument("--mixing", help="of pictures: linear or spherical (default: linear)")
-    parser.add_argument("--noise", help="of pictures: shared, own, fresh or inverted (default: shared)")
+    parser.add_argument("--timestep", type=int, help="of images: noise level of the mixture (default: the middle)")
+    parser.add_argument("--count", type=int, default=10, help="images on the way (default: 10)")
+    parser.add_argument("--mixing", help="of images: linear or spherical (default: linear)")
+    parser.add_argument("--noise", help="of images: shared, own, fresh or inverted (default: shared)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     return parser
@@ -38,25 +38,25 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
-    asked = {key: value for key in OF_PICTURES if (value := getattr(options, key)) is not None}
+    asked = {key: value for key in OF_IMAGES if (value := getattr(options, key)) is not None}
     if options.conditions is not None and asked:
-        raise UserError("`--timestep`, `--mixing` and `--noise` are for `--pictures`: conditions start from pure noise")
+        raise UserError("`--timestep`, `--mixing` and `--noise` are for `--images`: conditions start from pure noise")
     sampling = sampling_options(options)
     sampling["scheduler"] = options.scheduler or "ddpm"
     sampler = open_sampler(options.checkpoint, **sampling)
     if options.steps is None:
         sampler = sampler.with_steps(sampler.denoiser.config["num_train_timesteps"])
-    ends: list[Pictures] = []
+    ends: list[Images] = []
     settings: dict[str, object] = {}
     if options.conditions is not None:
         conditions = [parse_condition(words, sampler.labels) for words in options.conditions]
         captions = [", ".join(condition) for condition in conditions]
         walk = interpolate_conditions(sampler, conditions, options.count, options.seed, progress="denoising")
     else:
-        captions = [file.name for file in options.pictures]
-        ends = [sampler.open_picture(file) for file in options.pictures]
-        settings = {**OF_PICTURES, **asked}
-        walk = interpolate_pictures(
+        captions = [file.name for file in options.images]
+        ends = [sampler.open_image(file) for file in options.images]
+        settings = {**OF_IMAGES, **asked}
+        walk = interpolate_images(
             sampler,
             to_tensor(np.stack(ends)),
             count=options.count,

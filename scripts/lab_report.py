@@ -1,4 +1,4 @@
-"""Write the report that a course asks for about a run on i-CLEVR: settings, scores, pictures, its sampler and DDPM."""
+"""Write the report that a course asks for about a run on i-CLEVR: settings, scores, images, its sampler and DDPM."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,7 @@ from lab_ddpm.tools.errors import check_at_least
 
 def parser() -> Parser:
     parser = Parser("render", __doc__)
-    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes of three pictures (default: 6003)")
+    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes of three images (default: 6003)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     write_condition_lists(out)
     forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", out), OBJECTS)
     summary = render_replica(out, options.num_scenes, options.seed, workers, forbidden)
-    print(f"wrote {summary.num_pictures} pictures ({summary.num_rendered} of them now) and train.json to {out}/")
+    print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {out}/")
 
 
 if __name__ == "__main__":

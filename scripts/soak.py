@@ -1,4 +1,4 @@
-"""Ask the playground for pictures from many clients at once: are all right, and does its memory stay flat?"""
+"""Ask the playground for images from many clients at once: are all right, and does its memory stay flat?"""
 
 import sys
 from pathlib import Path

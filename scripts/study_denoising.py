@@ -1,4 +1,4 @@
-"""Measure how well a model sees through the noise, on pictures that it was not trained on."""
+"""Measure how well a model sees through the noise, on images that it was not trained on."""
 
 import sys
 from pathlib import Path
@@ -18,18 +18,18 @@ def parser() -> Parser:
     )
     parser.add_argument("--root", type=Path, required=True, help="its folder")
     add_checkpoint(parser)
-    parser.add_argument("--num-pictures", type=int, default=256, help="of them (default: 256)")
+    parser.add_argument("--num-images", type=int, default=256, help="of them (default: 256)")
     parser.add_argument("--out", type=Path, default=Path("denoising"), help="default: denoising")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    check_at_least("num-pictures", options.num_pictures, 1)
+    check_at_least("num-images", options.num_images, 1)
     sampler = open_sampler(options.checkpoint)
     with_masks = sampler.denoiser.space.has_layout and (options.root / "masks").is_dir()
     dataset = open_dataset(options.dataset, options.root, sampler.denoiser.config["sample_size"], with_masks)
-    table = study_denoising(dataset, sampler, options.num_pictures, options.out)
+    table = study_denoising(dataset, sampler, options.num_images, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and denoised.png beside it")
 
 

@@ -1,4 +1,4 @@
-"""Measure how evenly pictures change along lambda, for every way of interpolating."""
+"""Measure how evenly images change along lambda, for every way of interpolating."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,14 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.interpolation import study_interpolation
-from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_pictures
+from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_images
 
 
 def parser() -> Parser:
     parser = Parser("study-interpolation", __doc__)
-    add_pictures(parser)
+    add_images(parser)
     add_checkpoint(parser)
-    parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out pictures (default: 32)")
+    parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out images (default: 32)")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     return parser
 
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     sampler = open_sampler(options.checkpoint)
     real = open_held_out(options.dataset, options.root, options.held_out, sampler.denoiser.config["sample_size"])
     sampler.check_data(real)
-    table = study_interpolation(real.pictures, sampler.pipeline, options.num_pairs, options.out)
+    table = study_interpolation(real.images, sampler.pipeline, options.num_pairs, options.out)
     print(table.read_text(encoding="utf-8") + f"wrote {table} and its figures beside it")
 
 

@@ -1,4 +1,4 @@
-"""Sort what a model's pictures of i-CLEVR lack: wrong shapes, wrong colours, what its map shows; and their weave."""
+"""Sort what a model's images of i-CLEVR lack: wrong shapes, wrong colours, what its map shows; and their weave."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.judging.classifiers import classifier_file, load_classifier
+from lab_ddpm.data.labelled_images import open_labelled_images
+from lab_ddpm.evaluation.classifiers import classifier_file, load_classifier
 from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.mistakes import study_mistakes
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
@@ -19,7 +19,7 @@ def parser() -> Parser:
     parser = Parser("study-mistakes", __doc__)
     parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: val)")
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
-    parser.add_argument("--real", type=Path, help="folder of real pictures to compare weave and sharpness with")
+    parser.add_argument("--real", type=Path, help="folder of real images to compare weave and sharpness with")
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--num-seeds", type=int, default=4, help="seeds 0, 1, ... (default: 4)")
@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> None:
     if options.real is not None:
         size, fit = sampler.denoiser.config["sample_size"], sampler.pipeline.config["fit"]
         with_masks = sampler.denoiser.space.has_layout and (options.real / "masks").is_dir()
-        real = open_labelled_pictures(options.real, size, OBJECTS, fit, with_masks)
+        real = open_labelled_images(options.real, size, OBJECTS, fit, with_masks)
     referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
     table = study_mistakes(sampler, lists, referee, options.num_seeds, real, options.out)
-    print(table.read_text(encoding="utf-8") + f"wrote {table} and its pictures beside it")
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and its images beside it")
 
 
 if __name__ == "__main__":

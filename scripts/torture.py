@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from lab_ddpm.cli import load, run
-from lab_ddpm.judging.classifiers import classifier_file
+from lab_ddpm.evaluation.classifiers import classifier_file
 from lab_ddpm.studies.torture import COLUMNS, Job, Outcome, torture
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least, check_choice
@@ -32,7 +32,7 @@ TRAINING = {
 SWEEP = {
     "training": {"extends": "training.yaml", "epochs": 2, "evaluation": {"metric": "none"}},
     "classifier": "referee.safetensors",
-    "num_pictures": 10,
+    "num_images": 10,
     "seeds": [0],
     "settings": {"baseline": {}, "l1": {"objective.loss": "l1"}},
 }
@@ -48,7 +48,7 @@ JOBS = {
         ("generate", "--checkpoint", "pipeline", "--split", "few.json", "--steps", "400"),
         ("generated/few/*.png",),
     ),
-    "sweep": Job("sweep", ("ablate", "sweep.yaml"), ("ablations/sweep/table.*", "ablations/sweep/pictures/*.png")),
+    "sweep": Job("sweep", ("ablate", "sweep.yaml"), ("ablations/sweep/table.*", "ablations/sweep/images/*.png")),
     "import": Job("import", ("import-data", "official", "--out", "there"), ("there/**/*",)),
 }
 

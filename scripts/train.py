@@ -10,13 +10,13 @@ from lab_ddpm.cli import run
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
-from lab_ddpm.training.provide_pictures import provide_pictures
+from lab_ddpm.training.provide_images import provide_images
 from lab_ddpm.training.run import open_run
 
 
 def train(config: TrainConfig) -> Path:
-    with open_run(config) as run:  # runs/NAME with its pictures, model, optimizer and newest state: training/run.py
-        for batch in run.batches():  # pictures, labels and random numbers: data/batches.py
+    with open_run(config) as run:  # runs/NAME with its images, model, optimizer and newest state: training/run.py
+        for batch in run.batches():  # images, labels and random numbers: data/batches.py
             with run.accelerator.accumulate(run.denoiser):
                 loss = run.denoiser(batch)  # noise, prediction, weighted terms: diffusion/denoiser.py
                 run.update(loss)  # gradients, weights, average; then log, evaluate and save when due
@@ -25,7 +25,7 @@ def train(config: TrainConfig) -> Path:
 
 def main(arguments: list[str]) -> None:
     config = parse_config(arguments)
-    provide_pictures(config)  # renders the replica where i-CLEVR has none
+    provide_images(config)  # renders the replica where i-CLEVR has none
     folder = train(config)
     if this_process().is_main_process:
         print(f"the run is {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")

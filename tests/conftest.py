@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS, build_classifier, save_classifier
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
-from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, save_classifier
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
 
@@ -49,7 +49,7 @@ LAUNCH_TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--
 
 
 def tiny_arguments(tmp_path: Path, **overrides: Any) -> list[str]:
-    """Command line of a training run on the pictures of `tiny_dataset`, 6 steps of 4 pictures at 16 x 16.
+    """Command line of a training run on the images of `tiny_dataset`, 6 steps of 4 images at 16 x 16.
 
     Args:
         tmp_path: Holds `data/` (the data set) and `runs/`.
@@ -70,7 +70,7 @@ def tiny_config(tmp_path: Path, **overrides: Any) -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """7 scenes of three pictures, their labels and masks, and the condition lists: do not change it."""
+    """7 scenes of three images, their labels and masks, and the condition lists: do not change it."""
     root = tmp_path_factory.mktemp("template")
     (root / "images").mkdir()
     (root / "masks").mkdir()
@@ -81,8 +81,8 @@ def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in range(3):
             name = f"CLEVR_train_{scene:06d}_{step}.png"
             labels[name] = objects[: step + 1]
-            picture, mask = _draw(labels[name])
-            picture.save(root / "images" / name)
+            image, mask = _draw(labels[name])
+            image.save(root / "images" / name)
             mask.save(root / "masks" / name)
     (root / "train.json").write_text(json.dumps(labels), encoding="utf-8")
     write_condition_lists(root)
@@ -91,18 +91,18 @@ def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_dataset(dataset_template: Path, tmp_path: Path) -> Path:
-    """`tmp_path/data`: 21 pictures of 32 x 24, train.json and the condition lists, to be read or broken."""
+    """`tmp_path/data`: 21 images of 32 x 24, train.json and the condition lists, to be read or broken."""
     return shutil.copytree(dataset_template, tmp_path / "data")
 
 
 @pytest.fixture
 def tiny_pipeline() -> LabelConditionalPipeline:
-    """A random model of 16 x 16 pictures of the 24 objects, on the noise schedule of the report."""
+    """A random model of 16 x 16 images of the 24 objects, on the noise schedule of the report."""
     return LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS), "ddim")
 
 
 def tiny_denoiser(**settings: Any) -> Denoiser:
-    """A model of 16 x 16 pictures that has been trained with condition dropout, always with the same random weights."""
+    """A model of 16 x 16 images that has been trained with condition dropout, always with the same random weights."""
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "sample_size": 16,
@@ -115,7 +115,7 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
 
 
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = (), **settings: Any) -> Path:
-    """Write a random pipeline for 32 x 32 pictures."""
+    """Write a random pipeline for 32 x 32 images."""
     denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32, **settings)
     if denoiser.detailer is not None:  # which begins with zeros
         torch.nn.init.normal_(denoiser.detailer.conv_out.weight)
@@ -130,12 +130,12 @@ def save_random_classifiers(folder: str | Path = "evaluator", names: tuple[str, 
 
 
 def _draw(objects: list[str]) -> tuple[Image.Image, Image.Image]:
-    picture, mask = Image.new("RGB", (32, 24), "lightgray"), Image.new("L", (32, 24))
+    image, mask = Image.new("RGB", (32, 24), "lightgray"), Image.new("L", (32, 24))
     for position, name in enumerate(objects):
         colour, shape = name.split()
         box = (1 + 10 * position, 8, 9 + 10 * position, 16)
-        for image, fill in ((picture, colour), (mask, OBJECTS.index(name) + 1)):
-            pen = ImageDraw.Draw(image)
+        for canvas, fill in ((image, colour), (mask, OBJECTS.index(name) + 1)):
+            pen = ImageDraw.Draw(canvas)
             draw = (pen.rectangle, pen.ellipse, pen.rounded_rectangle)[SHAPES.index(shape)]
             draw(box, fill=fill)
-    return picture, mask
+    return image, mask

@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 
 MEANS, STD = (-0.3, 0.4), 0.15
 
@@ -41,14 +41,14 @@ class GaussianOracle(Denoiser):
 
 
 def sample_oracle(scheduler: Any, steps: int, **settings: Any) -> list[torch.Tensor]:
-    """8 pictures of each of the two labels."""
+    """8 images of each of the two labels."""
     pipeline = LabelConditionalPipeline(GaussianOracle(**settings), scheduler)
-    generators = [torch.Generator().manual_seed(seed) for seed in picture_seeds(0, 16)]
+    generators = [torch.Generator().manual_seed(seed) for seed in image_seeds(0, 16)]
     return list(pipeline.sample(torch.eye(2).repeat_interleave(8, dim=0), generators, steps).chunk(2))
 
 
-def check_distribution(pictures: list[torch.Tensor], tolerance: float = 0.1) -> None:
-    """The pictures of each label have its mean and its deviation, up to this share."""
-    for pictures_of_label, mean in zip(pictures, MEANS, strict=True):
-        assert pictures_of_label.mean().item() == pytest.approx(mean, abs=0.012)
-        assert pictures_of_label.std().item() == pytest.approx(STD, rel=tolerance)
+def check_distribution(images: list[torch.Tensor], tolerance: float = 0.1) -> None:
+    """The images of each label have its mean and its deviation, up to this share."""
+    for images_of_label, mean in zip(images, MEANS, strict=True):
+        assert images_of_label.mean().item() == pytest.approx(mean, abs=0.012)
+        assert images_of_label.std().item() == pytest.approx(STD, rel=tolerance)

@@ -1,4 +1,4 @@
-"""Pictures whose best network is known: every patch is grey ground, "dark" (-0.8) or "bright" (0.8), alike likely.
+"""Images whose best network is known: every patch is grey ground, "dark" (-0.8) or "bright" (0.8), alike likely.
 
 Which it is follows by Bayes' rule, mostly from its layout, which is scaled up; where that is unknown, from its pixels
 alone.
@@ -40,5 +40,5 @@ class PaintingOracle(Denoiser):
 
 
 def paint(masks: torch.Tensor) -> torch.Tensor:
-    """(B, 1, 8, 8) masks -> (B, 3, 32, 32) pictures."""
+    """(B, 1, 8, 8) masks -> (B, 3, 32, 32) images."""
     return VALUES[masks].repeat_interleave(4, dim=2).repeat_interleave(4, dim=3).repeat(1, 3, 1, 1)

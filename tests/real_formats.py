@@ -1,4 +1,4 @@
-"""Small data sets in the exact on-disk formats of the real ones, with noise for pictures."""
+"""Small data sets in the exact on-disk formats of the real ones, with noise for images."""
 
 import hashlib
 import pickle
@@ -17,9 +17,9 @@ def write_mnist(root: Path, name: str = "MNIST", count: int = 12) -> None:
     raw = root / name / "raw"
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
-        pictures = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         header = np.array([0x00000803, count, 28, 28], dtype=">i4").tobytes()
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + pictures.tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         labels = (np.arange(count) % 10).astype(np.uint8)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(
             np.array([0x00000801, count], dtype=">i4").tobytes() + labels.tobytes()
@@ -38,8 +38,8 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch, per_batch: int = 
         return [name, hashlib.md5(data, usedforsecurity=False).hexdigest()]
 
     def write_batch(name: str) -> list[str]:
-        pictures = random.integers(0, 256, (per_batch, 3072), dtype=np.uint8)
-        return write(name, {"data": pictures, "labels": random.integers(0, 10, per_batch).tolist()})
+        images = random.integers(0, 256, (per_batch, 3072), dtype=np.uint8)
+        return write(name, {"data": images, "labels": random.integers(0, 10, per_batch).tolist()})
 
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     meta = write("batches.meta", {"label_names": classes})
@@ -54,8 +54,8 @@ def write_flowers102(root: Path, monkeypatch: pytest.MonkeyPatch, count: int = 1
     folder = root / "flowers-102"
     (folder / "jpg").mkdir(parents=True)
     for number in range(1, count + 1):
-        picture = random.integers(0, 256, (20, 24 + number, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / "jpg" / f"image_{number:05d}.jpg")
+        image = random.integers(0, 256, (20, 24 + number, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "jpg" / f"image_{number:05d}.jpg")
     savemat(folder / "imagelabels.mat", {"labels": np.arange(count) % 102 + 1})
     numbers = np.arange(1, count + 1)
     savemat(folder / "setid.mat", {"trnid": numbers[0::3], "valid": numbers[1::3], "tstid": numbers[2::3]})
@@ -67,12 +67,12 @@ def write_flowers102(root: Path, monkeypatch: pytest.MonkeyPatch, count: int = 1
 
 
 def write_folder(root: Path, classes: tuple[str, ...] = (), count: int = 6) -> None:
-    """Pictures of several sizes and modes, in a sub-folder per class if there are classes."""
+    """Images of several sizes and modes, in a sub-folder per class if there are classes."""
     random = np.random.default_rng(0)
     modes = ("RGB", "L", "RGBA", "P", "CMYK")
     for index in range(count):
         folder = root / classes[index % len(classes)] if classes else root
         folder.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(random.integers(0, 256, (20 + index, 24, 3), dtype=np.uint8))
+        image = Image.fromarray(random.integers(0, 256, (20 + index, 24, 3), dtype=np.uint8))
         mode = modes[index % len(modes)]
-        picture.convert(mode).save(folder / f"{index}.{'jpg' if mode == 'CMYK' else 'png'}")
+        image.convert(mode).save(folder / f"{index}.{'jpg' if mode == 'CMYK' else 'png'}")

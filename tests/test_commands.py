@@ -19,7 +19,7 @@ from conftest import LAUNCH_TWO, save_random_classifiers, save_tiny_pipeline, ti
 from lab_ddpm.cli import commands, main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.judging.classifiers import CLASSIFIERS
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS
 from lab_ddpm.sampling.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
 
@@ -53,7 +53,7 @@ def test_before_anything_is_rendered_a_cpu_is_told_that_the_config_is_for_a_gpu(
     def stop(*_: object, **__: object) -> None:
         raise UserError("rendering")
 
-    monkeypatch.setattr("lab_ddpm.training.provide_pictures.render_replica", stop)
+    monkeypatch.setattr("lab_ddpm.training.provide_images.render_replica", stop)
     monkeypatch.chdir(tmp_path)
     save_random_classifiers(names=("resnet18",))
     assert (
@@ -89,16 +89,16 @@ def test_what_is_wrong_with_a_training_is_said_before_anything_is_rendered(
 
 
 @pytest.mark.usefixtures("workplace")
-def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_writes_one_image_per_condition_a_grid_and_a_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "--root", "data", "--split", "new_test", "--steps", "2", "--progress"]) == 0
     out = Path("generated/new_test")
     printed = lines(capsys)
     assert printed[0] == "checkpoint: runs/tiny/best"
-    assert printed[-1].startswith("wrote 32 pictures")
+    assert printed[-1].startswith("wrote 32 images")
     assert str(out) in printed[-1]
     names = [f"{index:02d}.png" for index in range(32)]
     assert {path.name for path in out.iterdir()} == {*names, *FIGURES, "strip.png", "denoising.gif"}
-    manifest = json.loads((out / "manifest.json").read_text())["pictures"]
+    manifest = json.loads((out / "manifest.json").read_text())["images"]
     assert [entry["file"] for entry in manifest] == names
     assert [entry["condition"] for entry in manifest] == json.loads(Path("data/new_test.json").read_text())
     assert {entry["checkpoint_hash"] for entry in manifest} == {checkpoint_hash("runs/tiny/best")}
@@ -108,25 +108,25 @@ def test_generate_writes_one_picture_per_condition_a_grid_and_a_manifest(capsys:
 
 
 @pytest.mark.usefixtures("workplace")
-def test_more_objects_than_any_picture_shows_are_drawn_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_objects_than_any_image_shows_are_drawn_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     four = ["red cube", "cyan sphere", "gray cube", "blue sphere"]
     for objects, is_said in ((four, True), (four[:3], False)):
         assert main(["generate", "--objects", *objects, "--steps", "1"]) == 0
-        assert ("no training picture shows so many" in capsys.readouterr().out) is is_said
+        assert ("no training image shows so many" in capsys.readouterr().out) is is_said
 
 
 @pytest.mark.usefixtures("workplace")
-def test_a_shorter_list_leaves_no_pictures_of_a_longer_one() -> None:
+def test_a_shorter_list_leaves_no_images_of_a_longer_one() -> None:
     assert main(["generate", "--root", "data", "--split", "test", "--steps", "1", "--out", "out"]) == 0
     assert main(["generate", "--objects", "red cube", "cyan sphere", "--steps", "1", "--out", "out"]) == 0
     assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", *FIGURES]
 
 
 @pytest.mark.usefixtures("workplace")
-def test_many_pictures_of_one_condition_and_no_strip_of_an_earlier_call() -> None:
+def test_many_images_of_one_condition_and_no_strip_of_an_earlier_call() -> None:
     arguments = ["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]
-    assert main([*arguments, "--num-pictures", "3", "--progress"]) == 0
-    assert main([*arguments, "--num-pictures", "2"]) == 0
+    assert main([*arguments, "--num-images", "3", "--progress"]) == 0
+    assert main([*arguments, "--num-images", "2"]) == 0
     assert sorted(path.name for path in Path("out").iterdir()) == ["00.png", "01.png", *FIGURES]
     assert Path("out/00.png").read_bytes() != Path("out/01.png").read_bytes()
 
@@ -134,7 +134,7 @@ def test_many_pictures_of_one_condition_and_no_strip_of_an_earlier_call() -> Non
 @pytest.mark.usefixtures("workplace")
 def test_a_manifest_of_another_program_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").mkdir()
-    Path("out/manifest.json").write_text('{"pictures": ["important.png"]}')
+    Path("out/manifest.json").write_text('{"images": ["important.png"]}')
     Path("out/important.png").touch()
     assert main(["generate", "--objects", "red cube", "--steps", "1", "--out", "out"]) == 1
     assert "out/manifest.json: not as this program writes it" in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_a_manifest_of_another_program_is_left_alone(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("workplace")
-def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
+def test_a_list_of_ones_own_and_the_seed_decide_the_images() -> None:
     Path("own.json").write_text('[["red cube", "blue sphere"], ["gray cylinder"]]')
     for out, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         assert main(["generate", "--split", "own.json", "--steps", "2", "--seed", seed, "--out", out]) == 0
@@ -153,7 +153,7 @@ def test_a_list_of_ones_own_and_the_seed_decide_the_pictures() -> None:
 
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("labels", [("cat", "dog"), ()], ids=["labels", "no labels"])
-def test_a_list_of_iclevr_for_a_model_of_other_pictures_names_both_checkpoints(
+def test_a_list_of_iclevr_for_a_model_of_other_images_names_both_checkpoints(
     labels: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree("runs/tiny")
@@ -169,15 +169,15 @@ def test_a_list_of_iclevr_for_a_model_of_other_pictures_names_both_checkpoints(
 @pytest.mark.usefixtures("workplace")
 def test_generate_composes_conditions(capsys: pytest.CaptureFixture[str]) -> None:
     for name, *more in (("plain",), ("and", "--and", "cyan sphere"), ("not", "--not", "gray cube", "gray sphere")):
-        arguments = ["--objects", "red cube", *more, "--num-pictures", "2", "--steps", "2", "--guidance-scale", "3"]
+        arguments = ["--objects", "red cube", *more, "--num-images", "2", "--steps", "2", "--guidance-scale", "3"]
         assert main(["generate", *arguments, "--out", name]) == 0
     manifests = {name: json.loads(Path(name, "manifest.json").read_text()) for name in ("plain", "and", "not")}
-    assert [picture["condition"] for picture in manifests["and"]["pictures"]] == [["red cube", "cyan sphere"]] * 2
+    assert [image["condition"] for image in manifests["and"]["images"]] == [["red cube", "cyan sphere"]] * 2
     assert manifests["and"]["and"] == [["red cube"], ["cyan sphere"]]
     assert manifests["not"]["not"] == [["gray cube"], ["gray sphere"]]
-    pictures = [np.asarray(Image.open(f"{name}/00.png"), int) for name in manifests]
-    assert min(abs(pictures[0] - other).mean() for other in pictures[1:]) > 1
-    assert main(["generate", "--unconditional", "--not", "red cube", "--num-pictures", "1", "--steps", "2"]) == 0
+    images = [np.asarray(Image.open(f"{name}/00.png"), int) for name in manifests]
+    assert min(abs(images[0] - other).mean() for other in images[1:]) > 1
+    assert main(["generate", "--unconditional", "--not", "red cube", "--num-images", "1", "--steps", "2"]) == 0
     assert "composed" in lines(capsys)[-1]
     for wrong in (["--split", "test"], ["--objects", "red cube", "--tries", "2"]):
         assert main(["generate", *wrong, "--not", "gray cube"]) == 2
@@ -185,10 +185,10 @@ def test_generate_composes_conditions(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("workplace")
-def test_two_processes_make_the_pictures_of_one() -> None:
-    """Three pictures for two processes, then one, of which the second process has none."""
+def test_two_processes_make_the_images_of_one() -> None:
+    """Three images for two processes, then one, of which the second process has none."""
     for count in ("3", "1"):
-        arguments = ["--objects", "red cube", "--num-pictures", count, "--steps", "2"]
+        arguments = ["--objects", "red cube", "--num-images", count, "--steps", "2"]
         assert main(["generate", *arguments, "--out", f"one-{count}"]) == 0
         script = [str(ROOT / "scripts" / "generate.py"), *arguments, "--out", f"two-{count}"]
         subprocess.run([*LAUNCH_TWO, *script], check=True, capture_output=True)
@@ -218,7 +218,7 @@ def test_evaluate_samples_both_lists_and_writes_the_scores(capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("workplace")
-def test_pictures_that_exist_are_scored_as_the_sampled_ones_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_exist_are_scored_as_the_sampled_ones_are(capsys: pytest.CaptureFixture[str]) -> None:
     sampling = ["--root", "data", "--split", "test", "--steps", "2"]
     assert main(["generate", *sampling, "--out", "made"]) == 0
     assert main(["evaluate", *sampling, "--num-seeds", "1", "--out", "sampled"]) == 0
@@ -242,7 +242,7 @@ def test_render_writes_a_data_set_that_trains(
     save_random_classifiers(names=("resnet18",))
     assert main(["render", "--num-scenes", "2", "--workers", "2", "--out", "data"]) == 0
     assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=2)]) == 0
-    assert "scenes" not in capsys.readouterr().out.split("wrote 6 pictures")[1]
+    assert "scenes" not in capsys.readouterr().out.split("wrote 6 images")[1]
     assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=3, name="more")]) == 0
     assert "data has a replica of 2 scenes, and `data.num_scenes` is 3" in capsys.readouterr().out
     assert (tmp_path / "runs" / "tiny" / "best" / "model_index.json").is_file()
@@ -291,12 +291,12 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
         (["generate", "--objects", "red cube", "--checkpoint", "other"], 1, "must hold a LabelConditionalPipeline"),
         (["generate", "--objects", "red cube", "--out", "/proc/generated"], 1, "/proc/generated"),
         (["evaluate", "--root", "data", "--num-seeds", "0"], 2, "`num-seeds` must be at least 1, got 0"),
-        (["generate", "--root", "data", "--split", "test", "--num-pictures", "2"], 2, "does not go with `--split`"),
+        (["generate", "--root", "data", "--split", "test", "--num-images", "2"], 2, "does not go with `--split`"),
         (["generate", "--unconditional", "--guidance-scale", "2"], 2, "must be 1 where there is no condition, got 2.0"),
         (
             ["interpolate", "--conditions", "red cube", "blue cube", "--timestep", "500"],
             2,
-            "`--timestep`, `--mixing` and `--noise` are for `--pictures`",
+            "`--timestep`, `--mixing` and `--noise` are for `--images`",
         ),
         (
             ["evaluate", "--root", "data", "--images", "data", "--split", "test", "--steps", "9"],
@@ -372,13 +372,13 @@ def test_a_script_has_help_and_no_traceback_for_a_usage_error() -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_objects_are_placed_and_a_image_is_edited(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     denoiser = tiny_denoiser(
         labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1
     )
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained("runs/tiny/best")
-    assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-pictures", "2", "--steps", "2"]) == 0
-    entries = json.loads(Path("generated/placed/manifest.json").read_text())["pictures"]
+    assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-images", "2", "--steps", "2"]) == 0
+    entries = json.loads(Path("generated/placed/manifest.json").read_text())["images"]
     assert [entry["condition"] for entry in entries] == [["red cube", "cyan sphere"]] * 2
     arguments = ["edit", "generated/placed/00.png", "--objects", "red cube, cyan sphere", "--steps", "2"]
     assert main([*arguments, "--add", "green sphere@1,1"]) == 0
@@ -387,10 +387,10 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
     assert before.shape == after.shape == (16, 16, 3)
     assert (before != after).any()
     assert (before[:, 12:] == after[:, 12:]).all()
-    assert main(["generate", "--objects", "red cube", "--num-pictures", "3", "--steps", "2", "--tries", "2"]) == 0
-    assert re.search(r"^[0-3] of 3 pictures are later tries", capsys.readouterr().out, re.MULTILINE)
+    assert main(["generate", "--objects", "red cube", "--num-images", "3", "--steps", "2", "--tries", "2"]) == 0
+    assert re.search(r"^[0-3] of 3 images are later tries", capsys.readouterr().out, re.MULTILINE)
     assert json.loads(Path("generated/objects/manifest.json").read_text())["tries"] == 2
-    assert len(json.loads(Path("generated/objects/manifest.json").read_text())["pictures"]) == 3
+    assert len(json.loads(Path("generated/objects/manifest.json").read_text())["images"]) == 3
     assert main(["generate", "--place", "red cube@4,5", "--tries", "2"]) == 2
     assert "`--tries` goes neither with `--place` nor with `--progress`" in capsys.readouterr().err
     for wrong, message in (
@@ -402,7 +402,7 @@ def test_objects_are_placed_and_a_picture_is_edited(workplace: Path, capsys: pyt
         assert message in capsys.readouterr().err
 
 
-def test_pictures_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_random_classifiers()
     layout = {
@@ -412,9 +412,9 @@ def test_pictures_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeyp
         "objective__layout_dropout": 0.1,
     }
     assert main(["train", *tiny_arguments(tmp_path, data__image_size=(12, 16), **layout)]) == 0
-    assert main(["generate", "--place", "red cube@12,5", "--num-pictures", "2", "--steps", "2"]) == 0
-    with Image.open("generated/placed/00.png") as picture:
-        assert picture.size == (16, 12)
+    assert main(["generate", "--place", "red cube@12,5", "--num-images", "2", "--steps", "2"]) == 0
+    with Image.open("generated/placed/00.png") as image:
+        assert image.size == (16, 12)
     edit = ["edit", "generated/placed/00.png", "--objects", "red cube", "--steps", "2"]
     assert main([*edit, "--add", "green sphere@3,9"]) == 0
     before, after = (np.asarray(Image.open(path)) for path in ("generated/placed/00.png", "edited/edited.png"))

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 import lab_ddpm
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import SHIPPED, find
 
-# Sampled in float32 on a machine with AVX2, which others match but for rounding: four pictures side by side of each
+# Sampled in float32 on a machine with AVX2, which others match but for rounding: four images side by side of each
 # call, with the guidance of the pipeline (None) or another one.
-PICTURES = Path(__file__).parent / "shipped_pictures"
+IMAGES = Path(__file__).parent / "shipped_images"
 CONDITIONS = {
     "iclevr-cpu": [
         "red cube",
@@ -68,9 +68,9 @@ def test_the_shipped_pipelines_sample_what_they_sampled_before(name: str) -> Non
     conditions = [tuple(text.split(", ")) for text in CONDITIONS[name]]
     calls = [(scheduler, steps, guidance, conditions) for scheduler, steps, guidance in CALLS]
     for scheduler, steps, guidance, asked in [*calls, ("ddim", 20, 1.0, [()] * 4)]:
-        found = Sampler(pipeline, scheduler, steps, guidance).sample(asked, picture_seeds(0, 4)).pictures
+        found = Sampler(pipeline, scheduler, steps, guidance).sample(asked, image_seeds(0, 4)).images
         place = f"{name}-{scheduler}-{steps}-{guidance or 'own'}{'' if asked[0] else '-null'}.png"
-        with Image.open(PICTURES / place) as row:
+        with Image.open(IMAGES / place) as row:
             side_by_side = np.asarray(row).reshape(found.shape[1], 4, *found.shape[2:])
         difference = np.abs(np.moveaxis(side_by_side, 1, 0).astype(int) - found)
         assert difference.max() <= 2, place

@@ -15,14 +15,14 @@ def test_the_tour_runs(tmp_path: Path) -> None:
     training = next(cell for cell in notebook.cells if "EPOCHS, SCENES = 10, 150" in cell.source)
     training.source = training.source.replace("10, 150", "1, 22")  # two minutes are too long for a test
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert number_of_pictures(notebook) == 4
+    assert number_of_images(notebook) == 4
 
 
-def test_the_tour_shows_its_pictures() -> None:
-    assert number_of_pictures(nbformat.read(TOUR, as_version=4)) == 4
+def test_the_tour_shows_its_images() -> None:
+    assert number_of_images(nbformat.read(TOUR, as_version=4)) == 4
 
 
-def number_of_pictures(notebook: nbformat.NotebookNode) -> int:
+def number_of_images(notebook: nbformat.NotebookNode) -> int:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert not any(output.output_type == "error" for output in outputs)
     return sum("image/png" in output.get("data", {}) for output in outputs)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab_ddpm.cli import load
-from lab_ddpm.judging.intervals import as_text
+from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.training.config_parser import parse_config
 
 ROOT = Path(__file__).parents[1]

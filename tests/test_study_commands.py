@@ -1,4 +1,4 @@
-"""The commands that measure, from their arguments to what they print, with a random model of 16 x 16 pictures."""
+"""The commands that measure, from their arguments to what they print, with a random model of 16 x 16 images."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def workplace(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("command", "row"),
     [
-        ("study-denoising --root data --num-pictures 4", "| 30 |"),
+        ("study-denoising --root data --num-images 4", "| 30 |"),
         ("study-mistakes --root data --num-seeds 1 --split val --real data", "too many"),
-        ("study-layout --root data --num-pictures 4", "| placing: objects found |"),
+        ("study-layout --root data --num-images 4", "| placing: objects found |"),
     ],
 )
 def test_a_study_writes_its_table_and_prints_it(command: str, row: str, capsys: pytest.CaptureFixture[str]) -> None:

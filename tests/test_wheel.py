@@ -44,7 +44,7 @@ def test_the_snippet_runs(installed: Path, tmp_path: Path) -> None:
 
 def test_a_list_is_sampled_and_scored(installed: Path, tmp_path: Path) -> None:
     arguments = ["--split", "test", "--steps", "1", "--checkpoint", "pretrained/iclevr-cpu"]
-    assert "wrote 32 pictures" in run(installed, tmp_path, "-m", "lab_ddpm", "generate", *arguments)
+    assert "wrote 32 images" in run(installed, tmp_path, "-m", "lab_ddpm", "generate", *arguments)
     output = run(installed, tmp_path, "-m", "lab_ddpm", "evaluate", "--images", "generated/test", "--split", "test")
     assert str(installed / "lab_ddpm/shipped/evaluator/referee.safetensors") in output
     assert (tmp_path / "evaluation" / "metrics.json").is_file()

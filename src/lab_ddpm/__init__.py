@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lab_ddpm.diffusion.denoiser import Denoiser, Loss
     from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
     from lab_ddpm.diffusion.schedulers import make_scheduler
-    from lab_ddpm.judging.score import score
+    from lab_ddpm.evaluation.score import score
     from lab_ddpm.sampling.sampler import Sampler, Samples
 
 __all__ = ["Denoiser", "LabelConditionalPipeline", "Loss", "Sampler", "Samples", "make_scheduler", "score"]
@@ -28,7 +28,7 @@ _HOMES = {
     "Sampler": "sampling.sampler",
     "Samples": "sampling.sampler",
     "make_scheduler": "diffusion.schedulers",
-    "score": "judging.score",
+    "score": "evaluation.score",
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lab_ddpm.data.conditions import load_conditions, parse_condition, read_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import read_mask, read_picture
+from lab_ddpm.data.images import read_image, read_mask
 from lab_ddpm.data.metadata import read_metadata
 from lab_ddpm.sampling.placing import parse_place
 from lab_ddpm.studies.ablation import read_sweep
@@ -113,26 +113,26 @@ def test_any_value_on_the_command_line(key: str, value: str) -> None:
     assert len(refusal(make_config, {}, [f"--{key}", value])) <= 1
 
 
-def picture_bytes(form: str) -> bytes:
+def image_bytes(form: str) -> bytes:
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file, form)
     return file.getvalue()
 
 
-PICTURES = {form: picture_bytes(form) for form in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")}
+IMAGES = {form: image_bytes(form) for form in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")}
 
 
 @pytest.mark.filterwarnings("ignore:::PIL", "ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("form", PICTURES)
+@pytest.mark.parametrize("form", IMAGES)
 @many
 @given(data=st.data())
-def test_any_damage_to_a_picture(tmp_path: Path, form: str, data: st.DataObject) -> None:
-    picture = bytearray(PICTURES[form])
+def test_any_damage_to_a_image(tmp_path: Path, form: str, data: st.DataObject) -> None:
+    image = bytearray(IMAGES[form])
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(0, min(len(picture), 80) - 1))  # the header, mostly
-        picture[place] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(picture)))
-    for read in (read_picture, read_mask):
-        check(read, tmp_path / "picture", bytes(picture), 8)
-        check(read, tmp_path / "picture", bytes(picture[:cut]), 8)
+        place = data.draw(st.integers(0, min(len(image), 80) - 1))  # the header, mostly
+        image[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(image)))
+    for read in (read_image, read_mask):
+        check(read, tmp_path / "image", bytes(image), 8)
+        check(read, tmp_path / "image", bytes(image[:cut]), 8)

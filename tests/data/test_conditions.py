@@ -157,7 +157,7 @@ def test_a_wrong_condition_in_a_list_is_named_with_file_place_and_rule(
 
 
 @wrong_conditions
-def test_a_wrong_label_is_named_with_file_picture_and_rule(tmp_path: Path, condition: object, rule: str) -> None:
+def test_a_wrong_label_is_named_with_file_image_and_rule(tmp_path: Path, condition: object, rule: str) -> None:
     path = write(tmp_path / "train.json", {"a.png": ["red cube"], "b.png": condition})
     with pytest.raises(DataError, match=f"train.json: b.png: .*{rule}"):
         load_labels(path, OBJECTS)
@@ -180,7 +180,7 @@ def test_a_condition_list_of_another_shape_is_refused(tmp_path: Path, content: o
 @pytest.mark.parametrize("content", [{}, [], [["red cube"]], "red cube", 3, None], ids=repr)
 def test_a_training_list_of_another_shape_is_refused(tmp_path: Path, content: object) -> None:
     path = write(tmp_path / "train.json", content)
-    with pytest.raises(DataError, match=r"train.json: must be a non-empty JSON object \{picture name"):
+    with pytest.raises(DataError, match=r"train.json: must be a non-empty JSON object \{image name"):
         load_labels(path, OBJECTS)
 
 
@@ -219,14 +219,14 @@ def test_a_missing_file_is_named(tmp_path: Path, load) -> None:
         load(tmp_path / "absent.json")
 
 
-def test_a_picture_shows_every_subset_of_its_objects_and_nothing_else() -> None:
-    picture = ("red cube", "cyan sphere")
-    assert shows(picture, ["cyan sphere"])
-    assert shows(picture, ["cyan sphere", "red cube"])
-    assert not shows(picture, ["red cube", "red sphere"])
+def test_a_image_shows_every_subset_of_its_objects_and_nothing_else() -> None:
+    image = ("red cube", "cyan sphere")
+    assert shows(image, ["cyan sphere"])
+    assert shows(image, ["cyan sphere", "red cube"])
+    assert not shows(image, ["red cube", "red sphere"])
 
 
-def test_a_condition_counts_as_seen_if_one_picture_shows_all_of_it() -> None:
+def test_a_condition_counts_as_seen_if_one_image_shows_all_of_it() -> None:
     labels = {"a": ("red cube", "gray cube", "cyan sphere"), "b": ("blue cube",)}
     asked = [("cyan sphere", "red cube"), ("blue cube",), ("blue cube", "red cube")]
     assert count_seen(asked, labels) == 2

@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 
 from lab_ddpm.data import torchvision_data
-from lab_ddpm.data.dataset import open_dataset, open_held_out, open_training_pictures, short_name
+from lab_ddpm.data.dataset import open_dataset, open_held_out, open_training_images, short_name
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.tools.errors import UserError
 from real_formats import write_folder, write_mnist
 
 
-def test_an_unconditional_model_sees_the_same_pictures_without_their_labels(tiny_dataset: Path) -> None:
+def test_an_unconditional_model_sees_the_same_images_without_their_labels(tiny_dataset: Path) -> None:
     learnt, unlabelled = (
-        open_training_pictures("iclevr", tiny_dataset, 16, conditional) for conditional in (True, False)
+        open_training_images("iclevr", tiny_dataset, 16, conditional) for conditional in (True, False)
     )
     assert learnt.labels == OBJECTS
     assert (unlabelled.labels, unlabelled.class_labels.shape) == ((), (21, 0))
-    np.testing.assert_array_equal(unlabelled.pictures, learnt.pictures)
+    np.testing.assert_array_equal(unlabelled.images, learnt.images)
     assert unlabelled.fingerprint() != learnt.fingerprint()
 
 
 def test_a_conditional_model_needs_labels(tmp_path: Path) -> None:
     write_folder(tmp_path)
     with pytest.raises(UserError, match=r"`model\.conditional` must be false .* have no labels"):
-        open_training_pictures("folder", tmp_path, 16, conditional=True)
-    assert len(open_training_pictures("folder", tmp_path, 16, conditional=False)) == 6
+        open_training_images("folder", tmp_path, 16, conditional=True)
+    assert len(open_training_images("folder", tmp_path, 16, conditional=False)) == 6
 
 
 def test_an_unknown_data_set_is_refused_with_the_choices(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_an_unknown_data_set_is_refused_with_the_choices(tmp_path: Path) -> None
             open_part("mnits", tmp_path, 16)
 
 
-def test_held_out_pictures_are_a_part_of_the_data_set_or_a_folder_but_not_both_and_not_neither(
+def test_held_out_images_are_a_part_of_the_data_set_or_a_folder_but_not_both_and_not_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))

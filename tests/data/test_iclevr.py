@@ -59,10 +59,10 @@ def test_the_official_lists_have_their_published_counts(name: str, sizes: dict[i
     asked = load_conditions(OFFICIAL / f"{name}.json", OBJECTS)
     assert Counter(map(len, asked)) == sizes
     assert encode(asked, OBJECTS).sum() == sum(size * count for size, count in sizes.items())
-    # "occur in train.json" in the README means as the whole of a picture; as a part of one, all of them do.
+    # "occur in train.json" in the README means as the whole of an image; as a part of one, all of them do.
     labels = load_labels(OFFICIAL / "train.json", OBJECTS)
-    pictures = {frozenset(objects) for objects in labels.values()}
-    assert sum(frozenset(condition) in pictures for condition in asked) == seen
+    images = {frozenset(objects) for objects in labels.values()}
+    assert sum(frozenset(condition) in images for condition in asked) == seen
     assert count_seen(asked, labels) >= seen
 
 

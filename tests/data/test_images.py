@@ -1,4 +1,4 @@
-"""Conversions lose nothing, a picture of any kind is read in one way, and a broken one is named."""
+"""Conversions lose nothing, an image of any kind is read in one way, and a broken one is named."""
 
 import io
 import struct
@@ -16,11 +16,11 @@ from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
 from lab_ddpm.data.images import (
-    Pictures,
-    fit_picture,
-    picture_grid,
-    read_picture,
-    resize_pictures,
+    Images,
+    fit_image,
+    image_grid,
+    read_image,
+    resize_images,
     to_tensor,
     to_uint8,
     write_gif,
@@ -28,25 +28,25 @@ from lab_ddpm.data.images import (
 )
 from lab_ddpm.tools.errors import DataError, UserError
 
-pictures = arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6))
+images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6))
 
 
-def noise(height: int, width: int, channels: int = 3) -> Pictures:
+def noise(height: int, width: int, channels: int = 3) -> Images:
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-def png_bytes(picture: Pictures) -> bytes:
+def png_bytes(image: Images) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
+    Image.fromarray(image).save(stream, format="PNG")
     return stream.getvalue()
 
 
-@given(pictures)
-def test_a_picture_survives_the_way_to_a_tensor_and_back(picture: Pictures) -> None:
-    images = to_tensor(picture)
-    assert images.shape == (*picture.shape[:-3], picture.shape[-1], *picture.shape[-3:-1])
-    assert images.dtype == torch.float32
-    np.testing.assert_array_equal(to_uint8(images), picture)
+@given(images)
+def test_a_image_survives_the_way_to_a_tensor_and_back(image: Images) -> None:
+    tensor = to_tensor(image)
+    assert tensor.shape == (*image.shape[:-3], image.shape[-1], *image.shape[-3:-1])
+    assert tensor.dtype == torch.float32
+    np.testing.assert_array_equal(to_uint8(tensor), image)
 
 
 def test_every_level_has_its_place_between_minus_one_and_one() -> None:
@@ -64,128 +64,128 @@ def test_values_outside_the_range_are_clipped() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_of_a_read_only_cache_becomes_a_tensor_of_its_own(channels: int) -> None:
-    picture = noise(4, 4, channels)
-    picture.flags.writeable = False
-    before = picture.copy()
-    to_tensor(picture).zero_()
-    np.testing.assert_array_equal(picture, before)
+def test_a_image_of_a_read_only_cache_becomes_a_tensor_of_its_own(channels: int) -> None:
+    image = noise(4, 4, channels)
+    image.flags.writeable = False
+    before = image.copy()
+    to_tensor(image).zero_()
+    np.testing.assert_array_equal(image, before)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
-def test_every_kind_of_picture_is_read_as_the_same_colours(tmp_path: Path, mode: str) -> None:
+def test_every_kind_of_image_is_read_as_the_same_colours(tmp_path: Path, mode: str) -> None:
     levels = np.array([[0, 255], [255, 0]], dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     if mode == "I;16":
-        picture = Image.fromarray(levels.astype(np.uint16) * 257)
+        image = Image.fromarray(levels.astype(np.uint16) * 257)
     else:
-        picture = Image.fromarray(levels).convert("RGB").convert(mode)
-    assert picture.mode == mode
-    path = tmp_path / ("picture.tiff" if mode == "CMYK" else "picture.png")
-    picture.save(path)
-    np.testing.assert_array_equal(read_picture(path, 16), levels[..., None].repeat(3, axis=-1))
+        image = Image.fromarray(levels).convert("RGB").convert(mode)
+    assert image.mode == mode
+    path = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
+    image.save(path)
+    np.testing.assert_array_equal(read_image(path, 16), levels[..., None].repeat(3, axis=-1))
 
 
 def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off(tmp_path: Path) -> None:
     levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(levels * 257).save(tmp_path / "picture.png")
-    np.testing.assert_array_equal(read_picture(tmp_path / "picture.png", 16)[..., 0], levels)
+    Image.fromarray(levels * 257).save(tmp_path / "image.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png", 16)[..., 0], levels)
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (16, 16), (200, 100, 50)).quantize(4)
-    picture.save(tmp_path / "picture.png", transparency=bytes([255, 0, 128, 0]))
-    assert (read_picture(tmp_path / "picture.png", 16) == [200, 100, 50]).all()
+    image = Image.new("RGB", (16, 16), (200, 100, 50)).quantize(4)
+    image.save(tmp_path / "image.png", transparency=bytes([255, 0, 128, 0]))
+    assert (read_image(tmp_path / "image.png", 16) == [200, 100, 50]).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (64, 200), (300, 64), (50, 50), (10, 16)])
 def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, height: int, width: int) -> None:
-    picture = noise(height, width)
-    write_png(tmp_path / "picture.png", picture)
-    expected = resize(to_tensor(picture), [64, 64], antialias=True)
-    difference = to_tensor(read_picture(tmp_path / "picture.png", 64)) - expected
+    image = noise(height, width)
+    write_png(tmp_path / "image.png", image)
+    expected = resize(to_tensor(image), [64, 64], antialias=True)
+    difference = to_tensor(read_image(tmp_path / "image.png", 64)) - expected
     assert difference.abs().max() <= 2 / 255  # one of 255 levels of a range that is 2 wide
 
 
-def test_a_picture_gets_the_height_and_the_width_that_are_asked_for() -> None:
+def test_a_image_gets_the_height_and_the_width_that_are_asked_for() -> None:
     stripes = Image.fromarray(np.array([[0] * 4 + [100] * 4 + [200] * 4] * 2, dtype=np.uint8))
-    squashed = fit_picture(stripes, (2, 3), "squash", 1)[..., 0]
+    squashed = fit_image(stripes, (2, 3), "squash", 1)[..., 0]
     assert squashed.shape == (2, 3)
     assert (np.diff(squashed.astype(int)) > 80).all()
-    cropped = fit_picture(stripes, (4, 6), "crop", 1)[..., 0]
+    cropped = fit_image(stripes, (4, 6), "crop", 1)[..., 0]
     assert cropped.shape == (4, 6)
     assert (cropped == 100).all()  # the middle 3 x 2
 
 
-def test_a_picture_is_padded_in_both_directions() -> None:
+def test_a_image_is_padded_in_both_directions() -> None:
     white = Image.new("RGB", (3, 2), "white")
     np.testing.assert_array_equal(
-        fit_picture(white, (4, 5), "pad")[..., 0] // 255,
+        fit_image(white, (4, 5), "pad")[..., 0] // 255,
         [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]],
     )
-    with pytest.raises(UserError, match="must be at least 2 x 3 for these pictures, got 4 x 2"):
-        fit_picture(white, (4, 2), "pad")
+    with pytest.raises(UserError, match="must be at least 2 x 3 for these images, got 4 x 2"):
+        fit_image(white, (4, 2), "pad")
 
 
 @pytest.mark.parametrize("size", [8, 20, 64])
-def test_pictures_in_memory_are_resized_as_files_are(tmp_path: Path, size: int) -> None:
-    write_png(tmp_path / "picture.png", noise(20, 20))
-    resized = resize_pictures(np.stack([noise(20, 20)] * 2), size)
-    np.testing.assert_array_equal(resized, np.stack([read_picture(tmp_path / "picture.png", size)] * 2))
+def test_images_in_memory_are_resized_as_files_are(tmp_path: Path, size: int) -> None:
+    write_png(tmp_path / "image.png", noise(20, 20))
+    resized = resize_images(np.stack([noise(20, 20)] * 2), size)
+    np.testing.assert_array_equal(resized, np.stack([read_image(tmp_path / "image.png", size)] * 2))
 
 
-def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
-    write_png(tmp_path / "picture.png", noise(64, 64))
-    np.testing.assert_array_equal(read_picture(tmp_path / "picture.png", 64), noise(64, 64))
+def test_a_image_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
+    write_png(tmp_path / "image.png", noise(64, 64))
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png", 64), noise(64, 64))
 
 
 @pytest.mark.parametrize("length", [0, 4, 20, 40, -1000, -100], ids="{} bytes".format)
-def test_a_truncated_picture_is_named(tmp_path: Path, length: int) -> None:
+def test_a_truncated_image_is_named(tmp_path: Path, length: int) -> None:
     (tmp_path / "cut.png").write_bytes(png_bytes(noise(32, 32))[:length])
-    with pytest.raises(DataError, match=r"cut.png: broken picture"):
-        read_picture(tmp_path / "cut.png", 32)
+    with pytest.raises(DataError, match=r"cut.png: broken image"):
+        read_image(tmp_path / "cut.png", 32)
 
 
 @given(st.data())
-def test_a_damaged_picture_is_read_or_named_and_nothing_else(tmp_path_factory, data: st.DataObject) -> None:
+def test_a_damaged_image_is_read_or_named_and_nothing_else(tmp_path_factory, data: st.DataObject) -> None:
     content = bytearray(png_bytes(noise(8, 8)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged.png"
     path.write_bytes(content)
     with suppress(DataError):
-        assert read_picture(path, 8).shape == (8, 8, 3)
+        assert read_image(path, 8).shape == (8, 8, 3)
 
 
-def test_a_picture_that_claims_to_be_gigantic_is_named(tmp_path: Path) -> None:
+def test_a_image_that_claims_to_be_gigantic_is_named(tmp_path: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + png_bytes(noise(8, 8))[33:])
-    with pytest.raises(DataError, match=r"bomb.png: broken picture"):
-        read_picture(tmp_path / "bomb.png", 8)
+    with pytest.raises(DataError, match=r"bomb.png: broken image"):
+        read_image(tmp_path / "bomb.png", 8)
 
 
-def test_a_file_that_is_no_picture_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("red cube", encoding="utf-8")
-    with pytest.raises(DataError, match=r"^[^ ]*text.png: broken picture \(cannot identify image file\)$"):
-        read_picture(tmp_path / "text.png", 8)
-    with pytest.raises(DataError, match=r"absent.png: no such picture"):
-        read_picture(tmp_path / "absent.png", 8)
+    with pytest.raises(DataError, match=r"^[^ ]*text.png: broken image \(cannot identify image file\)$"):
+        read_image(tmp_path / "text.png", 8)
+    with pytest.raises(DataError, match=r"absent.png: no such image"):
+        read_image(tmp_path / "absent.png", 8)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_written_picture_is_read_back_unchanged(tmp_path: Path, channels: int) -> None:
-    write_png(tmp_path / "new" / "picture.png", noise(5, 7, channels))
-    with Image.open(tmp_path / "new" / "picture.png") as picture:
-        np.testing.assert_array_equal(np.asarray(picture).reshape(5, 7, channels), noise(5, 7, channels))
+def test_a_written_image_is_read_back_unchanged(tmp_path: Path, channels: int) -> None:
+    write_png(tmp_path / "new" / "image.png", noise(5, 7, channels))
+    with Image.open(tmp_path / "new" / "image.png") as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(5, 7, channels), noise(5, 7, channels))
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    write_png(tmp_path / "picture.png", noise(4, 4))
-    before = (tmp_path / "picture.png").read_bytes()
+def test_a_image_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    write_png(tmp_path / "image.png", noise(4, 4))
+    before = (tmp_path / "image.png").read_bytes()
     with pytest.raises(TypeError):
-        write_png(tmp_path / "picture.png", np.zeros((4, 4, 5), dtype=np.uint8))
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
-    assert (tmp_path / "picture.png").read_bytes() == before
+        write_png(tmp_path / "image.png", np.zeros((4, 4, 5), dtype=np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
+    assert (tmp_path / "image.png").read_bytes() == before
 
 
 def test_a_gif_holds_every_frame_and_rests_on_the_last(tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_a_gif_holds_every_frame_and_rests_on_the_last(tmp_path: Path) -> None:
 
 
 @given(st.integers(2, 7), st.integers(1, 4), st.sampled_from([1, 3]))
-def test_a_grid_shows_the_pictures_row_by_row_on_white(count: int, columns: int, channels: int) -> None:
+def test_a_grid_shows_the_images_row_by_row_on_white(count: int, columns: int, channels: int) -> None:
     height, width, padding = 3, 4, 2
     cells = np.random.default_rng(count).integers(0, 255, (count, height, width, channels), dtype=np.uint8)
-    grid = picture_grid(cells, columns)
+    grid = image_grid(cells, columns)
     columns = min(columns, count)
     rows = (count + columns - 1) // columns
     assert grid.shape == (rows * (height + padding) + padding, columns * (width + padding) + padding, channels)
@@ -216,5 +216,5 @@ def test_a_grid_shows_the_pictures_row_by_row_on_white(count: int, columns: int,
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_grid_of_one_picture_is_the_picture(channels: int) -> None:
-    np.testing.assert_array_equal(picture_grid(noise(4, 4, channels)[None], 8), noise(4, 4, channels))
+def test_the_grid_of_one_image_is_the_image(channels: int) -> None:
+    np.testing.assert_array_equal(image_grid(noise(4, 4, channels)[None], 8), noise(4, 4, channels))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.data.metadata import read_metadata, write_metadata
-from lab_ddpm.data.picture_folder import open_folder
 from lab_ddpm.tools.errors import DataError, UserError
 from real_formats import write_folder
 
@@ -14,10 +14,10 @@ LABELS = {"0.png": ["dog"], "sub/1.png": ["hat", "dog"], "2.png": ["cat"]}
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three pictures, one of them in a sub-folder, and nothing that names them."""
+def images(tmp_path: Path) -> Path:
+    """Three images, one of them in a sub-folder, and nothing that names them."""
     write_folder(tmp_path / "made")
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for name, made in zip(LABELS, sorted((tmp_path / "made").iterdir()), strict=False):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         made.rename(folder / name)
@@ -42,9 +42,9 @@ def lines(labels: dict[str, list[str]], as_text: bool = False) -> str:
     ],
     ids=["lists", "texts", "csv", "csv of a spreadsheet"],
 )
-def test_its_labels_are_those_of_the_pictures(pictures: Path, name: str, text: str) -> None:
-    (pictures / name).write_text(text, encoding="utf-8", newline="")
-    dataset = open_folder(pictures, 16)
+def test_its_labels_are_those_of_the_images(images: Path, name: str, text: str) -> None:
+    (images / name).write_text(text, encoding="utf-8", newline="")
+    dataset = open_folder(images, 16)
     assert dataset.labels == ("cat", "dog", "hat")
     assert dataset.names == ["0.png", "2.png", "sub/1.png"]
     assert dataset.class_labels.tolist() == [[0, 1, 0], [1, 0, 0], [0, 1, 1]]
@@ -65,7 +65,7 @@ def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "messages"),
     [
-        ("metadata.jsonl", lines({**LABELS, "absent.png": ["dog"]}), ["absent.png: no such picture"]),
+        ("metadata.jsonl", lines({**LABELS, "absent.png": ["dog"]}), ["absent.png: no such image"]),
         ("metadata.jsonl", lines({"0.png": ["dog"], "2.png": ["dog"]}), ["sub/1.png: not named in metadata.jsonl"]),
         ("metadata.jsonl", lines(LABELS) + lines({"0.png": ["cat"]}), ["line 5: names 0.png a second time"]),
         ("metadata.jsonl", lines({**LABELS, "0.png": []}), ["line 1: `labels` must be a list of names", "got []"]),
@@ -78,7 +78,7 @@ def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
         ),
         ("metadata.jsonl", '{"labels": ["a"]}', ["`file_name` must be a path within the folder, got None"]),
         ("metadata.jsonl", '{"file_name": "0.png"}', ["`labels` must be a list of names", "got None"]),
-        ("metadata.jsonl", "\n", ["must have a line for each picture, got none"]),
+        ("metadata.jsonl", "\n", ["must have a line for each image, got none"]),
         ("metadata.csv", "name,labels\n0.png,dog\n", ["must have the columns file_name and labels"]),
         ("metadata.csv", "", ["must have the columns file_name and labels, got none"]),
         (
@@ -93,28 +93,28 @@ def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(pictures: Path, name: str, text: str, messages: list[str]) -> None:
-    (pictures / name).write_text(text, encoding="utf-8")
+def test_what_is_wrong_is_named(images: Path, name: str, text: str, messages: list[str]) -> None:
+    (images / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as error:
-        open_folder(pictures, 16)
+        open_folder(images, 16)
     for message in messages:
         assert message in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_named(pictures: Path) -> None:
-    (pictures / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
+def test_bytes_that_are_no_text_are_named(images: Path) -> None:
+    (images / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"metadata\.jsonl: must be UTF-8"):
-        open_folder(pictures, 16)
+        open_folder(images, 16)
 
 
-def test_one_of_two_files_would_be_ignored(pictures: Path) -> None:
-    (pictures / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
-    (pictures / "metadata.csv").write_text("file_name,labels\n", encoding="utf-8")
+def test_one_of_two_files_would_be_ignored(images: Path) -> None:
+    (images / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
+    (images / "metadata.csv").write_text("file_name,labels\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"must have one of .* got both"):
-        open_folder(pictures, 16)
+        open_folder(images, 16)
 
 
-def test_masks_go_with_the_other_kind_of_label_file(pictures: Path) -> None:
-    (pictures / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
+def test_masks_go_with_the_other_kind_of_label_file(images: Path) -> None:
+    (images / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
     with pytest.raises(UserError, match="masks go with a label file"):
-        open_folder(pictures, 16, with_masks=True)
+        open_folder(images, 16, with_masks=True)

@@ -1,4 +1,4 @@
-"""The data sets of torchvision, on small files in their formats: pictures, labels, parts, and what is refused."""
+"""The data sets of torchvision, on small files in their formats: images, labels, parts, and what is refused."""
 
 import gzip
 import pickle
@@ -26,10 +26,10 @@ def test_digits_are_padded_with_black_and_carry_their_class(tmp_path: Path) -> N
     write_mnist(tmp_path)
     dataset = open_torchvision("mnist", tmp_path, 32)
     raw = datasets.MNIST(tmp_path, train=True)
-    assert dataset.pictures.shape == (12, 32, 32, 1)
-    np.testing.assert_array_equal(dataset.pictures[:, 2:30, 2:30, 0], raw.data.numpy())
-    assert not dataset.pictures[:, :2].any()
-    assert not dataset.pictures[:, :, 30:].any()
+    assert dataset.images.shape == (12, 32, 32, 1)
+    np.testing.assert_array_equal(dataset.images[:, 2:30, 2:30, 0], raw.data.numpy())
+    assert not dataset.images[:, :2].any()
+    assert not dataset.images[:, :, 30:].any()
     assert dataset.class_labels.shape == (12, 10)
     assert dataset.class_labels.argmax(dim=1).tolist() == raw.targets.tolist()
     assert dataset.labels[0] == "0 - zero"
@@ -38,12 +38,12 @@ def test_digits_are_padded_with_black_and_carry_their_class(tmp_path: Path) -> N
 def test_the_held_out_part_is_another_one_and_both_keep_their_cache(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     training, held_out = (open_torchvision("mnist", tmp_path, 32, held_out=part) for part in (False, True))
-    assert (training.pictures != held_out.pictures).any()
+    assert (training.images != held_out.images).any()
     assert not set(training.names) & set(held_out.names)
     assert len(list((tmp_path / "MNIST" / "raw" / ".cache").glob("*.npy"))) == 2
 
 
-def test_pictures_are_decoded_once(tmp_path: Path) -> None:
+def test_images_are_decoded_once(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     cache = tmp_path / "MNIST" / "raw" / ".cache"
     for part in (False, True):
@@ -54,9 +54,9 @@ def test_pictures_are_decoded_once(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_ino for path in cache.glob("*.npy")} == written
 
 
-def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    with pytest.raises(UserError, match="`image_size` must be at least 28 x 28 for these pictures, got 16 x 16"):
+    with pytest.raises(UserError, match="`image_size` must be at least 28 x 28 for these images, got 16 x 16"):
         open_torchvision("mnist", tmp_path, 16)
 
 
@@ -64,7 +64,7 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar10(tmp_path, monkeypatch)
     dataset = open_torchvision("cifar10", tmp_path, 32)
     raw = datasets.CIFAR10(tmp_path, train=True)
-    np.testing.assert_array_equal(dataset.pictures, raw.data)
+    np.testing.assert_array_equal(dataset.images, raw.data)
     assert dataset.class_labels.argmax(dim=1).tolist() == raw.targets
     assert dataset.labels[:2] == ("airplane", "automobile")
     assert len(open_torchvision("cifar10", tmp_path, 32, held_out=True)) == 4
@@ -85,15 +85,15 @@ def test_a_cifar10_batch_with_another_hash_is_never_unpickled(tmp_path: Path, mo
 def test_flowers102_trains_on_its_training_and_test_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_flowers102(tmp_path, monkeypatch)
     dataset = open_torchvision("flowers102", tmp_path, 16)
-    assert dataset.pictures.shape == (8, 16, 16, 3)
+    assert dataset.images.shape == (8, 16, 16, 3)
     assert dataset.class_labels.argmax(dim=1).tolist() == [0, 3, 6, 9, 2, 5, 8, 11]
     assert len(open_torchvision("flowers102", tmp_path, 16, held_out=True)) == 4
 
 
 def test_a_broken_flower_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_flowers102(tmp_path, monkeypatch)
-    (tmp_path / "flowers-102" / "jpg" / "image_00004.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"broken picture.*image_00004"):
+    (tmp_path / "flowers-102" / "jpg" / "image_00004.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken image.*image_00004"):
         open_torchvision("flowers102", tmp_path, 16)
 
 
@@ -124,7 +124,7 @@ def test_fashion_mnist_is_unpacked_from_the_debian_package(tmp_path: Path, monke
             file.write(path.read_bytes())
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", package)
     dataset = open_torchvision("fashion_mnist", tmp_path / "root", 32)
-    assert dataset.pictures.shape == (12, 32, 32, 1)
+    assert dataset.images.shape == (12, 32, 32, 1)
     assert dataset.labels[9] == "Ankle boot"
 
 
@@ -134,5 +134,5 @@ def test_fashion_mnist_is_unpacked_from_the_debian_package(tmp_path: Path, monke
 def test_the_real_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", DEBIAN_FASHION_MNIST)
     dataset = open_torchvision("fashion_mnist", tmp_path, 32, held_out=True)
-    assert dataset.pictures.shape == (10_000, 32, 32, 1)
+    assert dataset.images.shape == (10_000, 32, 32, 1)
     assert dataset.class_labels.sum(dim=0).tolist() == [1000] * 10

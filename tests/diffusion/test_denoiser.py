@@ -24,7 +24,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 @pytest.fixture
 def batch() -> Batch:
-    """Two noisy pictures, their timesteps and their labels."""
+    """Two noisy images, their timesteps and their labels."""
     random = torch.Generator().manual_seed(1)
     class_labels = encode([["red cube"], ["red cube", "cyan sphere"]], OBJECTS)
     return torch.randn(2, 3, 16, 16, generator=random), torch.tensor([0, 999]), class_labels
@@ -34,7 +34,7 @@ def batch() -> Batch:
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
 @pytest.mark.parametrize("layout_scale", [0.0, 2.0])
-def test_a_sample_is_the_picture_in_patches_and_its_layout(patch_size: int, channels: int, layout_scale: float) -> None:
+def test_a_sample_is_the_image_in_patches_and_its_layout(patch_size: int, channels: int, layout_scale: float) -> None:
     settings = {"patch_size": patch_size, "in_channels": channels, "layout_scale": layout_scale}
     denoiser = tiny_denoiser(labels=OBJECTS, prediction_type="sample", **settings)
     images, masks = torch.rand(2, channels, 16, 16) * 2 - 1, torch.randint(25, (2, 1, 16, 16))
@@ -126,7 +126,7 @@ def test_a_model_without_labels_takes_no_notice_of_any(tmp_path: Path, batch: Ba
 @pytest.mark.parametrize("clip_sample", [True, False])
 @pytest.mark.parametrize("guidance_scale", [0.0, 0.5, 1.0, 3.0])
 @torch.no_grad()
-def test_the_clean_picture_is_guided_by_its_formula_and_then_clipped(
+def test_the_clean_image_is_guided_by_its_formula_and_then_clipped(
     batch: Batch, prediction_type: str, clip_sample: bool, guidance_scale: float
 ) -> None:
     denoiser = tiny_denoiser(labels=OBJECTS, prediction_type=prediction_type, clip_sample=clip_sample)

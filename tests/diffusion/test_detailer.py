@@ -27,7 +27,7 @@ def detailed_denoiser(layout_scale: float = 2.0) -> Denoiser:
 
 
 def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sample:
-    """A picture for each timestep, its labels and its layout kept."""
+    """An image for each timestep, its labels and its layout kept."""
     random = torch.Generator().manual_seed(0)
     count = len(timesteps)
     return Sample(
@@ -41,7 +41,7 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sampl
 
 @pytest.mark.parametrize("layout_scale", [0.0, 2.0])
 @torch.no_grad()
-def test_the_less_noisy_pictures_get_detail_and_no_layout_does(layout_scale: float) -> None:
+def test_the_less_noisy_images_get_detail_and_no_layout_does(layout_scale: float) -> None:
     denoiser = detailed_denoiser(layout_scale)
     noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
     before, after = (predict(noisy, TIMESTEPS, rows) for predict in (denoiser.predict_patches, denoiser.predict))
@@ -67,8 +67,8 @@ def test_it_begins_with_none(tmp_path: Any) -> None:
 
 
 @torch.no_grad()
-def test_what_it_sees_is_what_is_missing_of_the_noisy_picture() -> None:
-    """Where the picture is right and there is hardly any noise, its first channels are nearly nothing."""
+def test_what_it_sees_is_what_is_missing_of_the_noisy_image() -> None:
+    """Where the image is right and there is hardly any noise, its first channels are nearly nothing."""
     denoiser = detailed_denoiser(layout_scale=0.0)
     seen: list[torch.Tensor] = []
     denoiser.detailer.conv_in.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -87,7 +87,7 @@ def test_what_it_sees_is_what_is_missing_of_the_noisy_picture() -> None:
     ("size", "patch_size", "levels", "sides"),
     [
         ((64, 64), 4, 2, (40, 40)),
-        ((48, 16), 4, 2, (40, 16)),  # no larger than the picture
+        ((48, 16), 4, 2, (40, 16)),  # no larger than the image
         ((96, 96), 12, 1, (36, 36)),  # whole patches,
         ((96, 96), 3, 4, (24, 24)),  # that halve three times
         ((96, 96), 48, 1, (48, 48)),  # one at least
@@ -113,7 +113,7 @@ def test_windows_are_cut_alike_in_whole_patches_and_reach_every_corner(
 @pytest.mark.parametrize("channels", [[8], [8, 16]], ids=str)
 @torch.no_grad()
 def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> None:
-    """In the middle of a window, out of reach of its edges, as in the whole picture."""
+    """In the middle of a window, out of reach of its edges, as in the whole image."""
     space = SampleSpace((64, 64), 3, 4, 24, 2.0)
     detailer = Detailer(space, channels)
     torch.nn.init.normal_(detailer.conv_out.weight, std=0.1)
@@ -125,11 +125,11 @@ def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> 
     torch.testing.assert_close(seen[middle], detailer.windows(whole, places)[middle])
 
 
-def test_its_loss_is_a_term_of_the_less_noisy_pictures_and_teaches_it_alone() -> None:
+def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> None:
     denoiser = detailed_denoiser()
     batch = draw_batch(denoiser)
     terms = denoiser(batch).terms
-    assert list(terms) == ["picture", "layout", "detail"]
+    assert list(terms) == ["image", "layout", "detail"]
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
     noisy = add_noise(clean, batch["noise"], denoiser.alpha_bar(TIMESTEPS).reshape(-1, 1, 1, 1))
@@ -152,7 +152,7 @@ def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> 
 
 
 @torch.no_grad()
-def test_pictures_that_get_no_detail_teach_none_where_it_is_all_that_learns() -> None:
+def test_images_that_get_no_detail_teach_none_where_it_is_all_that_learns() -> None:
     denoiser = detailed_denoiser()
     batch = draw_batch(denoiser, torch.tensor([0, 250, 500, 999]))
     denoiser.register_to_config(detail_only=True)
@@ -164,7 +164,7 @@ def test_pictures_that_get_no_detail_teach_none_where_it_is_all_that_learns() ->
 
 
 def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
-    """Of a network whose picture is nothing at all, 80 steps leave less than half of the error at little noise."""
+    """Of a network whose image is nothing at all, 80 steps leave less than half of the error at little noise."""
     torch.manual_seed(0)
     denoiser = tiny_denoiser(prediction_type="sample", patch_size=4, detail_channels=(8, 16))
     torch.nn.init.zeros_(denoiser.unet.conv_out.weight)
@@ -172,20 +172,20 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     denoiser.unet.requires_grad_(False)
     random = torch.Generator().manual_seed(0)
     sides = torch.rand(16, 1, 1, 1, generator=random) * 10 + 3
-    pictures = (torch.arange(16.0) < sides).float().expand(16, 3, 16, 16) * 0.3
+    images = (torch.arange(16.0) < sides).float().expand(16, 3, 16, 16) * 0.3
     optimizer = torch.optim.AdamW(denoiser.detailer.parameters(), lr=5e-3)
     losses = []
     for _ in range(80):
         uniforms = torch.rand(16, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
         noise = torch.randn(16, *denoiser.space.shape, generator=random)
         batch = Sample(
-            clean_images=pictures, masks=torch.empty(0), class_labels=torch.zeros(16, 0), noise=noise, uniforms=uniforms
+            clean_images=images, masks=torch.empty(0), class_labels=torch.zeros(16, 0), noise=noise, uniforms=uniforms
         )
         optimizer.zero_grad()
         terms = denoiser(batch).terms
         terms["detail"].backward()
         optimizer.step()
-        losses.append((terms["detail"] / terms["picture"]).item())
+        losses.append((terms["detail"] / terms["image"]).item())
     assert losses[0] == pytest.approx(1, abs=1e-3)
     assert sum(losses[-10:]) / 10 < 0.5
 

@@ -29,7 +29,7 @@ TIMESTEPS = [0, 300, 700, T - 1]
 
 @pytest.fixture
 def batch() -> Sample:
-    """Four pictures of the oracle's two labels, at the four timesteps, with all labels kept."""
+    """Four images of the oracle's two labels, at the four timesteps, with all labels kept."""
     random = torch.Generator().manual_seed(0)
     clean_images, noise = torch.randn(2, 4, 3, 16, 16, generator=random)
     uniforms = torch.stack([(torch.tensor(TIMESTEPS) + 0.5) / T, torch.ones(4), torch.ones(4)], dim=1)
@@ -46,7 +46,7 @@ def batch() -> Sample:
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 @pytest.mark.parametrize("loss_weight", ["none", "min_snr"])
 @torch.no_grad()
-def test_the_loss_is_the_weighted_mean_over_the_pictures(
+def test_the_loss_is_the_weighted_mean_over_the_images(
     batch: Sample, prediction_type: str, loss: str, loss_weight: str
 ) -> None:
     denoiser = tiny_denoiser(
@@ -69,12 +69,12 @@ def test_the_loss_is_the_weighted_mean_over_the_pictures(
         distance = {"mse": error**2, "l1": error, "huber": np.where(error < 1, error**2 / 2, error - 0.5)}[loss]
         total += weights[t] * distance.mean() / len(TIMESTEPS)
     found = denoiser(batch)
-    assert list(found.terms) == ["picture"]
+    assert list(found.terms) == ["image"]
     assert found.total.item() == pytest.approx(total, rel=1e-4)
 
 
 @torch.no_grad()
-def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) -> None:
+def test_the_layout_is_a_second_term_on_the_scale_of_the_image(batch: Sample) -> None:
     """A network that predicts zeros is wrong by the clean sample itself."""
     denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", patch_size=2, layout_scale=3.0)
     for parameter in denoiser.unet.conv_out.parameters():
@@ -82,7 +82,7 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_picture(batch: Sample) 
     batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     terms = denoiser(batch).terms
     layout = make_layout(batch["masks"], 2, 2)
-    assert terms["picture"].item() == pytest.approx(batch["clean_images"].square().mean().item(), rel=1e-5)
+    assert terms["image"].item() == pytest.approx(batch["clean_images"].square().mean().item(), rel=1e-5)
     assert terms["layout"].item() == pytest.approx(layout.square().mean().item() / 3, rel=1e-5)
 
 
@@ -92,22 +92,22 @@ def test_the_layout_is_dropped_where_the_batch_says_so(batch: Sample) -> None:
     denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", layout_scale=2.0, layout_dropout=0.25)
     batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
 
-    def pictures_with(masks: torch.Tensor, uniform: float) -> float:
+    def images_with(masks: torch.Tensor, uniform: float) -> float:
         uniforms = batch["uniforms"].clone()
         uniforms[:, 2] = uniform
         terms = denoiser(Sample(**{**batch, "masks": masks, "uniforms": uniforms})).terms
         assert terms["layout"] > 0
-        return terms["picture"].item()
+        return terms["image"].item()
 
     other = (batch["masks"] + 1) % 3
-    assert pictures_with(batch["masks"], 0.2) == pictures_with(other, 0.2)
-    assert pictures_with(batch["masks"], 0.25) != pictures_with(other, 0.25)
-    assert pictures_with(batch["masks"], 0.2) != pictures_with(batch["masks"], 0.25)
+    assert images_with(batch["masks"], 0.2) == images_with(other, 0.2)
+    assert images_with(batch["masks"], 0.25) != images_with(other, 0.25)
+    assert images_with(batch["masks"], 0.2) != images_with(batch["masks"], 0.25)
 
 
 def test_the_total_is_the_sum_of_the_terms_and_gradients_reach_all() -> None:
     first, second = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
-    total = Loss({"picture": 2 * first, "layout": second}).total
+    total = Loss({"image": 2 * first, "layout": second}).total
     total.backward()
     assert (total.item(), first.grad, second.grad) == (7.0, 2.0, 1.0)
 
@@ -140,12 +140,12 @@ def test_labels_are_dropped_where_the_batch_says_so(batch: Sample) -> None:
 
 
 @pytest.mark.parametrize("layout_scale", [0.0, 2.0])
-def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
-    """300 steps on eight pictures of eight labels: the samples of each label land on its picture, and on its mask."""
+def test_eight_images_are_learnt_and_sampled(layout_scale: float) -> None:
+    """300 steps on eight images of eight labels: the samples of each label land on its image, and on its mask."""
     torch.manual_seed(0)
     labels = OBJECTS[:8]
     coarse = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(3))
-    pictures = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="nearest") * 1.6 - 0.8
+    images = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="nearest") * 1.6 - 0.8
     masks = (coarse[:, :1] > 0.5) * torch.arange(1, 9).reshape(8, 1, 1, 1)
     masks = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
     denoiser = Denoiser(
@@ -165,7 +165,7 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
     for _ in range(300):
         chosen = torch.randint(8, (32,), generator=random)
         batch = Sample(
-            clean_images=pictures[chosen],
+            clean_images=images[chosen],
             masks=masks[chosen],
             class_labels=torch.eye(8)[chosen],
             noise=torch.randn(32, *denoiser.space.shape, generator=random),
@@ -180,7 +180,7 @@ def test_eight_pictures_are_learnt_and_sampled(layout_scale: float) -> None:
     generators = [torch.Generator().manual_seed(index) for index in range(8)]
     drawn = pipeline.sample(torch.eye(8), generators, 20, guidance_scale=2.0)
     samples = denoiser.space.decode(drawn)
-    distances = (samples[:, None] - pictures).square().mean(dim=(2, 3, 4)).sqrt()
+    distances = (samples[:, None] - images).square().mean(dim=(2, 3, 4)).sqrt()
     assert distances.argmin(dim=1).tolist() == list(range(8))
     assert distances.diagonal().max() < 0.12
     others = distances + torch.eye(8) * 10
@@ -227,7 +227,7 @@ def test_without_a_weight_every_timestep_counts_the_same(prediction_type: str) -
 
 @pytest.mark.parametrize("loss_weight", ["min_snr", "clamped_snr", "p2"])
 def test_a_weight_means_the_same_for_every_prediction_type(loss_weight: str) -> None:
-    # The three errors of one estimate of the clean picture: 1, sqrt(SNR) and sqrt(SNR + 1) times its error.
+    # The three errors of one estimate of the clean image: 1, sqrt(SNR) and sqrt(SNR + 1) times its error.
     sample, epsilon, v = (
         loss_weights(ABAR, kind, loss_weight, 5.0).double() for kind in ("sample", "epsilon", "v_prediction")
     )

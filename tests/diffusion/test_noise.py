@@ -1,4 +1,4 @@
-"""Noise levels by their formula; every prediction implies the clean picture that it was made of, and back."""
+"""Noise levels by their formula; every prediction implies the clean image that it was made of, and back."""
 
 import math
 
@@ -9,15 +9,15 @@ from lab_ddpm.diffusion.noise import add_noise, alphas_cumprod, from_clean, to_c
 
 
 @pytest.fixture
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def images() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     clean_images, noise = torch.randn(2, 4, 3, 8, 8, generator=generator, dtype=torch.float64)
     return clean_images, noise
 
 
 @pytest.mark.parametrize("level", [1e-8, 0.3, 0.9999])
-def test_the_definitions(pictures: tuple[torch.Tensor, torch.Tensor], level: float) -> None:
-    clean_images, noise = pictures
+def test_the_definitions(images: tuple[torch.Tensor, torch.Tensor], level: float) -> None:
+    clean_images, noise = images
     alpha_bar = torch.tensor(level, dtype=torch.float64)
     noisy_samples = alpha_bar.sqrt() * clean_images + (1 - alpha_bar).sqrt() * noise
     assert torch.allclose(add_noise(clean_images, noise, alpha_bar), noisy_samples)

@@ -16,7 +16,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.noise import alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
@@ -102,7 +102,7 @@ def test_guidance_stops_where_it_is_told_to(pipeline: LabelConditionalPipeline) 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_sampler_makes_pictures_in_range(name: str, prediction_type: Any) -> None:
+def test_every_sampler_makes_images_in_range(name: str, prediction_type: Any) -> None:
     pipeline = LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS, prediction_type=prediction_type), name)
     images = pipeline.sample(CLASS_LABELS, generators(), 2)
     assert images.shape == (3, 3, 16, 16)
@@ -111,7 +111,7 @@ def test_every_sampler_makes_pictures_in_range(name: str, prediction_type: Any) 
     assert torch.equal(images, pipeline.sample(CLASS_LABELS, generators(), 2))
 
 
-def test_what_watches_sees_every_noisy_picture_and_then_the_result(pipeline: LabelConditionalPipeline) -> None:
+def test_what_watches_sees_every_noisy_image_and_then_the_result(pipeline: LabelConditionalPipeline) -> None:
     seen: list[tuple[int, torch.Tensor]] = []
     images = pipeline.sample(CLASS_LABELS, generators(), 3, on_state=lambda t, x: seen.append((t, x.clone())))
     assert [timestep for timestep, _ in seen] == [999, 666, 332, -1]
@@ -120,13 +120,13 @@ def test_what_watches_sees_every_noisy_picture_and_then_the_result(pipeline: Lab
     assert torch.equal(seen[-1][1], images)
 
 
-def test_names_in_and_pictures_out(pipeline: LabelConditionalPipeline) -> None:
+def test_names_in_and_images_out(pipeline: LabelConditionalPipeline) -> None:
     images = pipeline(CONDITIONS, 3, seed=7).images
     assert [(type(image), image.size, image.mode) for image in images] == [(Image.Image, (16, 16), "RGB")] * 3
     made_of_tuples = pipeline([("red cube",), ("cyan sphere", "red cube"), ("gray cylinder",)], 3, seed=7).images
     made_of_rows = pipeline(CLASS_LABELS, 3, seed=7).images
     made_of_numpy = pipeline(CLASS_LABELS.numpy().astype(int), 3, seed=7).images
-    words = [torch.Generator().manual_seed(word) for word in picture_seeds(7, 3)]
+    words = [torch.Generator().manual_seed(word) for word in image_seeds(7, 3)]
     expected = to_uint8(pipeline.sample(CLASS_LABELS, words, 3))
     as_tuple = pipeline(CONDITIONS, 3, seed=7, return_dict=False)[0]
     for each in (images, made_of_tuples, made_of_rows, made_of_numpy, as_tuple):
@@ -134,17 +134,17 @@ def test_names_in_and_pictures_out(pipeline: LabelConditionalPipeline) -> None:
 
 
 def test_the_output_types_are_those_of_diffusers(pipeline: LabelConditionalPipeline) -> None:
-    pictures = np.stack([np.asarray(image) for image in pipeline(CONDITIONS, 2, seed=0).images])
+    images = np.stack([np.asarray(image) for image in pipeline(CONDITIONS, 2, seed=0).images])
     array = pipeline(CONDITIONS, 2, seed=0, output_type="np").images
     tensor = pipeline(CONDITIONS, 2, seed=0, output_type="pt").images
     assert (array.shape, tuple(tensor.shape)) == ((3, 16, 16, 3), (3, 3, 16, 16))
-    assert np.abs(array * 255 - pictures).max() <= 0.51
+    assert np.abs(array * 255 - images).max() <= 0.51
     np.testing.assert_array_equal(tensor.movedim(1, -1).numpy(), array)
     with pytest.raises(UserError, match=r"`output_type` must be one of \['pil', 'np', 'pt'\], got 'latent'"):
         pipeline(CONDITIONS, 2, output_type="latent")
 
 
-def test_without_a_seed_pictures_are_new_and_torchs_seed_decides_them(pipeline: LabelConditionalPipeline) -> None:
+def test_without_a_seed_images_are_new_and_torchs_seed_decides_them(pipeline: LabelConditionalPipeline) -> None:
     def call() -> np.ndarray:
         return pipeline(CONDITIONS, 2, output_type="np").images
 
@@ -155,7 +155,7 @@ def test_without_a_seed_pictures_are_new_and_torchs_seed_decides_them(pipeline: 
     assert not np.array_equal(first, second)
 
 
-def test_one_generator_for_all_pictures_is_enough(pipeline: LabelConditionalPipeline) -> None:
+def test_one_generator_for_all_images_is_enough(pipeline: LabelConditionalPipeline) -> None:
     one, two = (
         pipeline(CONDITIONS, 2, generator=torch.Generator().manual_seed(5), output_type="pt").images for _ in range(2)
     )
@@ -219,7 +219,7 @@ def test_a_loaded_pipeline_takes_a_scheduler_by_its_name(pipeline: LabelConditio
         pipeline.scheduler = "DDIM"
 
 
-def test_from_the_middle_it_goes_on_from_noisy_pictures(pipeline: LabelConditionalPipeline) -> None:
+def test_from_the_middle_it_goes_on_from_noisy_images(pipeline: LabelConditionalPipeline) -> None:
     seen: dict[int, torch.Tensor] = {}
     whole = pipeline.sample(CLASS_LABELS, generators(), 4, on_state=lambda t, x: seen.update({t: x.clone()}))
     rest = pipeline.sample(CLASS_LABELS, generators(), 4, noisy_samples=seen[499], start_timestep=499)
@@ -227,7 +227,7 @@ def test_from_the_middle_it_goes_on_from_noisy_pictures(pipeline: LabelCondition
 
 
 @pytest.mark.parametrize("given", [{"noisy_samples": torch.zeros(3, 3, 16, 16)}, {"start_timestep": 499}], ids=list)
-def test_noisy_pictures_without_their_noise_level_are_refused(
+def test_noisy_images_without_their_noise_level_are_refused(
     pipeline: LabelConditionalPipeline, given: dict[str, Any]
 ) -> None:
     with pytest.raises(UserError, match="`noisy_samples` and `start_timestep` must be given together"):
@@ -258,10 +258,10 @@ def test_a_sampler_that_scales_its_samples_does_not_start_in_the_middle(pipeline
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"conditions": "red cube"}, "must be a list with one entry per picture, got the text 'red cube'"),
+        ({"conditions": "red cube"}, "must be a list with one entry per image, got the text 'red cube'"),
         ({"conditions": ["red cub"]}, "did you mean 'red cube'?"),
         ({"conditions": ["red cube"], "seed": 0, "generator": generators(1)}, "must not be given both"),
-        ({"conditions": []}, "must be one generator per picture, got 0 for 0 conditions"),
+        ({"conditions": []}, "must be one generator per image, got 0 for 0 conditions"),
         ({"conditions": ["red cube"], "generator": generators(2)}, "got 2 for 1 conditions"),
         ({"conditions": ["red cube"], "seed": -1}, "`seed` must be at least 0, got -1"),
         ({"conditions": ["Red Cube cyan sphere"]}, "did you mean 'red cube, cyan sphere'?"),
@@ -283,7 +283,7 @@ def test_bad_arguments_are_one_line(
 
 
 @pytest.mark.parametrize("name", ["ddim", "unipc", "euler"])
-def test_a_saved_pipeline_samples_the_same_pictures_with_the_same_sampler_and_guidance(
+def test_a_saved_pipeline_samples_the_same_images_with_the_same_sampler_and_guidance(
     pipeline: LabelConditionalPipeline, tmp_path: Path, name: str
 ) -> None:
     guided = LabelConditionalPipeline(pipeline.denoiser, name, 2.5, fit="pad")
@@ -323,7 +323,7 @@ def test_an_error_of_a_folder_that_is_there_is_not_blamed_on_the_hub(tmp_path: P
         LabelConditionalPipeline.from_pretrained(tmp_path, local_files_only=True)
 
 
-def test_in_bfloat16_the_pictures_are_nearly_the_same(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+def test_in_bfloat16_the_images_are_nearly_the_same(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path)
     half = LabelConditionalPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     half.set_progress_bar_config(disable=True)
@@ -341,10 +341,10 @@ def test_weights_of_half_precision_are_loaded_as_float32(pipeline: LabelConditio
 
 
 def test_the_seeds_of_a_call_are_those_of_the_commands() -> None:
-    seeds = [value for run in range(32) for value in picture_seeds(run, 64)]
+    seeds = [value for run in range(32) for value in image_seeds(run, 64)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= value < 2**32 for value in seeds)
-    assert picture_seeds(3, 64)[:10] == picture_seeds(3, 10)
+    assert image_seeds(3, 64)[:10] == image_seeds(3, 10)
 
 
 def test_half_null_labels_and_guidance_of_the_others_go_together() -> None:

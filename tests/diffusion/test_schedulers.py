@@ -159,14 +159,14 @@ def test_ddim_is_the_sampler_of_the_paper() -> None:
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("steps", [5, 20])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_an_error_of_one_percent_in_the_network_stays_small_in_the_pictures(
+def test_an_error_of_one_percent_in_the_network_stays_small_in_the_images(
     name: str, steps: int, prediction_type: str
 ) -> None:
-    # At t = 999 the signal is 5e-5 of the picture: whoever divides by it unclipped blows every error up.
-    pictures = sample_oracle(name, steps, prediction_type=prediction_type, error=0.01)
-    for pictures_of_label, mean in zip(pictures, MEANS, strict=True):
-        assert pictures_of_label.mean().item() == pytest.approx(mean, abs=0.1)
-        assert pictures_of_label.std().item() < 2 * STD
+    # At t = 999 the signal is 5e-5 of the image: whoever divides by it unclipped blows every error up.
+    images = sample_oracle(name, steps, prediction_type=prediction_type, error=0.01)
+    for images_of_label, mean in zip(images, MEANS, strict=True):
+        assert images_of_label.mean().item() == pytest.approx(mean, abs=0.1)
+        assert images_of_label.std().item() < 2 * STD
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

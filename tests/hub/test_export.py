@@ -1,4 +1,4 @@
-"""A folder for the Hub loads where lab_ddpm is not installed, and makes the same pictures."""
+"""A folder for the Hub loads where lab_ddpm is not installed, and makes the same images."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return pipeline, folder / "out"
 
 
-def test_it_makes_the_same_pictures_without_the_package(exported: tuple[Path, Path], tmp_path: Path) -> None:
+def test_it_makes_the_same_images_without_the_package(exported: tuple[Path, Path], tmp_path: Path) -> None:
     pipeline, out = exported
     environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     command = [sys.executable, "-S", "-c", WITHOUT_LAB_DDPM, str(out)]

@@ -1,4 +1,4 @@
-"""The page in a real browser, with the shipped pipeline: two objects are ticked, and a picture of them comes."""
+"""The page in a real browser, with the shipped pipeline: two objects are ticked, and an image of them comes."""
 
 import re
 import socket
@@ -49,8 +49,8 @@ def test_what_is_ticked_is_drawn_and_its_ticks_are_right(page: Any) -> None:
     page.locator("#cube").get_by_label("red").check()
     page.locator("#sphere").get_by_label("cyan").check()
     page.get_by_role("button", name="Draw").click()
-    page.wait_for_selector("#pictures .caption-label")
-    captions = page.locator("#pictures .caption-label").all_inner_texts()
+    page.wait_for_selector("#images .caption-label")
+    captions = page.locator("#images .caption-label").all_inner_texts()
     code = page.locator(".cm-content").inner_text()
     *_, last = Studio(Path(PRETRAINED)).draw(("red cube", "cyan sphere"), [], Settings())
     assert [re.sub(r"\s+", " ", caption).strip() for caption in captions] == list(last.captions)
@@ -80,17 +80,17 @@ def test_an_object_is_drawn_where_its_disc_was_dragged_to(page: Any) -> None:
     assert [float(number) for number in placed.groups()] == pytest.approx([16, 32], abs=0.5)
 
 
-def test_a_picture_that_is_shown_again_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_is_shown_again_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lab_ddpm.playground.page import _captioned, _shown
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    first, again = (_shown(_captioned(pictures, ["a", "b"])) for _ in range(2))
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    first, again = (_shown(_captioned(images, ["a", "b"])) for _ in range(2))
     assert first == again
     assert [caption for _, caption in first] == ["a", "b"]
-    assert np.array_equal([np.asarray(Image.open(file)) for file, _ in first], pictures)
+    assert np.array_equal([np.asarray(Image.open(file)) for file, _ in first], images)
     written = [Path(file).stat().st_ino for file, _ in first]
-    assert [Path(file).stat().st_ino for file, _ in _shown(_captioned(pictures))] == written  # the same files
+    assert [Path(file).stat().st_ino for file, _ in _shown(_captioned(images))] == written  # the same files
 
 
 def test_a_port_in_use_is_one_line() -> None:

@@ -12,9 +12,9 @@ from diffusers import EulerDiscreteScheduler
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.judging.classifiers import build_classifier, predict, save_classifier
-from lab_ddpm.judging.object_scores import top_k_hits
+from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.evaluation.classifiers import build_classifier, predict, save_classifier
+from lab_ddpm.evaluation.object_scores import top_k_hits
 from lab_ddpm.playground.studio import Drawing, Settings, Studio
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.placing import Place, sample_placed
@@ -37,8 +37,8 @@ def test_every_step_is_shown_and_the_end_is_that_of_the_command(studio: Studio) 
     assert len(on_the_way) == SETTINGS.steps
     assert not any(drawing.captions for drawing in on_the_way)
     sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
-    expected = sampler.sample([("a", "c")] * 3, picture_seeds(5, 3)).pictures
-    np.testing.assert_array_equal(last.pictures, expected)
+    expected = sampler.sample([("a", "c")] * 3, image_seeds(5, 3)).images
+    np.testing.assert_array_equal(last.images, expected)
 
 
 def test_one_thread_draws_all(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,22 +53,22 @@ def test_one_thread_draws_all(studio: Studio, monkeypatch: pytest.MonkeyPatch) -
 def test_the_captions_are_those_of_the_classifier(studio: Studio) -> None:
     *_, last = studio.draw(("a", "c"), [], SETTINGS)
     assert studio.classifier is not None
-    outputs = predict(studio.classifier, last.pictures)
+    outputs = predict(studio.classifier, last.images)
     found = top_k_hits(outputs, np.tile([1, 0, 1], (3, 1)))
     for caption, row in zip(last.captions, found, strict=True):
         assert f"{'✓' if row[0] else '✗'} a" in caption
         assert f"{'✓' if row[2] else '✗'} c" in caption
         assert ("(sees b)" in caption) == (not row.all() or not (row[0] and row[2]))
-    assert studio.captions(last.pictures[:0], ()) == []
+    assert studio.captions(last.images[:0], ()) == []
 
 
-def test_the_lines_of_python_make_the_same_pictures(studio: Studio) -> None:
+def test_the_lines_of_python_make_the_same_images(studio: Studio) -> None:
     for condition in (("a", "c"), ()):
         *_, last = studio.draw(condition, [], SETTINGS)
         names: dict = {}
         exec(studio.code(condition, [], SETTINGS), names)
-        for image, picture in zip(names["images"], last.pictures, strict=True):
-            np.testing.assert_array_equal(np.asarray(image), picture)
+        for drawn, image in zip(names["images"], last.images, strict=True):
+            np.testing.assert_array_equal(np.asarray(drawn), image)
 
 
 def test_a_damaged_classifier_is_named_and_one_of_other_labels_is_not(
@@ -98,9 +98,9 @@ def test_a_walk_has_both_ends(studio: Studio) -> None:
     walk = studio.walk(["a", "b, c"], 5, SETTINGS)
     assert walk.shape == (5, 32, 32, 3)
     sampler = Sampler(studio.pipeline, SETTINGS.scheduler, SETTINGS.steps, SETTINGS.guidance_scale)
-    for picture, condition in ((walk[0], ("a",)), (walk[-1], ("b", "c"))):
-        expected = sampler.sample([condition], picture_seeds(SETTINGS.seed, 1)).pictures[0]
-        assert np.abs(picture.astype(int) - expected).max() <= 1
+    for image, condition in ((walk[0], ("a",)), (walk[-1], ("b", "c"))):
+        expected = sampler.sample([condition], image_seeds(SETTINGS.seed, 1)).images[0]
+        assert np.abs(image.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_placed_objects_and_their_code(tmp_path: Path, monkeypatch: pytest.Monke
     studio, places = Studio(Path("best")), [Place("red cube", 4, 5.5)]
     *_, last = studio.draw(("red cube",), places, SETTINGS)
     sampler = open_sampler(Path("best"), "ddim", 4, 2.0)
-    expected = sample_placed(sampler, [places] * 3, picture_seeds(5, 3)).pictures
-    np.testing.assert_array_equal(last.pictures, expected)
+    expected = sample_placed(sampler, [places] * 3, image_seeds(5, 3)).images
+    np.testing.assert_array_equal(last.images, expected)
     names: dict = {}
     exec(studio.code(("red cube",), places, SETTINGS), names)
-    np.testing.assert_array_equal(names["pictures"], expected)
+    np.testing.assert_array_equal(names["images"], expected)
 
 
 def test_a_sampler_without_a_name_draws_as_the_pipeline_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,8 @@ def test_a_sampler_without_a_name_draws_as_the_pipeline_does(tmp_path: Path, mon
     assert studio.scheduler == "EulerDiscreteScheduler"
     settings = Settings(2, studio.scheduler, 3, 1.0, seed=1)
     *_, drawn = studio.draw(("rose",), [], settings)
-    expected = open_sampler(Path("karras"), steps=3, guidance_scale=1.0).sample([("rose",)] * 2, picture_seeds(1, 2))
-    np.testing.assert_array_equal(drawn.pictures, expected.pictures)
+    expected = open_sampler(Path("karras"), steps=3, guidance_scale=1.0).sample([("rose",)] * 2, image_seeds(1, 2))
+    np.testing.assert_array_equal(drawn.images, expected.images)
     assert "scheduler" not in studio.code(("rose",), [], settings)
 
     pytest.importorskip("gradio")  # which leaves an event loop behind: in a process of its own

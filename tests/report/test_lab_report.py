@@ -48,9 +48,9 @@ def test_the_outline_is_filled_in(run: Path, capsys: pytest.CaptureFixture[str])
     assert text.count("| test | ") == text.count("| new_test | ") == 2
     page = (out / "report.html").read_text()
     assert page.count("<table>") == 4
-    for picture in ("test.png", "new_test.png", "strip.png", "loss.png"):
-        assert (out / picture).is_file()
-        assert f'src="{picture}"' in page
+    for image in ("test.png", "new_test.png", "strip.png", "loss.png"):
+        assert (out / image).is_file()
+        assert f'src="{image}"' in page
 
 
 def test_a_run_of_detail_says_so(run: Path) -> None:

@@ -22,7 +22,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8, write_png
 from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.drawing.figures import DenoisingRecorder
-from lab_ddpm.judging.object_scores import summarise
+from lab_ddpm.evaluation.object_scores import summarise
 from lab_ddpm.report.page import write_report
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
@@ -31,7 +31,7 @@ from lab_ddpm.training.config import TrainConfig
 
 CONDITIONS = [("red cube",), ("gray cube", "cyan sphere"), ("blue cube", "brown sphere", "yellow cylinder")]
 VOID = {"meta", "img", "br", "source"}
-SECTIONS = ["worth", "pictures", "training", "settings"]
+SECTIONS = ["worth", "images", "training", "settings"]
 
 
 def scores(share: float) -> dict[str, Any]:
@@ -73,15 +73,15 @@ def make_run(root: Path) -> Path:
         recorder = DenoisingRecorder()
         for timestep in (999, 300, FINISHED):
             recorder(timestep, images)
-        for index, picture in enumerate(to_uint8(images)):
-            write_png(out / f"{index:02d}.png", picture)
+        for index, image in enumerate(to_uint8(images)):
+            write_png(out / f"{index:02d}.png", image)
         recorder.write(out, CONDITIONS)
         entries = [
             {"file": f"{index:02d}.png", "condition": list(condition), "seed": index, "scheduler": "ddim"}
             | {"steps": 15, "guidance_scale": 2.0, "guidance_stop": 0.6, "checkpoint": "runs/tiny/best"}
             for index, condition in enumerate(CONDITIONS)
         ]
-        write_json(out / "manifest.json", {"split": split, "pictures": entries})
+        write_json(out / "manifest.json", {"split": split, "images": entries})
     write_json(run / "evaluation" / "metrics.json", metrics(0.2))
     write_json(root / "pretrained" / "metrics.json", metrics(0.95))
     return run
@@ -133,15 +133,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     return root, page_of(make_run(root), root)
 
 
-def test_every_picture_is_inside_and_decodes(whole: tuple[Path, Page]) -> None:
+def test_every_image_is_inside_and_decodes(whole: tuple[Path, Page]) -> None:
     _, page = whole
     sizes = {}
     for uri in page.uris():
         header, content = uri.split(",", 1)
-        with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as picture:
-            picture.load()
-            assert header == f"data:image/{str(picture.format).lower()};base64"
-            sizes[uri] = picture.size
+        with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as decoded:
+            decoded.load()
+            assert header == f"data:image/{str(decoded.format).lower()};base64"
+            sizes[uri] = decoded.size
     for image in page.all("img"):
         assert sizes[str(image["src"])] == (int(str(image["width"])), int(str(image["height"])))
     generated, strips, animations, samples, charts = 2 * 3, 2, 2, 1, 6
@@ -178,9 +178,9 @@ def test_page_is_sound_html_for_everyone(whole: tuple[Path, Page]) -> None:
 def test_page_says_what_the_run_is_worth(whole: tuple[Path, Page]) -> None:
     _, page = whole
     own, shipped = scores(0.2)["micro"]["mean"], scores(0.95)["micro"]["mean"]
-    assert "After 5.0 minutes and 3,200 pictures this run draws" in page.text
+    assert "After 5.0 minutes and 3,200 images this run draws" in page.text
     assert f"{100 * own:.0f} % of the objects asked for by the list test" in page.text
-    assert f"after 2.0 hours and 3,200 pictures, draws {100 * shipped:.0f} % on test" in page.text
+    assert f"after 2.0 hours and 3,200 images, draws {100 * shipped:.0f} % on test" in page.text
     assert "the shipped pipeline is the better one" in page.text
     assert "A few minutes of training" in page.text
     assert "An object that is drawn twice counts as found" in page.text
@@ -239,7 +239,7 @@ def test_each_missing_piece_is_left_out_with_its_command(tmp_path: Path) -> None
             "runs/tiny/generated/test/strip.png",
             "There is no denoising strip. This makes one: python scripts/generate.py",
         ),
-        ("runs/tiny/generated", "No pictures have been generated. This makes some: python scripts/generate.py"),
+        ("runs/tiny/generated", "No images have been generated. This makes some: python scripts/generate.py"),
         ("runs/tiny/config.yaml", "There is no config.yaml. Training writes it: accelerate launch"),
         ("pretrained/metrics.json", "The scores of a shipped pipeline are not there"),
     ):
@@ -291,7 +291,7 @@ def test_captions_are_escaped(tmp_path: Path) -> None:
     (run / "metrics.jsonl").unlink()
     manifest = run / "generated" / "test" / "manifest.json"
     content = json.loads(manifest.read_text())
-    content["pictures"][0]["condition"] = ["<script>alert(1)</script>"]
+    content["images"][0]["condition"] = ["<script>alert(1)</script>"]
     write_json(manifest, content)
     page = page_of(run, tmp_path)
     assert not page.all("script")
@@ -307,8 +307,8 @@ def test_captions_are_escaped(tmp_path: Path) -> None:
         ("metrics.jsonl", '{"epoch": 1}\n'),
         ("config.yaml", "a: [\n"),
         ("config.yaml", "{batch_size: four}"),
-        ("generated/test/manifest.json", '{"pictures": 3}'),
-        ("generated/test/01.png", "no picture"),
+        ("generated/test/manifest.json", '{"images": 3}'),
+        ("generated/test/01.png", "no image"),
         ("generated/test/strip.png", ""),
     ],
 )

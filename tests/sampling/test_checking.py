@@ -8,7 +8,7 @@ from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.sampling.checking import count_objects, num_wrong, sample_checked
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
@@ -42,25 +42,25 @@ def test_objects_are_counted_in_pieces_of_at_least_two_patches() -> None:
 
 
 def test_only_what_lacks_something_is_drawn_again_and_the_best_is_kept() -> None:
-    """A random network that sees what it likes: with more tries no picture gets worse, and some get better."""
+    """A random network that sees what it likes: with more tries no image gets worse, and some get better."""
     denoiser = tiny_denoiser(
         labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1
     )
     sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2, guidance_scale=1.0)
-    conditions, seeds = [(name,) for name in OBJECTS], picture_seeds(0, 24)
+    conditions, seeds = [(name,) for name in OBJECTS], image_seeds(0, 24)
     first, best = (sample_checked(sampler, conditions, seeds, tries) for tries in (1, 4))
     plain = sampler.sample(conditions, seeds)
-    np.testing.assert_array_equal(first.pictures, plain.pictures)
+    np.testing.assert_array_equal(first.images, plain.images)
     assert first.seeds == seeds
-    before, after = (num_wrong(sampler, each.pictures, each.class_labels) for each in (first, best))
+    before, after = (num_wrong(sampler, each.images, each.class_labels) for each in (first, best))
     assert 0 < sum(after) < sum(before)
     for place in range(24):
         changed = best.seeds[place] != seeds[place]
         assert changed == (after[place] < before[place])
-        assert best.seeds[place] in picture_seeds(seeds[place], 4) or not changed
+        assert best.seeds[place] in image_seeds(seeds[place], 4) or not changed
     places = [place for place in range(24) if best.seeds[place] != seeds[place]]
     again = sampler.sample([conditions[place] for place in places], [best.seeds[place] for place in places])
-    assert np.abs(again.pictures.astype(int) - best.pictures[places]).max() <= 1
+    assert np.abs(again.images.astype(int) - best.images[places]).max() <= 1
 
 
 def test_a_model_that_does_not_read_says_so() -> None:

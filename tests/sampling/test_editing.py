@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab_ddpm.data.images import Pictures, to_uint8
+from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place
-from lab_ddpm.sampling.reading import read_pictures
+from lab_ddpm.sampling.reading import read_images
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
@@ -22,7 +22,7 @@ def sampler() -> Sampler:
 
 
 @pytest.fixture
-def picture() -> Pictures:
+def image() -> Images:
     """A dark object on the left, a bright one on the right, and a ground that no model would paint."""
     masks = torch.zeros(1, 1, 8, 8, dtype=torch.long)
     masks[0, 0, 2:4, 1:3], masks[0, 0, 4:6, 5:7] = 1, 2
@@ -31,15 +31,15 @@ def picture() -> Pictures:
     return painted
 
 
-def check_only_the_region_changed(edited: Edited, picture: Pictures) -> None:
+def check_only_the_region_changed(edited: Edited, image: Images) -> None:
     region = edited.region.numpy()
     assert 0 < region.mean() < 0.5
-    np.testing.assert_array_equal(edited.picture[~region], picture[~region])
+    np.testing.assert_array_equal(edited.image[~region], image[~region])
 
 
-def test_a_picture_is_read(sampler: Sampler, picture: Pictures) -> None:
-    images = torch.from_numpy(picture.copy()).movedim(-1, 0)[None] / 127.5 - 1
-    sample = read_pictures(sampler.denoiser, images, torch.ones(1, 2))
+def test_a_image_is_read(sampler: Sampler, image: Images) -> None:
+    images = torch.from_numpy(image.copy()).movedim(-1, 0)[None] / 127.5 - 1
+    sample = read_images(sampler.denoiser, images, torch.ones(1, 2))
     assert sampler.denoiser.space.decode(sample).equal(images)
     found = sampler.denoiser.space.masks(sample)[0, 0]
     assert (found[2:4, 1:3] == 1).all()
@@ -47,11 +47,11 @@ def test_a_picture_is_read(sampler: Sampler, picture: Pictures) -> None:
     assert (found > 0).sum() == 8
 
 
-def test_a_removed_object_is_ground(sampler: Sampler, picture: Pictures) -> None:
-    edited = remove_object(sampler, picture, LABELS, "dark")
-    check_only_the_region_changed(edited, picture)
+def test_a_removed_object_is_ground(sampler: Sampler, image: Images) -> None:
+    edited = remove_object(sampler, image, LABELS, "dark")
+    check_only_the_region_changed(edited, image)
     assert edited.condition == ("bright",)
-    assert (edited.picture[8:16, 4:12] == GROUND).all()
+    assert (edited.image[8:16, 4:12] == GROUND).all()
 
 
 def test_what_else_stands_near_a_removed_object_stays_but_for_its_edge(sampler: Sampler) -> None:
@@ -63,32 +63,32 @@ def test_what_else_stands_near_a_removed_object_stays_but_for_its_edge(sampler: 
     assert edited.region[16:20, 4:12].all()  # where the shadow may lie
 
 
-def test_a_replaced_object_stands_where_the_old_one_did(sampler: Sampler, picture: Pictures) -> None:
-    alone = picture.copy()
+def test_a_replaced_object_stands_where_the_old_one_did(sampler: Sampler, image: Images) -> None:
+    alone = image.copy()
     alone[16:24, 20:28] = GROUND
     edited = replace_object(sampler, alone, ("dark",), "dark", "bright")
     check_only_the_region_changed(edited, alone)
     assert edited.condition == ("bright",)
-    assert (edited.picture[8:16, 4:12] == BRIGHT).all()
+    assert (edited.image[8:16, 4:12] == BRIGHT).all()
 
 
-def test_an_added_object_stands_in_its_place(sampler: Sampler, picture: Pictures) -> None:
-    alone = picture.copy()
+def test_an_added_object_stands_in_its_place(sampler: Sampler, image: Images) -> None:
+    alone = image.copy()
     alone[16:24, 20:28] = GROUND
     edited = add_object(sampler, alone, ("dark",), Place("bright", 22, 26))
     check_only_the_region_changed(edited, alone)
     assert edited.condition == ("dark", "bright")
-    assert edited.picture[26, 22].tolist() == [BRIGHT] * 3
-    assert (edited.picture[8:16, 4:12] == DARK).all()
+    assert edited.image[26, 22].tolist() == [BRIGHT] * 3
+    assert (edited.image[8:16, 4:12] == DARK).all()
 
 
-def test_what_cannot_be_edited_is_named(sampler: Sampler, picture: Pictures) -> None:
+def test_what_cannot_be_edited_is_named(sampler: Sampler, image: Images) -> None:
     with pytest.raises(UserError, match=r"the object must be one of \['dark'\], got 'bright'"):
-        remove_object(sampler, picture, ("dark",), "bright")
+        remove_object(sampler, image, ("dark",), "bright")
     with pytest.raises(UserError, match="must not name an object twice"):
-        replace_object(sampler, picture, LABELS, "dark", "bright")
-    with pytest.raises(UserError, match="the model does not see a 'dark' in the picture"):
-        remove_object(sampler, np.full_like(picture, GROUND), LABELS, "dark")
+        replace_object(sampler, image, LABELS, "dark", "bright")
+    with pytest.raises(UserError, match="the model does not see a 'dark' in the image"):
+        remove_object(sampler, np.full_like(image, GROUND), LABELS, "dark")
     blind = Sampler(LabelConditionalPipeline(PaintingOracle(layout_dropout=0.0), "ddim"), "ddim", 2)
     with pytest.raises(UserError, match="only a model that was trained with `layout_scale` and `layout_dropout` reads"):
-        remove_object(blind, picture, LABELS, "dark")
+        remove_object(blind, image, LABELS, "dark")

@@ -8,8 +8,8 @@ import torch
 from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.sampling.interpolation import Noise, interpolate_conditions, interpolate_pictures, invert, mix
+from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.sampling.interpolation import Noise, interpolate_conditions, interpolate_images, invert, mix
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import PaintingOracle, paint
@@ -23,22 +23,22 @@ def oracle() -> LabelConditionalPipeline:
 
 @pytest.fixture
 def ends() -> torch.Tensor:
-    """A picture of each of the oracle's two labels."""
+    """An image of each of the oracle's two labels."""
     means = torch.tensor([-0.3, 0.4]).reshape(2, 1, 1, 1)
     return means + 0.15 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str = "ddim", **settings: Any) -> Any:
-    return interpolate_pictures(Sampler(pipeline, scheduler, 50), ends, **({"count": 5} | settings))
+    return interpolate_images(Sampler(pipeline, scheduler, 50), ends, **({"count": 5} | settings))
 
 
-def test_inverted_pictures_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+def test_inverted_images_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
     class_labels = torch.eye(2)
     noisy_samples = invert(Sampler(oracle, "ddim", 50), ends, class_labels, 999)
     assert noisy_samples.std().item() == pytest.approx(1, abs=0.05)
     generators = [torch.Generator() for _ in range(2)]
     decoded = oracle.sample(class_labels, generators, 50, noisy_samples=noisy_samples, start_timestep=999)
-    assert (decoded - ends).abs().mean() < 0.016  # 0.0208 without the step from the clean picture to the first timestep
+    assert (decoded - ends).abs().mean() < 0.016  # 0.0208 without the step from the clean image to the first timestep
 
 
 @pytest.mark.parametrize("noise", ["shared", "own", "fresh", "inverted"])
@@ -68,12 +68,12 @@ def test_the_nearest_timestep_of_the_sampler_is_taken(oracle: LabelConditionalPi
 
 
 def test_the_way_back_is_the_way_there(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
-    there, back = (walk(oracle, pictures, timestep=499).images for pictures in (ends, ends.flip(0)))
+    there, back = (walk(oracle, images, timestep=499).images for images in (ends, ends.flip(0)))
     torch.testing.assert_close(there, back.flip(0), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("noise", "still"), [("shared", True), ("own", False), ("fresh", False)])
-def test_between_two_equal_pictures_only_fresh_noise_changes_anything(
+def test_between_two_equal_images_only_fresh_noise_changes_anything(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, still: bool
 ) -> None:
     distances = walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise=noise).distances()
@@ -94,10 +94,10 @@ def test_linear_mixing_of_fresh_noise_loses_variance_and_spherical_mixing_keeps_
         torch.testing.assert_close(mix(first, second, 1.0, mixing), second)
 
 
-def test_a_walk_between_conditions_begins_and_ends_at_their_pictures(tiny_pipeline: LabelConditionalPipeline) -> None:
+def test_a_walk_between_conditions_begins_and_ends_at_their_images(tiny_pipeline: LabelConditionalPipeline) -> None:
     sampler, conditions = Sampler(tiny_pipeline, "ddim", 2), [("red cube",), ("cyan sphere", "gray cylinder")]
     path = interpolate_conditions(sampler, conditions, count=4, seed=5)
-    ends = sampler.sample(conditions, picture_seeds(5, 1) * 2).pictures
+    ends = sampler.sample(conditions, image_seeds(5, 1) * 2).images
     assert abs(to_uint8(path.images[[0, -1]]).astype(int) - ends).max() <= 3
 
 
@@ -119,7 +119,7 @@ def test_bad_settings_are_refused(
         walk(oracle, ends, **settings)
 
 
-def test_a_sampler_that_scales_its_pictures_is_refused(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+def test_a_sampler_that_scales_its_images_is_refused(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
     with pytest.raises(UserError, match="must be one that does not scale its samples"):
         walk(oracle, ends, "euler")
 
@@ -130,8 +130,8 @@ def test_a_model_with_a_layout_reads_both_ends_and_comes_back_to_them(noise: Noi
     masks[0, 0, 2:4, 2:4], masks[1, 0, 4:6, 5:7] = 1, 2
     ends = paint(masks)
     sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
-    walk = interpolate_pictures(sampler, ends, torch.eye(2), timestep=200, count=3, noise=noise)
+    walk = interpolate_images(sampler, ends, torch.eye(2), timestep=200, count=3, noise=noise)
     torch.testing.assert_close(walk.images[[0, -1]], ends, atol=1e-4, rtol=0)
     blind = Sampler(LabelConditionalPipeline(PaintingOracle(layout_dropout=0.0), "ddim"), "ddim", 10)
     with pytest.raises(UserError, match="only a model that was trained with"):
-        interpolate_pictures(blind, ends, timestep=500)
+        interpolate_images(blind, ends, timestep=500)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.onnx_runtime import ONNX_FILE, export_onnx, open_onnx
 from lab_ddpm.sampling.sampler import open_sampler
@@ -47,13 +47,13 @@ def test_predictions_are_those_of_torch(checkpoint: Path, number: int) -> None:
             torch.testing.assert_close(predict(noisy, timestep, rows), denoiser.predict(noisy, timestep, rows))
 
 
-def test_pictures_are_those_of_torch_and_composed_conditions_too(checkpoint: Path) -> None:
+def test_images_are_those_of_torch_and_composed_conditions_too(checkpoint: Path) -> None:
     for conditions in ([("a",), ("b",), ()], torch.eye(2)[None].repeat(3, 1, 1)):
-        pictures = [
-            open_sampler(checkpoint, "ddpm", 3, 2.0, runtime=runtime).sample(conditions, picture_seeds(0, 3)).pictures
+        images = [
+            open_sampler(checkpoint, "ddpm", 3, 2.0, runtime=runtime).sample(conditions, image_seeds(0, 3)).images
             for runtime in ("torch", "onnx")
         ]
-        assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+        assert np.abs(images[0].astype(int) - images[1]).max() <= 1
 
 
 def test_an_unconditional_network_is_exported_too(tmp_path: Path) -> None:

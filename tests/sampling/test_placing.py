@@ -17,20 +17,20 @@ def test_objects_are_sampled_where_they_were_asked_for() -> None:
     places = [[Place("dark", 10, 10), Place("bright", 26, 18)], [Place("bright", 6, 26)]]
     samples = sample_placed(sampler, places, [0, 1])
     assert samples.masks is not None
-    for picture, masks, of_picture in zip(samples.pictures, samples.masks, places, strict=True):
-        assert set(masks.ravel().tolist()) - {0} == {("dark", "bright").index(place.label) + 1 for place in of_picture}
-        for place in of_picture:
+    for image, masks, of_image in zip(samples.images, samples.masks, places, strict=True):
+        assert set(masks.ravel().tolist()) - {0} == {("dark", "bright").index(place.label) + 1 for place in of_image}
+        for place in of_image:
             value = 25 if place.label == "dark" else 230  # of 255: -0.8 and 0.8
-            assert picture[int(place.y), int(place.x)].tolist() == [value] * 3
-    assert (samples.pictures[0, :, -4:] == 128).all()
+            assert image[int(place.y), int(place.x)].tolist() == [value] * 3
+    assert (samples.images[0, :, -4:] == 128).all()
 
 
 def test_discs_may_take_an_outline_once_it_is_decided_where_they_stand() -> None:
     denoiser = PaintingOracle()
     known = known_places(denoiser, [[Place("dark", 10, 10)]])
-    picture, layout = denoiser.space.parts(known.until)
+    image, layout = denoiser.space.parts(known.until)
     put = denoiser.space.masks(known.values)[0, 0] > 0
-    assert (picture == 1000).all()
+    assert (image == 1000).all()
     assert (layout[0, :, put] == 500).all()
     assert (layout[0] == 500).sum() > (layout[0, :, put] == 500).sum()
     assert (layout[0, :, :, 6:] == 0).all()
@@ -40,7 +40,7 @@ def test_discs_may_take_an_outline_once_it_is_decided_where_they_stand() -> None
 
 
 def test_a_disc_lies_around_its_middle_and_the_nearer_of_two_counts() -> None:
-    denoiser = PaintingOracle()  # pictures of 32 x 32 in patches of 4 x 4
+    denoiser = PaintingOracle()  # images of 32 x 32 in patches of 4 x 4
     layout = layout_of_places(denoiser, [Place("dark", 10, 16), Place("bright", 14, 16)])
     masks = read_layout(layout, 2)[0, 0]
     assert set(torch.nonzero(masks == 1)[:, 1].tolist()) == {2}

@@ -16,8 +16,8 @@ from lab_ddpm.cli import load, main
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
-from lab_ddpm.judging.classifiers import build_classifier, save_classifier
-from lab_ddpm.judging.intervals import as_text, mean_interval
+from lab_ddpm.evaluation.classifiers import build_classifier, save_classifier
+from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.studies.ablation import Sweep, read_sweep, run_sweep
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.shipped import SHIPPED
@@ -43,7 +43,7 @@ def sweep(tiny_dataset: Path, tmp_path: Path) -> Sweep:
     content = {
         "training": settings,
         "classifier": "referee.safetensors",
-        "num_pictures": 10,
+        "num_images": 10,
         "seeds": [0, 1],
         "settings": {
             "baseline": {},
@@ -60,7 +60,7 @@ def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep,
     table = run_sweep(sweep, tmp_path / "out", train)
     rows = table.read_text(encoding="utf-8").splitlines()
     changes = ["l1 - baseline", "no-clip - baseline", "no-ema - baseline"]
-    assert [row.split("|")[1].strip() for row in rows] == ["setting", "---", *sweep.settings, "real pictures", *changes]
+    assert [row.split("|")[1].strip() for row in rows] == ["setting", "---", *sweep.settings, "real images", *changes]
     assert "labels found" in rows[0]
     measures = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["measures"]
     for sampled_otherwise in ("no-clip", "no-ema"):
@@ -70,7 +70,7 @@ def test_a_sweep_writes_a_table_and_a_figure_and_is_not_done_twice(sweep: Sweep,
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/states/*")}
     assert run_sweep(sweep, tmp_path / "out", train).read_text(encoding="utf-8").splitlines() == rows
     # other measures of the same trainings
-    other = run_sweep(replace(sweep, num_pictures=8), tmp_path / "out", train).read_text(encoding="utf-8").splitlines()
+    other = run_sweep(replace(sweep, num_images=8), tmp_path / "out", train).read_text(encoding="utf-8").splitlines()
     assert other[2:] != rows[2:]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/states/*")} == trained
 
@@ -97,7 +97,7 @@ def test_a_stopped_sweep_says_so_and_goes_on(
     "key",
     ["data.image_size", "data.root", "model.conditional", "seed", "epochs", "runs_dir", "evaluation.every_epochs"],
 )
-def test_settings_of_other_pictures_or_labels_are_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
+def test_settings_of_other_images_or_labels_are_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
     sweep.settings["other"] = {key: 32}
     with pytest.raises(UserError, match=f"`{key}` must be the same in all settings"):
         run_sweep(sweep, tmp_path / "out", train)
@@ -128,9 +128,9 @@ def test_a_setting_without_condition_dropout_may_be_sampled_without_guidance(swe
         assert sweep.trained(sweep.config(name, 0, tmp_path)).evaluation.guidance_scale == 1.0
 
 
-def test_more_pictures_than_half_of_those_to_compare_with_are_refused(sweep: Sweep, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`num_pictures` must be at most half of the 21 pictures in .*, got 13"):
-        run_sweep(replace(sweep, num_pictures=13), tmp_path / "out", train)
+def test_more_images_than_half_of_those_to_compare_with_are_refused(sweep: Sweep, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`num_images` must be at most half of the 21 images in .*, got 13"):
+        run_sweep(replace(sweep, num_images=13), tmp_path / "out", train)
     assert not (tmp_path / "out").exists()
 
 
@@ -177,15 +177,15 @@ def test_the_sweeps_of_the_project_name_settings_that_exist(path: Path, tmp_path
         ("[", "no valid YAML"),
         ("- 1", "must be a mapping"),
         ("training: {}", r"a sweep must have the keys \['classifier', .*\], got \['training'\]"),
-        ("{training: 3, classifier: b, num_pictures: 1, seeds: [0], settings: {}}", "`training` must be a mapping"),
-        ("{training: {}, classifier: b, num_pictures: 9, seeds: [0], settings: {x: 3}}", "`settings` must map names"),
+        ("{training: 3, classifier: b, num_images: 1, seeds: [0], settings: {}}", "`training` must be a mapping"),
+        ("{training: {}, classifier: b, num_images: 9, seeds: [0], settings: {x: 3}}", "`settings` must map names"),
         (
-            "{training: {}, classifier: b, num_pictures: 9, seeds: [0], settings: {}}",
+            "{training: {}, classifier: b, num_images: 9, seeds: [0], settings: {}}",
             "`settings` must have at least",
         ),
-        ("{training: {}, classifier: b, num_pictures: 9, seeds: 3, settings: {x: {}}}", "`seeds` must be a list"),
-        ("{training: {}, classifier: b, num_pictures: 3, seeds: [0], settings: {x: {}}}", "`num_pictures` must be"),
-        ("{training: {}, classifier: 1, num_pictures: 9, seeds: [0], settings: {x: {}}}", "`classifier` must be"),
+        ("{training: {}, classifier: b, num_images: 9, seeds: 3, settings: {x: {}}}", "`seeds` must be a list"),
+        ("{training: {}, classifier: b, num_images: 3, seeds: [0], settings: {x: {}}}", "`num_images` must be"),
+        ("{training: {}, classifier: 1, num_images: 9, seeds: [0], settings: {x: {}}}", "`classifier` must be"),
     ],
 )
 def test_a_broken_sweep_is_refused(tmp_path: Path, content: str, message: str) -> None:

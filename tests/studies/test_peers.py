@@ -15,8 +15,8 @@ from lab_ddpm.tools.errors import UserError
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(0)
     for index in range(100):
@@ -24,15 +24,15 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_library_at_hand_is_compared_with_ours(pictures: Path) -> None:
-    lines = compare_speeds(pictures, load("train").train, steps=1, rounds=1)
+def test_every_library_at_hand_is_compared_with_ours(images: Path) -> None:
+    lines = compare_speeds(images, load("train").train, steps=1, rounds=1)
     names = ["training, lab_ddpm", "training, a bare PyTorch loop", "sampling, lab_ddpm"]
     names += ["sampling, diffusers' DDPMPipeline"]
     if find_spec("denoising_diffusion_pytorch"):
         names += ["training, lucidrains' Trainer", "sampling, lucidrains' GaussianDiffusion"]
-    compared = dict(line.split(": ", 1) for line in lines if "pictures/s" in line)
+    compared = dict(line.split(": ", 1) for line in lines if "images/s" in line)
     assert set(compared) == set(names)
-    rates = {name: float(line.split(" pictures/s")[0]) for name, line in compared.items()}
+    rates = {name: float(line.split(" images/s")[0]) for name, line in compared.items()}
     ratios = {name: float(line.split("ours / this: ")[1].split(" [")[0]) for name, line in compared.items()}
     for name in names:
         ours = rates[name.split(",")[0] + ", lab_ddpm"]

@@ -1,4 +1,4 @@
-"""The study of denoising, on Gaussian pictures, of which the best error is known."""
+"""The study of denoising, on Gaussian images, of which the best error is known."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 
 from conftest import tiny_denoiser
 from gaussian_oracle import MEANS, STD, GaussianOracle
+from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_uint8
-from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.denoising import TIMESTEPS, study_denoising
@@ -25,7 +25,7 @@ def test_the_best_network_is_off_by_what_the_noise_hides(tmp_path: Path) -> None
     images = means[:, None, None, None] + STD * torch.randn(
         64, 3, size, size, generator=torch.Generator().manual_seed(5)
     )
-    dataset = PictureDataset([str(n) for n in range(64)], to_uint8(images), rows, denoiser.labels, "squash", "")
+    dataset = ImageDataset([str(n) for n in range(64)], to_uint8(images), rows, denoiser.labels, "squash", "")
     sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2)
     table = study_denoising(dataset, sampler, 64, tmp_path)
     errors = json.loads((tmp_path / "table.json").read_text())["errors"]
@@ -33,7 +33,7 @@ def test_the_best_network_is_off_by_what_the_noise_hides(tmp_path: Path) -> None
     for error in errors:
         noise = error["noise"] ** 2
         expected = (STD**2 * noise / (STD**2 * (1 - noise) + noise)) ** 0.5
-        assert error["all"] == pytest.approx(expected, rel=0.03, abs=2e-3), error  # a picture has 256 values
+        assert error["all"] == pytest.approx(expected, rel=0.03, abs=2e-3), error  # an image has 256 values
     assert "| t | noise | all |" in table.read_text()
     assert (tmp_path / "denoised.png").is_file()
 
@@ -44,7 +44,7 @@ def test_objects_have_a_column_where_their_masks_are_known(tmp_path: Path) -> No
     masks[:, 0, 2, 3], masks[:, 0, 5, 5] = 1, 2
     fine = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
     images = paint(masks) + 0.1 * (fine > 0)
-    dataset = PictureDataset(
+    dataset = ImageDataset(
         [str(n) for n in range(6)],
         to_uint8(images),
         torch.ones(6, 2),
@@ -72,8 +72,8 @@ def test_without_masks_the_layout_is_unknown_and_without_labels_the_null_label_i
 
     denoiser.runtime = predict
     size = denoiser.config["sample_size"]
-    pictures = np.random.default_rng(0).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
-    dataset = PictureDataset([str(n) for n in range(5)], pictures, torch.zeros(5, 0), (), "squash", "")
+    images = np.random.default_rng(0).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
+    dataset = ImageDataset([str(n) for n in range(5)], images, torch.zeros(5, 0), (), "squash", "")
     study_denoising(dataset, Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2), 5, tmp_path)
     assert len(seen) == len(TIMESTEPS)
     for layout, class_labels in seen:

@@ -26,14 +26,14 @@ def test_the_study_has_a_row_for_every_way_and_noise_level(tmp_path: Path, monke
     monkeypatch.setattr(interpolation, "_STEPS", {"ddpm": 4, "ddim": 4})
     write_mnist(tmp_path / "digits")
     pipeline = load_pipeline(save_tiny_pipeline(str(tmp_path / "model"), 1))
-    pictures = open_torchvision("mnist", tmp_path / "digits", 32, held_out=True).pictures
-    table = study_interpolation(pictures, pipeline, 2, tmp_path / "out")
+    images = open_torchvision("mnist", tmp_path / "digits", 32, held_out=True).images
+    table = study_interpolation(images, pipeline, 2, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["t"], row["way"]) for row in rows] == [(t, way.title) for t in (249, 499, 749) for way in WAYS]
     assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
     assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 1
-    with pytest.raises(UserError, match="`num-pairs` must be at most 6 for 12 pictures, got 7"):
-        study_interpolation(pictures, pipeline, 7, tmp_path / "out")
+    with pytest.raises(UserError, match="`num-pairs` must be at most 6 for 12 images, got 7"):
+        study_interpolation(images, pipeline, 7, tmp_path / "out")
 
 
 def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +42,8 @@ def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch
     monkeypatch.setattr(interpolation, "_TIMESTEPS", (499,))
     pipeline = LabelConditionalPipeline(GaussianOracle("sample"), "ddim")
     pipeline.set_progress_bar_config(disable=True)
-    pictures = np.full((8, 16, 16, 3), np.arange(0, 256, 32, dtype=np.uint8).reshape(8, 1, 1, 1))
-    study_interpolation(pictures, pipeline, 4, tmp_path / "out")
+    images = np.full((8, 16, 16, 3), np.arange(0, 256, 32, dtype=np.uint8).reshape(8, 1, 1, 1))
+    study_interpolation(images, pipeline, 4, tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     by_way = {row["way"]: row for row in rows}
     straight = by_way["shared noise, linear, mean of the posterior"]
@@ -52,11 +52,11 @@ def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch
     assert by_way["fresh noise, linear"]["detour"]["mean"] > 2 * by_way["shared noise, linear"]["detour"]["mean"]
 
 
-def test_interpolate_between_two_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpolate_between_two_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(Path("pets"), count=2)
     save_tiny_pipeline("runs/pets/best", 3)
-    files = ["--pictures", "pets/0.png", "pets/1.png"]
+    files = ["--images", "pets/0.png", "pets/1.png"]
     assert main(["interpolate", *files, "--steps", "4", "--count", "3", "--mixing", "spherical"]) == 0
     content = json.loads(Path("interpolation/interpolation.json").read_text(encoding="utf-8"))
     assert content["lambdas"] == [0, 0.5, 1]
@@ -77,5 +77,5 @@ def test_interpolate_between_two_conditions(
     assert content["ends"] == ["red cube, gray sphere", "cyan cylinder"]
     assert main(["interpolate", "--conditions", "red cone", "cyan cylinder"]) == 2
     assert "got 'red cone'" in capsys.readouterr().err
-    assert main(["interpolate", "--pictures", "a.png", "b.png", "--steps", "2"]) == 1
-    assert "a.png: no such picture" in capsys.readouterr().err
+    assert main(["interpolate", "--images", "a.png", "b.png", "--steps", "2"]) == 1
+    assert "a.png: no such image" in capsys.readouterr().err

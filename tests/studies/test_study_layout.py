@@ -1,4 +1,4 @@
-"""The study of layouts, on painted pictures whose best network is known."""
+"""The study of layouts, on painted images whose best network is known."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_uint8
-from lab_ddpm.data.picture_cache import PictureDataset
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.layout import study_layout
@@ -31,8 +31,8 @@ class Brightness(nn.Module):
 
 
 @pytest.fixture
-def dataset() -> PictureDataset:
-    """Ten painted pictures of one or two patches of each label."""
+def dataset() -> ImageDataset:
+    """Ten painted images of one or two patches of each label."""
     masks = torch.zeros(10, 1, 8, 8, dtype=torch.long)
     for place in range(10):
         masks[place, 0, 1 + place % 3, 1 + place % 5] = 1 + place % 2
@@ -40,10 +40,10 @@ def dataset() -> PictureDataset:
             masks[place, 0, 5 + place % 2, 2 + place % 4] = 2 - place % 2
     rows = torch.stack([(masks == value).flatten(1).any(dim=1) for value in (1, 2)], dim=1).float()
     fine = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3).movedim(1, -1).numpy().astype(np.uint8)
-    return PictureDataset([str(n) for n in range(10)], to_uint8(paint(masks)), rows, LABELS, "squash", "", fine)
+    return ImageDataset([str(n) for n in range(10)], to_uint8(paint(masks)), rows, LABELS, "squash", "", fine)
 
 
-def test_the_best_network_reads_and_places_all_and_edits_as_asked(dataset: PictureDataset, tmp_path: Path) -> None:
+def test_the_best_network_reads_and_places_all_and_edits_as_asked(dataset: ImageDataset, tmp_path: Path) -> None:
     sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 10)
     table = study_layout(dataset, sampler, Brightness(), 10, tmp_path)
     rows = {row["what"]: row for row in json.loads((tmp_path / "table.json").read_text())["rows"]}
@@ -59,11 +59,11 @@ def test_the_best_network_reads_and_places_all_and_edits_as_asked(dataset: Pictu
     assert "| placing: objects found | 1.000 [" in table.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"table.json", "table.md", "figure.png"}
     with Image.open(tmp_path / "figure.png") as figure:
-        assert figure.height > 7 * 64  # pictures, what was read in them twice, placed, three edits
+        assert figure.height > 7 * 64  # images, what was read in them twice, placed, three edits
 
 
-def test_pictures_without_masks_are_refused(dataset: PictureDataset, tmp_path: Path) -> None:
+def test_images_without_masks_are_refused(dataset: ImageDataset, tmp_path: Path) -> None:
     sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 2)
-    bare = PictureDataset(dataset.names, dataset.pictures, dataset.class_labels, LABELS, "squash", "")
-    with pytest.raises(UserError, match="the pictures must have masks"):
+    bare = ImageDataset(dataset.names, dataset.images, dataset.class_labels, LABELS, "squash", "")
+    with pytest.raises(UserError, match="the images must have masks"):
         study_layout(bare, sampler, Brightness(), 4, tmp_path)

@@ -10,16 +10,16 @@ from torch import nn
 
 from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.judging.picture_statistics import picture_statistics
+from lab_ddpm.evaluation.image_statistics import image_statistics
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.mistakes import kind_of, mistaken, study_mistakes
 from lab_ddpm.tools.errors import UserError
 
 
 class Sees(nn.Module):
-    """A classifier that sees the same objects in every picture, the first most clearly."""
+    """A classifier that sees the same objects in every image, the first most clearly."""
 
     def __init__(self, *objects: str) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ def test_mistakes_are_counted_by_kind_and_shown(tmp_path: Path, layout_scale: fl
     sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2)
     lists = {"own": [("red cube",), ("red cylinder", "blue cube"), ("gray sphere", "red cylinder")]}
     referee = Sees("red cylinder", "gray cube")
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     masks = np.full((3, 16, 16, 1), OBJECTS.index("red cube") + 1, dtype=np.uint8) if layout_scale else None
-    real = PictureDataset(["a", "b", "c"], pictures, np.zeros((3, 24)), OBJECTS, "squash", "key", masks)
+    real = ImageDataset(["a", "b", "c"], images, np.zeros((3, 24)), OBJECTS, "squash", "key", masks)
     table = study_mistakes(sampler, lists, referee, 2, real, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "table.json").read_text())["lists"]
     shares = {row["what"]: (row["share"]["mean"], row["of"]) for row in content["own"]["rows"]}
@@ -80,16 +80,16 @@ def test_mistakes_are_counted_by_kind_and_shown(tmp_path: Path, layout_scale: fl
     assert shares["objects of a wrong colour"] == (1 / 5, 10)  # blue cube -> gray cube
     assert shares["objects amiss"] == (0, 10)
     assert ("objects missed that the map shows" in shares) == bool(layout_scale)
-    assert ("pictures whose map shows too many objects" in shares) == bool(layout_scale)
+    assert ("images whose map shows too many objects" in shares) == bool(layout_scale)
     assert content["own"]["seen_as"]["blue cube -> gray cube"] == 2
     assert content["own"]["looks"]["energy at the period of the patches"] > 0
-    looks = content["real pictures"]["looks"]
+    looks = content["real images"]["looks"]
     assert ("sharpness of cubes" in looks) == bool(layout_scale)
-    assert "sharpness of spheres" not in looks  # where no picture has one
+    assert "sharpness of spheres" not in looks  # where no image has one
     if layout_scale:
-        assert looks["sharpness of cubes"] == pytest.approx(picture_statistics(pictures)["sharpness"], rel=1e-4)
+        assert looks["sharpness of cubes"] == pytest.approx(image_statistics(images)["sharpness"], rel=1e-4)
     assert "| own | objects found | 0.400 [" in table.read_text()
-    assert "| real pictures | energy" in table.read_text()
+    assert "| real images | energy" in table.read_text()
     assert (tmp_path / "out" / "own.png").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Every preset trains two steps and samples, on a few pictures in the format of its data set."""
+"""Every preset trains two steps and samples, on a few images in the format of its data set."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ SMALL = {
     "model.layers_per_block": 1,
     "model.patch_size": 4,
     "evaluation.steps": 1,
-    "evaluation.num_pictures": 4,
+    "evaluation.num_images": 4,
 }
 BEGINS_WITH = {"iclevr_cpu_detail.yaml": "iclevr_cpu.yaml"}
 """The preset whose run a preset's `init_from` names."""
@@ -55,7 +55,7 @@ def test_preset_trains_and_samples(
     config = parse_config(["--config", str(path)])
     root = tmp_path / "data"
     if config.data.dataset != "iclevr":
-        root = tmp_path / "pictures"
+        root = tmp_path / "images"
         write_data(config.data.dataset, root, monkeypatch)
     elif config.evaluation.metric != "none":
         save_random_classifiers(names=("resnet18",))
@@ -65,37 +65,37 @@ def test_preset_trains_and_samples(
     assert main(["train", "--config", str(path), *arguments]) == 0
     run = Path(config.runs_dir) / config.name
     assert len(list((run / "samples").glob("step_*.png"))) == 1
-    arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-pictures", "3", "--out", "made"]
+    arguments = ["--checkpoint", str(run / "best"), "--steps", "1", "--num-images", "3", "--out", "made"]
     assert main(["generate", *arguments]) == 0
-    with Image.open("made/00.png") as picture:
-        assert picture.size == height_width(config.data.image_size)[::-1]
+    with Image.open("made/00.png") as image:
+        assert image.size == height_width(config.data.image_size)[::-1]
         channels = 1 if config.data.dataset in ("mnist", "fashion_mnist") else 3
-        assert len(picture.getbands()) == channels
+        assert len(image.getbands()) == channels
 
 
 def test_a_labelled_data_set_trains_a_conditional_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_data("mnist", tmp_path / "pictures", monkeypatch)
-    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
+    write_data("mnist", tmp_path / "images", monkeypatch)
+    arguments = ["--config", str(CONFIGS / "mnist.yaml"), "--data.root", str(tmp_path / "images"), *SMALL_ARGUMENTS]
     conditional = ["--model.conditional", "true", "--objective.condition_dropout", "0.1"]
     assert main(["train", *arguments, *conditional]) == 0
     assert main(["generate", "--steps", "1", "--objects", "3 - three", "--out", "three"]) == 0
-    assert main(["generate", "--steps", "1", "--num-pictures", "12", "--out", "all"]) == 0
-    assert main(["generate", "--steps", "1", "--num-pictures", "2", "--unconditional", "--out", "none"]) == 0
+    assert main(["generate", "--steps", "1", "--num-images", "12", "--out", "all"]) == 0
+    assert main(["generate", "--steps", "1", "--num-images", "2", "--unconditional", "--out", "none"]) == 0
     assert main(["generate", "--steps", "1", "--objects", "red cube"]) == 2
     assert sorted(path.name for path in Path("all").iterdir())[-2:] == ["grid.png", "manifest.json"]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_preset_reads_pictures_at_the_size_of_its_data_set(path: Path) -> None:
+def test_a_preset_reads_images_at_the_size_of_its_data_set(path: Path) -> None:
     data = parse_config(["--config", str(path)]).data
     assert data.image_size == IMAGE_SIZES[data.dataset] or path.stem == "faces"
 
 
-def test_a_conditional_model_of_pictures_without_labels_is_refused(
+def test_a_conditional_model_of_images_without_labels_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_folder(tmp_path / "pictures", count=12)
-    arguments = ["--config", str(CONFIGS / "folder.yaml"), "--data.root", str(tmp_path / "pictures"), *SMALL_ARGUMENTS]
+    write_folder(tmp_path / "images", count=12)
+    arguments = ["--config", str(CONFIGS / "folder.yaml"), "--data.root", str(tmp_path / "images"), *SMALL_ARGUMENTS]
     assert main(["train", *arguments, "--runs_dir", str(tmp_path), "--model.conditional", "true"]) == 2
-    assert "`model.conditional` must be false for the pictures in" in capsys.readouterr().err
+    assert "`model.conditional` must be false for the images in" in capsys.readouterr().err

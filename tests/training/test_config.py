@@ -162,7 +162,7 @@ def test_a_preset_after_an_override_is_refused(form: str) -> None:
         (["--data.num_scenes", "0"], ["`data.num_scenes`", "at least 1"]),
         (["--data.dataset", "imagenet"], ["data.dataset", "cifar10", "imagenet"]),
         (["--model.conditional", "24"], ["model.conditional", "bool", "24"]),
-        (["--evaluation.num_pictures", "0"], ["`evaluation.num_pictures`", "at least 1"]),
+        (["--evaluation.num_images", "0"], ["`evaluation.num_images`", "at least 1"]),
         (["--model.patch_size", "0"], ["`model.patch_size`", "at least 1"]),
         (["--model.layout_scale", "-1"], ["`model.layout_scale`", "at least 0"]),
         (

@@ -32,7 +32,7 @@ def save(folder: Path, **settings: Any) -> Denoiser:
 @pytest.mark.parametrize("settings", [{}, WITH_LAYOUT, WITH_DETAIL], ids=["plain", "layout", "detail"])
 def test_with_the_same_labels_all_weights_are_taken(tmp_path: Path, settings: dict[str, Any]) -> None:
     source = save(tmp_path / "source", labels=OBJECTS, **settings).state_dict()
-    denoiser = tiny_denoiser(labels=OBJECTS, sample_size=32, **settings)  # of larger pictures
+    denoiser = tiny_denoiser(labels=OBJECTS, sample_size=32, **settings)  # of larger images
     take_weights(denoiser, tmp_path / "source")
     for key, value in denoiser.state_dict().items():
         assert torch.equal(value, source[key]), key
@@ -51,7 +51,7 @@ def test_with_other_labels_those_that_both_know_keep_their_embedding(tmp_path: P
     ends = ("conv_in.weight", "conv_out.weight", "conv_out.bias")
     for key, value in denoiser.unet.state_dict().items():
         given, own = source.unet.state_dict()[key], before.unet.state_dict()[key]
-        if key in ends:  # 12 channels of the picture, and 3 + 1 of the layout
+        if key in ends:  # 12 channels of the image, and 3 + 1 of the layout
             value, given, own = (tensor.movedim(int(key == ends[0]), 0) for tensor in (value, given, own))
             assert torch.equal(value[12:], own[12:]), key
             value, given = value[:12], given[:12]
@@ -86,7 +86,7 @@ def test_a_model_may_win_detail_and_not_lose_it(tmp_path: Path) -> None:
     more = tiny_denoiser(labels=("dog", "cat", "cow"), **WITH_DETAIL)  # whose layout has other channels
     take_weights(more, tmp_path / "with")
     given, own = (model.detailer.conv_in.weight for model in (source, more))
-    assert torch.equal(own[:, :6], given[:, :6])  # the two pictures
+    assert torch.equal(own[:, :6], given[:, :6])  # the two images
     assert torch.equal(more.detailer.conv_out.weight, source.detailer.conv_out.weight)
 
 

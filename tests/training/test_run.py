@@ -199,14 +199,14 @@ def test_in_bfloat16_too_a_killed_and_a_stopped_run_go_on_exactly(
     assert 1e-6 < distance(runs / "whole", never_stopped) < 0.5  # rounded, and so not the weights of float32
 
 
-def test_a_run_does_not_go_on_with_other_pictures(
+def test_a_run_does_not_go_on_with_other_images(
     never_stopped: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, *_, last = sorted((tmp_path / "data" / "images").iterdir())
     shutil.copy(last, first)
     before = weights(newest_state(never_stopped))
     assert main(["train", *arguments, "--name", "never-stopped"]) == 2
-    assert "was trained on other pictures or labels" in capsys.readouterr().err
+    assert "was trained on other images or labels" in capsys.readouterr().err
     assert all(torch.equal(value, before[key]) for key, value in weights(newest_state(never_stopped)).items())
 
 
@@ -221,7 +221,7 @@ def test_a_run_with_fewer_labels_than_before_is_told_so_before_its_weights_are_r
     assert main(["train", *tiny_arguments(tmp_path, **settings)]) == 0
     shutil.rmtree("pets/bird")
     assert main(["train", *tiny_arguments(tmp_path, **settings)]) == 2
-    assert "was trained on other pictures or labels" in capsys.readouterr().err
+    assert "was trained on other images or labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["training.pt", "denoiser.safetensors"])
@@ -440,7 +440,7 @@ def test_a_gpu_that_is_not_there_is_refused(arguments: list[str], capsys: pytest
         (["--evaluation.scheduler", "ddmi"], "evaluation.scheduler"),
         (["--optimizer.learning_rat", "1"], "optimizer.learning_rat"),
         (["--batch_size", "0"], "`batch_size` must be at least 1, got 0"),
-        (["--batch_size", "22"], "`batch_size` must be at most 21, the number of pictures in "),
+        (["--batch_size", "22"], "`batch_size` must be at most 21, the number of images in "),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(

@@ -1,4 +1,4 @@
-"""What best/ is chosen by, for each kind of pictures and with or without a classifier of them."""
+"""What best/ is chosen by, for each kind of images and with or without a classifier of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import encode, every_label
-from lab_ddpm.data.picture_folder import open_folder
-from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.judging.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
-from lab_ddpm.judging.distribution import compare, extract
-from lab_ddpm.judging.intervals import wilson_interval
-from lab_ddpm.judging.object_scores import labels_found
+from lab_ddpm.data.image_folder import open_folder
+from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.evaluation.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.evaluation.distribution import compare, extract
+from lab_ddpm.evaluation.intervals import wilson_interval
+from lab_ddpm.evaluation.object_scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.metrics_log import read_records
@@ -26,7 +26,7 @@ from real_formats import write_folder
 
 CLASSES = ("cat", "dog")
 RUN = Path("runs/tiny")
-NUM_PICTURES = 12
+NUM_IMAGES = 12
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +35,16 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def pets(**settings: Any) -> list[str]:
-    """A run of 4 epochs of 3 steps on the pictures in pets/, each of which ends with an evaluation; all are kept."""
+    """A run of 4 epochs of 3 steps on the images in pets/, each of which ends with an evaluation; all are kept."""
     common = {"data__dataset": "folder", "data__root": "pets", "epochs": 4, "evaluation__every_epochs": 1}
-    common |= {"evaluation__num_pictures": NUM_PICTURES, "evaluation__keep": 9, "optimizer__learning_rate": 0.005}
+    common |= {"evaluation__num_images": NUM_IMAGES, "evaluation__keep": 9, "optimizer__learning_rate": 0.005}
     return ["train", *tiny_arguments(Path.cwd(), **(common | settings))]
 
 
 def save_pet_classifier(
     path: str = "evaluator/pets.safetensors", labels: tuple[str, ...] = CLASSES, seed: int = 0
 ) -> None:
-    """Random, but such that pictures differ in their features, and in the more probable label."""
+    """Random, but such that images differ in their features, and in the more probable label."""
     torch.manual_seed(seed)
     classifier, file = cast(nn.Sequential, build_classifier("referee", len(labels))), Path(path)
     for _ in range(30):
@@ -61,9 +61,9 @@ def validations() -> dict[int, dict[str, Any]]:
 
 
 def sampled(step: int, labels: tuple[str, ...]) -> Any:
-    """The pictures that the run has scored at a step, made again with the pipeline that it has kept."""
+    """The images that the run has scored at a step, made again with the pipeline that it has kept."""
     sampler = Sampler(load_pipeline(RUN / "pipelines" / f"step_{step:07d}"), "ddim", 2)
-    return sampler.sample(every_label(labels, NUM_PICTURES), picture_seeds(0, NUM_PICTURES)).pictures
+    return sampler.sample(every_label(labels, NUM_IMAGES), image_seeds(0, NUM_IMAGES)).images
 
 
 def lose_the_newest_state() -> None:
@@ -75,17 +75,17 @@ def best_step() -> int:
     return int((RUN / "best").resolve().name.removeprefix("step_"))
 
 
-def test_labelled_pictures_with_a_classifier_are_chosen_by_the_labels_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labelled_images_with_a_classifier_are_chosen_by_the_labels_found(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("pets"), CLASSES, count=12)
     save_pet_classifier()
     assert main(pets()) == 0
     scores, classifier = validations(), load_classifier("evaluator/pets.safetensors", CLASSES)
     printed = capsys.readouterr().out
     assert list(scores) == [3, 6, 9, 12]
-    asked = encode(every_label(CLASSES, NUM_PICTURES), CLASSES)
+    asked = encode(every_label(CLASSES, NUM_IMAGES), CLASSES)
     for step, score in scores.items():
         found = labels_found(predict(classifier, sampled(step, CLASSES)), asked)
-        interval = list(wilson_interval(round(found * NUM_PICTURES), NUM_PICTURES))
+        interval = list(wilson_interval(round(found * NUM_IMAGES), NUM_IMAGES))
         assert score == {"labels_found": {"mean": found, "ci95": interval}}
         assert f"step {step}: labels_found {found:.4f}, " in printed
     means = {step: score["labels_found"]["mean"] for step, score in scores.items()}
@@ -100,7 +100,7 @@ def test_an_unconditional_model_is_chosen_by_the_smallest_distance(
     save_pet_classifier()
     assert main(pets(model__conditional="false")) == 0
     scores, features = validations(), Features(load_classifier("evaluator/pets.safetensors", None))
-    real = extract(features, open_folder("pets", 16).pictures)
+    real = extract(features, open_folder("pets", 16).images)
     printed, distances = capsys.readouterr().out, {}
     for step, score in scores.items():
         distances[step] = score["frechet"]["mean"]
@@ -120,7 +120,7 @@ def test_without_a_classifier_the_run_says_so_and_the_newest_is_the_best(
 ) -> None:
     write_folder(Path("pets"), CLASSES)
     assert main(pets(model__conditional=conditional, epochs=2)) == 0
-    assert "nothing scores these pictures: the newest pipeline will be best/" in capsys.readouterr().out
+    assert "nothing scores these images: the newest pipeline will be best/" in capsys.readouterr().out
     assert validations() == {}
     assert best_step() == 4
     assert {path.name for path in (RUN / "samples").glob("step_*")} == {"step_0000002.png", "step_0000004.png"}
@@ -130,7 +130,7 @@ def test_none_does_not_score_even_where_there_is_a_classifier(capsys: pytest.Cap
     write_folder(Path("pets"), CLASSES)
     save_pet_classifier()
     assert main(pets(evaluation__metric="none", epochs=2)) == 0
-    assert "nothing scores these pictures" in capsys.readouterr().out
+    assert "nothing scores these images" in capsys.readouterr().out
     assert validations() == {}
     assert best_step() == 4
 
@@ -190,7 +190,7 @@ def test_a_run_of_iclevr_does_not_go_on_with_another_classifier(
 def test_of_equal_scores_the_later_pipeline_is_best_and_the_log_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("pets"), CLASSES, count=12)
     save_pet_classifier()
-    assert main(pets(optimizer__learning_rate=1e-12, epochs=2)) == 0  # changes no picture
+    assert main(pets(optimizer__learning_rate=1e-12, epochs=2)) == 0  # changes no image
     printed = capsys.readouterr().out
     (score,) = {score["labels_found"]["mean"] for score in validations().values()}
     assert f"step 3: labels_found {score:.4f}, the best so far" in printed
@@ -224,21 +224,21 @@ def test_iclevr_is_chosen_by_the_objects_found(
 @pytest.mark.usefixtures("tiny_dataset")
 def test_nothing_scores_an_unconditional_model_of_iclevr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *tiny_arguments(tmp_path, model__conditional="false")]) == 0
-    assert "nothing scores these pictures" in capsys.readouterr().out
+    assert "nothing scores these images" in capsys.readouterr().out
     assert load_pipeline(RUN / "best").denoiser.labels == ()
 
 
-def test_a_conditional_model_learns_the_labels_that_the_pictures_have() -> None:
+def test_a_conditional_model_learns_the_labels_that_the_images_have() -> None:
     write_folder(Path("pets"), CLASSES)
     assert main(pets(epochs=1)) == 0
     assert load_pipeline(RUN / "best").denoiser.labels == CLASSES
 
 
-def test_a_conditional_model_of_pictures_without_labels_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conditional_model_of_images_without_labels_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("pets"))
     assert main(pets(model__conditional="true")) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "lab-ddpm: `model.conditional` must be false for the pictures in pets, which have no labels"
+    assert line == "lab-ddpm: `model.conditional` must be false for the images in pets, which have no labels"
     assert not (RUN / "metrics.jsonl").exists()
 
 
@@ -256,7 +256,7 @@ def test_a_conditional_model_of_pictures_without_labels_is_refused(capsys: pytes
         (
             {"evaluation__classifier": "evaluator/fashion_mnist.safetensors", "model__conditional": "false"},
             1,
-            "evaluator/fashion_mnist.safetensors",  # of grey pictures
+            "evaluator/fashion_mnist.safetensors",  # of grey images
         ),
         (
             {"evaluation__classifier": "evaluator/resnet18.safetensors", "model__conditional": "false"},
@@ -265,9 +265,9 @@ def test_a_conditional_model_of_pictures_without_labels_is_refused(capsys: pytes
         ),
         (
             {"evaluation__classifier": "birds.safetensors", "model__conditional": "false"}
-            | {"evaluation__num_pictures": 3},
+            | {"evaluation__num_images": 3},
             2,
-            "`evaluation.num_pictures` must be at least 4, got 3",
+            "`evaluation.num_images` must be at least 4, got 3",
         ),
     ],
     ids=lambda value: " ".join(map(str, value.items())) if isinstance(value, dict) else "",

@@ -24,9 +24,9 @@ def test_tensorboard_has_what_metrics_jsonl_has_and_the_grids(tmp_path: Path) ->
     losses = {record["step"]: record for record in records if "loss" in record}
     for name, path in {
         "loss": ("loss",),
-        "terms/picture": ("terms", "picture"),
+        "terms/image": ("terms", "image"),
         "learning_rate": ("learning_rate",),
-        "pictures_per_second": ("pictures_per_second",),
+        "images_per_second": ("images_per_second",),
     }.items():
         found = {event.step: event.value for event in told.Scalars(name)}
         assert found.keys() == losses.keys()

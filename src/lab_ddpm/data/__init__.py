@@ -1,1 +1,1 @@
-"""Every data set as pictures and labels, and the stream of samples that training sees."""
+"""Every data set as images and labels, and the stream of samples that training sees."""

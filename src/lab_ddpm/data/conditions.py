@@ -1,6 +1,6 @@
 """Conditions, lists of them, and their multi-hot encoding.
 
-A *condition* is the set of labels that a picture shall show, in the order in which they were listed; of i-CLEVR,
+A *condition* is the set of labels that an image shall show, in the order in which they were listed; of i-CLEVR,
 objects such as "red cube". It is encoded as the multi-hot vector over a vocabulary, which is always that of a model or
 of a data set.
 """
@@ -105,7 +105,7 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
         UserError: One text in place of a list, or entries that are not made of texts.
     """
     if isinstance(entries, str):
-        raise UserError(f"`conditions` must be a list with one entry per picture, got the text {entries!r}")
+        raise UserError(f"`conditions` must be a list with one entry per image, got the text {entries!r}")
     for entry in entries:
         if not isinstance(entry, Iterable) or not all(isinstance(name, str) for name in entry):
             raise UserError(
@@ -155,7 +155,7 @@ def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:
 
 
 def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]:
-    """Read a training list: a JSON object {picture file name: list of label names}.
+    """Read a training list: a JSON object {image file name: list of label names}.
 
     Raises:
         DataError: As `load_conditions`; every entry that is not valid is named.
@@ -174,7 +174,7 @@ def read_labels(path: str | Path, labels: Sequence[str]) -> tuple[dict[str, Cond
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
-        raise DataError(f"{path}: must be a non-empty JSON object {{picture name: list of object names}}")
+        raise DataError(f"{path}: must be a non-empty JSON object {{image name: list of object names}}")
     conditions: dict[str, Condition] = {}
     problems = []
     for name, condition in content.items():
@@ -203,14 +203,14 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
 
 
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
-    """Whether a picture of the objects `shown` contains all objects of `condition`."""
+    """Whether an image of the objects `shown` contains all objects of `condition`."""
     return set(condition) <= set(shown)
 
 
 def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Condition]) -> int:
-    """How many of `conditions` are contained in at least one training picture."""
-    pictures = {frozenset(objects) for objects in training_labels.values()}
-    return sum(any(shows(picture, condition) for picture in pictures) for condition in conditions)
+    """How many of `conditions` are contained in at least one training image."""
+    images = {frozenset(objects) for objects in training_labels.values()}
+    return sum(any(shows(image, condition) for image in images) for condition in conditions)
 
 
 def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:

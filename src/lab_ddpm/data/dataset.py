@@ -1,4 +1,4 @@
-"""Every data set by name, as `PictureDataset`."""
+"""Every data set by name, as `ImageDataset`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_folder import PARTS, open_folder
 from lab_ddpm.data.images import Size
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.data.picture_folder import PARTS, open_folder
+from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
 from lab_ddpm.tools.errors import UserError, check_choice
 
@@ -18,22 +18,22 @@ IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "f
 DATASETS = tuple(IMAGE_SIZES)
 
 
-def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: bool = False) -> PictureDataset:
-    """Check, decode (once) and open the training pictures of a data set.
+def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: bool = False) -> ImageDataset:
+    """Check, decode (once) and open the training images of a data set.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        image_size: To read the pictures at.
+        image_size: To read the images at.
         with_masks: Whether to open their masks too.
 
     Raises:
         UserError: An unknown data set, or one without masks.
-        DataError: Pictures, labels or masks that are missing or broken; all of them are named.
+        DataError: Images, labels or masks that are missing or broken; all of them are named.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset == "iclevr":
-        return open_labelled_pictures(root, image_size, OBJECTS, with_masks=with_masks)
+        return open_labelled_images(root, image_size, OBJECTS, with_masks=with_masks)
     if dataset == "folder":
         return open_folder(root, image_size, with_masks)
     if with_masks:
@@ -41,34 +41,34 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
     return open_torchvision(dataset, root, image_size)
 
 
-def open_training_pictures(
+def open_training_images(
     dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False
-) -> PictureDataset:
+) -> ImageDataset:
     """`open_dataset` for a model that learns the labels, or for an unconditional one: then without them.
 
     Raises:
-        UserError: The model is to be conditional, and the pictures have no labels.
+        UserError: The model is to be conditional, and the images have no labels.
     """
-    pictures = open_dataset(dataset, root, image_size, with_masks)
-    if conditional and not pictures.labels:
-        raise UserError(f"`model.conditional` must be false for the pictures in {root}, which have no labels")
+    images = open_dataset(dataset, root, image_size, with_masks)
+    if conditional and not images.labels:
+        raise UserError(f"`model.conditional` must be false for the images in {root}, which have no labels")
     if not conditional:
-        return dataclasses.replace(pictures, labels=(), class_labels=pictures.class_labels[:, :0])
-    return pictures
+        return dataclasses.replace(images, labels=(), class_labels=images.class_labels[:, :0])
+    return images
 
 
-def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: Size) -> PictureDataset:
-    """Pictures that are never trained on: the own part of torchvision's data sets, or another folder.
+def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: Size) -> ImageDataset:
+    """Images that are never trained on: the own part of torchvision's data sets, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
         held_out_root: The other folder; only for the data sets that have no own part.
-        image_size: To read the pictures at.
+        image_size: To read the images at.
 
     Raises:
         UserError: A folder is named for a data set with an own part, or none for one without.
-        DataError: Pictures or labels that are missing or broken; all of them are named.
+        DataError: Images or labels that are missing or broken; all of them are named.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset in TORCHVISION_DATASETS:
@@ -76,7 +76,7 @@ def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | No
             raise UserError(f"`held-out` must not be given for {dataset!r}, which has a part of its own for that")
         return open_torchvision(dataset, root, image_size, held_out=True)
     if held_out_root is None:
-        raise UserError(f"`held-out` must be given for {dataset!r}: a folder of pictures that were not trained on")
+        raise UserError(f"`held-out` must be given for {dataset!r}: a folder of images that were not trained on")
     return open_dataset(dataset, held_out_root, image_size)
 
 

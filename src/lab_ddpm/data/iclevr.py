@@ -13,7 +13,7 @@ from lab_ddpm.tools.shipped import find
 SHAPES = ("cube", "sphere", "cylinder")
 COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
-MOST_OBJECTS = 3  # in a picture of the data set, and of the replica
+MOST_OBJECTS = 3  # in an image of the data set, and of the replica
 
 ROOT = Path("data/iclevr")
 SPLITS = ("test", "new_test", "val", "new_val", "unseen", "many")

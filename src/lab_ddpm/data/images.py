@@ -1,7 +1,7 @@
-"""Pictures: files, uint8 arrays, tensors in [-1, 1], and the two conversions between them.
+"""Images: files, uint8 arrays, tensors in [-1, 1], and the two conversions between them.
 
-A picture on disk or on its way to a figure is a uint8 array (H, W, C); a picture that a network sees is a float
-tensor (C, H, W) with `x = uint8 / 127.5 - 1`. An i-CLEVR picture of any size is read in one way only: decoded as RGB
+An image on disk or on its way to a figure is a uint8 array (H, W, C); an image that a network sees is a float
+tensor (C, H, W) with `x = uint8 / 127.5 - 1`. An i-CLEVR image of any size is read in one way only: decoded as RGB
 and resized directly (squashed, not cropped or padded) with an antialiased bilinear filter. The official classifier
 expects exactly this, and scores drop by up to half under any other preprocessing.
 """
@@ -26,10 +26,10 @@ from lab_ddpm.tools.files import atomic_path
 # Pillow's complaints about the small print of a file that it reads, or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
 
-KINDS = {1: "grey", 3: "colour"}  # of pictures, by their channels
+KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -38,120 +38,120 @@ def height_width(size: Size) -> tuple[int, int]:
     return height, width
 
 
-def to_tensor(pictures: Pictures) -> torch.Tensor:
+def to_tensor(images: Images) -> torch.Tensor:
     """(..., H, W, C) uint8 -> (..., C, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.moveaxis(pictures, -1, -3).astype(np.float32, order="C")) / 127.5 - 1.0
+    return torch.from_numpy(np.moveaxis(images, -1, -3).astype(np.float32, order="C")) / 127.5 - 1.0
 
 
-def to_uint8(images: torch.Tensor) -> Pictures:
+def to_uint8(images: torch.Tensor) -> Images:
     """(..., C, H, W) in [-1, 1] (values outside are clipped) -> (..., H, W, C) uint8; inverse of `to_tensor`."""
     rounded = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return np.moveaxis(rounded.numpy(), -3, -1)
 
 
-def to_pil(picture: Pictures) -> Image.Image:
+def to_pil(image: Images) -> Image.Image:
     """(H, W, C) uint8 -> Pillow, of mode "L" for C = 1 and "RGB" for C = 3."""
-    return Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def read_picture(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Pictures:
-    """Read a picture file as (H, W, channels) uint8; see `fit_picture`. A camera's rotation mark is obeyed.
+def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Images:
+    """Read an image file as (H, W, channels) uint8; see `fit_image`. A camera's rotation mark is obeyed.
 
     Raises:
-        DataError: The file is missing, truncated or not a picture.
+        DataError: The file is missing, truncated or not an image.
     """
-    with naming_broken_pictures(path), Image.open(path) as picture:
-        return fit_picture(ImageOps.exif_transpose(picture), size, fit, channels)
+    with naming_broken_images(path), Image.open(path) as image:
+        return fit_image(ImageOps.exif_transpose(image), size, fit, channels)
 
 
-def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Pictures:
-    """Read a picture file of whole numbers (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
+def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
+    """Read an image file of whole numbers (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
 
-    It gets its size as `read_picture` does it, and keeps its values: each pixel is one of the file's.
+    It gets its size as `read_image` does it, and keeps its values: each pixel is one of the file's.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
     """
-    with naming_broken_pictures(path), Image.open(path) as mask:
+    with naming_broken_images(path), Image.open(path) as mask:
         if mask.mode not in ("L", "P"):
             raise DataError(f"{path}: a mask must be grey of 8 bits or have a palette, got mode {mask.mode}")
         return np.asarray(_fit(mask, size, fit, Image.Resampling.NEAREST))[..., None]
 
 
-def fit_picture(picture: Image.Image, size: Size, fit: str, channels: int = 3) -> Pictures:
-    """Bring a picture of any mode and size into one form.
+def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Images:
+    """Bring an image of any mode and size into one form.
 
     Args:
-        picture: Grey ones become colour, 16 bits become 8, transparent ones are laid on white.
+        image: Grey ones become colour, 16 bits become 8, transparent ones are laid on white.
         size: Of the result.
         fit: "squash" resizes directly; "crop" cuts out the largest central part of the right proportions and resizes
-            it; "pad" surrounds a picture of at most `size` pixels with black. Resizing is bilinear with antialiasing.
+            it; "pad" surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
         channels: 3, or 1 for grey.
 
     Returns:
         (H, W, channels) uint8.
 
     Raises:
-        UserError: A picture that is to be padded is larger than `size`.
+        UserError: An image that is to be padded is larger than `size`.
     """
-    picture = _fit(_as_rgb(picture), size, fit, Image.Resampling.BILINEAR)
-    return np.asarray(picture) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+    image = _fit(_as_rgb(image), size, fit, Image.Resampling.BILINEAR)
+    return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
 
 
-def _fit(picture: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
+def _fit(image: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
     height, width = height_width(size)
     if fit == "squash":
-        return picture.resize((width, height), resampling)
+        return image.resize((width, height), resampling)
     if fit == "crop":
-        return ImageOps.fit(picture, (width, height), resampling)
-    if picture.height > height or picture.width > width:
-        least = f"{picture.height} x {picture.width}"
-        raise UserError(f"`image_size` must be at least {least} for these pictures, got {height} x {width}")
-    canvas = Image.new(picture.mode, (width, height))
-    canvas.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+        return ImageOps.fit(image, (width, height), resampling)
+    if image.height > height or image.width > width:
+        least = f"{image.height} x {image.width}"
+        raise UserError(f"`image_size` must be at least {least} for these images, got {height} x {width}")
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return canvas
 
 
 @contextmanager
-def naming_broken_pictures(place: object) -> Iterator[None]:
+def naming_broken_images(place: object) -> Iterator[None]:
     """Turn what Pillow raises for a bad file into a `DataError` that names its place."""
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{place}: no such picture") from None
+        raise DataError(f"{place}: no such image") from None
     except UserError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         reason = str(error)
         for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its whole path
             reason = reason.replace(f" '{name}'", "")
-        raise DataError(f"{place}: broken picture ({reason})") from None
+        raise DataError(f"{place}: broken image ({reason})") from None
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16"):  # grey of 16 bits, which Pillow cuts off at 255
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # grey of 16 bits, which Pillow cuts off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
-def resize_pictures(pictures: Pictures, size: int) -> Pictures:
-    """(N, H, W, 3) uint8 -> (N, size, size, 3), each resized as `read_picture` does it."""
-    if pictures.shape[1:3] == (size, size):
-        return pictures
-    resized = [Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR) for picture in pictures]
-    return np.stack([np.asarray(picture) for picture in resized])
+def resize_images(images: Images, size: int) -> Images:
+    """(N, H, W, 3) uint8 -> (N, size, size, 3), each resized as `read_image` does it."""
+    if images.shape[1:3] == (size, size):
+        return images
+    resized = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in images]
+    return np.stack([np.asarray(image) for image in resized])
 
 
-def write_png(path: str | Path, picture: Pictures) -> None:
-    """Write a (H, W, C) uint8 picture as a PNG file, whole or not at all."""
+def write_png(path: str | Path, image: Images) -> None:
+    """Write a (H, W, C) uint8 image as a PNG file, whole or not at all."""
     with atomic_path(path) as temporary:
-        to_pil(picture).save(temporary, format="PNG")
+        to_pil(image).save(temporary, format="PNG")
 
 
-def write_gif(path: str | Path, frames: Sequence[Pictures]) -> None:
+def write_gif(path: str | Path, frames: Sequence[Images]) -> None:
     """Write (H, W, 3) uint8 frames as an endless GIF, 80 ms each; the last one stays for two seconds."""
     first, *rest = [Image.fromarray(frame) for frame in frames]
     durations = [80] * (len(frames) - 1) + [2000]
@@ -159,8 +159,8 @@ def write_gif(path: str | Path, frames: Sequence[Pictures]) -> None:
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def picture_grid(pictures: Pictures, columns: int) -> Pictures:
-    """Lay (N, H, W, C) pictures out row by row on white -> one (H', W', C) picture; a single one as it is."""
-    images = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1)
-    grid = make_grid(images, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
-    return grid[..., : pictures.shape[-1]]  # torchvision makes grey ones colour
+def image_grid(images: Images, columns: int) -> Images:
+    """Lay (N, H, W, C) images out row by row on white -> one (H', W', C) image; a single one as it is."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1)
+    grid = make_grid(tensor, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
+    return grid[..., : images.shape[-1]]  # torchvision makes grey ones colour

@@ -37,7 +37,7 @@ def find_metadata(root: Path) -> Path | None:
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
-    """The labels of the pictures by file name, and one line for everything that is wrong.
+    """The labels of the images by file name, and one line for everything that is wrong.
 
     Raises:
         DataError: The file is not UTF-8, is empty, or is a table without the two columns.
@@ -54,7 +54,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
             problems.append(f"{path}: {place}: names {shown(name)} a second time")
         conditions[name] = labels
     if not conditions and not problems:
-        raise DataError(f"{path}: must have a line for each picture, got none")
+        raise DataError(f"{path}: must have a line for each image, got none")
     return conditions, problems
 
 
@@ -88,7 +88,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _entry(entry: Any) -> tuple[str, Condition]:
-    """The picture and its labels, or a `ValueError` that says what is wrong with them."""
+    """The image and its labels, or a `ValueError` that says what is wrong with them."""
     if not isinstance(entry, dict):
         raise ValueError('must be a JSON object such as {"file_name": "a.png", "labels": ["red cube"]}')
     name, labels = entry.get("file_name"), entry.get("labels")

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from lab_ddpm.data.images import Size, fit_picture, height_width, naming_broken_pictures
-from lab_ddpm.data.picture_cache import PictureDataset, cached_pictures
+from lab_ddpm.data.image_cache import ImageDataset, cached_images
+from lab_ddpm.data.images import Size, fit_image, height_width, naming_broken_images
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files
 
@@ -38,7 +38,7 @@ class _Source:
         folder: Where the class has its files, below the root.
         files: The files to put there by hand where there is no network.
         channels: 1 or 3.
-        fit: As in `images.fit_picture`.
+        fit: As in `images.fit_image`.
         targets: The attribute that holds the classes.
     """
 
@@ -97,13 +97,13 @@ _SOURCES = {
 TORCHVISION_DATASETS = tuple(_SOURCES)
 
 
-def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bool = False) -> PictureDataset:
+def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bool = False) -> ImageDataset:
     """Download (where it is not there yet), decode (once) and open a data set.
 
     Args:
         name: One of `TORCHVISION_DATASETS`.
         root: The folder that torchvision's class gets.
-        image_size: To read the pictures at. The 28 x 28 digits and clothes are padded with black, photographs are
+        image_size: To read the images at. The 28 x 28 digits and clothes are padded with black, photographs are
             cut to the central part of these proportions and resized.
         held_out: The part that is never trained on, in place of the training part.
 
@@ -133,12 +133,12 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
 
     def decode(position: int) -> Any:
         part, index = places[position]
-        with naming_broken_pictures(names[position]):
-            return fit_picture(part[index][0], image_size, source.fit, source.channels)
+        with naming_broken_images(names[position]):
+            return fit_image(part[index][0], image_size, source.fit, source.channels)
 
     names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
     files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
-    pictures, key = cached_pictures(
+    images, key = cached_images(
         folder,
         "-".join(splits),
         files,
@@ -149,7 +149,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
     labels = tuple(parts[0].classes)
     targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
     class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
-    return PictureDataset(names, pictures, class_labels, labels, source.fit, key)
+    return ImageDataset(names, images, class_labels, labels, source.fit, key)
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:

@@ -1,14 +1,14 @@
-"""The denoiser: the network, the noise that it was made for, its training loss, and the clean picture that it sees.
+"""The denoiser: the network, the noise that it was made for, its training loss, and the clean image that it sees.
 
     emb         = time_embedding(t) + label_embedding(c),     label_embedding = Linear(num_labels -> 4 * channels[0])
     loss        = E[ w(t) l(prediction(x_t, t, c), target) ]                                see `noise`, `loss_weights`
-    x_0(x_t, c) = clip(the clean picture that the guided prediction implies)                see `guidance`
+    x_0(x_t, c) = clip(the clean image that the guided prediction implies)                see `guidance`
 
 c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its objects. The *null label*,
 under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
 and s = 1 is the unguided model.
 
-What is noised and denoised is the *sample* x: the picture in patches, and beside it what stands where (`sample_space`,
+What is noised and denoised is the *sample* x: the image in patches, and beside it what stands where (`sample_space`,
 `layout`).
 
 The UNet is held, not inherited from: a `class_embedding` that is set on a `UNet2DModel` after its construction is
@@ -71,8 +71,8 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     Args:
         labels: The names of the labels in the order of the multi-hot vector; empty for an unconditional model.
-        sample_size: Of the pictures, see `images.Size`; divisible by `patch_size`.
-        in_channels: Channels of the pictures.
+        sample_size: Of the images, see `images.Size`; divisible by `patch_size`.
+        in_channels: Channels of the images.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
         layout_scale: What the layout is multiplied by; 0 for a model without one.
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
@@ -82,13 +82,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: One of `noise.BETA_SCHEDULES`.
         prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
-        clip_sample: Whether the predicted clean sample is clipped, its picture to [-1, 1]. At the noisiest step of
-            squaredcos_cap_v2 the signal is 5e-5 of the picture, and an error of the predicted noise is divided by it.
+        clip_sample: Whether the predicted clean sample is clipped, its image to [-1, 1]. At the noisiest step of
+            squaredcos_cap_v2 the signal is 5e-5 of the image, and an error of the predicted noise is divided by it.
         loss: "mse", "l1" or "huber" (threshold 1).
         loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
         timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
         layout_dropout: Probability that a training sample's noisy layout is replaced by zeros, which stand for an
-            unknown one: reading pictures needs it.
+            unknown one: reading images needs it.
         condition_dropout: Probability that a training sample's labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
         detail_only: Whether the detailer alone learns, from those timesteps that get detail.
@@ -338,7 +338,7 @@ class Denoiser(ModelMixin, ConfigMixin):
 
         terms = {}
         if not config["detail_only"]:
-            terms["picture"] = weighted(space.parts(prediction)[0], space.parts(target)[0], weights)
+            terms["image"] = weighted(space.parts(prediction)[0], space.parts(target)[0], weights)
             if space.has_layout:
                 terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target), weights)
         if self.detailer is not None:

@@ -1,16 +1,16 @@
-"""Detail: a small network over single pixels, which goes on from the picture that a network of patches predicts.
+"""Detail: a small network over single pixels, which goes on from the image that a network of patches predicts.
 
     detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)
 
-x is the picture, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
+x is the image, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
 of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
 (compare the patch detailer of DiP, arXiv:2511.18822). The noisier the timestep, the less there is to add: pixels drown
 in noise, so the noisier timesteps get none (`Denoiser`'s `detail_share`). No gradient goes back into the network of
 patches.
 
 r has the shape of a UNet, of residual blocks without normalisation: what a pixel gets depends on its surroundings
-alone, up to some 20 pixels away with two levels. So it is learnt from windows of pictures, which cost less than whole
-ones; near the edge of a window it sees zeros, as near that of a picture.
+alone, up to some 20 pixels away with two levels. So it is learnt from windows of images, which cost less than whole
+ones; near the edge of a window it sees zeros, as near that of an image.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class Detailer(nn.Module):
             float32 of the shape of `prediction`, with its layout.
         """
         dtype = self.conv_in.weight.dtype
-        pictures = self.space.decode(prediction)
-        missing = self.space.decode(noisy) - alpha_bar.sqrt() * pictures
-        seen = [missing / ((1 - alpha_bar).sqrt() + _SOFTENED), _CONTRAST * pictures]
+        images = self.space.decode(prediction)
+        missing = self.space.decode(noisy) - alpha_bar.sqrt() * images
+        seen = [missing / ((1 - alpha_bar).sqrt() + _SOFTENED), _CONTRAST * images]
         layout = None
         if self.space.has_layout:
             layout = self.space.layout(prediction)
@@ -94,7 +94,7 @@ class Detailer(nn.Module):
         embedding = F.silu(self.time_embedding(self.time_waves(timesteps.reshape(-1)).to(dtype)))
         hidden = self.level(self.conv_in(torch.cat(seen, dim=1).to(dtype)), embedding)
         detail = self.conv_out(F.silu(hidden)).float()
-        return self.space.encode(pictures + _STEP * detail, layout)
+        return self.space.encode(images + _STEP * detail, layout)
 
 
 class _Level(nn.Module):

@@ -1,12 +1,12 @@
-"""The layout: a small map of what stands where, denoised beside the picture.
+"""The layout: a small map of what stands where, denoised beside the image.
 
 A label is written as the binary code of its place in the vocabulary, so L labels take ceil(log2 L) channels, and one
-more says whether there is anything at all. Averaged over the patches of the picture:
+more says whether there is anything at all. Averaged over the patches of the image:
 
     code bits    -1 or +1 where something stands, 0 elsewhere
     presence     +1 where something stands, -1 elsewhere
 
-Scaled up, the map is less noisy than the picture at every timestep, so what stands where is decided before what it
+Scaled up, the map is less noisy than the image at every timestep, so what stands where is decided before what it
 looks like (compare ReDi, arXiv:2504.16064; semantic-first diffusion, arXiv:2512.04926).
 """
 

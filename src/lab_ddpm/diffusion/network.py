@@ -30,7 +30,7 @@ def make_unet(
         attention_head_dim: Channels of an attention head; None for no attention in the middle block, which has some
             otherwise.
         resnet_time_scale_shift: How the embedding enters a residual block: "default" (added) or "scale_shift".
-        norm_num_groups: Groups of channels that are normalised together, over the whole picture.
+        norm_num_groups: Groups of channels that are normalised together, over the whole image.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
     """
     levels = range(len(block_out_channels))

@@ -8,7 +8,7 @@ A network predicts one of three, and given x_t each of them follows from each ot
     "sample"         x_0
     "v_prediction"   v = sqrt(abar) eps - sqrt(1 - abar) x_0      (arXiv:2202.00512, section 4)
 
-In all functions `alpha_bar` broadcasts to the pictures: a scalar, or (B, 1, 1, 1).
+In all functions `alpha_bar` broadcasts to the images: a scalar, or (B, 1, 1, 1).
 """
 
 from __future__ import annotations

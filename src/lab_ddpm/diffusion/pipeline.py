@@ -1,6 +1,6 @@
-"""The pipeline, in the shape of diffusers' own: conditions in, pictures out.
+"""The pipeline, in the shape of diffusers' own: conditions in, images out.
 
-A call with `seed=0` makes the pictures that the commands make with `--seed 0`.
+A call with `seed=0` makes the images that the commands make with `--seed 0`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.reverse_process import picture_seeds, reverse_process
+from lab_ddpm.diffusion.reverse_process import image_seeds, reverse_process
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_share, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
@@ -25,7 +25,7 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 
 
 class LabelConditionalPipeline(DiffusionPipeline):
-    """Samples pictures for conditions.
+    """Samples images for conditions.
 
         pipe = LabelConditionalPipeline.from_pretrained("pretrained/iclevr-cpu")
         pipe(["red cube, cyan sphere", "gray cylinder"], seed=0).images
@@ -35,7 +35,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         scheduler: Any diffusers scheduler with betas, or a name of `schedulers.SCHEDULERS`; one that is put in its
             place later (`pipe.scheduler = EulerDiscreteScheduler()`) is brought to the denoiser's noise schedule too.
         guidance_scale: The guidance that the model was chosen with; taken where a call names none.
-        fit: How its training pictures got their size, as in `images.fit_picture`.
+        fit: How its training images got their size, as in `images.fit_image`.
         num_inference_steps: Of the scheduler; taken where a call names none.
         guidance_stop: The share of the noise levels, from the noisiest on, that is guided; below it the guidance scale
             is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders). Taken where a call
@@ -98,20 +98,20 @@ class LabelConditionalPipeline(DiffusionPipeline):
         start_timestep: int | None = None,
         guidance_stop: float | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
-        """Sample one picture per condition.
+        """Sample one image per condition.
 
         Args:
             conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor or
                 array, or (B, K, num_labels) of composed conditions (`Denoiser.compose`). None samples `batch_size`
-                pictures under no condition.
+                images under no condition.
             num_inference_steps: Denoising steps. None takes the pipeline's own.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
-            seed: Of all random numbers; see `picture_seeds`.
-            generator: In place of a seed: one CPU generator per picture, or one for all. With neither, pictures are
+            seed: Of all random numbers; see `image_seeds`.
+            generator: In place of a seed: one CPU generator per image, or one for all. With neither, images are
                 new at each call.
-            batch_size: Pictures, where there are no conditions; None is one.
+            batch_size: Images, where there are no conditions; None is one.
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
-            return_dict: False returns a tuple with the pictures in place of an object with `.images`.
+            return_dict: False returns a tuple with the images in place of an object with `.images`.
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
                 see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
                 place.
@@ -131,7 +131,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             check_at_least("batch_size", batch_size, 1)
             class_labels = self.denoiser.null_labels(batch_size)
         elif batch_size is not None:
-            raise UserError(f"`batch_size` must not be given with conditions, one per picture, got {batch_size}")
+            raise UserError(f"`batch_size` must not be given with conditions, one per image, got {batch_size}")
         else:
             class_labels = self.denoiser.class_labels(conditions)
         if seed is not None and generator is not None:
@@ -140,7 +140,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             check_at_least("seed", seed, 0)
         if generator is None:
             seed = int(torch.randint(2**31, ())) if seed is None else seed
-            generator = [torch.Generator().manual_seed(word) for word in picture_seeds(seed, len(class_labels))]
+            generator = [torch.Generator().manual_seed(word) for word in image_seeds(seed, len(class_labels))]
         elif isinstance(generator, torch.Generator):
             generator = [generator] * len(class_labels)
         steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
@@ -186,7 +186,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             **options: `noisy_samples`, `start_timestep`, `known`, `on_state` and `on_step_end`, as there.
 
         Returns:
-            (B, *space.shape) clean samples, which `space.decode` makes pictures.
+            (B, *space.shape) clean samples, which `space.decode` makes images.
 
         Raises:
             UserError: As `reverse_process`, or a share out of range.
@@ -205,11 +205,11 @@ class LabelConditionalPipeline(DiffusionPipeline):
         )
 
 
-def _output(images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:
+def _output(decoded: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:
     if output_type == "pil":
-        pictures: Any = [to_pil(picture) for picture in to_uint8(images)]
+        images: Any = [to_pil(image) for image in to_uint8(images)]
     elif output_type == "np":
-        pictures = ((images + 1) / 2).movedim(1, -1).cpu().numpy()
+        images = ((images + 1) / 2).movedim(1, -1).cpu().numpy()
     else:
-        pictures = (images + 1) / 2
-    return ImagePipelineOutput(images=pictures) if return_dict else (pictures,)
+        images = (images + 1) / 2
+    return ImagePipelineOutput(images=images) if return_dict else (images,)

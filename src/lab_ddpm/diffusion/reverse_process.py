@@ -5,7 +5,7 @@
 Where a part of the clean sample is known (`Known`), it takes the place of what is predicted there, so a sampler whose
 steps depend on x_0 leads exactly to it, and the rest is drawn to go with it.
 
-Pictures are functions of their seeds: `picture_seeds(seed, n)` gives each of n pictures its own generator, so that none
+Images are functions of their seeds: `image_seeds(seed, n)` gives each of n images its own generator, so that none
 depends on the batch it is in.
 """
 
@@ -24,13 +24,13 @@ from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.schedulers import Scheduler, sampling_timesteps
 from lab_ddpm.tools.errors import UserError
 
-FINISHED = -1  # the timestep of finished pictures
-# Called with (timestep, (B, C, H, W) noisy pictures) before each step, and with the FINISHED ones at the end.
+FINISHED = -1  # the timestep of finished images
+# Called with (timestep, (B, C, H, W) noisy images) before each step, and with the FINISHED ones at the end.
 StateCallback = Callable[[int, torch.Tensor], None]
 
 
-def picture_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of `count` pictures of run `seed`: 32-bit hashes of (seed, index).
+def image_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of `count` images of run `seed`: 32-bit hashes of (seed, index).
 
     Hashed because torch's CPU generator ignores all but the low 32 bits, and because seed + index would give
     neighbouring runs the same noise.
@@ -106,10 +106,10 @@ def reverse_process(
     """
     if not 0 < len(class_labels) == len(generators):
         raise UserError(
-            f"there must be one generator per picture, got {len(generators)} for {len(class_labels)} conditions"
+            f"there must be one generator per image, got {len(generators)} for {len(class_labels)} conditions"
         )
     if (noisy_samples is None) != (start_timestep is None):
-        raise UserError("`noisy_samples` and `start_timestep` must be given together: pictures, and their noise level")
+        raise UserError("`noisy_samples` and `start_timestep` must be given together: images, and their noise level")
     timesteps = sampling_timesteps(scheduler, num_inference_steps, denoiser.device)
     class_labels = class_labels.to(denoiser.device)
     if noisy_samples is None or start_timestep is None:

@@ -1,4 +1,4 @@
-"""What is noised and denoised: a picture in patches, and beside it the layout of a model that has one.
+"""What is noised and denoised: an image in patches, and beside it the layout of a model that has one.
 
 Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels, which makes the UNet p^2 times cheaper: for
 machines without a GPU.
@@ -20,8 +20,8 @@ class SampleSpace:
     """The samples of a model.
 
     Attributes:
-        sample_size: Height and width of the pictures in pixels.
-        in_channels: C, the channels of the pictures.
+        sample_size: Height and width of the images in pixels.
+        in_channels: C, the channels of the images.
         patch_size: p; 1 for single pixels.
         num_labels: Of the model's vocabulary.
         layout_scale: What the layout is multiplied by; 0 for samples without one.
@@ -66,12 +66,12 @@ class SampleSpace:
         return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The channels of (B, *shape) that are the picture's, C p^2 of them, and those of the layout."""
+        """The channels of (B, *shape) that are the image's, C p^2 of them, and those of the layout."""
         channels = self.in_channels * self.patch_size**2
         return sample[:, :channels], sample[:, channels:]
 
     def decode(self, sample: torch.Tensor) -> torch.Tensor:
-        """The (B, C, H, W) pictures in (B, *shape) samples."""
+        """The (B, C, H, W) images in (B, *shape) samples."""
         return F.pixel_shuffle(self.parts(sample)[0], self.patch_size)
 
     def make_layout(self, masks: torch.Tensor) -> torch.Tensor | None:
@@ -92,28 +92,28 @@ class SampleSpace:
 
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The (B, *shape) samples with an unknown layout where the (B,) `rows` are true."""
-        picture, layout = self.parts(sample)
-        return _joined(picture, layout * ~rows[:, None, None, None])
+        image, layout = self.parts(sample)
+        return _joined(image, layout * ~rows[:, None, None, None])
 
     def clip(self, sample: torch.Tensor) -> torch.Tensor:
-        """(B, *shape) samples in the range of clean ones: pictures [-1, 1], layouts [-layout_scale, layout_scale]."""
-        picture, layout = self.parts(sample)
-        return _joined(picture.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale))
+        """(B, *shape) samples in the range of clean ones: images [-1, 1], layouts [-layout_scale, layout_scale]."""
+        image, layout = self.parts(sample)
+        return _joined(image.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale))
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """(B, *shape): one standard normal sample from each of B CPU generators.
 
-        The picture's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
+        The image's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
         """
         _, *size = self.shape
         samples = []
         for generator in generators:
-            picture = torch.randn(self.in_channels, *self.sample_size, generator=generator)
+            image = torch.randn(self.in_channels, *self.sample_size, generator=generator)
             layout = torch.randn(self.layout_channels, *size, generator=generator)
-            samples.append(torch.cat([F.pixel_unshuffle(picture, self.patch_size), layout]))
+            samples.append(torch.cat([F.pixel_unshuffle(image, self.patch_size), layout]))
         return torch.stack(samples)
 
 
-def _joined(picture: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
+def _joined(image: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     """The two parts of samples in one; without a copy where there is no layout."""
-    return torch.cat([picture, layout], dim=1) if layout.shape[1] else picture
+    return torch.cat([image, layout], dim=1) if layout.shape[1] else image

@@ -65,7 +65,7 @@ _NEVER = {
 _SECOND_SLOPE = (HeunDiscreteScheduler, KDPM2DiscreteScheduler, KDPM2AncestralDiscreteScheduler)
 _MAX_NOISE_LEVEL = 80.0
 
-# They cannot be given a clean picture, so they are given the noise that it implies.
+# They cannot be given a clean image, so they are given the noise that it implies.
 _TAKES_NOISE = (
     DPMSolverSDEScheduler,
     EulerAncestralDiscreteScheduler,

@@ -1,1 +1,1 @@
-"""Pictures with words beside them, and charts."""
+"""Images with words beside them, and charts."""

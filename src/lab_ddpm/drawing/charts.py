@@ -1,4 +1,4 @@
-"""Curves and bars as PNG files: how a training went, and what its pictures scored.
+"""Curves and bars as PNG files: how a training went, and what its images scored.
 
 The charts of a run exist in two themes, for pages that follow the reader's light or dark setting; each is drawn small
 and with large letters, so that it can still be read on a phone. Those of the studies are for documents, on white.
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from lab_ddpm.judging.object_scores import Score, Scores
+from lab_ddpm.evaluation.object_scores import Score, Scores
 from lab_ddpm.tools.metrics_log import Record
 
 Theme = Literal["light", "dark"]
@@ -25,7 +25,7 @@ SplitScores = Mapping[str, Mapping[str, Scores]]  # list -> classifier -> scores
 
 _VALIDATION_SCORES = {
     "micro": "objects found",
-    "exact_match": "pictures all right",
+    "exact_match": "images all right",
     "labels_found": "labels found",
     "frechet": "Frechet distance",
 }
@@ -110,7 +110,7 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
     def by_object_count(axes: Axes) -> None:
         series = {split: [scores["by_object_count"].get(c) for c in counts] for split, scores in chosen.items()}
         _bars(axes, counts, series)
-        axes.set_xlabel("objects asked for in a picture")
+        axes.set_xlabel("objects asked for in an image")
 
     def by_object(axes: Axes) -> None:
         found = dict.fromkeys(name for scores in chosen.values() for name in scores["by_object"])

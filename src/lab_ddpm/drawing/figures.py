@@ -1,6 +1,6 @@
-"""Pictures with words beside them: captioned grids, denoising and interpolation strips, the denoising animation.
+"""Images with words beside them: captioned grids, denoising and interpolation strips, the denoising animation.
 
-The reverse process is read in *progress* i = T - 1 - t: i = 0 is pure noise, i = T - 1 the finished picture. The
+The reverse process is read in *progress* i = T - 1 - t: i = 0 is pure noise, i = T - 1 the finished image. The
 strip shows i = 550, 600, ..., 950, 999 for T = 1000, the part in which objects appear; a sampler that visits
 fewer noise levels t is shown at the nearest one that it visits.
 """
@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import Pictures, to_uint8, write_gif, write_png
+from lab_ddpm.data.images import Images, to_uint8, write_gif, write_png
 from lab_ddpm.diffusion.reverse_process import FINISHED
 from lab_ddpm.sampling.interpolation import Walk
 
@@ -29,15 +29,15 @@ _GAP = 6
 class DenoisingRecorder:
     """A `reverse_process.StateCallback` that keeps what a strip and an animation show.
 
-    Of the first batch it follows a few pictures, evenly spread over the batch, and keeps them at the wanted noise
+    Of the first batch it follows a few images, evenly spread over the batch, and keeps them at the wanted noise
     levels only, so that a sampler of 1000 steps needs little memory.
 
     Args:
-        count: Pictures to follow.
+        count: Images to follow.
         num_train_timesteps: T.
 
     Attributes:
-        indices: Places of the followed pictures in the batch, known once it has begun.
+        indices: Places of the followed images in the batch, known once it has begun.
     """
 
     def __init__(self, count: int = 8, num_train_timesteps: int = 1000) -> None:
@@ -46,11 +46,11 @@ class DenoisingRecorder:
         self._count = count
         self._strip_levels = [last - num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
         self._animation_levels = np.linspace(last, 0, _ANIMATION_FRAMES).round().astype(int).tolist()
-        self._nearest: dict[int, tuple[int, Pictures]] = {}
-        self._finished: Pictures | None = None
+        self._nearest: dict[int, tuple[int, Images]] = {}
+        self._finished: Images | None = None
 
     def __call__(self, timestep: int, images: torch.Tensor) -> None:
-        """Take note of (B, C, H, W) pictures in [-1, 1] that are about to be denoised from `timestep`."""
+        """Take note of (B, C, H, W) images in [-1, 1] that are about to be denoised from `timestep`."""
         if self._finished is not None:
             return
         if not self.indices:
@@ -76,27 +76,25 @@ class DenoisingRecorder:
         write_png(out / "strip.png", strip)
         write_gif(out / "denoising.gif", denoising_frames(self.animation_states(), captions))
 
-    def strip_states(self) -> dict[int, Pictures]:
+    def strip_states(self) -> dict[int, Images]:
         """Noise level t -> (P, H, W, C) uint8, noisiest first, `FINISHED` last; for `denoising_strip`.
 
         A level that is the nearest one to several of the wanted ones comes once.
         """
         return self._states(self._strip_levels)
 
-    def animation_states(self) -> dict[int, Pictures]:
+    def animation_states(self) -> dict[int, Images]:
         """The same for `denoising_frames`: from pure noise on, in even steps."""
         return self._states(self._animation_levels)
 
-    def _states(self, levels: Sequence[int]) -> dict[int, Pictures]:
+    def _states(self, levels: Sequence[int]) -> dict[int, Images]:
         if self._finished is None:
             raise RuntimeError("nothing is recorded yet: the pipeline has not finished a batch")
         return dict(self._nearest[level] for level in levels) | {FINISHED: self._finished}
 
 
-def denoising_strip(
-    states: Mapping[int, Pictures], captions: Sequence[str], num_train_timesteps: int = 1000
-) -> Pictures:
-    """One row per picture with its caption, one column per noise level under its i and t.
+def denoising_strip(states: Mapping[int, Images], captions: Sequence[str], num_train_timesteps: int = 1000) -> Images:
+    """One row per image with its caption, one column per noise level under its i and t.
 
     Args:
         states: From `DenoisingRecorder.strip_states`: t -> (P, H, W, C) uint8.
@@ -116,8 +114,8 @@ def denoising_strip(
     return _table([header, *rows], row_gap=_GAP, vertical=0.5)
 
 
-def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence[str]) -> Pictures:
-    """One row: the first source, the pictures from lambda 0 to 1, the second source; without sources for conditions.
+def interpolation_strip(walk: Walk, ends: Sequence[Images], captions: Sequence[str]) -> Images:
+    """One row: the first source, the images from lambda 0 to 1, the second source; without sources for conditions.
 
     Args:
         walk: From `interpolation`.
@@ -127,37 +125,37 @@ def interpolation_strip(walk: Walk, ends: Sequence[Pictures], captions: Sequence
     Returns:
         (H', W', 3) uint8.
     """
-    pictures = list(to_uint8(walk.images))
+    images = list(to_uint8(walk.images))
     names = [f"lambda {value:.2f}" for value in walk.lambdas.tolist()]
     if ends:
-        pictures, names = [ends[0], *pictures, ends[1]], [captions[0], *names, captions[1]]
+        images, names = [ends[0], *images, ends[1]], [captions[0], *names, captions[1]]
     else:
         names[0], names[-1] = f"{captions[0]}, lambda 0", f"{captions[1]}, lambda 1"
-    cells = [_enlarged(picture, _SCALE, Image.Resampling.NEAREST) for picture in pictures]
+    cells = [_enlarged(image, _SCALE, Image.Resampling.NEAREST) for image in images]
     return _table([[_text(name, cell.width) for name, cell in zip(names, cells, strict=True)], cells], vertical=0.5)
 
 
-def copies_figure(pictures: Pictures, training: Pictures) -> Pictures:
-    """Two rows: samples, and the training picture that is nearest to each; (N, H, W, C) uint8 both."""
+def copies_figure(images: Images, training: Images) -> Images:
+    """Two rows: samples, and the training image that is nearest to each; (N, H, W, C) uint8 both."""
     rows = [
-        [_text(name, 0), *(_enlarged(picture, _SCALE, Image.Resampling.NEAREST) for picture in row)]
-        for name, row in (("sample", pictures), ("nearest", training))
+        [_text(name, 0), *(_enlarged(image, _SCALE, Image.Resampling.NEAREST) for image in row)]
+        for name, row in (("sample", images), ("nearest", training))
     ]
     return _table(rows, row_gap=_GAP, vertical=0.5)
 
 
-def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]]) -> Pictures:
-    """Rows of pictures with their names on the left.
+def captioned_rows(rows: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> Images:
+    """Rows of images with their names on the left.
 
     Args:
-        rows: The name of each, its (H, W, C) uint8 pictures, and a caption under each of them, or none.
+        rows: The name of each, its (H, W, C) uint8 images, and a caption under each of them, or none.
 
     Returns:
         (H', W', 3) uint8.
     """
     table = []
-    for name, pictures, captions in rows:
-        cells = [_enlarged(picture, _SCALE, Image.Resampling.LANCZOS) for picture in pictures]
+    for name, images, captions in rows:
+        cells = [_enlarged(image, _SCALE, Image.Resampling.LANCZOS) for image in images]
         table.append([_text(name, 0), *cells])
         if captions:
             texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
@@ -165,38 +163,38 @@ def captioned_rows(rows: Sequence[tuple[str, Sequence[Pictures], Sequence[str]]]
     return _table(table, row_gap=_GAP // 2, vertical=0.5)
 
 
-def denoising_frames(states: Mapping[int, Pictures], captions: Sequence[str]) -> list[Pictures]:
-    """Frames for `images.write_gif`: at each noise level a captioned grid, four pictures in a row.
+def denoising_frames(states: Mapping[int, Images], captions: Sequence[str]) -> list[Images]:
+    """Frames for `images.write_gif`: at each noise level a captioned grid, four images in a row.
 
     Args:
         states: From `DenoisingRecorder.animation_states`: t -> (P, H, W, C) uint8.
         captions: P captions.
     """
     nearest = Image.Resampling.NEAREST  # noise in large pixels makes a GIF of half the size
-    return [labelled_grid(pictures, captions, 4, _SCALE, nearest) for pictures in states.values()]
+    return [labelled_grid(images, captions, 4, _SCALE, nearest) for images in states.values()]
 
 
 def labelled_grid(
-    pictures: Pictures,
+    images: Images,
     captions: Sequence[str],
     columns: int,
     scale: int = _SCALE,
     resampling: Image.Resampling = Image.Resampling.LANCZOS,
-) -> Pictures:
-    """Pictures row by row, each with its caption under it.
+) -> Images:
+    """Images row by row, each with its caption under it.
 
     Args:
-        pictures: (N, H, W, C) uint8, C = 1 or 3.
+        images: (N, H, W, C) uint8, C = 1 or 3.
         captions: N captions; one that is too long for a line is broken after a comma. Columns are as wide as
             their widest line, so nothing is ever cut off.
-        columns: Pictures in a row.
+        columns: Images in a row.
         scale: Magnification.
         resampling: How to magnify.
 
     Returns:
         (H', W', 3) uint8, black on white.
     """
-    cells = [_enlarged(picture, scale, resampling) for picture in pictures]
+    cells = [_enlarged(image, scale, resampling) for image in images]
     texts = [_text(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
     rows: list[list[Image.Image]] = []
     for start in range(0, len(cells), columns):
@@ -204,9 +202,9 @@ def labelled_grid(
     return _table(rows)
 
 
-def _enlarged(picture: Pictures, scale: int, resampling: Image.Resampling) -> Image.Image:
-    height, width, _ = picture.shape
-    colour = np.ascontiguousarray(np.broadcast_to(picture, (height, width, 3)))
+def _enlarged(image: Images, scale: int, resampling: Image.Resampling) -> Image.Image:
+    height, width, _ = image.shape
+    colour = np.ascontiguousarray(np.broadcast_to(image, (height, width, 3)))
     return Image.fromarray(colour).resize((width * scale, height * scale), resampling)
 
 
@@ -222,12 +220,12 @@ def _text(text: str, width: int) -> Image.Image:
     left, _, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox(
         (0, 0), block, font=_FONT, align="center"
     )
-    picture = Image.new("RGB", (int(right - left) + 3, int(bottom) + 2 * _GAP), "white")
-    ImageDraw.Draw(picture).multiline_text((1 - left, _GAP / 2), block, fill="black", font=_FONT, align="center")
-    return picture
+    image = Image.new("RGB", (int(right - left) + 3, int(bottom) + 2 * _GAP), "white")
+    ImageDraw.Draw(image).multiline_text((1 - left, _GAP / 2), block, fill="black", font=_FONT, align="center")
+    return image
 
 
-def _table(rows: Sequence[Sequence[Image.Image]], row_gap: int = 0, vertical: float = 0.0) -> Pictures:
+def _table(rows: Sequence[Sequence[Image.Image]], row_gap: int = 0, vertical: float = 0.0) -> Images:
     """Cells centred in columns as wide, at `vertical` (0 top, 1 bottom) of rows as high, as their largest cell."""
     widths = [max(cell.width for cell in column if cell) for column in zip_longest(*rows)]
     heights = [max(cell.height for cell in row) for row in rows]

@@ -1,4 +1,4 @@
-"""A folder of generated pictures: the pictures, grids, a manifest that says how each was made, perhaps a strip."""
+"""A folder of generated images: the images, grids, a manifest that says how each was made, perhaps a strip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import picture_grid, write_png
+from lab_ddpm.data.images import image_grid, write_png
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import DataError
@@ -40,7 +40,7 @@ class GeneratedFolder:
         """Write everything in the place of what was there; returns a line that says what.
 
         Args:
-            samples: The pictures.
+            samples: The images.
             conditions: Theirs; empty ones have no caption.
             sampler: That made them.
             name: Of the list of conditions, for the manifest.
@@ -49,23 +49,23 @@ class GeneratedFolder:
         """
         for file in self._previous:
             remove(file)
-        pictures, columns = samples.pictures, min(_GRID_COLUMNS, len(samples.pictures))
-        files = [f"{index:02d}.png" for index in range(len(pictures))]
+        images, columns = samples.images, min(_GRID_COLUMNS, len(samples.images))
+        files = [f"{index:02d}.png" for index in range(len(images))]
         settings = sampler.settings(samples)
         entries = [
             {"file": file, "condition": list(condition), "seed": seed, **settings}
             for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
         ]
         # first, so that the next call knows the files of one that was killed
-        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "pictures": entries})
-        for file, picture in zip(files, pictures, strict=True):
-            write_png(self.out / file, picture)
-        count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "images": entries})
+        for file, image in zip(files, images, strict=True):
+            write_png(self.out / file, image)
+        count = "1 image" if len(images) == 1 else f"{len(images)} images"
         written = [count, "manifest.json", "grid.png"]
-        write_png(self.out / "grid.png", picture_grid(pictures, columns))
+        write_png(self.out / "grid.png", image_grid(images, columns))
         if any(conditions):
             captions = [", ".join(condition) for condition in conditions]
-            write_png(self.out / "captioned.png", labelled_grid(pictures, captions, columns))
+            write_png(self.out / "captioned.png", labelled_grid(images, captions, columns))
             written.append("captioned.png")
         if recorder is not None:
             recorder.write(self.out, conditions)
@@ -81,7 +81,7 @@ def _previous_files(out: Path) -> list[Path]:
             raise DataError(f"{out}: holds files that this program did not write; choose another `--out`")
         return []
     try:
-        names = [str(picture["file"]) for picture in cast(Any, read_json(path))["pictures"]]
+        names = [str(image["file"]) for image in cast(Any, read_json(path))["images"]]
     except (KeyError, TypeError):
         raise DataError(f"{path}: not as this program writes it; choose another `--out`") from None
     return [out / Path(name).name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.judging.intervals import as_text
+from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json
 

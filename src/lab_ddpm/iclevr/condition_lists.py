@@ -3,14 +3,14 @@
 All combinations of so many of the 24 objects are ranked by SHA-256("list name: object, object, ..."), which is a
 shuffle that never changes with a library or a platform. Each list takes the first combinations that fit it:
 
-- `unseen` (32 pairs, 40 triples): combinations that no training picture of the replica contains. No object is
-  in more than 4 of its pairs, so that the training pictures stay balanced. Chosen first.
+- `unseen` (32 pairs, 40 triples): combinations that no training image of the replica contains. No object is
+  in more than 4 of its pairs, so that the training images stay balanced. Chosen first.
 - `test` (6 single objects, 12 pairs, 14 triples; 72 objects), the structure of the official `test.json`.
 - `new_test` (12 pairs, 20 triples; 84 objects), the structure of the official `new_test.json`: 10 pairs and
   18 triples repeat a colour across shapes.
 - `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints and settings, as `new_val` (12 pairs, 52 triples)
   does, in which 8 pairs and 48 triples repeat a colour. Neither shares a combination with any other list.
-- `many` (32 of four objects, 32 of five): more than any training picture shows.
+- `many` (32 of four objects, 32 of five): more than any training image shows.
 
 Every list but `unseen` avoids whatever contains an unseen combination.
 """

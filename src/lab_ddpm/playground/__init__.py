@@ -1,1 +1,1 @@
-"""A page in the browser to ask a pipeline for pictures."""
+"""A page in the browser to ask a pipeline for images."""

@@ -1,4 +1,4 @@
-"""The page of the playground, in Gradio: what is asked for on the left, pictures on the right."""
+"""The page of the playground, in Gradio: what is asked for on the left, images on the right."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from gradio.utils import get_upload_folder
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
-from lab_ddpm.data.images import Pictures, write_png
+from lab_ddpm.data.images import Images, write_png
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.playground.server import HOST
 from lab_ddpm.playground.studio import Settings, Studio
 from lab_ddpm.sampling.placing import Place, disc_radius
 from lab_ddpm.tools.errors import UserError
 
-_KEPT = 64  # pictures in the gallery
-_MOST = 16  # pictures at a time
-_CACHE = (3600, 86_400)  # seconds: every hour, the files of pictures that are a day old go
+_KEPT = 64  # images in the gallery
+_MOST = 16  # images at a time
+_CACHE = (3600, 86_400)  # seconds: every hour, the files of images that are a day old go
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
-    + "#pictures .caption-label { white-space: normal; max-width: 100%; } "
-    # the pictures are small: the browser enlarges them, without smoothing
+    + "#images .caption-label { white-space: normal; max-width: 100%; } "
+    # the images are small: the browser enlarges them, without smoothing
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
 # Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
 _FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
 _HERE = Path(__file__).parent
-Captioned = list[tuple[Pictures, str]]  # (H, W, C) uint8, and what stands under it
+Captioned = list[tuple[Images, str]]  # (H, W, C) uint8, and what stands under it
 
 
 def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
@@ -70,7 +70,7 @@ def build(studio: Studio) -> gr.Blocks:
                 boxes = _boxes(studio.labels)
                 placing, places = _canvas(studio)
                 with gr.Row():
-                    number = gr.Slider(1, _MOST, 4, step=1, label="Pictures")
+                    number = gr.Slider(1, _MOST, 4, step=1, label="Images")
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                 with gr.Row():
                     scheduler = gr.Dropdown(
@@ -84,7 +84,7 @@ def build(studio: Studio) -> gr.Blocks:
                     start = gr.Button("Draw", variant="primary")
                     stop = gr.Button("Stop")
             with gr.Column():
-                pictures = gr.Gallery(label="Pictures", columns=2, height=640, elem_id="pictures")
+                images = gr.Gallery(label="Images", columns=2, height=640, elem_id="images")
                 code = gr.Code(
                     label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True
                 )
@@ -105,7 +105,7 @@ def build(studio: Studio) -> gr.Blocks:
                 condition, placed, how = wanted(*values)
                 lines = studio.code(condition, placed, how)
                 for drawing in studio.draw(condition, placed, how):
-                    drawn = _captioned(drawing.pictures, drawing.captions)
+                    drawn = _captioned(drawing.images, drawing.captions)
                     if drawing.captions:
                         kept = [*drawn, *kept][:_KEPT]
                     yield _shown(drawn), lines, kept
@@ -115,11 +115,11 @@ def build(studio: Studio) -> gr.Blocks:
         drawing = start.click(
             draw,
             [gallery["state"], *boxes, placing, places, *settings],
-            [pictures, code, gallery["state"]],
+            [images, code, gallery["state"]],
             show_progress="minimal",
         )
         # An event of its own: a component that is left alone with gr.skip() keeps each later value for good.
-        drawing.success(_shown, gallery["state"], gallery["pictures"], show_progress="hidden")
+        drawing.success(_shown, gallery["state"], gallery["images"], show_progress="hidden")
         stop.click(None, cancels=drawing)
         if boxes:
             gr.on(  # one event of all groups: those of each would overtake one another
@@ -157,8 +157,8 @@ def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
             html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
             css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
             js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
-            picture_height=height,  # `height` and `width` are Gradio's own
-            picture_width=width,
+            image_height=height,  # `height` and `width` are Gradio's own
+            image_width=width,
             radius=disc_radius(studio.denoiser),
             elem_id="places",
         )
@@ -182,8 +182,8 @@ def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence
 
 def _gallery() -> dict[str, Any]:
     with gr.Accordion("Gallery of this visit", open=False):
-        pictures = gr.Gallery(columns=8, height="auto", show_label=False, elem_id="gallery")
-    return {"state": gr.State([]), "pictures": pictures}
+        images = gr.Gallery(columns=8, height="auto", show_label=False, elem_id="gallery")
+    return {"state": gr.State([]), "images": images}
 
 
 def _walk(studio: Studio, settings: list[Any]) -> None:
@@ -192,9 +192,9 @@ def _walk(studio: Studio, settings: list[Any]) -> None:
     with gr.Accordion("From one condition to another", open=False):
         with gr.Row():
             ends = [gr.Textbox(first, label="From"), gr.Textbox(second, label="To")]
-            count = gr.Slider(2, _MOST, 8, step=1, label="Pictures on the way")
+            count = gr.Slider(2, _MOST, 8, step=1, label="Images on the way")
         start = gr.Button("Walk")
-        pictures = gr.Gallery(columns=8, height="auto", show_label=False)
+        images = gr.Gallery(columns=8, height="auto", show_label=False)
 
     def walk(first: str, second: str, count: float, *how: Any) -> list[tuple[str, str]]:
         try:
@@ -202,35 +202,35 @@ def _walk(studio: Studio, settings: list[Any]) -> None:
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    start.click(walk, [*ends, count, *settings], pictures)
+    start.click(walk, [*ends, count, *settings], images)
 
 
 def _settings(number: float, scheduler: str, steps: float, guidance: float, seed: float | None) -> Settings:
     return Settings(int(number), scheduler, int(steps), float(guidance), int(seed or 0))
 
 
-def _captioned(pictures: Pictures, captions: Sequence[str] = ()) -> Captioned:
-    return list(zip(pictures, captions or [""] * len(pictures), strict=True))
+def _captioned(images: Images, captions: Sequence[str] = ()) -> Captioned:
+    return list(zip(images, captions or [""] * len(images), strict=True))
 
 
-def _shown(pictures: Captioned) -> list[tuple[str, str]]:
+def _shown(images: Captioned) -> list[tuple[str, str]]:
     """For a gr.Gallery: files in Gradio's cache, which it removes by their age.
 
-    Given the pictures themselves, it would write a file anew each time, and who reads it then gets half of it.
+    Given the images themselves, it would write a file anew each time, and who reads it then gets half of it.
     """
-    return [(str(_cached(picture)), caption) for picture, caption in pictures]
+    return [(str(_cached(image)), caption) for image, caption in images]
 
 
-def _cached(picture: Pictures) -> Path:
-    name = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
+def _cached(image: Images) -> Path:
+    name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     file = _folder() / f"{name}.png"
     try:
         os.utime(file)  # one that is shown again is as a new one
     except FileNotFoundError:
-        write_png(file, picture)
+        write_png(file, image)
     return file
 
 
 def _folder() -> Path:
-    """Of this process's pictures: one that ends takes none of another one's with it."""
+    """Of this process's images: one that ends takes none of another one's with it."""
     return Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}"

@@ -3,12 +3,12 @@ let dragged = null;
 
 function position(event) {
   const box = element.querySelector('svg').getBoundingClientRect();
-  const scale = props.picture_width / box.width;
+  const scale = props.image_width / box.width;
   const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
   const round = value => Math.round(value * 10) / 10;
   return {
-    x: round(within((event.clientX - box.left) * scale, props.picture_width)),
-    y: round(within((event.clientY - box.top) * scale, props.picture_height)),
+    x: round(within((event.clientX - box.left) * scale, props.image_width)),
+    y: round(within((event.clientY - box.top) * scale, props.image_height)),
   };
 }
 

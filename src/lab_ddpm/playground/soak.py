@@ -1,7 +1,7 @@
-"""The playground under many visitors: every picture must be the right one, and the server must not grow.
+"""The playground under many visitors: every image must be the right one, and the server must not grow.
 
-Several clients ask a server of its own for pictures, all at once, again and again, and break some requests off half
-way. Requests repeat, so for each the right pictures are known: those that the library draws.
+Several clients ask a server of its own for images, all at once, again and again, and break some requests off half
+way. Requests repeat, so for each the right images are known: those that the library draws.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from PIL import Image
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
-from lab_ddpm.data.images import Pictures
+from lab_ddpm.data.images import Images
 from lab_ddpm.playground.server import running_playground
 from lab_ddpm.playground.studio import Settings, Studio
 from lab_ddpm.tools.errors import UserError, check_at_least, first_line
 
 _OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
-_KINDS, _PICTURES, _STEPS = 100, 2, 4
+_KINDS, _IMAGES, _STEPS = 100, 2, 4
 _BROKEN_OFF = 0.2  # share of the requests
 _WAIT = 300.0  # seconds, for an answer
 _GROWTH = 64.0  # MiB that the server may grow by from the second tenth of the requests on
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether all pictures were right and the server did not grow."""
+        """Whether all images were right and the server did not grow."""
         grew = self.memory[-1] - self.memory[1] if len(self.memory) > 1 else 0.0
         return not self.counts["wrong"] and not self.counts["failed"] and grew <= _GROWTH
 
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
-    """Ask for pictures so many times.
+    """Ask for images so many times.
 
     Args:
         checkpoint: A pipeline of i-CLEVR.
@@ -77,7 +77,7 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
         seed: Of what is asked for, and of what is broken off.
 
     Raises:
-        UserError: A number out of range, or a pipeline of other pictures.
+        UserError: A number out of range, or a pipeline of other images.
     """
     check_at_least("requests", requests, 10)
     check_at_least("clients", clients, 1)
@@ -110,18 +110,18 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What may be asked for, and its pictures."""
+    """What may be asked for, and its images."""
 
     condition: Condition
     settings: Settings
-    pictures: Pictures
+    images: Images
 
     @classmethod
     def draw(cls, studio: Studio, number: int) -> _Kind:
         condition = tuple(random.Random(number).sample(OBJECTS, 1 + number % 3))
-        settings = Settings(_PICTURES, "ddim", _STEPS, studio.guidance_scale, number)
+        settings = Settings(_IMAGES, "ddim", _STEPS, studio.guidance_scale, number)
         *_, last = studio.draw(condition, [], settings)
-        return cls(condition, settings, last.pictures)
+        return cls(condition, settings, last.images)
 
     def inputs(self) -> list[Any]:
         """What the page would send: the ticks of each shape, no places, and the settings."""
@@ -130,12 +130,12 @@ class _Kind:
         return [*ticks, False, [], how.number, how.scheduler, how.steps, how.guidance_scale, how.seed]
 
     def is_in(self, gallery: Sequence[Any]) -> bool:
-        """Whether the pictures of a gallery, which names the server's files, are these."""
+        """Whether the images of a gallery, which names the server's files, are these."""
         shown = []
         for item in gallery:
             with Image.open(item["image"]["path"]) as file:
                 shown.append(np.asarray(file.convert("RGB")))
-        return np.array_equal(shown, self.pictures)
+        return np.array_equal(shown, self.images)
 
 
 def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:

@@ -17,17 +17,17 @@ from torch import nn
 
 from lab_ddpm.data.conditions import Condition, check_condition, parse_condition
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, resize_pictures, to_uint8
-from lab_ddpm.diffusion.reverse_process import FINISHED, picture_seeds
-from lab_ddpm.judging.classifiers import (
+from lab_ddpm.data.images import Images, resize_images, to_uint8
+from lab_ddpm.diffusion.reverse_process import FINISHED, image_seeds
+from lab_ddpm.evaluation.classifiers import (
     EVALUATOR_DIR,
-    PICTURE_SIZE,
+    IMAGE_SIZE,
     NoFit,
     classifier_file,
     load_classifier,
     predict,
 )
-from lab_ddpm.judging.object_scores import top_k
+from lab_ddpm.evaluation.object_scores import top_k
 from lab_ddpm.sampling.interpolation import interpolate_conditions
 from lab_ddpm.sampling.placing import Place, sample_placed
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
@@ -40,7 +40,7 @@ _SEEN = 1 / 2  # outputs of a classifier above it count as seen where nothing wa
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw: the number of pictures, the sampler (None is the pipeline's own), and the seed."""
+    """How to draw: the number of images, the sampler (None is the pipeline's own), and the seed."""
 
     number: int = 4
     scheduler: str | None = None
@@ -51,14 +51,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Pictures on their way, or done.
+    """Images on their way, or done.
 
     Attributes:
-        pictures: (N, H, W, C) uint8.
+        images: (N, H, W, C) uint8.
         captions: What the classifier sees in each; empty while they are on their way.
     """
 
-    pictures: Pictures
+    images: Images
     captions: Sequence[str] = ()
 
 
@@ -86,12 +86,12 @@ class Studio:
         Thread(target=_call_all, args=(self._drawings,), daemon=True).start()
 
     def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Drawing]:
-        """Pictures of a condition, as they become clear.
+        """Images of a condition, as they become clear.
 
         Closing the iterator stops the sampling at its next step.
 
         Args:
-            condition: What to draw; empty for pictures under no condition.
+            condition: What to draw; empty for images under no condition.
             places: Where its objects shall stand, all of them; empty for anywhere.
             settings: How.
 
@@ -102,8 +102,8 @@ class Studio:
             check_condition(condition, self.labels)
         check_at_least("number", settings.number, 1)
         sampler = self._sampler(settings, guided=bool(condition))
-        seeds = picture_seeds(settings.seed, settings.number)
-        arriving: SimpleQueue[Pictures | Future[Drawing]] = SimpleQueue()
+        seeds = image_seeds(settings.seed, settings.number)
+        arriving: SimpleQueue[Images | Future[Drawing]] = SimpleQueue()
         left = Event()
 
         def show(timestep: int, images: torch.Tensor) -> None:
@@ -117,7 +117,7 @@ class Studio:
                 samples = sample_placed(sampler, [places] * settings.number, seeds, on_state=show)
             else:
                 samples = sampler.sample([condition] * settings.number, seeds, on_state=show)
-            return Drawing(samples.pictures, self.captions(samples.pictures, condition))
+            return Drawing(samples.images, self.captions(samples.images, condition))
 
         self._in_turn(draw).add_done_callback(arriving.put)
         try:
@@ -127,8 +127,8 @@ class Studio:
         finally:
             left.set()
 
-    def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Pictures:
-        """(count, H, W, C) pictures between two conditions, `"red cube, cyan sphere"` each, from the same noise.
+    def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Images:
+        """(count, H, W, C) images between two conditions, `"red cube, cyan sphere"` each, from the same noise.
 
         Raises:
             UserError: A condition or a setting that does not fit.
@@ -138,16 +138,16 @@ class Studio:
         walk = self._in_turn(lambda: interpolate_conditions(sampler, conditions, count, settings.seed))
         return to_uint8(walk.result().images)
 
-    def captions(self, pictures: Pictures, condition: Condition) -> list[str]:
-        """What the classifier sees in each picture: asked labels with a tick or a cross, or what it is sure of."""
+    def captions(self, images: Images, condition: Condition) -> list[str]:
+        """What the classifier sees in each image: asked labels with a tick or a cross, or what it is sure of."""
         if self.classifier is None:
-            return [""] * len(pictures)
+            return [""] * len(images)
         is_iclevr = self.labels == OBJECTS
-        outputs = predict(self.classifier, resize_pictures(pictures, PICTURE_SIZE) if is_iclevr else pictures)
+        outputs = predict(self.classifier, resize_images(images, IMAGE_SIZE) if is_iclevr else images)
         return [_caption(self.labels, condition, row) for row in outputs]
 
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
-        """The lines of Python that make the same pictures."""
+        """The lines of Python that make the same images."""
         guidance = self.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         scheduler, steps = self._scheduler(settings), settings.steps or self.steps
         lines = [
@@ -159,13 +159,13 @@ class Studio:
             return "\n".join(
                 [
                     "from lab_ddpm import Sampler",
-                    "from lab_ddpm.diffusion.reverse_process import picture_seeds",
+                    "from lab_ddpm.diffusion.reverse_process import image_seeds",
                     "from lab_ddpm.sampling.placing import Place, sample_placed",
                     *lines,
                     f"places = [{placed}]",
                     f"sampler = Sampler(pipe, {scheduler!r}, {steps}, {guidance:g})",
-                    f"seeds = picture_seeds({settings.seed}, {settings.number})",
-                    f"pictures = sample_placed(sampler, [places] * {settings.number}, seeds).pictures",
+                    f"seeds = image_seeds({settings.seed}, {settings.number})",
+                    f"images = sample_placed(sampler, [places] * {settings.number}, seeds).images",
                 ]
             )
         what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"
@@ -208,7 +208,7 @@ def _call_all(functions: SimpleQueue[Callable[[], None]]) -> None:
 
 
 class _LeftAlone(Exception):
-    """Nobody waits for the pictures any more."""
+    """Nobody waits for the images any more."""
 
 
 def _classifier_of(labels: Sequence[str], channels: int) -> nn.Module | None:
@@ -227,7 +227,7 @@ def _classifier_of(labels: Sequence[str], channels: int) -> nn.Module | None:
 
 
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
-    """The k highest outputs count for a condition of k labels, as in `judging.object_scores`."""
+    """The k highest outputs count for a condition of k labels, as in `evaluation.object_scores`."""
     if not condition:
         return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
     seen = [labels[int(place)] for place in top_k(outputs, len(condition))]

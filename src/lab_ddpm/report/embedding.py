@@ -1,4 +1,4 @@
-"""Pictures inside a page: files and charts as base64 data URIs."""
+"""Images inside a page: files and charts as base64 data URIs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from lab_ddpm.data.images import naming_broken_pictures
+from lab_ddpm.data.images import naming_broken_images
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture as a data URI, its size in pixels, and its URI in the dark theme if that is another one."""
+    """An image as a data URI, its size in pixels, and its URI in the dark theme if that is another one."""
 
     uri: str
     width: int
@@ -24,16 +24,16 @@ class Embedded:
 
 
 def embed_file(path: Path) -> Embedded:
-    """The bytes of a picture file, as they are.
+    """The bytes of an image file, as they are.
 
     Raises:
         DataError: The file is missing or broken.
     """
-    with naming_broken_pictures(path):
+    with naming_broken_images(path):
         content = path.read_bytes()
-        with Image.open(path) as picture:
-            picture.load()
-            kind, (width, height) = picture.format, picture.size
+        with Image.open(path) as image:
+            image.load()
+            kind, (width, height) = image.format, image.size
     return Embedded(_uri(content, str(kind).lower()), width, height)
 
 

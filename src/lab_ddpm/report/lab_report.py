@@ -1,6 +1,6 @@
 """The report that courses ask for, of a run on i-CLEVR: the outline, filled in from the settings of the run.
 
-What the run's folder does not hold is measured: the scores on both lists, the pictures, the sampler against DDPM.
+What the run's folder does not hold is measured: the scores on both lists, the images, the sampler against DDPM.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.images import height_width, write_png
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.judging.classifiers import CLASSIFIERS, classifier_file, load_classifier
-from lab_ddpm.judging.intervals import Interval, as_text
-from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS, classifier_file, load_classifier
+from lab_ddpm.evaluation.intervals import Interval, as_text
+from lab_ddpm.evaluation.score import score_seeds
 from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import read_config, read_training
 from lab_ddpm.sampling.sampler import Sampler
@@ -35,7 +35,7 @@ _COLUMNS = 8
 _PROGRESSIVE: Condition = ("red sphere", "cyan cylinder", "cyan cube")
 _PREDICTED = {
     "epsilon": "the noise eps",
-    "sample": "the clean picture x_0",
+    "sample": "the clean image x_0",
     "v_prediction": "v = sqrt(abar) eps - sqrt(1 - abar) x_0",
 }
 _HTML = """<!doctype html>
@@ -53,12 +53,12 @@ img {{ max-width: 100%; }}
 @dataclass(frozen=True)
 class _Timed:
     steps: int
-    seconds: float  # a picture
+    seconds: float  # an image
     found: float
 
 
 def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> Path:
-    """Measure, and write `report.md`, `report.html` and their pictures.
+    """Measure, and write `report.md`, `report.html` and their images.
 
     Args:
         run: The run's folder.
@@ -88,16 +88,16 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
     }
     scores = []
     for name, conditions in lists.items():
-        pictures = sampler.sample_seeds(conditions, num_seeds, progress="sampling").pictures
+        images = sampler.sample_seeds(conditions, num_seeds, progress="sampling").images
         write_png(
             out / f"{name}.png",
-            labelled_grid(pictures[: len(conditions)], [", ".join(names) for names in conditions], _COLUMNS),
+            labelled_grid(images[: len(conditions)], [", ".join(names) for names in conditions], _COLUMNS),
         )
-        for classifier, found in score_seeds(pictures, encode(conditions, OBJECTS), classifiers).items():
+        for classifier, found in score_seeds(images, encode(conditions, OBJECTS), classifiers).items():
             texts = {key: as_text(Interval(**found[key]), ".3f") for key in ("micro", "exact_match")}
             scores.append({"list": name, "classifier": classifier, **texts})
     recorder = DenoisingRecorder(num_train_timesteps=sampler.denoiser.config["num_train_timesteps"])
-    sampler.sample([_PROGRESSIVE], picture_seeds(0, 1), on_state=recorder)
+    sampler.sample([_PROGRESSIVE], image_seeds(0, 1), on_state=recorder)
     recorder.write(out, [_PROGRESSIVE])
     curves = training_curves(read_records(run / "metrics.jsonl"))
     for name, content in curves.items():
@@ -108,7 +108,7 @@ def write_lab_report(run: Path, sampler: Sampler, num_seeds: int, out: Path) -> 
         config=config,
         training=training,
         num_labels=len(OBJECTS),
-        num_pictures=len(dataset),
+        num_images=len(dataset),
         size=height_width(config.data.image_size),
         parameters=f"{sampler.denoiser.num_parameters() / 1e6:.1f} M",
         predicted=_PREDICTED[config.diffusion.prediction_type],
@@ -132,9 +132,9 @@ def _compare(sampler: Sampler, conditions: list[Condition], referee: torch.nn.Mo
     results = {}
     for name, one in (("own", sampler), ("ddpm", ddpm)):
         started = time.perf_counter()
-        pictures = one.sample_seeds(conditions, 1, progress="sampling").pictures
+        images = one.sample_seeds(conditions, 1, progress="sampling").images
         seconds = (time.perf_counter() - started) / len(conditions)
-        scores = score_seeds(pictures, encode(conditions, OBJECTS), {"referee": referee})["referee"]
+        scores = score_seeds(images, encode(conditions, OBJECTS), {"referee": referee})["referee"]
         results[name] = _Timed(one.steps, seconds, scores["micro"]["mean"])
     return {"count": len(conditions), **results}
 

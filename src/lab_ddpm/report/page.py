@@ -1,9 +1,9 @@
 """The report page of a run: one HTML file with everything inside, made from what the run's folder holds.
 
     config.yaml, metrics.jsonl, samples/     scripts/train.py     -> settings, curves, time, the newest samples
-    generated/LIST/                          scripts/generate.py  -> pictures, denoising strip and animation
+    generated/LIST/                          scripts/generate.py  -> images, denoising strip and animation
     evaluation/metrics.json                  scripts/evaluate.py  -> scores, beside those of the shipped pipeline
-    distribution/metrics.json                scripts/evaluate_distribution.py -> scores of other pictures
+    distribution/metrics.json                scripts/evaluate_distribution.py -> scores of other images
 
 What is not there is left out, with the command that makes it. The page needs no network and no JavaScript.
 """
@@ -39,10 +39,10 @@ from lab_ddpm.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of one `generated/LIST/`: (picture, caption, entry of the manifest) each."""
+    """The images of one `generated/LIST/`: (image, caption, entry of the manifest) each."""
 
     name: str
-    pictures: Sequence[tuple[Embedded, str, Mapping[str, Any]]]
+    images: Sequence[tuple[Embedded, str, Mapping[str, Any]]]
     strip: Embedded | None
     animation: Embedded | None
 
@@ -114,9 +114,7 @@ def _distribution(metrics: Path) -> Mapping[str, Any] | None:
         return None
     with naming(metrics):
         content: Any = read_json(metrics)
-        return {
-            key: content[key] for key in ("scores", "held_out", "num_held_out", "seeds", "num_pictures", "features")
-        }
+        return {key: content[key] for key in ("scores", "held_out", "num_held_out", "seeds", "num_images", "features")}
 
 
 def _curves(log: Path) -> dict[str, Embedded]:
@@ -144,14 +142,14 @@ def _galleries(folder: Path) -> list[Gallery]:
         strip, animation = place / "strip.png", place / "denoising.gif"
         with naming(manifest):
             content: Any = read_json(manifest)
-            pictures = [
+            images = [
                 (embed_file(place / Path(entry["file"]).name), ", ".join(entry["condition"]), {**content, **entry})
-                for entry in content["pictures"]
+                for entry in content["images"]
             ]
         galleries.append(
             Gallery(
                 place.name,
-                pictures,
+                images,
                 embed_file(strip) if strip.is_file() else None,
                 embed_file(animation) if animation.is_file() else None,
             )

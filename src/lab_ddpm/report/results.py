@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lab_ddpm.drawing.charts import SplitScores
-from lab_ddpm.judging.classifiers import CLASSIFIERS
-from lab_ddpm.judging.object_scores import Score, Scores
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS
+from lab_ddpm.evaluation.object_scores import Score, Scores
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json
 from lab_ddpm.tools.metrics_log import read_records
@@ -20,7 +20,7 @@ from lab_ddpm.training.config_parser import parse_config
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained: wall time with its evaluations, pictures shown to it, epochs done and to do.
+    """How long a model was trained: wall time with its evaluations, images shown to it, epochs done and to do.
 
     And the pipeline that it began with, whose own training is not counted; None for random weights.
     """
@@ -29,7 +29,7 @@ class Training:
     steps: int
     epochs: float
     all_epochs: int
-    pictures: int
+    images: int
     init_from: str | None
 
 
@@ -79,8 +79,8 @@ def read_training(folder: Path) -> Training | None:
         if not records:
             return None
         last = records[-1]
-        pictures = last["step"] * config.batch_size
-        return Training(last["seconds"], last["step"], last["epoch"], config.epochs, pictures, config.init_from)
+        images = last["step"] * config.batch_size
+        return Training(last["seconds"], last["step"], last["epoch"], config.epochs, images, config.init_from)
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
@@ -136,7 +136,7 @@ def make_tables(results: Sequence[Result]) -> list[Table]:
         }
         rows: list[tuple[str, list[Score | None]]] = [
             ("objects found", [entry["micro"] for entry in scores.values()]),
-            ("pictures with all objects", [entry["exact_match"] for entry in scores.values()]),
+            ("images with all objects", [entry["exact_match"] for entry in scores.values()]),
         ]
         for count in sorted({count for entry in scores.values() for count in entry["by_object_count"]}, key=int):
             rows.append(

@@ -1,1 +1,1 @@
-"""A pipeline at work: many conditions and seeds, one seed per picture; walks between two pictures."""
+"""A pipeline at work: many conditions and seeds, one seed per image; walks between two images."""

@@ -1,7 +1,7 @@
-"""One object of a picture added, removed or replaced, the rest left alone.
+"""One object of an image added, removed or replaced, the rest left alone.
 
-The picture is read (`reading`), its layout is edited, and what lies around the edited object is sampled anew
-while all the rest of the picture, and the layout (`placing`), is known.
+The image is read (`reading`), its layout is edited, and what lies around the edited object is sampled anew
+while all the rest of the image, and the layout (`placing`), is known.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import Condition, check_condition
-from lab_ddpm.data.images import Pictures, to_tensor
+from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
-from lab_ddpm.diffusion.reverse_process import Known, picture_seeds
+from lab_ddpm.diffusion.reverse_process import Known, image_seeds
 from lab_ddpm.sampling.placing import Place, known_until, layout_of_places
-from lab_ddpm.sampling.reading import read_pictures
+from lab_ddpm.sampling.reading import read_images
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
-# What is sampled anew around the object, as shares of the picture's width: its edges, also on others, and its shadow,
+# What is sampled anew around the object, as shares of the image's width: its edges, also on others, and its shadow,
 # where nothing else stands.
 _EDGE, _SHADOW = 4 / 64, 8 / 64
 
@@ -31,52 +31,52 @@ class NotEdited(UserError):
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited picture.
+    """An edited image.
 
     Attributes:
-        picture: (H, W, C) uint8.
+        image: (H, W, C) uint8.
         condition: What it shows now.
         region: (H, W) bool: where it was sampled anew.
     """
 
-    picture: Pictures
+    image: Images
     condition: Condition
     region: torch.Tensor
 
 
-def remove_object(sampler: Sampler, picture: Pictures, condition: Condition, label: str, seed: int = 0) -> Edited:
-    """Take an object out of an (H, W, C) uint8 picture of `condition`.
+def remove_object(sampler: Sampler, image: Images, condition: Condition, label: str, seed: int = 0) -> Edited:
+    """Take an object out of an (H, W, C) uint8 image of `condition`.
 
     Raises:
-        NotEdited: The model does not see it in the picture.
-        UserError: The condition does not name it, or the model does not read pictures.
+        NotEdited: The model does not see it in the image.
+        UserError: The condition does not name it, or the model does not read images.
     """
     rest = _without(condition, label)
-    sample, masks = _read(sampler, picture, condition)
+    sample, masks = _read(sampler, image, condition)
     old = _found(sampler, masks, label)
     return _repaint(sampler, sample, old, _uniform_layout(sampler, 0), rest, seed)
 
 
 def replace_object(
-    sampler: Sampler, picture: Pictures, condition: Condition, label: str, new_label: str, seed: int = 0
+    sampler: Sampler, image: Images, condition: Condition, label: str, new_label: str, seed: int = 0
 ) -> Edited:
     """Put another object in the place of one, of another colour, say; as `remove_object`."""
     rest = _without(condition, label)
     check_condition([*rest, new_label], sampler.labels)
-    sample, masks = _read(sampler, picture, condition)
+    sample, masks = _read(sampler, image, condition)
     old, new = _found(sampler, masks, label), sampler.labels.index(new_label) + 1
     return _repaint(sampler, sample, old, _uniform_layout(sampler, new), (*rest, new_label), seed)
 
 
-def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place: Place, seed: int = 0) -> Edited:
-    """Put another object into a picture.
+def add_object(sampler: Sampler, image: Images, condition: Condition, place: Place, seed: int = 0) -> Edited:
+    """Put another object into an image.
 
     Raises:
         NotEdited: The place is that of another object.
         UserError: As `remove_object`, or no such place.
     """
     check_condition([*condition, place.label], sampler.labels)
-    sample, masks = _read(sampler, picture, condition)
+    sample, masks = _read(sampler, image, condition)
     disc = layout_of_places(sampler.denoiser, [place])
     put = disc[:, -1:] > -1  # every patch that it touches
     for label in condition:
@@ -86,10 +86,10 @@ def add_object(sampler: Sampler, picture: Pictures, condition: Condition, place:
     return _repaint(sampler, sample, put, disc, (*condition, place.label), seed)
 
 
-def _read(sampler: Sampler, picture: Pictures, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
-    """The picture as a sample, and the masks of its layout."""
+def _read(sampler: Sampler, image: Images, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image as a sample, and the masks of its layout."""
     denoiser = sampler.denoiser
-    sample = read_pictures(denoiser, to_tensor(picture[None]), denoiser.class_labels([condition])).cpu()
+    sample = read_images(denoiser, to_tensor(image[None]), denoiser.class_labels([condition])).cpu()
     return sample, denoiser.space.masks(sample)
 
 
@@ -97,7 +97,7 @@ def _found(sampler: Sampler, masks: torch.Tensor, label: str) -> torch.Tensor:
     """(1, 1, h, w) bool: the patches in which the model sees the object."""
     found = masks == sampler.labels.index(label) + 1
     if not found.any():
-        raise NotEdited(f"the model does not see a {label!r} in the picture")
+        raise NotEdited(f"the model does not see a {label!r} in the image")
     return found
 
 
@@ -127,10 +127,10 @@ def _repaint(
     region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~others)
     values = space.encode(space.decode(sample), layout)
     until = torch.zeros_like(values, dtype=torch.long)
-    of_picture, of_layout = space.parts(until)
-    of_picture += region * sampler.denoiser.config["num_train_timesteps"]
+    of_image, of_layout = space.parts(until)
+    of_image += region * sampler.denoiser.config["num_train_timesteps"]
     of_layout += known_until(sampler.denoiser, changed & (layout[:, -1:] > 0)) * region
-    drawn = sampler.sample([condition], picture_seeds(seed, 1), known=Known(values, until)).pictures[0]
+    drawn = sampler.sample([condition], image_seeds(seed, 1), known=Known(values, until)).images[0]
     shown = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn, condition, shown)
 

@@ -1,13 +1,13 @@
-"""Interpolation between two pictures, and between two conditions.
+"""Interpolation between two images, and between two conditions.
 
-    x_t = q(x_0), x_t' = q(x_0')                    encode both pictures to noise level t
+    x_t = q(x_0), x_t' = q(x_0')                    encode both images to noise level t
     x_0(lambda) ~ p(x_0 | mix(x_t, x_t', lambda))   mix, and decode with the reverse process
 
 (DDPM, arXiv:2006.11239, section 4.3, figure 8.) What q and p draw is said by `Noise`:
 
-    "shared"    one noise for both pictures, and the same random numbers for every lambda, as in the paper
-    "own"       its own noise for each picture, and the same random numbers for every lambda
-    "fresh"     its own noise for each picture, and its own random numbers for each lambda
+    "shared"    one noise for both images, and the same random numbers for every lambda, as in the paper
+    "own"       its own noise for each image, and the same random numbers for every lambda
+    "fresh"     its own noise for each image, and its own random numbers for each lambda
     "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3); only
                 for "ddim"
 """
@@ -22,8 +22,8 @@ import torch
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.noise import add_noise, from_clean
-from lab_ddpm.diffusion.reverse_process import picture_seeds
-from lab_ddpm.sampling.reading import read_pictures
+from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.sampling.reading import read_images
 from lab_ddpm.sampling.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
@@ -33,7 +33,7 @@ Noise = Literal["shared", "own", "fresh", "inverted"]
 
 @dataclass(frozen=True)
 class Walk:
-    """The pictures between two ends.
+    """The images between two ends.
 
     Attributes:
         lambdas: (L,) from 0 to 1.
@@ -46,7 +46,7 @@ class Walk:
     timestep: int
 
     def distances(self) -> torch.Tensor:
-        """(L - 1,) `distance` of neighbouring pictures."""
+        """(L - 1,) `distance` of neighbouring images."""
         return distance(self.images[1:], self.images[:-1])
 
 
@@ -55,7 +55,7 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return ((first - second) / 2).square().mean(dim=(1, 2, 3)).sqrt()
 
 
-def interpolate_pictures(
+def interpolate_images(
     sampler: Sampler,
     clean_images: torch.Tensor,
     class_labels: torch.Tensor | None = None,
@@ -67,19 +67,19 @@ def interpolate_pictures(
     one_step: bool = False,
     progress: str | None = None,
 ) -> Walk:
-    """Walk from one picture to another one.
+    """Walk from one image to another one.
 
     Args:
         sampler: Of "ddpm" or "ddim", only the second for "inverted"; of its steps, those below t are made.
         clean_images: (2, C, H, W) in [-1, 1].
-        class_labels: (2, num_labels) labels of the two pictures, mixed linearly; None to decode under the null label.
+        class_labels: (2, num_labels) labels of the two images, mixed linearly; None to decode under the null label.
         timestep: t of the noise level, None for T / 2; the sampler's nearest one that is not above it is taken.
-        count: Pictures on the way, the reconstructions of both ends among them.
+        count: Images on the way, the reconstructions of both ends among them.
         mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
             curves", 1985), which keeps the length of the mixture.
         noise: See above.
         seed: Of all random numbers.
-        one_step: Decode by the network's one prediction of the clean picture, E[x_0 | x_t], in place of the reverse
+        one_step: Decode by the network's one prediction of the clean image, E[x_0 | x_t], in place of the reverse
             process, which draws from p(x_0 | x_t).
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
@@ -99,9 +99,9 @@ def interpolate_pictures(
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
     has_layout = denoiser.space.has_layout
-    clean = read_pictures(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
+    clean = read_images(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
     # hashed, so that walks of neighbouring seeds share none
-    encoding_seed, shared_seed, *fresh_seeds = picture_seeds(seed, 2 + count)
+    encoding_seed, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
     if noise == "inverted":
         noisy = invert(sampler, clean, rows, int(start))
     else:
@@ -139,19 +139,19 @@ def interpolate_conditions(
     Args:
         sampler: Of a conditional model.
         conditions: Two.
-        count: Pictures, both ends among them.
-        seed: Of all random numbers; the ends are the first pictures that `Sampler.sample` makes of it.
+        count: Images, both ends among them.
+        seed: Of all random numbers; the ends are the first images that `Sampler.sample` makes of it.
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
-        UserError: Another number of conditions, or fewer than two pictures.
+        UserError: Another number of conditions, or fewer than two images.
     """
     check_at_least("count", count, 2)
     if len(conditions) != 2:
         raise UserError(f"`conditions` must be two, got {len(conditions)}")
     lambdas = torch.linspace(0, 1, count)
     rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
-    generators = [torch.Generator().manual_seed(picture_seeds(seed, 1)[0]) for _ in range(count)]
+    generators = [torch.Generator().manual_seed(image_seeds(seed, 1)[0]) for _ in range(count)]
     with denoising_bar(len(sampler.timesteps), progress) as advance:
         samples = sampler.pipeline.sample(
             rows,

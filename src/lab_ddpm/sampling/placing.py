@@ -1,4 +1,4 @@
-"""Objects put where they are asked for: a layout is drawn and clamped, and the picture is sampled to go with it.
+"""Objects put where they are asked for: a layout is drawn and clamped, and the image is sampled to go with it.
 
 A disc is not the outline of a cube, so it is known only while the noise is high and what stands where is decided;
 then the map around it is free, and takes the outline of what is drawn there. The empty rest is known to the end.
@@ -21,7 +21,7 @@ from lab_ddpm.diffusion.reverse_process import Known
 from lab_ddpm.sampling.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError
 
-_RADIUS = 6 / 64  # of an object in a layout, as a share of the picture's width; at least a patch, to be seen in it
+_RADIUS = 6 / 64  # of an object in a layout, as a share of the image's width; at least a patch, to be seen in it
 _DECIDED = 1 / 2  # the timestep, as a share of T, above which discs are known
 _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
@@ -58,7 +58,7 @@ def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tenso
 
     Raises:
         UserError: The model has no layout; a label that it does not know, or one that is placed twice; a place outside
-            the picture, or one so near to another one that nothing is left of it.
+            the image, or one so near to another one that nothing is left of it.
     """
     space = denoiser.space
     if not space.has_layout:
@@ -90,7 +90,7 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
         UserError: As `layout_of_places`.
     """
     space = denoiser.space
-    layouts = torch.cat([layout_of_places(denoiser, of_picture) for of_picture in places])
+    layouts = torch.cat([layout_of_places(denoiser, of_image) for of_image in places])
     values = space.encode(torch.zeros(len(places), space.in_channels, *space.sample_size), layouts)
     until = torch.full_like(values, denoiser.config["num_train_timesteps"], dtype=torch.long)
     space.parts(until)[1].copy_(known_until(denoiser, space.masks(values) > 0))
@@ -98,18 +98,18 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
 
 
 def sample_placed(sampler: Sampler, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any) -> Samples:
-    """One picture for each list of places, which name all its objects.
+    """One image for each list of places, which name all its objects.
 
     Args:
         sampler: Of a model with a layout.
         places: N lists.
-        seeds: N seeds, one per picture.
+        seeds: N seeds, one per image.
         **options: The other arguments of `Sampler.sample`.
 
     Raises:
         UserError: As `layout_of_places`, or another number of seeds.
     """
-    conditions = [tuple(place.label for place in of_picture) for of_picture in places]
+    conditions = [tuple(place.label for place in of_image) for of_image in places]
     return sampler.sample(conditions, seeds, known=known_places(sampler.denoiser, places), **options)
 
 

@@ -1,6 +1,6 @@
-"""A pipeline at work: conditions and seeds to uint8 pictures, split over the processes of an accelerate launch.
+"""A pipeline at work: conditions and seeds to uint8 images, split over the processes of an accelerate launch.
 
-A picture's random numbers come from its own CPU generator, so it depends on its seed, its condition and the
+An image's random numbers come from its own CPU generator, so it depends on its seed, its condition and the
 sampler, and not on the batch size or the number of processes: at most by a rounding of 1/255 here and there, since
 convolutions of other batch sizes sum in another order.
 """
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import KINDS, Pictures, read_picture, to_uint8
-from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import KINDS, Images, read_image, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import FINISHED, Known, StateCallback, picture_seeds
+from lab_ddpm.diffusion.reverse_process import FINISHED, Known, StateCallback, image_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
 from lab_ddpm.sampling.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
 from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
@@ -36,17 +36,17 @@ RUNTIMES = ("auto", "torch", "onnx")
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures, and how they were made.
+    """Images, and how they were made.
 
     Attributes:
-        pictures: (N, H, W, C) uint8.
+        images: (N, H, W, C) uint8.
         class_labels: (N, num_labels) that they were sampled under, or (N, K, num_labels) of composed conditions.
-        seeds: One per picture.
+        seeds: One per image.
         guidance_scale: 1 where they are not guided.
         masks: (N, h, w) uint8 of a model with a layout: what it believes stands where, as in `layout.read_layout`.
     """
 
-    pictures: Pictures
+    images: Images
     class_labels: torch.Tensor
     seeds: Sequence[int]
     guidance_scale: float
@@ -117,33 +117,33 @@ class Sampler:
         on_state: StateCallback | None = None,
         known: Known | None = None,
     ) -> Samples:
-        """Sample one picture per condition.
+        """Sample one image per condition.
 
         Args:
             conditions: N conditions, empty ones for the null label; or (N, num_labels) rows, or (N, K, num_labels) of
                 composed conditions (`guidance`).
-            seeds: N seeds, one per picture; `picture_seeds` makes them.
-            batch_size: Pictures at a time on each process.
+            seeds: N seeds, one per image; `image_seeds` makes them.
+            batch_size: Images at a time on each process.
             progress: Title of a progress bar over the denoising steps of all batches; None for no bar.
             on_state: As in `reverse_process.StateCallback`, for every batch of this process.
             known: What is known of the N samples.
 
         Returns:
-            The pictures in the order of the conditions, on every process.
+            The images in the order of the conditions, on every process.
 
         Raises:
             UserError: Conditions or a guidance that do not fit the model.
         """
         rows = self.denoiser.class_labels(conditions)
         if len(rows) != len(seeds):
-            raise UserError(f"there must be one seed per picture, got {len(seeds)} for {len(rows)} conditions")
+            raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(rows)} conditions")
         if not len(rows):
             raise UserError("there must be a condition, got none")
         guidance = self.guidance(rows)
         state, space = this_process(), self.denoiser.space
         with state.split_between_processes(list(range(len(rows)))) as mine:
             batches = list(_chunks(cast(list[int], mine), batch_size))
-            drawn: list[tuple[Pictures, NDArray[np.uint8]]] = []  # pictures and masks
+            drawn: list[tuple[Images, NDArray[np.uint8]]] = []  # images and masks
             with denoising_bar(len(batches) * len(self.timesteps), progress, on_state) as advance:
                 for batch in batches:
                     generators = [torch.Generator().manual_seed(seeds[index]) for index in batch]
@@ -159,32 +159,30 @@ class Sampler:
                     )
                     masks = space.masks(samples)[:, 0].to(torch.uint8) if space.has_layout else samples[:, :0]
                     drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
-        pictures, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
-        return Samples(pictures, rows.cpu(), seeds, guidance, masks if space.has_layout else None)
+        images, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
+        return Samples(images, rows.cpu(), seeds, guidance, masks if space.has_layout else None)
 
     def sample_seeds(self, conditions: Sequence[Condition], num_seeds: int, progress: str | None = None) -> Samples:
-        """Sample a list once for each of the seeds 0 ... num_seeds - 1: num_seeds * N pictures, seed by seed."""
-        seeds = [seed for run in range(num_seeds) for seed in picture_seeds(run, len(conditions))]
+        """Sample a list once for each of the seeds 0 ... num_seeds - 1: num_seeds * N images, seed by seed."""
+        seeds = [seed for run in range(num_seeds) for seed in image_seeds(run, len(conditions))]
         return self.sample([*conditions] * num_seeds, seeds, progress=progress)
 
-    def open_picture(self, file: str | Path) -> Pictures:
-        """A picture file as (H, W, C) uint8, as the model's own pictures.
+    def open_image(self, file: str | Path) -> Images:
+        """An image file as (H, W, C) uint8, as the model's own images.
 
         Raises:
             DataError: It is missing or broken.
         """
         config = self.denoiser.config
-        return read_picture(file, config["sample_size"], self.pipeline.config["fit"], config["in_channels"])
+        return read_image(file, config["sample_size"], self.pipeline.config["fit"], config["in_channels"])
 
-    def check_data(self, pictures: PictureDataset) -> None:
-        """Raise `UserError` unless the model makes pictures like these, under the same labels if under any."""
-        channels, own = pictures.pictures.shape[-1], self.denoiser.config["in_channels"]
+    def check_data(self, images: ImageDataset) -> None:
+        """Raise `UserError` unless the model makes images like these, under the same labels if under any."""
+        channels, own = images.images.shape[-1], self.denoiser.config["in_channels"]
         if channels != own:
-            raise UserError(
-                f"{self.checkpoint} makes {KINDS[own]} pictures, and those to compare are {KINDS[channels]}"
-            )
-        if self.labels and pictures.labels and self.labels != pictures.labels:
-            raise UserError(f"{self.checkpoint} was trained on other labels than these pictures have")
+            raise UserError(f"{self.checkpoint} makes {KINDS[own]} images, and those to compare are {KINDS[channels]}")
+        if self.labels and images.labels and self.labels != images.labels:
+            raise UserError(f"{self.checkpoint} was trained on other labels than these images have")
 
     def settings(self, samples: Samples | None = None) -> dict[str, object]:
         """For manifest.json and metrics.json: the checkpoint, the scheduler and the guidance (that of `samples`)."""

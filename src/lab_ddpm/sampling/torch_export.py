@@ -16,7 +16,7 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.files import atomic_path
 
 PROGRAM_FILE = "denoiser.pt2"
-MAX_BATCH = 63  # diffusers' upsampling has another branch from 64 pictures on, and a graph has none
+MAX_BATCH = 63  # diffusers' upsampling has another branch from 64 images on, and a graph has none
 _EXAMPLES = 4  # any number but 0 and 1, which torch.export would take for constants
 
 
@@ -43,14 +43,14 @@ class PredictionGraph(nn.Module):
 
     @staticmethod
     def dynamic_shapes(max_batch: int) -> tuple[dict[int, torch.export.Dim], ...]:
-        """Any number of pictures up to `max_batch`."""
+        """Any number of images up to `max_batch`."""
         batch = torch.export.Dim("batch", min=1, max=max_batch)
         return {0: batch}, {}, {0: batch}
 
 
 @torch.no_grad()
 def export_torch(denoiser: Denoiser, checkpoint: Path) -> Path:
-    """Write the network into its pipeline's folder, for `torch.export.load` and at most 63 pictures a call.
+    """Write the network into its pipeline's folder, for `torch.export.load` and at most 63 images a call.
 
     Args:
         denoiser: The pipeline's model, in float32 on the CPU.

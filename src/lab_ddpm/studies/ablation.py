@@ -1,17 +1,17 @@
 """A sweep: the same training with one thing changed at a time, each with the same budget and the same seeds.
 
 A sweep file holds the training that all settings have in common (which may extend a preset), the seeds, the settings
-and the classifier whose features compare the pictures:
+and the classifier whose features compare the images:
 
     training: {extends: ../demo.yaml, epochs: 5}
     classifier: evaluator/referee.safetensors
-    num_pictures: 1000
+    num_images: 1000
     seeds: [0, 1, 2]
     settings:
       baseline: {}
       l1: {objective.loss: l1}
 
-Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how pictures
+Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how images
 are sampled share one training; so do settings with and without an average of the weights, which training never reads.
 """
 
@@ -30,15 +30,15 @@ from torch import nn
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.dataset import open_dataset
-from lab_ddpm.data.images import Pictures, picture_grid, write_png
-from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images, image_grid, write_png
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.charts import setting_panels
-from lab_ddpm.judging.classifiers import Features, load_classifier, predict
-from lab_ddpm.judging.distribution import NEIGHBOUR, compare, extract
-from lab_ddpm.judging.intervals import as_text, mean_interval
-from lab_ddpm.judging.object_scores import labels_found
-from lab_ddpm.judging.picture_statistics import picture_statistics
+from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
+from lab_ddpm.evaluation.distribution import NEIGHBOUR, compare, extract
+from lab_ddpm.evaluation.image_statistics import image_statistics
+from lab_ddpm.evaluation.intervals import as_text, mean_interval
+from lab_ddpm.evaluation.object_scores import labels_found
 from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
@@ -54,8 +54,8 @@ from lab_ddpm.training.state import newest_weights
 
 _GRID_COLUMNS = 8
 _SHOWN = 32
-_KEYS = {"training", "classifier", "num_pictures", "seeds", "settings"}
-# What a setting may change: budget, seed and pictures are those of all, and the rest is no matter to samples.
+_KEYS = {"training", "classifier", "num_images", "seeds", "settings"}
+# What a setting may change: budget, seed and images are those of all, and the rest is no matter to samples.
 _SECTIONS = ("model", "diffusion", "objective", "optimizer")
 _SAMPLING = ("evaluation.scheduler", "evaluation.steps", "evaluation.guidance_scale", "evaluation.guidance_stop")
 
@@ -68,7 +68,7 @@ class Sweep:
         name: Of the file.
         training: What all settings have in common: nested settings of the config.
         classifier: File of the classifier.
-        num_pictures: Samples of each model, and real pictures, that are compared.
+        num_images: Samples of each model, and real images, that are compared.
         seeds: Each setting is trained with each of them.
         settings: Name -> {dotted key of the config: value}.
     """
@@ -76,7 +76,7 @@ class Sweep:
     name: str
     training: dict[str, Any]
     classifier: Path
-    num_pictures: int
+    num_images: int
     seeds: list[int]
     settings: dict[str, dict[str, Any]]
 
@@ -131,9 +131,9 @@ def read_sweep(path: str | Path) -> Sweep:
         raise UserError(f"{path}: `settings` must have at least one entry, got none")
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise UserError(f"{path}: `seeds` must be a list of integers from 0, got {seeds!r}")
-    if type(content["num_pictures"]) is not int or content["num_pictures"] <= NEIGHBOUR:
+    if type(content["num_images"]) is not int or content["num_images"] <= NEIGHBOUR:
         raise UserError(
-            f"{path}: `num_pictures` must be an integer of at least {NEIGHBOUR + 1}, got {content['num_pictures']!r}"
+            f"{path}: `num_images` must be an integer of at least {NEIGHBOUR + 1}, got {content['num_images']!r}"
         )
     if not isinstance(content["classifier"], str):
         raise UserError(f"{path}: `classifier` must be the path of a file, got {content['classifier']!r}")
@@ -142,14 +142,14 @@ def read_sweep(path: str | Path) -> Sweep:
         path.stem,
         extended(content["training"], path),
         beside if beside.is_file() else find(content["classifier"]),
-        content["num_pictures"],
+        content["num_images"],
         seeds,
         settings,
     )
 
 
 def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> Path:
-    """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/pictures/`.
+    """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/images/`.
 
     Args:
         sweep: From `read_sweep`.
@@ -161,28 +161,28 @@ def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> 
 
     Raises:
         UserError: A setting that is no setting of the config.
-        DataError: Unusable pictures or classifier. Both come before anything is trained.
+        DataError: Unusable images or classifier. Both come before anything is trained.
     """
     configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
     first = next(iter(configs.values()))
     dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
-    if len(dataset) < 2 * sweep.num_pictures:  # as many again are compared with them as the floor of all measures
+    if len(dataset) < 2 * sweep.num_images:  # as many again are compared with them as the floor of all measures
         raise DataError(
-            f"{sweep.name}: `num_pictures` must be at most half of the {len(dataset)} pictures in {first.data.root}, "
-            f"got {sweep.num_pictures}"
+            f"{sweep.name}: `num_images` must be at most half of the {len(dataset)} images in {first.data.root}, "
+            f"got {sweep.num_images}"
         )
-    channels = dataset.pictures.shape[-1]
+    channels = dataset.images.shape[-1]
     classifier = load_classifier(sweep.classifier, dataset.labels or None, channels)
     Features(classifier)  # of the referee's architecture alone
     material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), config in configs.items():
-        digest = _digest(settled(config), sweep.num_pictures, material)
+        digest = _digest(settled(config), sweep.num_images, material)
         done = out / "measures" / f"{name}-{seed}-{digest}.json"
         for measure, value in _measured(sweep, name, config, dataset, classifier, done, out, train).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
     real = _real(sweep, dataset, classifier, first.model.conditional)
-    table = {"seeds": sweep.seeds, "num_pictures": sweep.num_pictures, "measures": measures, "real": real}
+    table = {"seeds": sweep.seeds, "num_images": sweep.num_images, "measures": measures, "real": real}
     write_json(out / "table.json", table)
     write_text(out / "table.md", _table(sweep, measures, real))
     write_bytes(out / "figure.png", setting_panels(measures))
@@ -193,13 +193,13 @@ def _measured(
     sweep: Sweep,
     name: str,
     config: TrainConfig,
-    dataset: PictureDataset,
+    dataset: ImageDataset,
     classifier: nn.Module,
     done: Path,
     out: Path,
     train: Callable[[TrainConfig], Path],
 ) -> dict[str, float]:
-    """Train one setting with one seed, sample it and compare the samples with the training pictures; kept in `done`."""
+    """Train one setting with one seed, sample it and compare the samples with the training images; kept in `done`."""
     if done.is_file():
         return cast(dict[str, float], read_json(done))
     run = train(sweep.trained(config))
@@ -207,38 +207,36 @@ def _measured(
     if not config.optimizer.ema_decay:
         pipeline.denoiser.load_state_dict(newest_weights(run))
     pipeline.denoiser.register_to_config(clip_sample=config.diffusion.clip_sample)
-    real, labels = dataset.some(sweep.num_pictures, config.seed)
+    real, labels = dataset.some(sweep.num_images, config.seed)
     asked = labels if config.model.conditional else None
     conditions: list[Condition] = [()] * len(real)
     evaluation = config.evaluation
     sampler = Sampler(
         pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale, evaluation.guidance_stop
     )
-    seeds = picture_seeds(config.seed, len(real))
+    seeds = image_seeds(config.seed, len(real))
     rows = conditions if asked is None else asked
-    pictures = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").pictures
-    write_png(out / "pictures" / f"{name}-{config.seed}.png", picture_grid(pictures[:_SHOWN], _GRID_COLUMNS))
-    measures = _compared(classifier, real, pictures, asked)
+    images = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").images
+    write_png(out / "images" / f"{name}-{config.seed}.png", image_grid(images[:_SHOWN], _GRID_COLUMNS))
+    measures = _compared(classifier, real, images, asked)
     write_json(done, measures)
     return measures
 
 
-def _real(sweep: Sweep, dataset: PictureDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
-    """The same measures for real pictures: one half of a random choice of them against the other."""
-    count = sweep.num_pictures
-    pictures, labels = dataset.some(2 * count, seed=0)
-    return _compared(classifier, pictures[:count], pictures[count:], labels[count:] if conditional else None)
+def _real(sweep: Sweep, dataset: ImageDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
+    """The same measures for real images: one half of a random choice of them against the other."""
+    count = sweep.num_images
+    images, labels = dataset.some(2 * count, seed=0)
+    return _compared(classifier, images[:count], images[count:], labels[count:] if conditional else None)
 
 
-def _compared(
-    classifier: nn.Module, real: Pictures, pictures: Pictures, asked: torch.Tensor | None
-) -> dict[str, float]:
-    """All measures of `pictures`; against their labels too where they were asked for some."""
+def _compared(classifier: nn.Module, real: Images, images: Images, asked: torch.Tensor | None) -> dict[str, float]:
+    """All measures of `images`; against their labels too where they were asked for some."""
     features = Features(classifier.to(this_process().device))
-    measures = compare(extract(features, real), extract(features, pictures))
+    measures = compare(extract(features, real), extract(features, images))
     if asked is not None:
-        measures["labels found"] = labels_found(predict(classifier, pictures), asked)
-    return measures | picture_statistics(pictures)
+        measures["labels found"] = labels_found(predict(classifier, images), asked)
+    return measures | image_statistics(images)
 
 
 def _digest(*content: object) -> str:
@@ -249,7 +247,7 @@ def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict
     """Markdown: a row per setting, and what each of the later ones changes of the first one, seed by seed."""
     baseline, *others = sweep.settings
     rows = [[name, *(as_text(mean_interval(values[name])) for values in measures.values())] for name in sweep.settings]
-    rows.append(["real pictures", *(f"{real[measure]:.3g}" for measure in measures)])
+    rows.append(["real images", *(f"{real[measure]:.3g}" for measure in measures)])
     for name in others:
         changes = [np.subtract(values[name], values[baseline]).tolist() for values in measures.values()]
         rows.append([f"{name} - {baseline}", *(as_text(mean_interval(change)) for change in changes)])

@@ -18,15 +18,15 @@ import torch
 
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import read_picture, to_tensor
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.data.images import read_image, to_tensor
+from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
-from lab_ddpm.tools.metrics_log import pictures_per_second, read_records
+from lab_ddpm.tools.metrics_log import images_per_second, read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
 
@@ -60,8 +60,8 @@ def benchmark(
         write_condition_lists(root)
         started = time.perf_counter()
         render_replica(root, _SCENES, seed=0, workers=workers)
-        pictures = 3 * _SCENES
-        lines.append(f"render: {(time.perf_counter() - started) / pictures:.3f} s a picture ({pictures} pictures)")
+        images = 3 * _SCENES
+        lines.append(f"render: {(time.perf_counter() - started) / images:.3f} s an image ({images} images)")
         lines.append(_reading(root))
         lines += [_training(preset, root, Path(folder), steps, train) for preset in presets]
     lines.append(_sampling(pipeline))
@@ -69,12 +69,12 @@ def benchmark(
 
 
 def _reading(root: Path) -> str:
-    dataset = open_labelled_pictures(root, 64, OBJECTS)
+    dataset = open_labelled_images(root, 64, OBJECTS)
     paths = [root / "images" / name for name in dataset.names]
-    decoding = _rate(lambda index: read_picture(paths[index], 64), len(paths))
-    cached = _rate(lambda index: to_tensor(dataset.pictures[index]), len(paths))
+    decoding = _rate(lambda index: read_image(paths[index], 64), len(paths))
+    cached = _rate(lambda index: to_tensor(dataset.images[index]), len(paths))
     return (
-        f"reading: {decoding:.0f} pictures/s decoded, {cached:.0f} pictures/s from the cache "
+        f"reading: {decoding:.0f} images/s decoded, {cached:.0f} images/s from the cache "
         f"({cached / decoding:.0f} x), one thread"
     )
 
@@ -90,7 +90,7 @@ def _rate(read: Callable[[int], object], count: int) -> float:
 
 
 def _training(preset: TrainConfig, root: Path, folder: Path, steps: int, train: Callable[[TrainConfig], Path]) -> str:
-    """Train `steps` + 1 steps of a preset (the first warms up) without evaluating more than one picture."""
+    """Train `steps` + 1 steps of a preset (the first warms up) without evaluating more than one image."""
     one_condition = folder / "one.json"
     one_condition.write_text(json.dumps([["red cube"]]), encoding="utf-8")
     epochs = -(-(steps + 1) * preset.batch_size // (3 * _SCENES))
@@ -105,26 +105,26 @@ def _training(preset: TrainConfig, root: Path, folder: Path, steps: int, train: 
     )
     run = train(config)
     records = read_records(run / "metrics.jsonl")
-    rate = pictures_per_second(records, config.batch_size)
+    rate = images_per_second(records, config.batch_size)
     last = [record for record in records if "loss" in record][-1]
     return (
-        f"train {preset.name}: {rate:.2f} pictures/s, {100 * last['overhead']:.1f} % of the time outside forward, "
+        f"train {preset.name}: {rate:.2f} images/s, {100 * last['overhead']:.1f} % of the time outside forward, "
         f"backward and optimizer ({last['step']} steps of {config.batch_size})"
     )
 
 
 def _sampling(pipeline: LabelConditionalPipeline) -> str:
-    """DDPM with all its steps against DDIM with 50, on the same two pictures."""
+    """DDPM with all its steps against DDIM with 50, on the same two images."""
     conditions = every_label(pipeline.denoiser.labels, 2)
     seconds = {}
     num_train_timesteps = pipeline.denoiser.config["num_train_timesteps"]
     for name, steps in (("ddim", 50), ("ddpm", num_train_timesteps)):
         sampler = Sampler(pipeline, name, steps)
         started = time.perf_counter()
-        sampler.sample(conditions, picture_seeds(0, len(conditions)), progress=name)
+        sampler.sample(conditions, image_seeds(0, len(conditions)), progress=name)
         seconds[name] = (time.perf_counter() - started) / len(conditions)
     ratio = seconds["ddpm"] / seconds["ddim"]
     return (
-        f"sample: ddpm-{num_train_timesteps} {seconds['ddpm']:.2f} s a picture, "
-        f"ddim-50 {seconds['ddim']:.2f} s a picture ({ratio:.1f} x)"
+        f"sample: ddpm-{num_train_timesteps} {seconds['ddpm']:.2f} s an image, "
+        f"ddim-50 {seconds['ddim']:.2f} s an image ({ratio:.1f} x)"
     )

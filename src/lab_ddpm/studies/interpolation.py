@@ -1,6 +1,6 @@
-"""How evenly pictures change along lambda, measured over many pairs of held-out pictures.
+"""How evenly images change along lambda, measured over many pairs of held-out images.
 
-For each way of interpolating, each pair gives a walk of `COUNT` pictures and its `COUNT` - 1 distances between
+For each way of interpolating, each pair gives a walk of `COUNT` images and its `COUNT` - 1 distances between
 neighbours. Over the pairs:
 
     jump     largest distance / mean distance of a walk: 1 for an even walk, `COUNT` - 1 for one single jump
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Pictures, to_tensor, write_png
+from lab_ddpm.data.images import Images, to_tensor, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.charts import distance_curves
 from lab_ddpm.drawing.figures import interpolation_strip
-from lab_ddpm.judging.intervals import as_text, mean_interval
-from lab_ddpm.sampling.interpolation import Mixing, Noise, distance, interpolate_pictures
+from lab_ddpm.evaluation.intervals import as_text, mean_interval
+from lab_ddpm.sampling.interpolation import Mixing, Noise, distance, interpolate_images
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
@@ -58,11 +58,11 @@ WAYS = (
 )
 
 
-def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path) -> Path:
+def study_interpolation(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path) -> Path:
     """Measure every way at every timestep; write `table.md`, `table.json`, `distances.png` and a strip of each way.
 
     Args:
-        pictures: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
+        images: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
         num_pairs: Pairs.
         out: Where the files go.
@@ -71,15 +71,13 @@ def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, 
         The table.
 
     Raises:
-        UserError: More pairs than pictures allow, or none.
+        UserError: More pairs than images allow, or none.
     """
     check_at_least("num-pairs", num_pairs, 1)
-    if 2 * num_pairs > len(pictures):
-        raise UserError(
-            f"`num-pairs` must be at most {len(pictures) // 2} for {len(pictures)} pictures, got {num_pairs}"
-        )
+    if 2 * num_pairs > len(images):
+        raise UserError(f"`num-pairs` must be at most {len(images) // 2} for {len(images)} images, got {num_pairs}")
     check_writable(out)
-    pairs = np.random.default_rng(0).permutation(len(pictures))[: 2 * num_pairs].reshape(num_pairs, 2)
+    pairs = np.random.default_rng(0).permutation(len(images))[: 2 * num_pairs].reshape(num_pairs, 2)
     rows: list[dict[str, Any]] = []
     curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in _TIMESTEPS}
     progress = tqdm(total=len(_TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
@@ -88,8 +86,8 @@ def study_interpolation(pictures: Pictures, pipeline: LabelConditionalPipeline, 
             sampler = Sampler(pipeline, way.scheduler, _STEPS[way.scheduler])
             distances, errors = [], []
             for number, pair in enumerate(pairs):
-                ends: Pictures = pictures[pair]
-                walk = interpolate_pictures(
+                ends: Images = images[pair]
+                walk = interpolate_images(
                     sampler,
                     to_tensor(ends),
                     timestep=timestep,

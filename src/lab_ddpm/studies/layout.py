@@ -1,12 +1,12 @@
-"""What a model's layouts are worth, measured on held-out pictures of which the masks are known.
+"""What a model's layouts are worth, measured on held-out images of which the masks are known.
 
     reading    of the patches where an object stands or is seen, the share that is read right; and objects seen
-    placing    the middles of a picture's objects are asked for: objects within `NEAR` pixels of them, and objects found
+    placing    the middles of an image's objects are asked for: objects within `NEAR` pixels of them, and objects found
     checking   objects found when what looks wrong is drawn again, and without
     editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
 
-A figure shows the same pictures read, placed anew and edited. "Found" is said by the referee, in the way of
-`judging.object_scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model
+A figure shows the same images read, placed anew and edited. "Found" is said by the referee, in the way of
+`evaluation.object_scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model
 itself, whose reading the first rows are about.
 """
 
@@ -23,76 +23,76 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import Pictures, resize_pictures, to_tensor, write_png
-from lab_ddpm.data.picture_cache import PictureDataset
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images, resize_images, to_tensor, write_png
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.figures import captioned_rows
-from lab_ddpm.judging.classifiers import PICTURE_SIZE, predict
-from lab_ddpm.judging.object_scores import top_k_hits
+from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, predict
+from lab_ddpm.evaluation.object_scores import top_k_hits
 from lab_ddpm.sampling.checking import sample_checked
 from lab_ddpm.sampling.editing import Edited, NotEdited, add_object, remove_object, replace_object
 from lab_ddpm.sampling.placing import Place, sample_placed
-from lab_ddpm.sampling.reading import check_reads, read_pictures
+from lab_ddpm.sampling.reading import check_reads, read_images
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
 
-NEAR = 4.0  # pixels of a picture 64 pixels wide
+NEAR = 4.0  # pixels of an image 64 pixels wide
 _TRIES = 4
 _SHOWN = 8
 
-# Index of a picture and one of its labels -> what came of it.
+# Index of an image and one of its labels -> what came of it.
 _Edit = Callable[[int, str], Edited]
 
 
-def study_layout(dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int, out: Path) -> Path:
+def study_layout(dataset: ImageDataset, sampler: Sampler, referee: nn.Module, num_images: int, out: Path) -> Path:
     """Measure all four; write `table.md`, `table.json` and `figure.png`.
 
     Args:
-        dataset: Held-out pictures with masks.
-        sampler: Of a model that reads pictures.
+        dataset: Held-out images with masks.
+        sampler: Of a model that reads images.
         referee: The classifier that finds objects.
-        num_pictures: So many of the pictures, at random.
+        num_images: So many of the images, at random.
         out: Where the files go.
 
     Returns:
         The table.
 
     Raises:
-        UserError: The pictures have other labels than the model, or the model does not read.
+        UserError: The images have other labels than the model, or the model does not read.
     """
     sampler.check_data(dataset)
     check_reads(sampler.denoiser)
     check_writable(out)
-    study = _Study(dataset, sampler, referee, num_pictures)
+    study = _Study(dataset, sampler, referee, num_images)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
-    write_json(out / "table.json", {"num_pictures": len(study.pictures), **sampler.settings(), "rows": rows})
+    write_json(out / "table.json", {"num_images": len(study.images), **sampler.settings(), "rows": rows})
     write_text(out / "table.md", markdown_table(["what", "share", "of"], map(cells, rows)))
     write_png(out / "figure.png", captioned_rows(study.figure))
     return out / "table.md"
 
 
 class _Study:
-    def __init__(self, dataset: PictureDataset, sampler: Sampler, referee: nn.Module, num_pictures: int) -> None:
+    def __init__(self, dataset: ImageDataset, sampler: Sampler, referee: nn.Module, num_images: int) -> None:
         if dataset.masks is None:
-            raise UserError("the pictures must have masks")
+            raise UserError("the images must have masks")
         self.sampler, self.denoiser, self.referee = sampler, sampler.denoiser, referee
         self.labels = sampler.labels
         with_objects = np.flatnonzero(dataset.masks.reshape(len(dataset), -1).any(axis=1))
-        chosen = np.random.default_rng(0).permutation(with_objects)[:num_pictures]
-        self.pictures: Pictures = dataset.pictures[chosen]
+        chosen = np.random.default_rng(0).permutation(with_objects)[:num_images]
+        self.images: Images = dataset.images[chosen]
         self.rows = dataset.class_labels[chosen]
         self.masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1).long()
         names = np.array(self.labels, dtype=object)
         self.conditions: list[Condition] = [tuple(names[row > 0]) for row in self.rows.numpy()]
-        self.seeds = picture_seeds(0, len(chosen))
+        self.seeds = image_seeds(0, len(chosen))
         several = [index for index, condition in enumerate(self.conditions) if len(condition) > 1]
         self.shown = (several or list(range(len(chosen))))[:_SHOWN]
         captions = [", ".join(self.conditions[index]) for index in self.shown]
-        self.figure = [("a picture", list(self.pictures[self.shown]), captions)]
+        self.figure = [("an image", list(self.images[self.shown]), captions)]
 
     def reading(self) -> list[ShareRow]:
         """With the labels known, and with none."""
@@ -102,7 +102,7 @@ class _Study:
         if self.denoiser.config["condition_dropout"]:  # else the model knows no null label
             ways["labels unknown"] = torch.zeros_like(self.rows)
         for title, rows in ways.items():
-            seen = self.denoiser.space.masks(read_pictures(self.denoiser, to_tensor(self.pictures), rows)).cpu()
+            seen = self.denoiser.space.masks(read_images(self.denoiser, to_tensor(self.images), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
             results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
             self.figure.append((f"read, {title}", [self._drawn(index, seen[index, 0]) for index in self.shown], []))
@@ -112,47 +112,47 @@ class _Study:
         return results
 
     def placing(self) -> list[ShareRow]:
-        """Every picture's objects in their places, in a new picture."""
+        """Every image's objects in their places, in a new image."""
         places = [self._places(masks) for masks in self.masks]
         drawn = sample_placed(self.sampler, places, self.seeds, progress="placing")
-        samples = read_pictures(self.denoiser, to_tensor(drawn.pictures), self.rows)
+        samples = read_images(self.denoiser, to_tensor(drawn.images), self.rows)
         near = []
-        for masks, of_picture in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
-            for place in of_picture:
+        for masks, of_image in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
+            for place in of_image:
                 middle = self._middle(masks, self.labels.index(place.label) + 1)
                 distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
-                near.append(distance <= NEAR * self.pictures.shape[2] / PICTURE_SIZE)
-        self.figure.append(("placed", list(drawn.pictures[self.shown]), []))
-        found = self._found(drawn.pictures, self.rows)[self.rows > 0]
+                near.append(distance <= NEAR * self.images.shape[2] / IMAGE_SIZE)
+        self.figure.append(("placed", list(drawn.images[self.shown]), []))
+        found = self._found(drawn.images, self.rows)[self.rows > 0]
         return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
 
     def checking(self) -> list[ShareRow]:
-        """The pictures' conditions, drawn once and drawn again."""
+        """The images' conditions, drawn once and drawn again."""
         results = []
         for tries in (1, _TRIES):
             drawn = sample_checked(self.sampler, self.conditions, self.seeds, tries, progress=f"{tries} tries")
-            found = self._found(drawn.pictures, self.rows)[self.rows > 0]
+            found = self._found(drawn.images, self.rows)[self.rows > 0]
             results.append(_share(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
         return results
 
     def editing(self) -> list[ShareRow]:
-        """One object of every picture, by random."""
+        """One object of every image, by random."""
         random = np.random.default_rng(1)
 
         def fresh(condition: Condition) -> str:
             return str(random.choice([label for label in self.labels if label not in condition]))
 
         def remove(index: int, label: str) -> Edited:
-            return remove_object(self.sampler, self.pictures[index], self.conditions[index], label, seed=index)
+            return remove_object(self.sampler, self.images[index], self.conditions[index], label, seed=index)
 
         def replace(index: int, label: str) -> Edited:
-            picture, condition = self.pictures[index], self.conditions[index]
-            return replace_object(self.sampler, picture, condition, label, fresh(condition), seed=index)
+            image, condition = self.images[index], self.conditions[index]
+            return replace_object(self.sampler, image, condition, label, fresh(condition), seed=index)
 
         def add(index: int, _: str) -> Edited:
-            picture, condition = self.pictures[index], self.conditions[index]
+            image, condition = self.images[index], self.conditions[index]
             place = self._free_place(fresh(condition), self._places(self.masks[index]), random)
-            return add_object(self.sampler, picture, condition, place, seed=index)
+            return add_object(self.sampler, image, condition, place, seed=index)
 
         results = []
         for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
@@ -170,15 +170,15 @@ class _Study:
                 done.append(False)
                 continue
             shown[index] = edited
-            outputs = self._outputs(edited.picture[None])
+            outputs = self._outputs(edited.image[None])
             hits = top_k_hits(outputs, self.denoiser.class_labels([edited.condition]).cpu())[0]
             found = {label: bool(hits[self.labels.index(label)]) for label in edited.condition}
             gone = [outputs[0][self.labels.index(label)] < 0.5 for label in condition if label not in found]
             done.append(all(found[label] for label in found if label not in condition) and all(gone))
             rest += [found[label] for label in found if label in condition]
-        pictures = [shown[index].picture if index in shown else self.pictures[index] for index in self.shown]
+        images = [shown[index].image if index in shown else self.images[index] for index in self.shown]
         captions = [self._change(index, shown.get(index)) for index in self.shown]
-        self.figure.append((name, pictures, captions))
+        self.figure.append((name, images, captions))
         return [_share(f"editing: {name} as asked", done), _share(f"editing, {name}: other objects found", rest)]
 
     def _places(self, masks: torch.Tensor) -> list[Place]:
@@ -187,8 +187,8 @@ class _Study:
         return [Place(self.labels[value - 1], *middle) for value, middle in middles.items() if middle is not None]
 
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
-        """A place in the middle half of the picture, a fifth of its width from all others if that can be had."""
-        height, width = self.pictures.shape[1:3]
+        """A place in the middle half of the image, a fifth of its width from all others if that can be had."""
+        height, width = self.images.shape[1:3]
         middle = np.array([width, height])
         tried = [Place(label, *random.uniform(middle / 4, middle * 3 / 4)) for _ in range(50)]
         return max(
@@ -196,18 +196,18 @@ class _Study:
         )
 
     def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
-        """Of the places where (1, h, w) masks have a value: x and y in pixels of the picture."""
+        """Of the places where (1, h, w) masks have a value: x and y in pixels of the image."""
         rows, columns = torch.nonzero(masks[0] == value, as_tuple=True)
-        scale = self.pictures.shape[2] / masks.shape[-1]
+        scale = self.images.shape[2] / masks.shape[-1]
         if not len(rows):
             return None
         return (columns.float().mean().item() + 0.5) * scale, (rows.float().mean().item() + 0.5) * scale
 
-    def _outputs(self, pictures: Pictures) -> NDArray[np.float32]:
-        return np.asarray(predict(self.referee, resize_pictures(pictures, PICTURE_SIZE)))
+    def _outputs(self, images: Images) -> NDArray[np.float32]:
+        return np.asarray(predict(self.referee, resize_images(images, IMAGE_SIZE)))
 
-    def _found(self, pictures: Pictures, rows: torch.Tensor) -> NDArray[np.bool_]:
-        return top_k_hits(self._outputs(pictures), rows)
+    def _found(self, images: Images, rows: torch.Tensor) -> NDArray[np.bool_]:
+        return top_k_hits(self._outputs(images), rows)
 
     def _change(self, index: int, edited: Edited | None) -> str:
         """What an edit changed, in words."""
@@ -217,14 +217,14 @@ class _Study:
         gone = [f"- {label}" for label in before if label not in after]
         return ", ".join([*gone, *(f"+ {label}" for label in after if label not in before)])
 
-    def _drawn(self, index: int, seen: torch.Tensor) -> Pictures:
-        """The (h, w) map that was read in a picture: each label in the mean colour of where it was read, on white."""
-        picture = self.pictures[index]
-        factor = picture.shape[0] // seen.shape[0]
+    def _drawn(self, index: int, seen: torch.Tensor) -> Images:
+        """The (h, w) map that was read in an image: each label in the mean colour of where it was read, on white."""
+        image = self.images[index]
+        factor = image.shape[0] // seen.shape[0]
         masks = seen.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
-        drawn = np.full_like(picture, 255)
+        drawn = np.full_like(image, 255)
         for value in np.unique(masks[masks > 0]):
-            drawn[masks == value] = picture[masks == value].mean(axis=0)
+            drawn[masks == value] = image[masks == value].mean(axis=0)
         return drawn
 
 

@@ -1,4 +1,4 @@
-"""The speed of training and of sampling beside other libraries: one network, the same pictures, one run.
+"""The speed of training and of sampling beside other libraries: one network, the same images, one run.
 
 Everything is timed in turn, several times over: machines are noisy, so only ratios within one round mean something. All
 train in float32 and predict noise; the bare loop has the next batch at hand, all others read their own.
@@ -22,12 +22,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
-from lab_ddpm.data.dataset import open_training_pictures
+from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.studies.ratios import as_ratio
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.metrics_log import pictures_per_second, read_records
+from lab_ddpm.tools.metrics_log import images_per_second, read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.model import make_denoiser
@@ -49,15 +49,15 @@ _SETTINGS: dict[str, Any] = {
         "attention_head_dim": 64,
     },
     "optimizer": {"warmup_steps": 1, "ema_decay": 0.995},
-    "evaluation": {"metric": "none", "num_pictures": 1, "steps": 1},
+    "evaluation": {"metric": "none", "num_images": 1, "steps": 1},
 }
 
 
-def compare_speeds(pictures: Path, train: Callable[[TrainConfig], Path], steps: int, rounds: int) -> list[str]:
+def compare_speeds(images: Path, train: Callable[[TrainConfig], Path], steps: int, rounds: int) -> list[str]:
     """Time everything `rounds` times in turn; returns the lines of the report.
 
     Args:
-        pictures: A folder of at least 100 of them, which lucidrains' trainer asks for.
+        images: A folder of at least 100 of them, which lucidrains' trainer asks for.
         train: Trains a config, and returns the folder of its run: that of scripts/train.py.
         steps: Training steps of each that are timed in a round; one more before them warms up.
         rounds: The medians over them are reported, of ratios within a round the smallest and the largest, too.
@@ -68,7 +68,7 @@ def compare_speeds(pictures: Path, train: Callable[[TrainConfig], Path], steps: 
     check_at_least("steps", steps, 1)
     check_at_least("rounds", rounds, 1)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # they talk
-        peers = _Peers(pictures, Path(folder), train, steps)
+        peers = _Peers(images, Path(folder), train, steps)
         lines = [*_compare("training", peers.training(), rounds), *_compare("sampling", peers.sampling(), rounds)]
     if not find_spec("denoising_diffusion_pytorch"):
         lines.append("lucidrains' library is not installed: pip install 'lab_ddpm[peers]'")
@@ -76,30 +76,30 @@ def compare_speeds(pictures: Path, train: Callable[[TrainConfig], Path], steps: 
 
 
 def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> list[str]:
-    """Call each, which returns pictures a second, once in every round; ours is the first."""
+    """Call each, which returns images a second, once in every round; ours is the first."""
     rates = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             rates[name].append(run())
     ours = next(iter(rates.values()))
     return [
-        f"{what}, {name}: {median(others):.2f} pictures/s; "
+        f"{what}, {name}: {median(others):.2f} images/s; "
         f"ours / this: {as_ratio([own / other for own, other in zip(ours, others, strict=True)])}"
         for name, others in rates.items()
     ]
 
 
 class _Peers:
-    """What is timed, each a call that returns pictures a second."""
+    """What is timed, each a call that returns images a second."""
 
-    def __init__(self, pictures: Path, folder: Path, train: Callable[[TrainConfig], Path], steps: int) -> None:
-        self._pictures, self._folder, self._train, self._steps, self._runs = pictures, folder, train, steps, 0
-        dataset = open_training_pictures("folder", self._pictures, _SIZE, conditional=False)
+    def __init__(self, images: Path, folder: Path, train: Callable[[TrainConfig], Path], steps: int) -> None:
+        self._images, self._folder, self._train, self._steps, self._runs = images, folder, train, steps, 0
+        dataset = open_training_images("folder", self._images, _SIZE, conditional=False)
         settings = {**_SETTINGS, "epochs": -(-(steps + 1) * _BATCH // len(dataset)), "runs_dir": str(folder / "runs")}
-        settings["data"] = {**_SETTINGS["data"], "root": str(self._pictures)}
+        settings["data"] = {**_SETTINGS["data"], "root": str(self._images)}
         self._config = make_config(settings)
         self._denoiser = make_denoiser(self._config, dataset)
-        self._batch = to_tensor(dataset.pictures[:_BATCH])
+        self._batch = to_tensor(dataset.images[:_BATCH])
 
     def training(self) -> dict[str, Callable[[], float]]:
         """By library."""
@@ -127,10 +127,10 @@ class _Peers:
     def _train_ours(self) -> float:
         self._runs += 1
         run = self._train(dataclasses.replace(self._config, name=f"run-{self._runs}"))
-        return pictures_per_second(read_records(run / "metrics.jsonl"), _BATCH)
+        return images_per_second(read_records(run / "metrics.jsonl"), _BATCH)
 
     def _bare_loop(self) -> Callable[[], float]:
-        """As in diffusers' tutorial on unconditional training, without reading pictures, Accelerate and averages."""
+        """As in diffusers' tutorial on unconditional training, without reading images, Accelerate and averages."""
         unet, images = copy.deepcopy(self._denoiser.unet), self._batch
         scheduler = _scheduler()
         optimizer = torch.optim.AdamW(unet.parameters(), 1e-4)
@@ -151,7 +151,7 @@ class _Peers:
 
         trainer = Trainer(
             _lucidrains_diffusion(copy.deepcopy(self._denoiser.unet)),
-            self._pictures,
+            self._images,
             train_batch_size=_BATCH,
             train_num_steps=1,
             save_and_sample_every=10**9,

@@ -10,8 +10,8 @@ from statistics import median
 import numpy as np
 
 from lab_ddpm.data.conditions import every_label
-from lab_ddpm.data.images import Pictures
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.data.images import Images
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.studies.ratios import as_ratio
 from lab_ddpm.tools.errors import check_at_least
@@ -19,9 +19,9 @@ from lab_ddpm.tools.tables import markdown_table
 
 BATCH_SIZES = (1, 4, 32, 64)
 _COLUMNS = (
-    "pictures at a time",
-    "PyTorch, pictures/s",
-    "ONNX Runtime, pictures/s",
+    "images at a time",
+    "PyTorch, images/s",
+    "ONNX Runtime, images/s",
     "times as fast",
     "largest difference, of 255",
 )
@@ -36,7 +36,7 @@ def compare_runtimes(checkpoint: Path | None, rounds: int, batch_sizes: Sequence
         batch_sizes: A row each.
 
     Returns:
-        A Markdown table: pictures a second, their ratio within a round, and how far the pictures differ.
+        A Markdown table: images a second, their ratio within a round, and how far the images differ.
 
     Raises:
         UserError: No round at all; ONNX Runtime is not installed.
@@ -54,17 +54,17 @@ def _compare(on_torch: Sampler, on_onnx: Sampler, size: int, rounds: int) -> lis
     times: list[tuple[float, float]] = []
     difference = 0
     for _ in range(rounds):
-        (slow, expected), (fast, pictures) = _timed(on_torch, size), _timed(on_onnx, size)
+        (slow, expected), (fast, images) = _timed(on_torch, size), _timed(on_onnx, size)
         times.append((slow, fast))
-        difference = max(difference, int(np.abs(expected.astype(int) - pictures).max()))
+        difference = max(difference, int(np.abs(expected.astype(int) - images).max()))
     slow, fast = (size / median(seconds) for seconds in zip(*times, strict=True))
     ratio = as_ratio([slow / fast for slow, fast in times])
     return [str(size), f"{slow:.2f}", f"{fast:.2f}", ratio, str(difference)]
 
 
-def _timed(sampler: Sampler, size: int) -> tuple[float, Pictures]:
-    """Seconds, and the pictures."""
+def _timed(sampler: Sampler, size: int) -> tuple[float, Images]:
+    """Seconds, and the images."""
     conditions = every_label(sampler.labels, size)
     started = time.perf_counter()
-    pictures = sampler.sample(conditions, picture_seeds(0, size)).pictures
-    return time.perf_counter() - started, pictures
+    images = sampler.sample(conditions, image_seeds(0, size)).images
+    return time.perf_counter() - started, images

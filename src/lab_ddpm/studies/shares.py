@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from lab_ddpm.judging.intervals import Interval, as_text, share_interval
+from lab_ddpm.evaluation.intervals import Interval, as_text, share_interval
 
 
 class ShareRow(TypedDict):

@@ -64,8 +64,8 @@ def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_pictures(parser: argparse.ArgumentParser) -> None:
+def add_images(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a data set and its held-out part."""
     parser.add_argument("--dataset", required=True, help="iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder")
     parser.add_argument("--root", type=Path, required=True, help="its folder")
-    parser.add_argument("--held-out", type=Path, help="for iclevr and folder: another one, of pictures not trained on")
+    parser.add_argument("--held-out", type=Path, help="for iclevr and folder: another one, of images not trained on")

@@ -39,7 +39,7 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def pictures_per_second(records: Sequence[Record], batch_size: int) -> float:
+def images_per_second(records: Sequence[Record], batch_size: int) -> float:
     """The speed of a training, from the first to the last of its records of losses: the first step warms up."""
     losses = [record for record in records if "loss" in record]
     first, last = losses[0], losses[-1]

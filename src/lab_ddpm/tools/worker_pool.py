@@ -36,7 +36,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half a picture
+    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half an image
     ignore_stop_signals()
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -29,8 +29,8 @@ class TrainConfig:
         name: Name of the run.
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
-        epochs: Passes over the pictures; an epoch has ceil(pictures / batch_size) steps.
-        batch_size: Pictures per optimizer step, over all processes and accumulation steps; at most all that there are.
+        epochs: Passes over the images; an epoch has ceil(images / batch_size) steps.
+        batch_size: Images per optimizer step, over all processes and accumulation steps; at most all that there are.
         gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
         mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on another GPU, none on another CPU.
@@ -145,7 +145,7 @@ class TrainConfig:
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
 
     def downsampling(self) -> int:
-        """What the sides of pictures must be multiples of, for all levels of the networks."""
+        """What the sides of images must be multiples of, for all levels of the networks."""
         finest = self.model.patch_size * 2 ** (len(self.model.block_out_channels) - 1)
         return math.lcm(finest, 2 ** max(len(self.model.detail_channels) - 1, 0))
 

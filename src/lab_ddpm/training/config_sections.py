@@ -14,16 +14,16 @@ from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the pictures are.
+    """Where the images are.
 
     Attributes:
-        dataset: "iclevr", a data set of torchvision, or "folder" for pictures of one's own; see `dataset`.
+        dataset: "iclevr", a data set of torchvision, or "folder" for images of one's own; see `dataset`.
         root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
         image_size: To train at, in pixels: [height, width], or one number for both.
-        random_flip: Mirror half of the pictures, left and right.
-        num_scenes: Scenes (of three pictures) that the replica renderer makes where i-CLEVR has no pictures yet.
-        count_weights: How often a picture of 1, 2, ... labels is drawn, compared with the others; empty for all alike.
-        same_first_word_weight: Times this, for a picture two of whose labels begin with the same word, as in i-CLEVR
+        random_flip: Mirror half of the images, left and right.
+        num_scenes: Scenes (of three images) that the replica renderer makes where i-CLEVR has no images yet.
+        count_weights: How often an image of 1, 2, ... labels is drawn, compared with the others; empty for all alike.
+        same_first_word_weight: Times this, for an image two of whose labels begin with the same word, as in i-CLEVR
             two objects of one colour.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
@@ -52,11 +52,11 @@ class ModelConfig:
     """The network; see `network.make_unet`, and `denoiser.Denoiser` for `patch_size` and `detail_share`.
 
     Attributes:
-        conditional: Whether the model learns the labels of the pictures.
-        layout_scale: Other than 0, the model also denoises a map of what stands where, for which the pictures need
-            masks, see `layout` and `labelled_pictures`; 2 is a good one.
+        conditional: Whether the model learns the labels of the images.
+        layout_scale: Other than 0, the model also denoises a map of what stands where, for which the images need
+            masks, see `layout` and `labelled_images`; 2 is a good one.
         detail_channels: Of each level of a small network over single pixels that adds detail to a predicted clean
-            picture, see `detailer`; [32, 96] is a good one, none is the default.
+            image, see `detailer`; [32, 96] is a good one, none is the default.
     """
 
     conditional: bool = True
@@ -122,7 +122,7 @@ class ObjectiveConfig:
     Attributes:
         logit_mean, logit_std: Of the "logit_normal" density; without a meaning for the "uniform" one.
         detail_only: Whether the detailer alone learns, behind a network that has learnt already (`init_from`), from
-            pictures that are as little noisy as those that get detail.
+            images that are as little noisy as those that get detail.
     """
 
     loss: Literal["mse", "l1", "huber"] = "mse"
@@ -186,12 +186,12 @@ class EvaluationConfig:
     Attributes:
         every_epochs: Epochs between evaluations (the last step is always evaluated).
         metric: What best/ is chosen by. Of i-CLEVR "micro" (objects found / objects asked) or "exact_match", both by
-            the classifier resnet18; of other pictures "labels_found" (labels found / labels asked: the class accuracy)
+            the classifier resnet18; of other images "labels_found" (labels found / labels asked: the class accuracy)
             or "frechet" (distance of the features, for which no labels are needed), both by `classifier`. "none" scores
-            nothing, and the newest pipeline is best/. "auto" takes the first of these that the pictures, the model and
+            nothing, and the newest pipeline is best/. "auto" takes the first of these that the images, the model and
             the classifiers at hand allow when the run begins.
-        classifier: File of the classifier of other pictures than i-CLEVR; None for evaluator/DATASET.safetensors.
-        num_pictures: Samples, where there is no list of conditions.
+        classifier: File of the classifier of other images than i-CLEVR; None for evaluator/DATASET.safetensors.
+        num_images: Samples, where there is no list of conditions.
         split: Of i-CLEVR, the condition list to sample: a split name or a JSON file. The default is not one of the
             lists that results are reported on.
         scheduler, steps, guidance_scale, guidance_stop: The sampler, which is saved with the pipeline as its own, see
@@ -202,7 +202,7 @@ class EvaluationConfig:
     every_epochs: int = 5
     metric: Literal["auto", "micro", "exact_match", "labels_found", "frechet", "none"] = "auto"
     classifier: str | None = None
-    num_pictures: int = 64
+    num_images: int = 64
     split: str = "val"
     scheduler: Literal["ddpm", "ddim", "dpmpp", "dpmpp_sde", "dpmpp_sde_early", "unipc", "euler", "heun"] = "ddim"
     steps: int = 50
@@ -212,7 +212,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_at_least("evaluation.every_epochs", self.every_epochs, 1)
-        check_at_least("evaluation.num_pictures", self.num_pictures, 1)
+        check_at_least("evaluation.num_images", self.num_images, 1)
         check_at_least("evaluation.steps", self.steps, 1)
         check_positive("evaluation.guidance_scale", self.guidance_scale)
         check_share("evaluation.guidance_stop", self.guidance_stop)

@@ -23,7 +23,7 @@ _DIFFUSION = ("num_train_timesteps", "beta_schedule", "prediction_type")
 _SETTINGS = {
     **{key: f"model.{key}" for key in _MODEL},
     **{key: f"diffusion.{key}" for key in _DIFFUSION},
-    "in_channels": "in_channels",  # of the pictures
+    "in_channels": "in_channels",  # of the images
 }
 _EMBEDDING = "label_embedding.weight"
 
@@ -37,7 +37,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     and a detailer where the pipeline has none. A pipeline's own is not left away: its network was judged with it.
 
     Args:
-        denoiser: What is to be trained, of the same network for the same noise; the pictures may have another size.
+        denoiser: What is to be trained, of the same network for the same noise; the images may have another size.
         pipeline: Its folder.
 
     Raises:
@@ -49,7 +49,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     same_layout &= denoiser.labels == source.labels
     colours = denoiser.space.in_channels
     channels = colours * denoiser.space.patch_size**2
-    # of the weights at the ends of the networks: the dimension that runs over channels, and how many are of pictures
+    # of the weights at the ends of the networks: the dimension that runs over channels, and how many are of images
     ends = {
         "unet.conv_in.weight": (1, channels),
         "unet.conv_out.weight": (0, channels),

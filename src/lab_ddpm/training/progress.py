@@ -27,7 +27,7 @@ class Progress:
         step: Optimizer steps done.
         seconds: Wall time spent on them, evaluations included, over all starts of the run.
         scores: What each evaluated pipeline is worth, by step; more is better.
-        data: Fingerprint of the pictures and labels.
+        data: Fingerprint of the images and labels.
         metric: What the scores are, as `selection` names it; empty for a run that has not begun.
         classifier: Hash of the file of the classifier that they are by; empty for none.
     """

@@ -18,8 +18,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler, picture_weights
-from lab_ddpm.data.dataset import open_training_pictures
+from lab_ddpm.data.batches import Sample, StreamDataset, StreamSampler, image_weights
+from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.diffusion.denoiser import Loss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.schedulers import make_scheduler
@@ -44,7 +44,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
 
     Raises:
         UserError: Settings that do not fit each other, this machine or the run that is in the folder.
-        DataError: Unusable pictures or states, or a loss that is not finite.
+        DataError: Unusable images or states, or a loss that is not finite.
         Interrupted: On SIGTERM or SIGINT, after saving.
     """
     accelerator = make_accelerator(config)
@@ -80,7 +80,7 @@ class Run:
         self.config, self.accelerator, self.folder = config, accelerator, folder
         self.signals: list[int] = []
         with accelerator.main_process_first():
-            self.dataset = open_training_pictures(
+            self.dataset = open_training_images(
                 config.data.dataset,
                 config.data.root,
                 config.data.image_size,
@@ -89,12 +89,10 @@ class Run:
             )
         if config.batch_size > len(self.dataset):
             raise UserError(
-                f"`batch_size` must be at most {len(self.dataset)}, the number of pictures in {config.data.root}, "
+                f"`batch_size` must be at most {len(self.dataset)}, the number of images in {config.data.root}, "
                 f"got {config.batch_size}"
             )
-        self._picture_weights = picture_weights(
-            self.dataset, config.data.count_weights, config.data.same_first_word_weight
-        )
+        self._image_weights = image_weights(self.dataset, config.data.count_weights, config.data.same_first_word_weight)
         self.steps_per_epoch = math.ceil(len(self.dataset) / config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
         denoiser = make_denoiser(config, self.dataset)
@@ -115,7 +113,7 @@ class Run:
         progress, data = newest_progress(self.folder), self.dataset.fingerprint()
         if progress.step and progress.data != data:
             raise UserError(
-                f"{self.folder} was trained on other pictures or labels than {self.config.data.root} has now; "
+                f"{self.folder} was trained on other images or labels than {self.config.data.root} has now; "
                 "choose another `--name`"
             )
         self.state.load(self.folder)
@@ -134,7 +132,7 @@ class Run:
         """The part of the stream that is still to come, on this process's device; processes share each batch."""
         config, parts = self.config, self.config.gradient_accumulation_steps
         stream = StreamSampler(
-            weights=self._picture_weights,
+            weights=self._image_weights,
             batch_size=config.batch_size // parts,
             seed=config.seed,
             first_batch=self.progress.step * parts,

@@ -17,7 +17,7 @@ from lab_ddpm.training.accelerator import cpu_preset
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.progress import Progress, step_name
 from lab_ddpm.training.step_timer import StepTimer
-from lab_ddpm.training.trackers import report, report_picture, start_trackers
+from lab_ddpm.training.trackers import report, report_image, start_trackers
 
 _STEPS_TO_TIME = 5
 _DAY = 86_400.0
@@ -51,7 +51,7 @@ class RunLog:
         elif progress.step:
             self.accelerator.print(f"going on from step {progress.step} of {self.total_steps}")
         elif progress.metric == "none":
-            self.accelerator.print("nothing scores these pictures: the newest pipeline will be best/")
+            self.accelerator.print("nothing scores these images: the newest pipeline will be best/")
         if not progress.step and warmup_steps >= self.total_steps:
             self.accelerator.print(
                 f"`optimizer.warmup_steps` is {warmup_steps}, and the run has {self.total_steps} steps: the learning "
@@ -87,7 +87,7 @@ class RunLog:
             loss=sum(values),
             terms=dict(zip(parts[0], values, strict=True)),
             learning_rate=learning_rate,
-            pictures_per_second=self.config.batch_size * timer.steps / timer.seconds,
+            images_per_second=self.config.batch_size * timer.steps / timer.seconds,
             overhead=timer.overhead(),
         )
 
@@ -107,7 +107,7 @@ class RunLog:
         """Show the grid of the evaluation that has just been done where the run is watched."""
         if self.accelerator.trackers:
             with Image.open(self.path.parent / "samples" / f"{step_name(progress.step)}.png") as grid:
-                report_picture(self.accelerator, "samples", np.asarray(grid.convert("RGB")), progress.step)
+                report_image(self.accelerator, "samples", np.asarray(grid.convert("RGB")), progress.step)
 
     def warn_if_slow(self, progress: Progress, timer: StepTimer) -> None:
         """After a few steps, say so if the rest takes days."""

@@ -1,8 +1,8 @@
-"""What best/ is chosen by: for each kind of pictures, what to sample while a run trains, and the score of the samples.
+"""What best/ is chosen by: for each kind of images, what to sample while a run trains, and the score of the samples.
 
     objects found     i-CLEVR: the conditions of a list, read by the classifier resnet18
-    labels found      other labelled pictures: every label alike, read by a classifier of that data set
-    Frechet distance  other pictures: the features of such a classifier, of samples and of real pictures
+    labels found      other labelled images: every label alike, read by a classifier of that data set
+    Frechet distance  other images: the features of such a classifier, of samples and of real images
 
 The classifier of the last two is also the one that `evaluate_distribution` uses, so a score of its is a little too good
 where it has chosen. All scores of a run are of one kind, by one classifier.
@@ -20,26 +20,26 @@ from torch import nn
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
 from lab_ddpm.data.dataset import short_name
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import Pictures
-from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.judging.classifiers import (
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images
+from lab_ddpm.evaluation.classifiers import (
     EVALUATOR_DIR,
     SELECTING_CLASSIFIER,
     Features,
     classifier_file,
     load_classifier,
 )
-from lab_ddpm.judging.distribution import extract, frechet_distance
-from lab_ddpm.judging.measuring import found_in
-from lab_ddpm.judging.object_scores import Scores
-from lab_ddpm.judging.score import score_seeds
+from lab_ddpm.evaluation.distribution import extract, frechet_distance
+from lab_ddpm.evaluation.measuring import found_in
+from lab_ddpm.evaluation.object_scores import Scores
+from lab_ddpm.evaluation.score import score_seeds
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 
-_FEWEST_PICTURES = 4  # that have a distance
-_REAL_PICTURES = 5000  # that the features of samples are compared with
+_FEWEST_IMAGES = 4  # that have a distance
+_REAL_IMAGES = 5000  # that the features of samples are compared with
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Selection:
     Attributes:
         metric: Its name in the config, and in what `score` returns.
         classifier_hash: Of the file of the classifier; empty for none.
-        conditions: What to sample: one picture each.
+        conditions: What to sample: one image each.
     """
 
     metric: str
     classifier_hash: str
     conditions: list[Condition]
 
-    def score(self, pictures: Pictures) -> Scores | Mapping[str, Mapping[str, object]]:
+    def score(self, images: Images) -> Scores | Mapping[str, Mapping[str, object]]:
         """Scores by name, each with its "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
         return {}
 
@@ -71,10 +71,10 @@ class ObjectsFound(Selection):
 
     classifier: nn.Module
 
-    def score(self, pictures: Pictures) -> Scores:
+    def score(self, images: Images) -> Scores:
         """As in `Selection`; intervals over other conditions of the same kind."""
         classifiers = {SELECTING_CLASSIFIER: self.classifier}
-        return score_seeds(pictures, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
+        return score_seeds(images, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ class LabelsFound(Selection):
     labels: tuple[str, ...]
     classifier: nn.Module
 
-    def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
+    def score(self, images: Images) -> Mapping[str, Mapping[str, object]]:
         """As in `Selection`; Wilson's interval."""
-        found = found_in(self.classifier, pictures, encode(self.conditions, self.labels))
+        found = found_in(self.classifier, images, encode(self.conditions, self.labels))
         return {self.metric: found["micro"]}
 
 
 @dataclass(frozen=True)
 class FrechetDistance(Selection):
-    """The distance of the features of samples from those of real pictures."""
+    """The distance of the features of samples from those of real images."""
 
     features: nn.Module
     real: torch.Tensor
 
-    def score(self, pictures: Pictures) -> Mapping[str, Mapping[str, object]]:
+    def score(self, images: Images) -> Mapping[str, Mapping[str, object]]:
         """As in `Selection`; without an interval."""
-        return {self.metric: {"mean": frechet_distance(self.real, extract(self.features, pictures)), "ci95": None}}
+        return {self.metric: {"mean": frechet_distance(self.real, extract(self.features, images)), "ci95": None}}
 
     def worth(self, scores: Mapping) -> float:
         """The smaller the distance, the better."""
@@ -108,7 +108,7 @@ class FrechetDistance(Selection):
 
 def make_selection(
     config: TrainConfig,
-    dataset: PictureDataset,
+    dataset: ImageDataset,
     device: torch.device,
     begun_metric: str = "",
     begun_classifier: str = "",
@@ -117,7 +117,7 @@ def make_selection(
 
     Args:
         config: Of the run.
-        dataset: The training pictures, with labels if the model is conditional.
+        dataset: The training images, with labels if the model is conditional.
         device: Where classifiers run.
         begun_metric, begun_classifier: The `metric` and the `classifier_hash` that the run began with, if it did.
 
@@ -129,7 +129,7 @@ def make_selection(
     metric = settings.metric
     if metric == "auto":
         metric = begun_metric or _first_metric(config, labels)
-    conditions = every_label(labels, settings.num_pictures)
+    conditions = every_label(labels, settings.num_images)
     if metric == "none":
         return Selection(metric, "", conditions)
     file = _classifier_file(config)
@@ -142,11 +142,11 @@ def make_selection(
     if metric in ("micro", "exact_match"):
         path = resolve_split(settings.split, config.data.root)
         return ObjectsFound(metric, found, load_conditions(path, labels), load_classifier(file, labels).to(device))
-    classifier = load_classifier(file, labels or None, dataset.pictures.shape[-1]).to(device)
+    classifier = load_classifier(file, labels or None, dataset.images.shape[-1]).to(device)
     if metric == "labels_found":
         return LabelsFound(metric, found, conditions, labels, classifier)
-    check_at_least("evaluation.num_pictures", settings.num_pictures, _FEWEST_PICTURES)
-    features, (real, _) = Features(classifier), dataset.some(_REAL_PICTURES, seed=0)
+    check_at_least("evaluation.num_images", settings.num_images, _FEWEST_IMAGES)
+    features, (real, _) = Features(classifier), dataset.some(_REAL_IMAGES, seed=0)
     return FrechetDistance(metric, found, conditions, features, extract(features, real))
 
 

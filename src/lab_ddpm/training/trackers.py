@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from lab_ddpm.data.images import Pictures
+from lab_ddpm.data.images import Images
 from lab_ddpm.tools.files import write_text
 from lab_ddpm.tools.presets import flatten
 from lab_ddpm.training.config import TrainConfig
@@ -57,8 +57,8 @@ def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> No
     accelerator.log(numbers, step=step)
 
 
-def report_picture(accelerator: Accelerator, name: str, picture: Pictures, step: int) -> None:
-    """A picture (H, W, C)."""
+def report_image(accelerator: Accelerator, name: str, image: Images, step: int) -> None:
+    """An image (H, W, C)."""
     for tracker in accelerator.trackers:
         options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images({name: picture[None]}, step=step, **options)
+        tracker.log_images({name: image[None]}, step=step, **options)

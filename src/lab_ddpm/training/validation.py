@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from lab_ddpm.data.images import picture_grid, write_png
+from lab_ddpm.data.images import image_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import picture_seeds
+from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.progress import step_name
 from lab_ddpm.training.selection import Selection
 
-_GRID_COLUMNS, _GRID_PICTURES = 8, 64
+_GRID_COLUMNS, _GRID_IMAGES = 8, 64
 
 
 class Validation:
@@ -30,7 +30,7 @@ class Validation:
 
     def __init__(self, selection: Selection, seed: int, run: Path) -> None:
         self.selection, self.run = selection, run
-        self.seeds = picture_seeds(seed, len(selection.conditions))
+        self.seeds = image_seeds(seed, len(selection.conditions))
 
     def __call__(self, pipeline: LabelConditionalPipeline, step: int, between_steps: Callable[[], None]) -> Mapping:
         """Sample, write `samples/step_N.png` and the newest denoising strip, score.
@@ -47,10 +47,10 @@ class Validation:
         conditions = self.selection.conditions
         sampler = Sampler(pipeline)
         title = f"sampling after step {step}"
-        pictures = sampler.sample(conditions, self.seeds, progress=title, on_state=watch).pictures
+        images = sampler.sample(conditions, self.seeds, progress=title, on_state=watch).images
         if this_process().is_main_process:
             samples = self.run / "samples"
-            shown = pictures[:: -(-len(pictures) // _GRID_PICTURES)]
-            write_png(samples / f"{step_name(step)}.png", picture_grid(shown, _GRID_COLUMNS))
+            shown = images[:: -(-len(images) // _GRID_IMAGES)]
+            write_png(samples / f"{step_name(step)}.png", image_grid(shown, _GRID_COLUMNS))
             recorder.write(samples, conditions)
-        return self.selection.score(pictures)
+        return self.selection.score(images)

@@ -18,14 +18,14 @@ from PIL import Image
 from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import load_conditions, load_labels, load_objects
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.data.labelled_images import open_labelled_images
+from lab_ddpm.evaluation.classifiers import build_classifier, load_classifier
 from lab_ddpm.iclevr.official.import_data import _check_space, import_data
 from lab_ddpm.iclevr.official.official_files import OfficialFiles, SourceFile, open_official_files
-from lab_ddpm.judging.classifiers import build_classifier, load_classifier
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX
 from lab_ddpm.training.config_parser import parse_config
-from lab_ddpm.training.provide_pictures import provide_pictures
+from lab_ddpm.training.provide_images import provide_images
 
 OFFICIAL = Path(__file__).parents[4] / "shared" / "iclevr_official"
 NAMES = [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
@@ -45,14 +45,14 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-PICTURES = {f"iclevr/{name}": png(number) for number, name in enumerate(NAMES)}
+IMAGES = {f"iclevr/{name}": png(number) for number, name in enumerate(NAMES)}
 TEXTS = {f"lab/file/{name}": json.dumps(content).encode() for name, content in LISTS.items()}
 JUNK = {
     "__MACOSX/iclevr/._" + NAMES[0]: b"?",
     "iclevr/.DS_Store": b"?",
     "lab/file/evaluator.py": b"raise SystemExit",
 }
-MATERIAL = PICTURES | TEXTS | JUNK
+MATERIAL = IMAGES | TEXTS | JUNK
 
 
 def write_folder(folder: Path, material: dict[str, bytes]) -> Path:
@@ -87,10 +87,10 @@ def refuse(source: Path, out: Path) -> str:
 def test_everything_at_once(write, tmp_path: Path) -> None:
     source, out = write(tmp_path / "material.zip", MATERIAL), tmp_path / "data" / "iclevr"
     report = import_data(source, out, tmp_path / "evaluator")
-    assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
+    assert len(open_labelled_images(out, 16, OBJECTS)) == len(NAMES)
     assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
-    assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in PICTURES.items())
-    assert (report.num_added, report.num_pictures, report.missing) == (6, 6, [])
+    assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in IMAGES.items())
+    assert (report.num_added, report.num_images, report.missing) == (6, 6, [])
     assert set(report.files.values()) == {"added"}
     assert "ready for training" in str(report)
     assert all(source.is_file() or (source / name).is_file() for name in MATERIAL)  # copied, not moved
@@ -98,7 +98,7 @@ def test_everything_at_once(write, tmp_path: Path) -> None:
 
 def test_parts_add_up_in_either_order(tmp_path: Path) -> None:
     parts = {
-        "pictures": write_zip(tmp_path / "a.zip", PICTURES),
+        "images": write_zip(tmp_path / "a.zip", IMAGES),
         "lists": write_folder(tmp_path / "b", TEXTS),
     }
     for order in itertools.permutations(parts):
@@ -107,7 +107,7 @@ def test_parts_add_up_in_either_order(tmp_path: Path) -> None:
         assert len(first.missing) == 1
         assert f"training still needs {first.missing[0]}" in str(first)
         assert import_data(parts[order[1]], out, tmp_path / "evaluator").missing == []
-        assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
+        assert len(open_labelled_images(out, 16, OBJECTS)) == len(NAMES)
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
     import_data(source, out, tmp_path / "evaluator")
     before = snapshot(out)
     report = import_data(source, out, tmp_path / "evaluator")
-    assert (report.num_added, report.num_pictures, set(report.files.values())) == (0, 6, {"unchanged"})
+    assert (report.num_added, report.num_images, set(report.files.values())) == (0, 6, {"unchanged"})
     assert import_data(out, out, tmp_path / "evaluator").num_added == 0  # files dropped in by hand are checked
     assert snapshot(out) == before
 
@@ -140,7 +140,7 @@ def test_official_lists_replace_ours_and_others_are_kept(tmp_path: Path) -> None
 def test_another_folder_has_all_that_a_training_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["import-data", str(write_folder(tmp_path / "course", MATERIAL)), "--out", "data/official"]) == 0
-    provide_pictures(parse_config(["--data.root", "data/official"]))  # refuses what has no list to choose by
+    provide_images(parse_config(["--data.root", "data/official"]))  # refuses what has no list to choose by
     assert load_conditions("data/official/test.json", OBJECTS) == [("red cube",), ("gray cube", "cyan sphere")]
     for name in ("val", "new_val", "unseen", "many"):
         assert load_conditions(f"data/official/{name}.json", OBJECTS)
@@ -149,7 +149,7 @@ def test_another_folder_has_all_that_a_training_needs(tmp_path: Path, monkeypatc
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     broken, cut, missing, extra = NAMES[0], NAMES[1], NAMES[2], "CLEVR_train_000009_0.png"
     material = MATERIAL | {
-        f"iclevr/{broken}": b"no picture",
+        f"iclevr/{broken}": b"no image",
         f"iclevr/{cut}": png(1)[:-500],
         f"iclevr/{extra}": png(9),
         "lab/file/test.json": b'[["pink cube"]]',
@@ -176,8 +176,8 @@ def test_a_broken_train_list_is_named(tmp_path: Path) -> None:
         assert str(source / "lab/file/train.json") in refuse(source, tmp_path / "out")
 
 
-def test_lists_are_checked_against_pictures_in_place(tmp_path: Path) -> None:
-    import_data(write_folder(tmp_path / "a", PICTURES), tmp_path / "out", tmp_path / "evaluator")
+def test_lists_are_checked_against_images_in_place(tmp_path: Path) -> None:
+    import_data(write_folder(tmp_path / "a", IMAGES), tmp_path / "out", tmp_path / "evaluator")
     shorter = {"train.json": json.dumps({name: LABELS[name] for name in NAMES[1:]}).encode()}
     assert f"{NAMES[0]}: not listed" in refuse(write_folder(tmp_path / "b", shorter), tmp_path / "out")
 
@@ -186,7 +186,7 @@ def test_other_data_in_place_is_never_mixed_or_overwritten(tmp_path: Path) -> No
     out = tmp_path / "out"
     write_folder(out, {f"images/{NAMES[0]}": png(99)})
     message = refuse(write_folder(tmp_path / "source", MATERIAL), out)
-    assert "other pictures" in message
+    assert "other images" in message
     assert "--out" in message
 
     labelled = tmp_path / "labelled"
@@ -197,7 +197,7 @@ def test_other_data_in_place_is_never_mixed_or_overwritten(tmp_path: Path) -> No
 
 def test_a_replica_is_not_mixed_but_takes_lists(tmp_path: Path) -> None:
     out = write_folder(tmp_path / "out", {"replica.json": b"{}", "images/CLEVR_train_000000_0.png": png(99)})
-    for number, material in enumerate([MATERIAL, PICTURES, {"train.json": TEXTS["lab/file/train.json"]}]):
+    for number, material in enumerate([MATERIAL, IMAGES, {"train.json": TEXTS["lab/file/train.json"]}]):
         assert "replica" in refuse(write_folder(tmp_path / f"source{number}", material), out)
     source = write_folder(tmp_path / "lists", {"test.json": TEXTS["lab/file/test.json"]})
     assert import_data(source, out, tmp_path / "evaluator").files == {out / "test.json": "added"}
@@ -210,7 +210,7 @@ def test_a_killed_import_is_completed(tmp_path: Path) -> None:
     write_folder(out, {f"images/{NAMES[1]}": png(1)})  # moved before the kill
     assert import_data(source, out, tmp_path / "evaluator").num_added == 5
     assert not (out / staging).exists()
-    assert len(open_labelled_pictures(out, 16, OBJECTS)) == len(NAMES)
+    assert len(open_labelled_images(out, 16, OBJECTS)) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "a\\..\\..\\x.png"])
@@ -259,23 +259,23 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small_is_one_line(tmp_path: Path) -> None:
-    picture = SourceFile(NAMES[0], "here", 10**18, bytes)
+    image = SourceFile(NAMES[0], "here", 10**18, bytes)
     with pytest.raises(DataError, match=r"must have 1000000000\.00 GB free"):
-        _check_space(OfficialFiles({NAMES[0]: picture}, {}, []), tmp_path / "out")
+        _check_space(OfficialFiles({NAMES[0]: image}, {}, []), tmp_path / "out")
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no such" in refuse(tmp_path / "nothing", tmp_path / "out")
     assert "has none" in refuse(tmp_path / "empty", tmp_path / "out")
-    write_zip(tmp_path / "empty" / "iclevr.zip", PICTURES)
+    write_zip(tmp_path / "empty" / "iclevr.zip", IMAGES)
     assert "iclevr.zip" in refuse(tmp_path / "empty", tmp_path / "out")
 
 
 def test_two_files_of_one_name_must_be_equal(tmp_path: Path) -> None:
     source = write_folder(tmp_path / "source", MATERIAL | {f"copy/{NAMES[0]}": png(0)})
     with open_official_files(source) as found:
-        assert list(found.pictures) == NAMES
+        assert list(found.images) == NAMES
     write_folder(source, {f"copy/{NAMES[0]}": png(7)})
     assert str(source / "copy" / NAMES[0]) in refuse(source, tmp_path / "out")
 
@@ -314,8 +314,8 @@ def test_the_official_lists(tmp_path: Path) -> None:
     write_folder(out, {"unseen.json": (Path(__file__).parents[3] / "data/iclevr/unseen.json").read_bytes()})
     report = import_data(OFFICIAL, out, tmp_path / "evaluator")
     assert {path.name for path in report.files} == set(LISTS)
-    assert report.missing == ["the pictures"]
-    assert report.absent[0] == "pictures (CLEVR_train_SSSSSS_K.png)"
+    assert report.missing == ["the images"]
+    assert report.absent[0] == "images (CLEVR_train_SSSSSS_K.png)"
     assert report.seen is not None
     assert report.seen[0] > 0
 

@@ -1,4 +1,4 @@
-"""The masks of official pictures: found in the differences of pictures of which the true masks are known."""
+"""The masks of official images: found in the differences of images of which the true masks are known."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from PIL import Image
 
 from lab_ddpm.cli import main
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
+from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import DataError
@@ -46,7 +46,7 @@ def test_they_are_those_of_the_renderer_but_for_their_edges(replica: Path, capsy
     assert len(overlaps) == 24
     assert np.mean(overlaps) > 0.7
     assert float(said.split("objects: ")[1].split()[0]) == pytest.approx(np.mean(overlaps), abs=0.05)
-    assert open_labelled_pictures(replica, 16, OBJECTS, with_masks=True).masks is not None
+    assert open_labelled_images(replica, 16, OBJECTS, with_masks=True).masks is not None
 
 
 def test_masks_that_are_there_stay_as_they_are(tiny_dataset: Path) -> None:
@@ -61,11 +61,11 @@ def test_masks_that_are_there_stay_as_they_are(tiny_dataset: Path) -> None:
     assert (tiny_dataset / "masks" / "notes.txt").is_file()
 
 
-def test_pictures_that_are_no_steps_of_a_scene_are_named(tiny_dataset: Path) -> None:
+def test_images_that_are_no_steps_of_a_scene_are_named(tiny_dataset: Path) -> None:
     shutil.rmtree(tiny_dataset / "masks")
     labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))
     labels["CLEVR_train_000003_1.png"] = ["cyan cube", "red cube"]
     (tiny_dataset / "train.json").write_text(json.dumps(labels), encoding="utf-8")
-    with pytest.raises(DataError, match=r"CLEVR_train_000003_1.png: must show one object more than the picture before"):
+    with pytest.raises(DataError, match=r"CLEVR_train_000003_1.png: must show one object more than the image before"):
         write_masks(tiny_dataset)
     assert {path.name for path in tiny_dataset.iterdir() if path.is_dir()} == {"images"}

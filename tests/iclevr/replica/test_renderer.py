@@ -1,4 +1,4 @@
-"""Pictures of the replica: they look like the real ones, are free of grain, and steps add objects."""
+"""Images of the replica: they look like the real ones, are free of grain, and steps add objects."""
 
 import dataclasses
 from itertools import pairwise
@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from lab_ddpm.iclevr.replica.check import measure_centre
-from lab_ddpm.iclevr.replica.renderer import HEIGHT, WIDTH, render_picture
+from lab_ddpm.iclevr.replica.renderer import HEIGHT, WIDTH, render_image
 from lab_ddpm.iclevr.replica.scenes import Scene, SceneObject, sample_scene
 
 
-def squash(picture):
-    return np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BILINEAR))
+def squash(image):
+    return np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR))
 
 
 def single(name):
@@ -31,37 +31,37 @@ def single(name):
     ],
 )
 def test_a_single_object_looks_like_the_real_one(name, box, colour):
-    measured_box, measured_colour = measure_centre(squash(render_picture(single(name), 0)))
+    measured_box, measured_colour = measure_centre(squash(render_image(single(name), 0)))
     tolerance = [1, 1, 2, 1]  # the width of a cube depends on its turn
     assert np.all(np.abs(measured_box - box) <= tolerance)
     assert np.abs(measured_colour - colour).max() <= 12
 
 
 def test_the_ground_is_smooth_up_to_the_top():
-    picture = squash(render_picture(single("red sphere"), 0)).astype(int)
-    assert np.abs(np.diff(picture[:16], axis=0)).max() <= 4
-    assert np.abs(np.diff(picture[:16], axis=1)).max() <= 4
-    assert np.abs(picture[0, ::16].mean() - 105) <= 5
+    image = squash(render_image(single("red sphere"), 0)).astype(int)
+    assert np.abs(np.diff(image[:16], axis=0)).max() <= 4
+    assert np.abs(np.diff(image[:16], axis=1)).max() <= 4
+    assert np.abs(image[0, ::16].mean() - 105) <= 5
 
 
-def test_pictures_have_no_grain():
+def test_images_have_no_grain():
     scene = sample_scene(0, 7)
     other = dataclasses.replace(scene, sampler_seed=scene.sampler_seed + 1)
-    first, second = (squash(render_picture(s, 2)).astype(float) for s in (scene, other))
+    first, second = (squash(render_image(s, 2)).astype(float) for s in (scene, other))
     assert not np.array_equal(first, second)
     assert (first - second).std() / np.sqrt(2) < 1
 
 
 def test_a_step_adds_one_object_and_changes_nothing_else():
     scene = sample_scene(0, 3)
-    pictures = [render_picture(scene, step) for step in range(3)]
-    assert all(picture.shape == (HEIGHT, WIDTH, 3) and picture.dtype == np.uint8 for picture in pictures)
-    np.testing.assert_array_equal(pictures[2], render_picture(scene, 2))
-    for before, after in pairwise(pictures):
+    images = [render_image(scene, step) for step in range(3)]
+    assert all(image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8 for image in images)
+    np.testing.assert_array_equal(images[2], render_image(scene, 2))
+    for before, after in pairwise(images):
         changed = (before != after).any(axis=2).mean()
         assert 0.005 < changed < 0.5
 
 
 def test_a_step_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"`step` must be one of \[0\], got 1"):
-        render_picture(single("red cube"), 1)
+        render_image(single("red cube"), 1)

@@ -16,7 +16,7 @@ from PIL import Image
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.metadata import read_metadata
 from lab_ddpm.iclevr.replica.check import check_replica
-from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.replica import ReplicaSummary, read_identity, render_replica
 from lab_ddpm.iclevr.replica.scenes import sample_scene
 from lab_ddpm.tools.errors import DataError
@@ -53,14 +53,14 @@ def test_the_bytes_do_not_depend_on_the_workers(replica, tmp_path):
     assert (tmp_path / "train.json").read_bytes() == (replica / "train.json").read_bytes()
 
 
-def test_a_mask_lies_where_the_new_object_changed_the_picture(replica):
+def test_a_mask_lies_where_the_new_object_changed_the_image(replica):
     for scene in range(2):
-        pictures = [np.asarray(Image.open(replica / "images" / f"CLEVR_train_{scene:06d}_{k}.png")) for k in range(3)]
+        images = [np.asarray(Image.open(replica / "images" / f"CLEVR_train_{scene:06d}_{k}.png")) for k in range(3)]
         for step in (1, 2):
             name = f"CLEVR_train_{scene:06d}_{step}.png"
             place = OBJECTS.index(json.loads((replica / "train.json").read_text())[name][-1]) + 1
             mask = np.asarray(Image.open(replica / "masks" / name)) == place
-            changed = np.abs(pictures[step].astype(int) - pictures[step - 1]).max(axis=-1) > 8
+            changed = np.abs(images[step].astype(int) - images[step - 1]).max(axis=-1) > 8
             assert changed[mask].mean() > 0.85  # grey objects on grey ground
             assert mask[changed].mean() > 0.6  # the rest is its shadow
 
@@ -102,7 +102,7 @@ def test_a_replica_that_grows_is_not_taken_for_complete_before_it_is(replica, tm
     assert not (tmp_path / "grown" / "train.json").exists()
 
 
-def test_foreign_pictures_are_not_mixed_with(tmp_path):
+def test_foreign_images_are_not_mixed_with(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "CLEVR_train_000000_0.png").touch()
     with pytest.raises(ValueError, match="holds another data set"):
@@ -130,7 +130,7 @@ def test_an_error_of_the_file_system_reaches_the_caller(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_without_a_traceback_or_a_half_picture(tmp_path, number):
+def test_signals_end_it_without_a_traceback_or_a_half_image(tmp_path, number):
     code = "import sys; from lab_ddpm.cli import main; sys.exit(main(sys.argv[1:]))"
     options = ["--num-scenes", "500", "--workers", "2", "--with-unseen", "--out", str(tmp_path)]
     process = subprocess.Popen(
@@ -151,12 +151,12 @@ def test_signals_end_it_without_a_traceback_or_a_half_picture(tmp_path, number):
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
     assert f"{number.name}: stopping after the scenes that are being rendered" in errors
-    pictures = sorted(tmp_path.glob("images/CLEVR*.png"))
-    assert f"stopped by {number.name} after {len(pictures)} pictures; the same command goes on" in errors
+    images = sorted(tmp_path.glob("images/CLEVR*.png"))
+    assert f"stopped by {number.name} after {len(images)} images; the same command goes on" in errors
     assert not (tmp_path / "train.json").exists()
-    for path in pictures:
+    for path in images:
         scene, step = (int(part) for part in path.stem.split("_")[2:])
-        assert np.array_equal(np.asarray(Image.open(path)), render_picture(sample_scene(0, scene, 3), step)), path.name
+        assert np.array_equal(np.asarray(Image.open(path)), render_image(sample_scene(0, scene, 3), step)), path.name
 
 
 def test_the_check_reads_a_replica_and_finds_the_same_pixels(replica):

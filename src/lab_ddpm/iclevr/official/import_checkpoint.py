@@ -45,7 +45,7 @@ def import_checkpoint(
         source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`; it may
             be an entry of a dictionary, and its keys may share a prefix such as `module.`.
         out: A folder that does not exist yet.
-        image_size: Height and width of the pictures in pixels. The shapes do not show it.
+        image_size: Height and width of the images in pixels. The shapes do not show it.
         attention_head_dim: Channels of an attention head. The shapes do not show it; 8 is diffusers' default.
         beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
         prediction_type: What it was trained to predict.

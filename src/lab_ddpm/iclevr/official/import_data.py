@@ -1,6 +1,6 @@
 """Official i-CLEVR material, as it is handed out, put where training, sampling and scoring look for it.
 
-    pictures -> out/images/      JSON lists -> out/      checkpoint.pth -> evaluator_dir/
+    images -> out/images/      JSON lists -> out/      checkpoint.pth -> evaluator_dir/
 
 Everything is copied into a hidden folder inside `out` and checked there first; then it is renamed into place,
 `train.json` last. So whatever is wrong changes nothing, and an import that was killed is completed by running
@@ -24,12 +24,12 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition, count_seen, load_conditions, load_labels, load_objects
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import naming_broken_pictures
-from lab_ddpm.data.labelled_pictures import compare_names, picture_places
+from lab_ddpm.data.images import naming_broken_images
+from lab_ddpm.data.labelled_images import compare_names, image_places
+from lab_ddpm.evaluation.classifiers import OFFICIAL_CHECKPOINT, load_classifier
 from lab_ddpm.iclevr.condition_lists import make_condition_lists
 from lab_ddpm.iclevr.official.import_report import ImportReport
-from lab_ddpm.iclevr.official.official_files import PICTURE_NAME, OfficialFiles, SourceFile, open_official_files
-from lab_ddpm.judging.classifiers import OFFICIAL_CHECKPOINT, load_classifier
+from lab_ddpm.iclevr.official.official_files import IMAGE_NAME, OfficialFiles, SourceFile, open_official_files
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove
 
@@ -38,7 +38,7 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
     """Check official material and put it in place.
 
     Args:
-        source: A folder or a zip file with any of the pictures, the four JSON lists and `checkpoint.pth`.
+        source: A folder or a zip file with any of the images, the four JSON lists and `checkpoint.pth`.
         out: Folder of the data set.
         evaluator_dir: Folder of the classifiers.
 
@@ -54,25 +54,25 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
             loaded, problems = _stage_others(found.others.values(), staging)
             places = {name: (evaluator_dir if name == OFFICIAL_CHECKPOINT else out) / name for name in loaded}
             labels = loaded.get("train.json")
-            if found.pictures and "train.json" not in found.others and (out / "train.json").is_file():
+            if found.images and "train.json" not in found.others and (out / "train.json").is_file():
                 labels = load_labels(out / "train.json", OBJECTS)
             if labels is not None:
                 problems += _compare(labels, found, out / "images")
-            problems += _stage_pictures(list(found.pictures.values()), out / "images", staging / "images")
+            problems += _stage_images(list(found.images.values()), out / "images", staging / "images")
             problems += _conflicts(staging, places)
             seen = None if labels is None else _count_seen(out / "unseen.json", labels)
             if problems:
                 raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
 
-            num_added = len(picture_places(staging / "images"))
-            _move_pictures(staging / "images", out / "images")
+            num_added = len(image_places(staging / "images"))
+            _move_images(staging / "images", out / "images")
             files = {place: _put(staging / name, place) for name, place in places.items()}
-    num_pictures = len(picture_places(out / "images"))
-    absent = [] if found.pictures else ["pictures (CLEVR_train_SSSSSS_K.png)"]
+    num_images = len(image_places(out / "images"))
+    absent = [] if found.images else ["images (CLEVR_train_SSSSSS_K.png)"]
     absent += [name for name in _LOADERS if name not in found.others]
-    missing = [] if num_pictures else ["the pictures"]
+    missing = [] if num_images else ["the images"]
     missing += [] if (out / "train.json").is_file() else ["train.json"]
-    return ImportReport(source, out, absent, num_added, num_pictures, files, seen, missing, found.unopened)
+    return ImportReport(source, out, absent, num_added, num_images, files, seen, missing, found.unopened)
 
 
 def _load_objects(path: Path) -> None:
@@ -83,8 +83,8 @@ def _load_objects(path: Path) -> None:
 
 def _load_labels(path: Path) -> dict[str, Condition]:
     labels = load_labels(path, OBJECTS)
-    if others := [name for name in labels if not PICTURE_NAME.fullmatch(name)]:
-        raise DataError(f"{path}: pictures must be named CLEVR_train_SSSSSS_K.png, got {', '.join(others)}")
+    if others := [name for name in labels if not IMAGE_NAME.fullmatch(name)]:
+        raise DataError(f"{path}: images must be named CLEVR_train_SSSSSS_K.png, got {', '.join(others)}")
     return labels
 
 
@@ -98,15 +98,15 @@ _LOADERS: dict[str, Callable[[Path], object]] = {
 
 
 def _check_no_replica(found: OfficialFiles, out: Path) -> None:
-    if (out / "replica.json").exists() and (found.pictures or "train.json" in found.others):
+    if (out / "replica.json").exists() and (found.images or "train.json" in found.others):
         raise DataError(
-            f"{out}: must not hold a rendered replica (replica.json), which official pictures never join; "
+            f"{out}: must not hold a rendered replica (replica.json), which official images never join; "
             "choose another `--out`, or move images/, masks/, train.json and replica.json away"
         )
 
 
 def _check_space(found: OfficialFiles, out: Path) -> None:
-    new = [file for name, file in found.pictures.items() if not (out / "images" / name).exists()]
+    new = [file for name, file in found.images.items() if not (out / "images" / name).exists()]
     needed = sum(file.size for file in [*new, *found.others.values()])
     folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free
@@ -142,48 +142,48 @@ def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str,
     return loaded, problems
 
 
-def _compare(labels: Mapping[str, Condition], found: OfficialFiles, images: Path) -> list[str]:
-    """The pictures, present and new, against `train.json`; having none at all is fine, they may follow."""
-    places = picture_places(images) if images.is_dir() else {}
-    places |= {name: file.place for name, file in found.pictures.items()}
+def _compare(labels: Mapping[str, Condition], found: OfficialFiles, folder: Path) -> list[str]:
+    """The images, present and new, against `train.json`; having none at all is fine, they may follow."""
+    places = image_places(folder) if folder.is_dir() else {}
+    places |= {name: file.place for name, file in found.images.items()}
     return compare_names(labels, places) if places else []
 
 
-def _stage_pictures(files: Sequence[SourceFile], images: Path, staged: Path) -> list[str]:
-    """Decode every picture, and copy those that are not in `images` yet to `staged`; returns the problems."""
+def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> list[str]:
+    """Decode every image, and copy those that are not in `folder` yet to `staged`; returns the problems."""
     others: list[str] = []
 
     def stage(file: SourceFile) -> str | None:
         try:
-            with naming_broken_pictures(file.place):
+            with naming_broken_images(file.place):
                 content = file.read()
                 try:
-                    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                        picture.load()
+                    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                        image.load()
                 except UnidentifiedImageError:
-                    raise DataError(f"{file.place}: broken picture (no PNG file)") from None
+                    raise DataError(f"{file.place}: broken image (no PNG file)") from None
         except DataError as error:
             return str(error)
-        if not (images / file.name).exists():
+        if not (folder / file.name).exists():
             (staged / file.name).write_bytes(content)
-        elif (images / file.name).read_bytes() != content:
+        elif (folder / file.name).read_bytes() != content:
             others.append(file.name)
         return None
 
     with ThreadPoolExecutor() as pool:
         results = pool.map(stage, files)
-        progress = tqdm(results, total=len(files), desc="checking pictures", leave=False, delay=2)
+        progress = tqdm(results, total=len(files), desc="checking images", leave=False, delay=2)
         problems = [problem for problem in progress if problem]
     if others:
         problems.append(
-            f"{images}: holds {len(others)} other pictures of these names ({min(others)}, ...), which are "
+            f"{folder}: holds {len(others)} other images of these names ({min(others)}, ...), which are "
             "never overwritten; choose another `--out`, or move the folder away"
         )
     return problems
 
 
 def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
-    """Files in place that must not be replaced: another checkpoint, other labels of pictures in place."""
+    """Files in place that must not be replaced: another checkpoint, other labels of images in place."""
 
     def is_kept(place: Path) -> bool:
         return place.name == OFFICIAL_CHECKPOINT or (
@@ -202,7 +202,7 @@ def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int
     return count_seen(conditions, labels), len(conditions)
 
 
-def _move_pictures(staged: Path, images: Path) -> None:
+def _move_images(staged: Path, images: Path) -> None:
     os.sync()  # at once: to flush each of thousands of files by itself takes minutes
     if not images.exists():
         staged.replace(images)

@@ -1,7 +1,7 @@
-"""What stands where in the official pictures, which come without masks: seen in the differences of a scene's pictures.
+"""What stands where in the official images, which come without masks: seen in the differences of a scene's images.
 
-Picture k of a scene is picture k - 1 with the last-named object added. Where it changed, and not only by the common
-factor of a shadow, the new object stands. Picture 0 is compared with its own empty ground, a polynomial through
+Image k of a scene is image k - 1 with the last-named object added. Where it changed, and not only by the common
+factor of a shadow, the new object stands. Image 0 is compared with its own empty ground, a polynomial through
 what is outside its middle, where the first object stands.
 """
 
@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import read_mask, read_picture, write_png
-from lab_ddpm.data.labelled_pictures import LABEL_FILE
+from lab_ddpm.data.images import read_image, read_mask, write_png
+from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.worker_pool import worker_pool
 
@@ -29,25 +29,25 @@ _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
 _CHANGE = 25.0  # of 255, more than a shadow darkens the ground
 _DEGREE = 3  # of the polynomial
-_MIDDLE = 0.17  # radius, as a share of the picture, in which the first object stands
+_MIDDLE = 0.17  # radius, as a share of the image, in which the first object stands
 
-Picture = NDArray[np.floating]
+Image = NDArray[np.floating]
 Mask = NDArray[np.uint8]  # (84, 112)
 Result = TypeVar("Result")
 
 
 def write_masks(root: Path) -> int:
-    """Write those masks that `root/masks/` lacks, of the pictures of `train.json`; returns how many.
+    """Write those masks that `root/masks/` lacks, of the images of `train.json`; returns how many.
 
     Raises:
-        DataError: A picture is broken or missing, or its labels are not those of the one before and one more.
+        DataError: An image is broken or missing, or its labels are not those of the one before and one more.
     """
     labels = load_labels(root / LABEL_FILE, OBJECTS)
     return sum(_of_scenes(labels, partial(_write_scene, root)))
 
 
 def check_masks(root: Path) -> list[float]:
-    """For every object of every picture, how much of its area is shared with that in `root/masks/`.
+    """For every object of every image, how much of its area is shared with that in `root/masks/`.
 
     Returns:
         Intersections over unions, in [0, 1].
@@ -60,7 +60,7 @@ def check_masks(root: Path) -> list[float]:
 
 
 def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condition]], Result]) -> Iterator[Result]:
-    """What comes of the labels of each scene, by the names of its pictures, in as many processes as there are cores."""
+    """What comes of the labels of each scene, by the names of its images, in as many processes as there are cores."""
     scenes: dict[str, dict[str, Condition]] = {}
     for name in sorted(labels):
         scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
@@ -94,20 +94,20 @@ def _check_scene(root: Path, labels: dict[str, Condition]) -> list[float]:
 
 
 def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
-    """What stands where in the pictures of a scene, in their order: the object's place + 1, 0 for nothing.
+    """What stands where in the images of a scene, in their order: the object's place + 1, 0 for nothing.
 
     Raises:
-        DataError: A picture is broken or missing.
+        DataError: An image is broken or missing.
     """
     masks: dict[str, Mask] = {}
     mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
     before = None
     for name, condition in labels.items():
-        picture = read_picture(images / name, (_HEIGHT, _WIDTH)).astype(float)
-        new = new_object(empty_ground(picture) if before is None else before, picture)
+        image = read_image(images / name, (_HEIGHT, _WIDTH)).astype(float)
+        new = new_object(empty_ground(image) if before is None else before, image)
         mask[new] = OBJECTS.index(condition[-1]) + 1
         masks[name] = mask.copy()
-        before = picture
+        before = image
     return masks
 
 
@@ -115,11 +115,11 @@ def _check_steps(labels: dict[str, Condition]) -> None:
     shown: Condition = ()
     for name, condition in labels.items():
         if condition[:-1] != shown:
-            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the picture before, got {condition}")
+            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
         shown = condition
 
 
-def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:
+def new_object(before: Image, after: Image) -> NDArray[np.bool_]:
     """Where an object is new: (H, W, 3) twice, in [0, 255] -> (H, W) bool."""
     shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
     colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
@@ -131,12 +131,12 @@ def new_object(before: Picture, after: Picture) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=2)), dtype=bool)
 
 
-def empty_ground(picture: Picture) -> Picture:
-    """The ground of a picture of one object in its middle: (H, W, 3) -> the same."""
-    height, width = picture.shape[:2]
+def empty_ground(image: Image) -> Image:
+    """The ground of an image of one object in its middle: (H, W, 3) -> the same."""
+    height, width = image.shape[:2]
     y, x = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None] - 0.5
     powers = [x**i * y**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
     terms = np.stack(powers, axis=-1)
     outside = np.hypot(x, y) > _MIDDLE
-    weights, *_ = np.linalg.lstsq(terms[outside], picture[outside], rcond=None)
+    weights, *_ = np.linalg.lstsq(terms[outside], image[outside], rcond=None)
     return terms @ weights

@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from lab_ddpm.judging.classifiers import OFFICIAL_CHECKPOINT
+from lab_ddpm.evaluation.classifiers import OFFICIAL_CHECKPOINT
 from lab_ddpm.tools.errors import DataError
 
-PICTURE_NAME = re.compile(r"CLEVR_train_[0-9]{6}_[0-9]\.png")
+IMAGE_NAME = re.compile(r"CLEVR_train_[0-9]{6}_[0-9]\.png")
 LISTS = ("objects.json", "test.json", "new_test.json", "train.json")
 
 # Far above the official sizes (about 0.1, 1 and 45 MB a file, 2 GB in all), far below what fills a disk.
@@ -52,12 +52,12 @@ class OfficialFiles:
     """What was found.
 
     Attributes:
-        pictures: The `CLEVR_train_SSSSSS_K.png` by name, sorted.
+        images: The `CLEVR_train_SSSSSS_K.png` by name, sorted.
         others: The JSON lists and the classifier's checkpoint by name, `train.json` last.
         unopened: Zip files beside them, which were not looked into.
     """
 
-    pictures: dict[str, SourceFile]
+    images: dict[str, SourceFile]
     others: dict[str, SourceFile]
     unopened: list[Path]
 
@@ -98,7 +98,7 @@ def _sort_out(source: Path, files: Iterable[SourceFile], zips: list[Path]) -> Of
         hint = f"; not looked into: {', '.join(map(str, zips))}" if zips else ""
         raise DataError(f"{source}: must hold some of the official files {wanted}, has none{hint}")
     return OfficialFiles(
-        pictures={name: found[name] for name in sorted(found) if PICTURE_NAME.fullmatch(name)},
+        images={name: found[name] for name in sorted(found) if IMAGE_NAME.fullmatch(name)},
         others={name: found[name] for name in (OFFICIAL_CHECKPOINT, *LISTS) if name in found},
         unopened=zips,
     )
@@ -108,7 +108,7 @@ def _is_official(path: PurePosixPath) -> bool:
     """Whether the name is an official one and no part of the path is hidden or a Mac's shadow copy."""
     if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
         return False
-    return bool(PICTURE_NAME.fullmatch(path.name)) or path.name in (OFFICIAL_CHECKPOINT, *LISTS)
+    return bool(IMAGE_NAME.fullmatch(path.name)) or path.name in (OFFICIAL_CHECKPOINT, *LISTS)
 
 
 def _files_in_folder(source: Path) -> tuple[list[SourceFile], list[Path]]:

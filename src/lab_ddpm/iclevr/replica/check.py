@@ -1,8 +1,8 @@
-"""Compares a rendered replica with measurements of public i-CLEVR pictures, all at 64 x 64 pixels.
+"""Compares a rendered replica with measurements of public i-CLEVR images, all at 64 x 64 pixels.
 
-The reference numbers were taken from 448 public 64 x 64 pictures in the style of i-CLEVR: the median
+The reference numbers were taken from 448 public 64 x 64 images in the style of i-CLEVR: the median
 background on a grid, and the box (with the contact shadow) and the median colour of the object in the centre
-of pictures that show one object. Here the box is where a picture differs from the ground to the left and
+of images that show one object. Here the box is where an image differs from the ground to the left and
 right of it by more than a share `_CONTRAST` of the largest difference.
 
 Grain is the deviation of the ground from its own 5 x 5 neighbourhood: smooth shading passes, speckles do not.
@@ -21,13 +21,13 @@ from PIL import Image
 
 from lab_ddpm.data.conditions import load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, read_picture
-from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.data.images import Images, read_image
+from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.replica import read_identity
 from lab_ddpm.iclevr.replica.scenes import sample_scene
 from lab_ddpm.tools.errors import DataError
 
-_MAX_PICTURES = 600  # more do not change a median
+_MAX_IMAGES = 600  # more do not change a median
 _GRID = (0, 16, 32, 48, 63)  # rows and columns
 _BACKGROUND = [
     [(105, 105, 104), (106, 106, 105), (105, 105, 105), (105, 104, 104), (103, 103, 103)],
@@ -93,30 +93,30 @@ def check_replica(root: str | Path) -> list[Comparison]:
     """
     root = Path(root)
     labels = load_labels(root / "train.json", OBJECTS)
-    names = sorted(labels)[:_MAX_PICTURES]
-    pictures = np.stack([read_picture(root / "images" / name, 64) for name in names])
-    singles: dict[str, list[Pictures]] = defaultdict(list)
-    for name, picture in zip(names, pictures, strict=True):
+    names = sorted(labels)[:_MAX_IMAGES]
+    images = np.stack([read_image(root / "images" / name, 64) for name in names])
+    singles: dict[str, list[Images]] = defaultdict(list)
+    for name, image in zip(names, images, strict=True):
         if len(labels[name]) == 1:
-            singles[labels[name][0]].append(picture)
+            singles[labels[name][0]].append(image)
     comparisons = [
-        *_background(pictures),
-        _compare("mean", "all pictures", pictures.mean(axis=(0, 1, 2)), _MEAN),
+        *_background(images),
+        _compare("mean", "all images", images.mean(axis=(0, 1, 2)), _MEAN),
     ]
     for name in _CENTRE:
         if singles[name]:
             comparisons += _centre(name, singles[name])
     return [
         *comparisons,
-        _compare("grain", "bottom rows", [_grain(pictures)], [0]),
+        _compare("grain", "bottom rows", [_grain(images)], [0]),
         _compare("bytes", "other pixels rendered again", [_count_changed(root, names)], [0]),
     ]
 
 
-def measure_centre(picture: Pictures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Box (x, y, width, height) and median colour of the object in the centre of a (64, 64, 3) picture."""
+def measure_centre(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Box (x, y, width, height) and median colour of the object in the centre of a (64, 64, 3) image."""
     top, left, size = 16, 18, 28
-    crop = picture[top : top + size, left : left + size].astype(np.float64)
+    crop = image[top : top + size, left : left + size].astype(np.float64)
     weight = np.linspace(0, 1, size)[:, None]
     ground = crop[:, :1] * (1 - weight) + crop[:, -1:] * weight
     contrast = np.abs(crop - ground).max(axis=2)
@@ -131,8 +131,8 @@ def _compare(kind: str, place: str, measured: ArrayLike, reference: ArrayLike) -
     return Comparison(f"{kind}: {place}", np.asarray(measured, float), np.asarray(reference, float), limit)
 
 
-def _background(pictures: Pictures) -> list[Comparison]:
-    median = np.median(pictures, axis=0)
+def _background(images: Images) -> list[Comparison]:
+    median = np.median(images, axis=0)
     return [
         _compare("background", f"row {y}, column {x}", median[y, x], reference)
         for y, line in zip(_GRID, _BACKGROUND, strict=True)
@@ -141,8 +141,8 @@ def _background(pictures: Pictures) -> list[Comparison]:
     ]
 
 
-def _centre(name: str, pictures: Sequence[Pictures]) -> list[Comparison]:
-    measured = [measure_centre(picture) for picture in pictures]
+def _centre(name: str, images: Sequence[Images]) -> list[Comparison]:
+    measured = [measure_centre(image) for image in images]
     box, colour = (np.median(values, axis=0) for values in zip(*measured, strict=True))
     sides = [1, 3] if name.endswith("cube") else [0, 1, 2, 3]
     letters = ", ".join("xywh"[side] for side in sides)
@@ -153,16 +153,16 @@ def _centre(name: str, pictures: Sequence[Pictures]) -> list[Comparison]:
     ]
 
 
-def _grain(pictures: Pictures) -> float:
-    """Median over pictures of the standard deviation of the lowest rows around their smooth course."""
-    ground = pictures[:, -8:].mean(axis=3)
+def _grain(images: Images) -> float:
+    """Median over images of the standard deviation of the lowest rows around their smooth course."""
+    ground = images[:, -8:].mean(axis=3)
     windows = np.lib.stride_tricks.sliding_window_view(ground, (5, 5), axis=(1, 2))
     residual = ground[:, 2:-2, 2:-2] - windows.mean(axis=(3, 4))
     return float(np.median(residual.std(axis=(1, 2))))
 
 
 def _count_changed(root: Path, names: list[str]) -> int:
-    """Render three of the pictures again and count those that are not the same."""
+    """Render three of the images again and count those that are not the same."""
     identity = read_identity(root)
     if identity is None:
         raise DataError(f"{root / 'replica.json'}: no such file")
@@ -170,7 +170,7 @@ def _count_changed(root: Path, names: list[str]) -> int:
     changed = 0
     for name in names[:: max(len(names) // 3, 1)][:3]:
         number, step = (int(part) for part in Path(name).stem.split("_")[-2:])
-        again = render_picture(sample_scene(identity["seed"], number, forbidden=forbidden), step)
+        again = render_image(sample_scene(identity["seed"], number, forbidden=forbidden), step)
         with Image.open(root / "images" / name) as stored:
             changed += not np.array_equal(np.asarray(stored), again)
     return changed

@@ -1,6 +1,6 @@
-"""One replica picture: a CLEVR-like scene, rendered on the CPU with Mitsuba.
+"""One replica image: a CLEVR-like scene, rendered on the CPU with Mitsuba.
 
-Light adds up, so a picture is the sum of five renderings of the same scene, each with one light only: the
+Light adds up, so an image is the sum of five renderings of the same scene, each with one light only: the
 key, fill and back lamps (square area lights of CLEVR's places, sizes and powers, each shifted a little per
 scene), a weak sun, and a constant sky that only the objects see. With a single light per rendering no light
 has to be chosen at random, so a few samples per pixel are free of grain. The sky stands for what the bright
@@ -8,7 +8,7 @@ ground reflects onto the objects; its rendering leaves out the ground, where the
 lamps contain such light already.
 
 The sum, in linear RGB, becomes sRGB. The lamps' strengths were fitted (non-negative least squares in linear
-RGB) to the background of public i-CLEVR pictures, the sky's to the colours of their objects. The ground is
+RGB) to the background of public i-CLEVR images, the sky's to the colours of their objects. The ground is
 flat under the objects and curves up far behind them, so no horizon shows.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lab_ddpm.data.iclevr import COLOURS
-from lab_ddpm.data.images import Pictures
+from lab_ddpm.data.images import Images
 from lab_ddpm.iclevr.replica.meshes import Mesh, curved_ground, rounded_cube
 from lab_ddpm.iclevr.replica.scenes import CAMERA_FOV, CAMERA_POSITION, LAMPS, RADIUS, Scene, SceneObject
 from lab_ddpm.tools.errors import check_choice
@@ -56,12 +56,12 @@ _CURVE_START, _CURVE_RADIUS = 14.0, 20.0  # of the ground, behind the origin as 
 _BEVEL = 0.07  # radius of the cubes' rounded edges
 
 
-def render_picture(scene: Scene, step: int) -> Pictures:
-    """Render the picture of one step; the same arguments give the same pixels.
+def render_image(scene: Scene, step: int) -> Images:
+    """Render the image of one step; the same arguments give the same pixels.
 
     Args:
         scene: From `scenes.sample_scene`.
-        step: The picture shows the first `step + 1` objects; in [0, number of objects).
+        step: The image shows the first `step + 1` objects; in [0, number of objects).
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8, sRGB.
@@ -81,15 +81,15 @@ def render_picture(scene: Scene, step: int) -> Pictures:
     worlds = [(aim, lamp, solid) for lamp in [*lamps, sun]]
     matte = [shape for item in objects for shape in _shapes(item, _matte(item.colour))]
     worlds.append((spread, {"type": "constant", "radiance": _SKY_RADIANCE}, matte))
-    picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.float32)
+    image = np.zeros((HEIGHT, WIDTH, 3), dtype=np.float32)
     for integrator, light, shapes in worlds:
         world = {"type": "scene", "integrator": integrator, "sensor": _camera(), "light": light}
         world |= {f"shape_{i}": shape for i, shape in enumerate(shapes)}
-        picture += np.array(mi.render(mi.load_dict(world), seed=scene.sampler_seed))
-    return _to_srgb(picture)
+        image += np.array(mi.render(mi.load_dict(world), seed=scene.sampler_seed))
+    return _to_srgb(image)
 
 
-def _to_srgb(linear: np.ndarray) -> Pictures:
+def _to_srgb(linear: np.ndarray) -> Images:
     """(H, W, 3) linear RGB in [0, 1] (brighter is clipped) -> uint8 sRGB (IEC 61966-2-1)."""
     linear = linear.clip(0, 1)
     curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -1,8 +1,8 @@
 """The replica data set on disk: many scenes, several processes, one folder in the layout of i-CLEVR.
 
-A picture depends on (seed, scene, step) alone, so the work can be cut anywhere: pictures that exist are kept,
+An image depends on (seed, scene, step) alone, so the work can be cut anywhere: images that exist are kept,
 the others are rendered, whatever the number of workers. `replica.json` is written first and says which data
-set the folder holds, so that pictures of two data sets never mix; `train.json` is written last.
+set the folder holds, so that images of two data sets never mix; `train.json` is written last.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from lab_ddpm.data.images import write_png
 from lab_ddpm.data.metadata import write_metadata
-from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_picture
+from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_image
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.worker_pool import worker_pool
 
-STEPS = 3  # pictures per scene
+STEPS = 3  # images per scene
 _IDENTITY = {"recipe": int, "seed": int, "num_scenes": int, "forbidden": list}  # of replica.json
 
 Labels = dict[str, list[str]]
@@ -32,9 +32,9 @@ Labels = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class ReplicaSummary:
-    """What `render_replica` did: the pictures of the data set, and how many of them it had to render."""
+    """What `render_replica` did: the images of the data set, and how many of them it had to render."""
 
-    num_pictures: int
+    num_images: int
     num_rendered: int
 
 
@@ -54,16 +54,16 @@ def render_replica(
 
     Args:
         out: Folder of the data set.
-        num_scenes: Scenes of three pictures each; may grow from one run to the next.
+        num_scenes: Scenes of three images each; may grow from one run to the next.
         seed: Seed of the data set.
         workers: Worker processes with one thread each.
-        forbidden: Combinations of object names that no picture may contain.
+        forbidden: Combinations of object names that no image may contain.
 
     Raises:
         UserError: If an argument is out of range.
-        DataError: If `out` holds pictures of another seed, recipe or list of forbidden combinations.
+        DataError: If `out` holds images of another seed, recipe or list of forbidden combinations.
         OSError: If the disk is full or the folder cannot be written.
-        Interrupted: After Ctrl-C or SIGTERM; the pictures finished by then are kept.
+        Interrupted: After Ctrl-C or SIGTERM; the images finished by then are kept.
     """
     check_at_least("num_scenes", num_scenes, 1)
     check_at_least("seed", seed, 0)
@@ -86,7 +86,7 @@ def render_replica(
     with (
         stop_signals("stopping after the scenes that are being rendered") as received,
         worker_pool(min(workers, num_scenes)) as pool,
-        tqdm(total=num_scenes * STEPS, unit="picture", desc="rendering") as progress,
+        tqdm(total=num_scenes * STEPS, unit="image", desc="rendering") as progress,
     ):
         try:
             jobs = [pool.submit(_render_scene, out, seed, i, barred) for i in range(num_scenes)]
@@ -100,7 +100,7 @@ def render_replica(
         finally:
             pool.shutdown(cancel_futures=True)  # the scenes at work are finished, the waiting ones are not begun
     if received:
-        raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} pictures")
+        raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} images")
     labels = dict(sorted(labels.items()))
     write_metadata(images / "metadata.jsonl", labels)
     write_json(out / "train.json", labels)
@@ -108,7 +108,7 @@ def render_replica(
 
 
 def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
-    """Render the missing pictures and masks of one scene; return all its labels and the number of pictures rendered."""
+    """Render the missing images and masks of one scene; return all its labels and the number of images rendered."""
     scene = sample_scene(seed, number, STEPS, forbidden)
     labels: Labels = {}
     rendered = 0
@@ -118,13 +118,13 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
         if not (out / "masks" / name).exists():
             write_png(out / "masks" / name, object_map(scene.objects[: step + 1], WIDTH, HEIGHT))
         if not (out / "images" / name).exists():
-            write_png(out / "images" / name, render_picture(scene, step))
+            write_png(out / "images" / name, render_image(scene, step))
             rendered += 1
     return labels, rendered
 
 
 def read_identity(out: str | Path) -> dict[str, Any] | None:
-    """Which replica a folder holds: `recipe`, `seed`, `num_scenes` and `forbidden`; None for other pictures or none.
+    """Which replica a folder holds: `recipe`, `seed`, `num_scenes` and `forbidden`; None for other images or none.
 
     Raises:
         DataError: The folder's `replica.json` is broken.
@@ -147,7 +147,7 @@ def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, A
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
     if found is None:
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
-            raise DataError(f"{out}: holds another data set (train.json, pictures or masks without a replica.json)")
+            raise DataError(f"{out}: holds another data set (train.json, images or masks without a replica.json)")
         return
     for key in ("recipe", "seed", "forbidden"):
         if found[key] != wanted[key]:

@@ -1,7 +1,7 @@
-"""What stands where in a replica picture: the scene as plain numbers, before anything is rendered.
+"""What stands where in a replica image: the scene as plain numbers, before anything is rendered.
 
 A scene holds a few objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp.
-Its first object stands at the origin, so at the same pixels of every picture; every later one is placed
+Its first object stands at the origin, so at the same pixels of every image; every later one is placed
 uniformly in [-3, 3]^2, again and again until it keeps a gap to the others and every object stays in clear
 view. Step K of a scene shows its first K + 1 objects, as in i-CLEVR (El-Nouby et al., "Tell, Draw, and
 Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et al., 2017, arXiv:1612.06890).
@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
 
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
-from lab_ddpm.data.images import Pictures
+from lab_ddpm.data.images import Images
 from lab_ddpm.tools.errors import UserError
 
 RADIUS = 0.61  # of spheres and cylinders; half the edge of cubes and half the height of cylinders
 CAMERA_POSITION = (7.4811, -6.5076, 5.3437)  # looking exactly at the origin, z up
-CAMERA_FOV = 49.13  # degrees, horizontal; the picture is 4:3
+CAMERA_FOV = 49.13  # degrees, horizontal; the image is 4:3
 LAMPS = ("key", "fill", "back")
 
 PLACEMENT_RANGE = 3.0
@@ -65,7 +65,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that tells the pictures of one scene from those of another.
+    """Everything that tells the images of one scene from those of another.
 
     Attributes:
         objects: In the order in which the steps add them.
@@ -78,7 +78,7 @@ class Scene:
     sampler_seed: int
 
     def names(self, step: int) -> list[str]:
-        """Returns the object names that the picture of `step` shows, in the order of their arrival."""
+        """Returns the object names that the image of `step` shows, in the order of their arrival."""
         return [item.name for item in self.objects[: step + 1]]
 
 
@@ -123,10 +123,10 @@ def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
     return shares
 
 
-def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Pictures:
+def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Images:
     """Paints what stands where: (height, width, 1) uint8, the object's place in `OBJECTS` + 1, and 0 for the ground.
 
-    Outlines are exact to within a pixel of a picture 112 pixels wide: cubes have bevels in it, and the discs that stand
+    Outlines are exact to within a pixel of an image 112 pixels wide: cubes have bevels in it, and the discs that stand
     for spheres here face along the view's axis.
     """
     canvas = Image.new("L", (width, height))

@@ -1,8 +1,8 @@
-"""Pictures with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
+"""Images with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
 
-`train.json` is {picture name: [label, ...]}. `root/masks/*.png`, of the same names but for the ending, may say what
+`train.json` is {image name: [label, ...]}. `root/masks/*.png`, of the same names but for the ending, may say what
 stands where: grey of 8 bits, at each pixel the place of a label in the vocabulary + 1, and 0 where none of them stands.
-The official data, the replica and one's own multi-label pictures are all read by this module.
+The official data, the replica and one's own multi-label images are all read by this module.
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ from pathlib import Path
 import numpy as np
 
 from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
-from lab_ddpm.data.images import Pictures, Size, height_width, read_mask
+from lab_ddpm.data.image_cache import ImageDataset, cached_files, cached_images
+from lab_ddpm.data.images import Images, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
-from lab_ddpm.data.picture_cache import PictureDataset, cached_files, cached_pictures
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json
 
 LABEL_FILE = "train.json"
 
 
-def open_labelled_pictures(
+def open_labelled_images(
     root: str | Path, image_size: Size, labels: Sequence[str], fit: str = "squash", with_masks: bool = False
-) -> PictureDataset:
-    """Check, decode (once) and open the pictures of `root`.
+) -> ImageDataset:
+    """Check, decode (once) and open the images of `root`.
 
     Args:
         root: Folder with `images/` and `train.json`.
-        image_size: To read the pictures at.
+        image_size: To read the images at.
         labels: The vocabulary of `train.json`.
-        fit: How a picture gets that size, as in `images.fit_picture`.
+        fit: How an image gets that size, as in `images.fit_image`.
         with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Missing, extra or broken pictures or masks, or labels that are not valid; all of them are named.
+        DataError: Missing, extra or broken images or masks, or labels that are not valid; all of them are named.
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
     names = sorted(conditions)
-    problems += compare_names(names, picture_places(root / "images"))
+    problems += compare_names(names, image_places(root / "images"))
     paths = [path for name in names if (path := root / "images" / name).is_file()]
-    pictures, key = cached_files(root, paths, image_size, fit, problems)
+    images, key = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:
-        return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key)
+        return ImageDataset(names, images, class_labels, tuple(labels), fit, key)
     masks, masks_key = _cached_masks(root, conditions, image_size, labels, fit)
-    return PictureDataset(names, pictures, class_labels, tuple(labels), fit, key + masks_key, masks)
+    return ImageDataset(names, images, class_labels, tuple(labels), fit, key + masks_key, masks)
 
 
 def _cached_masks(
     root: Path, conditions: Mapping[str, Condition], image_size: Size, labels: Sequence[str], fit: str
-) -> tuple[Pictures, str]:
+) -> tuple[Images, str]:
     if not (root / "masks").is_dir():
         raise DataError(f"{root / 'masks'}: no such folder of masks, which say what stands where")
     names = sorted(conditions)
     paths = [root / "masks" / f"{Path(name).stem}.png" for name in names]
     missing = {path for path in paths if not path.is_file()}
 
-    def decode(position: int) -> Pictures:
+    def decode(position: int) -> Images:
         if paths[position] in missing:
             raise DataError(f"{paths[position]}: no such mask")
         mask = read_mask(paths[position], image_size, fit)
@@ -72,11 +72,11 @@ def _cached_masks(
 
     files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
     # what a mask means, and whether it is right, depends on the labels too
-    return cached_pictures(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
+    return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:
-    """The labels of one's own pictures: `root/objects.json` if there is one, else all names in `train.json`, sorted.
+    """The labels of one's own images: `root/objects.json` if there is one, else all names in `train.json`, sorted.
 
     Raises:
         DataError: A file that is missing or of another shape.
@@ -89,30 +89,30 @@ def read_vocabulary(root: str | Path) -> tuple[str, ...]:
     if not lists or not all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
     ):
-        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{picture name: list of labels}}")
+        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}")
     return tuple(sorted({name for names in lists for name in names}))
 
 
-def has_pictures(root: str | Path) -> bool:
-    """Whether `root` holds a complete-looking data set: a label file and at least one picture."""
+def has_images(root: str | Path) -> bool:
+    """Whether `root` holds a complete-looking data set: a label file and at least one image."""
     root = Path(root)
     return (root / LABEL_FILE).is_file() and any((root / "images").glob("*.png"))
 
 
-def picture_places(folder: Path) -> dict[str, str]:
+def image_places(folder: Path) -> dict[str, str]:
     """{file name: path} of all files in `folder` that are not hidden, but for a metadata file.
 
     Raises:
         DataError: There is no such folder.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of pictures")
+        raise DataError(f"{folder}: no such folder of images")
     names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
     return {name: str(folder / name) for name in names if name not in METADATA_FILES}
 
 
 def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
-    """One line for every listed picture that has no place, and for every picture in place that is not listed."""
+    """One line for every listed image that has no place, and for every image in place that is not listed."""
     listed = set(names)
     missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
     problems = [f"{name}: listed in {LABEL_FILE}, but missing" for name in missing]

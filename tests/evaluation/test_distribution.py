@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab_ddpm.judging.classifiers import Features, build_classifier
-from lab_ddpm.judging.distribution import compare, covered, extract, nearest
+from lab_ddpm.evaluation.classifiers import Features, build_classifier
+from lab_ddpm.evaluation.distribution import compare, covered, extract, nearest
 from lab_ddpm.tools.errors import UserError
 
 
@@ -39,7 +39,7 @@ def test_the_kernel_distance_of_shifted_gaussians_is_the_one_of_the_formula() ->
     assert scores["kernel"] == pytest.approx(1.75 - 2 * 2.5 + 12.875, rel=0.1)
 
 
-def test_precision_is_about_the_samples_and_recall_about_the_real_pictures() -> None:
+def test_precision_is_about_the_samples_and_recall_about_the_real_images() -> None:
     narrow = compare(cloud(2000), cloud(2000, std=0.2, seed=1))
     assert narrow["precision"] > 0.95
     assert narrow["recall"] < 0.5
@@ -52,17 +52,17 @@ def test_far_points_are_not_covered() -> None:
     assert covered(cloud(50), cloud(20, mean=100.0)) == 0
 
 
-def test_too_few_pictures_are_refused() -> None:
-    with pytest.raises(UserError, match="at least 4 pictures"):
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UserError, match="at least 4 images"):
         compare(cloud(3), cloud(50))
 
 
-def test_the_nearest_training_picture_is_the_nearest() -> None:
+def test_the_nearest_training_image_is_the_nearest() -> None:
     random = np.random.default_rng(0)
-    pictures, training = (random.integers(0, 256, (count, 5, 5, 1), dtype=np.uint8) for count in (7, 300))
-    training[123] = pictures[3]
-    distances, places = nearest(pictures, training)
-    difference = (pictures[:, None].astype(float) - training[None]).reshape(7, 300, -1) / 255
+    images, training = (random.integers(0, 256, (count, 5, 5, 1), dtype=np.uint8) for count in (7, 300))
+    training[123] = images[3]
+    distances, places = nearest(images, training)
+    difference = (images[:, None].astype(float) - training[None]).reshape(7, 300, -1) / 255
     expected = np.sqrt((difference**2).mean(axis=-1))
     np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-3)
     np.testing.assert_array_equal(places, expected.argmin(axis=1))
@@ -73,10 +73,10 @@ def test_the_nearest_training_picture_is_the_nearest() -> None:
 def test_features_do_not_depend_on_the_batch(channels: int) -> None:
     torch.manual_seed(0)
     features = Features(build_classifier("referee", 10, channels))
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, channels), dtype=np.uint8)
-    whole = extract(features, pictures)
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, channels), dtype=np.uint8)
+    whole = extract(features, images)
     assert whole.shape == (6, features.num_features)
-    torch.testing.assert_close(extract(features, pictures[2:3])[0], whole[2], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(extract(features, images[2:3])[0], whole[2], atol=1e-5, rtol=1e-4)
 
 
 def test_features_of_a_resnet_are_refused() -> None:

@@ -1,7 +1,7 @@
-"""Pictures and labels as arrays that an epoch can read without decoding anything.
+"""Images and labels as arrays that an epoch can read without decoding anything.
 
 Every data set is checked and decoded once, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy` whose key
-is a hash of the picture files themselves; afterwards it is memory-mapped, unless its own checksum says that it is
+is a hash of the image files themselves; afterwards it is memory-mapped, unless its own checksum says that it is
 damaged. So that the files are not read at each start, `PART.json` beside it remembers the key together with what `stat`
 tells of the files. A read-only folder has its cache in the user's own cache folder.
 """
@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Pictures, Size, height_width, read_picture
+from lab_ddpm.data.images import Images, Size, height_width, read_image
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, remove, sha256, write_json, write_text
 
@@ -30,72 +30,72 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class PictureDataset:
-    """Pictures and labels in the order of the names.
+class ImageDataset:
+    """Images and labels in the order of the names.
 
     Attributes:
         names: N names, unique.
-        pictures: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
+        images: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
-        labels: The names of the labels; empty for pictures without labels.
-        fit: How they got their size, as in `images.fit_picture`.
-        content: Hash of the picture files and of how they were read.
+        labels: The names of the labels; empty for images without labels.
+        fit: How they got their size, as in `images.fit_image`.
+        content: Hash of the image files and of how they were read.
         masks: (N, H, W, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
-            none does; None for pictures that were opened without.
+            none does; None for images that were opened without.
     """
 
     names: list[str]
-    pictures: Pictures
+    images: Images
     class_labels: torch.Tensor
     labels: tuple[str, ...]
     fit: str
     content: str
-    masks: Pictures | None = None
+    masks: Images | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def some(self, count: int, seed: int) -> tuple[Pictures, torch.Tensor]:
-        """At most `count` pictures and their labels, at random: folders come sorted by class."""
+    def some(self, count: int, seed: int) -> tuple[Images, torch.Tensor]:
+        """At most `count` images and their labels, at random: folders come sorted by class."""
         chosen = np.random.default_rng(seed).permutation(len(self))[:count]
-        return self.pictures[chosen], self.class_labels[chosen]
+        return self.images[chosen], self.class_labels[chosen]
 
     def some_labels(self, count: int, seed: int) -> torch.Tensor:
-        """(count, num_labels): the labels of pictures drawn at random, with replacement."""
+        """(count, num_labels): the labels of images drawn at random, with replacement."""
         return self.class_labels[np.random.default_rng(seed).integers(len(self), size=count)]
 
     def fingerprint(self) -> str:
         """Hash of everything that a training sees of it."""
-        digest = hashlib.sha256(repr((self.content, self.names, self.labels, self.pictures.shape)).encode())
+        digest = hashlib.sha256(repr((self.content, self.names, self.labels, self.images.shape)).encode())
         digest.update(self.class_labels.numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
-def cached_pictures(
+def cached_images(
     folder: Path,
     part: str,
     files: Sequence[Path],
     settings: object,
     shape: tuple[int, int, int, int],
-    decode: Callable[[int], Pictures],
+    decode: Callable[[int], Images],
     problems: Sequence[str] = (),
-) -> tuple[Pictures, str]:
+) -> tuple[Images, str]:
     """The cache of a data set, written first where it is not there yet.
 
     Args:
         folder: The folder of the data set.
         part: Which part of it, for the cache's name: of each part and size the newest cache is kept.
-        files: All files that the pictures come from.
+        files: All files that the images come from.
         settings: How they are read.
         shape: (N, H, W, C).
-        decode: Picture number -> (H, W, C) uint8; raises `DataError` for a broken one.
+        decode: Image number -> (H, W, C) uint8; raises `DataError` for a broken one.
         problems: What is already known to be wrong, one line each.
 
     Returns:
         (N, H, W, C) uint8, memory-mapped, and the hash of the files and the settings.
 
     Raises:
-        DataError: With `problems` and a line for every picture that is broken.
+        DataError: With `problems` and a line for every image that is broken.
     """
     caches = _cache_folder(folder)
     caches.mkdir(parents=True, exist_ok=True)
@@ -114,15 +114,15 @@ def cached_pictures(
 
 def cached_files(
     folder: Path, paths: Sequence[Path], image_size: Size, fit: str, problems: Sequence[str] = ()
-) -> tuple[Pictures, str]:
-    """`cached_pictures` of picture files, read in colour as `images.read_picture` does it: (N, H, W, 3) uint8."""
-    return cached_pictures(
+) -> tuple[Images, str]:
+    """`cached_images` of image files, read in colour as `images.read_image` does it: (N, H, W, 3) uint8."""
+    return cached_images(
         folder,
         "train",
         paths,
         fit,
         (len(paths), *height_width(image_size), 3),
-        lambda position: read_picture(paths[position], image_size, fit),
+        lambda position: read_image(paths[position], image_size, fit),
         problems,
     )
 
@@ -141,7 +141,7 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     def digest(path: Path) -> bytes:
         return path.name.encode() + bytes.fromhex(sha256(path))
 
-    parts = _parallel(digest, paths, "checking pictures")
+    parts = _parallel(digest, paths, "checking images")
     key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]
     write_json(memory, {"looks": looks, "key": key})
     return key
@@ -167,27 +167,27 @@ def _cache_folder(folder: Path) -> Path:
 
 
 def _write(
-    cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Pictures], problems: Sequence[str]
+    cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Images], problems: Sequence[str]
 ) -> None:
     if not shape[0]:
-        raise DataError("\n".join(problems) or f"{cache.parent.parent}: no pictures")
+        raise DataError("\n".join(problems) or f"{cache.parent.parent}: no images")
     with atomic_path(cache) as temporary:
-        pictures = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         with open(temporary, "rb+") as file:  # a memory map that meets a full disk later would kill the process
-            file.seek(-pictures.nbytes, os.SEEK_END)
-            for picture in pictures:
-                file.write(bytes(picture.nbytes))
+            file.seek(-images.nbytes, os.SEEK_END)
+            for image in images:
+                file.write(bytes(image.nbytes))
 
         def attempt(position: int) -> str | None:
             try:
-                pictures[position] = decode(position)
+                images[position] = decode(position)
             except DataError as error:
                 return str(error)
 
-        broken = [line for line in _parallel(attempt, range(shape[0]), "decoding pictures") if line]
+        broken = [line for line in _parallel(attempt, range(shape[0]), "decoding images") if line]
         if problems or broken:
             raise DataError("\n".join([*problems, *broken]))
-        pictures.flush()
+        images.flush()
 
 
 def _parallel(function: Callable[..., Result], items: Sequence[object], description: str) -> list[Result]:

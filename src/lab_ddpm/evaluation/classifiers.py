@@ -1,11 +1,11 @@
-"""The classifiers that read the labels off a picture: architecture, files, predictions, features.
+"""The classifiers that read the labels off an image: architecture, files, predictions, features.
 
-Those of i-CLEVR take pictures (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object. `resnet18`
+Those of i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object. `resnet18`
 is the architecture of the official evaluator, and picks checkpoints; `referee` is a plain convolutional network without
 skip connections (VGG with batch normalisation, Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014,
 arXiv:1409.1556) that scores final results only, so that a score is never measured with the network that selected it.
-Its architecture also serves the data sets of one label per picture, at their own size: there it gives class accuracies,
-and its features give the distances between sets of pictures (`distribution`).
+Its architecture also serves the data sets of one label per image, at their own size: there it gives class accuracies,
+and its features give the distances between sets of images (`distribution`).
 
 The files are in `evaluator/`, each with its labels in its header.
 """
@@ -27,7 +27,7 @@ from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import KINDS, Pictures, to_tensor
+from lab_ddpm.data.images import KINDS, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.shipped import find
@@ -35,18 +35,18 @@ from lab_ddpm.tools.weights import check_state, naming_disk_errors, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
-PICTURE_SIZE = 64
-SMALLEST_PICTURE = 16  # pixels, which four times halved leave one
+IMAGE_SIZE = 64
+SMALLEST_IMAGE = 16  # pixels, which four times halved leave one
 EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
-# A number is a convolution with that many channels, "M" halves the picture: 64 -> 4.
+# A number is a convolution with that many channels, "M" halves the image: 64 -> 4.
 _NUM_FEATURES = 256
 _REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES]
 
 
 class NoFit(DataError):
-    """A classifier was made for other labels or pictures."""
+    """A classifier was made for other labels or images."""
 
 
 class _Float32Sigmoid(nn.Sigmoid):
@@ -129,12 +129,12 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     Args:
         path: A `.safetensors` file of ours, or an official `.pth` file.
         labels: What it must have been trained for; None where only its features are wanted.
-        channels: Of the pictures that it is to read; None where they are known to be its own.
+        channels: Of the images that it is to read; None where they are known to be its own.
 
     Raises:
         UserError: A file of another kind.
         DataError: The file is missing, broken or of another architecture; `NoFit`, where it was made for other labels
-            or pictures.
+            or images.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -149,20 +149,20 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     classifier = build_classifier(name, len(own_labels), own_channels)
     check_state(path, state, classifier.state_dict())
     if channels not in (None, own_channels):
-        raise NoFit(f"{path}: made for {KINDS[own_channels]} pictures, and these are {KINDS[channels]}")
+        raise NoFit(f"{path}: made for {KINDS[own_channels]} images, and these are {KINDS[channels]}")
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 
 
 @torch.inference_mode()
-def predict(classifier: nn.Module, pictures: Pictures, batch_size: int = 128) -> NDArray[np.float32]:
-    """The probability of every label in every picture: (N, H, W, C) uint8 -> (N, num_labels) float32 in [0, 1].
+def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDArray[np.float32]:
+    """The probability of every label in every image: (N, H, W, C) uint8 -> (N, num_labels) float32 in [0, 1].
 
-    For i-CLEVR, H and W must be 64: see `images.resize_pictures`.
+    For i-CLEVR, H and W must be 64: see `images.resize_images`.
     """
     classifier.eval()
     device = next(classifier.parameters()).device
-    batches = (pictures[start : start + batch_size] for start in range(0, max(len(pictures), 1), batch_size))
+    batches = (images[start : start + batch_size] for start in range(0, max(len(images), 1), batch_size))
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 
 
@@ -178,9 +178,9 @@ class Features(nn.Module):
         self.layers = classifier[:3].eval()
 
     @torch.inference_mode()
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) uint8 -> (B, 256) float32."""
-        return self.layers(pictures / 127.5 - 1)
+        return self.layers(images / 127.5 - 1)
 
 
 def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:

@@ -1,7 +1,7 @@
 """How each classifier is trained, and the perturbations under which the two for i-CLEVR are measured.
 
-Those two differ in seed and augmentation, and in architecture, so that they do not share their mistakes. "pictures" is
-for every data set with one label per picture.
+Those two differ in seed and augmentation, and in architecture, so that they do not share their mistakes. "images" is
+for every data set with one label per image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class Recipe:
 
     Attributes:
         architecture: One of `classifiers.CLASSIFIERS`.
-        epochs: As many draws as there are pictures, so many times.
+        epochs: As many draws as there are images, so many times.
         learning_rate: The peak of the cycle.
-        changes: {perturbation: (share of the pictures, strength)}, as `augmentation.augment` takes them. Every
-            i-CLEVR picture is moved and half of them are mirrored, since positions are what a few thousand scenes have
+        changes: {perturbation: (share of the images, strength)}, as `augmentation.augment` takes them. Every
+            i-CLEVR image is moved and half of them are mirrored, since positions are what a few thousand scenes have
             too few of.
         seed_offset: Added to the user's seed, so that no two recipes draw the same numbers.
     """
@@ -71,7 +71,7 @@ RECIPES = {
         },
         seed_offset=1000,
     ),
-    "pictures": Recipe(
+    "images": Recipe(
         architecture="referee",
         epochs=5,
         learning_rate=2e-3,
@@ -80,7 +80,7 @@ RECIPES = {
     ),
 }
 
-# Measured one at a time, on every held-out picture, at the same strengths for every classifier.
+# Measured one at a time, on every held-out image, at the same strengths for every classifier.
 ROBUSTNESS_STRENGTHS = {
     "flip": 1.0,
     "zoom": 0.1,

@@ -1,4 +1,4 @@
-"""Pictures that are there are scored by what a classifier finds of what each was to show."""
+"""Images that are there are scored by what a classifier finds of what each was to show."""
 
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ from conftest import save_random_classifiers
 from lab_ddpm import LabelConditionalPipeline, score
 from lab_ddpm.data.conditions import Condition, encode, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures, read_picture, resize_pictures
-from lab_ddpm.iclevr.replica.renderer import render_picture
+from lab_ddpm.data.images import Images, read_image, resize_images
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.evaluation.object_scores import summarise, top_k_hits
+from lab_ddpm.evaluation.score import score_seeds
+from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.scenes import sample_scene
-from lab_ddpm.judging.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
-from lab_ddpm.judging.object_scores import summarise, top_k_hits
-from lab_ddpm.judging.score import score_seeds
 from lab_ddpm.tools.errors import DataError, UserError
 
 CONDITIONS = ["red cube, cyan sphere", "gray cylinder", "red cube"]
 
 
-def noise(count: int, size: int = 16) -> Pictures:
+def noise(count: int, size: int = 16) -> Images:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
@@ -33,13 +33,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_shipped_classifiers_find_what_a_picture_shows_and_nothing_else() -> None:
+def test_the_shipped_classifiers_find_what_a_image_shows_and_nothing_else() -> None:
     scene = sample_scene(0, 0)
     shown, others = scene.names(2), [name for name in OBJECTS if name not in scene.names(2)]
-    picture = render_picture(scene, 2)
+    image = render_image(scene, 2)
     for classifier in CLASSIFIERS:
-        assert score([Image.fromarray(picture)], [shown], classifier)["exact_match"]["mean"] == 1
-        assert score(picture[None], [others[:1]], classifier)["micro"]["mean"] == 0
+        assert score([Image.fromarray(image)], [shown], classifier)["exact_match"]["mean"] == 1
+        assert score(image[None], [others[:1]], classifier)["micro"]["mean"] == 0
 
 
 def test_scores_are_those_of_the_conditions_that_were_asked_for() -> None:
@@ -54,14 +54,14 @@ def test_scores_are_those_of_the_conditions_that_were_asked_for() -> None:
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_a_score_is_what_the_named_classifier_finds(classifier: str) -> None:
-    pictures, class_labels = noise(40, 64), encode([(name,) for name in OBJECTS * 2][:40], OBJECTS)
-    probabilities = predict(load_classifier(f"evaluator/{classifier}.safetensors", OBJECTS), pictures)
+    images, class_labels = noise(40, 64), encode([(name,) for name in OBJECTS * 2][:40], OBJECTS)
+    probabilities = predict(load_classifier(f"evaluator/{classifier}.safetensors", OBJECTS), images)
     expected = summarise(top_k_hits(probabilities, class_labels)[None], class_labels, OBJECTS)
-    assert score(pictures, (OBJECTS * 2)[:40], classifier) == expected
+    assert score(images, (OBJECTS * 2)[:40], classifier) == expected
     best = [OBJECTS[column] for column in probabilities.argmax(axis=1)]
-    assert score(pictures, best, classifier)["micro"]["mean"] == 1
+    assert score(images, best, classifier)["micro"]["mean"] == 1
     worst = [OBJECTS[column] for column in probabilities.argmin(axis=1)]
-    assert score(pictures, worst, classifier)["micro"]["mean"] == 0
+    assert score(images, worst, classifier)["micro"]["mean"] == 0
 
 
 def test_the_referee_is_asked_where_no_classifier_is_named() -> None:
@@ -78,14 +78,14 @@ def test_ones_own_classifier_of_the_working_folder_is_asked_first() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 64, 100])
-def test_pictures_in_pillow_in_arrays_and_in_files_score_the_same(size: int, tmp_path: Path) -> None:
+def test_images_in_pillow_in_arrays_and_in_files_score_the_same(size: int, tmp_path: Path) -> None:
     conditions = [(name,) for name in OBJECTS]
-    pictures = noise(24, size)
-    pillow = [Image.fromarray(picture) for picture in pictures]
-    for number, picture in enumerate(pillow):
-        picture.save(tmp_path / f"{number}.png")
-    files = np.stack([read_picture(tmp_path / f"{number}.png", 64) for number in range(24)])
-    assert score(pillow, conditions) == score(pictures, conditions) == score(files, conditions)
+    images = noise(24, size)
+    pillow = [Image.fromarray(image) for image in images]
+    for number, image in enumerate(pillow):
+        image.save(tmp_path / f"{number}.png")
+    files = np.stack([read_image(tmp_path / f"{number}.png", 64) for number in range(24)])
+    assert score(pillow, conditions) == score(images, conditions) == score(files, conditions)
 
 
 def test_what_the_pipeline_returns_is_scored_in_every_form(tiny_pipeline: LabelConditionalPipeline) -> None:
@@ -94,19 +94,19 @@ def test_what_the_pipeline_returns_is_scored_in_every_form(tiny_pipeline: LabelC
     pil, array, tensor = (
         tiny_pipeline(conditions, 2, seed=0, output_type=output_type) for output_type in ("pil", "np", "pt")
     )
-    pictures = np.stack([np.asarray(image) for image in pil.images])
+    images = np.stack([np.asarray(image) for image in pil.images])
     referee = load_classifier("evaluator/referee.safetensors", OBJECTS)
-    best = [OBJECTS[column] for column in predict(referee, resize_pictures(pictures, 64)).argmax(axis=1)]
+    best = [OBJECTS[column] for column in predict(referee, resize_images(images, 64)).argmax(axis=1)]
     for form in (pil, pil.images, array, array.images, tensor, tensor.images):
         assert score(form, best)["micro"]["mean"] == 1
-        assert score(form, conditions) == score(pictures, conditions)
+        assert score(form, conditions) == score(images, conditions)
 
 
-def test_pillow_pictures_of_other_modes_are_read_as_colour() -> None:
-    pillow = [Image.fromarray(picture) for picture in noise(3)]
-    assert score([picture.convert("RGBA") for picture in pillow], CONDITIONS) == score(pillow, CONDITIONS)
-    grey = [picture.convert("L") for picture in pillow]
-    assert score(grey, CONDITIONS) == score([picture.convert("RGB") for picture in grey], CONDITIONS)
+def test_pillow_images_of_other_modes_are_read_as_colour() -> None:
+    pillow = [Image.fromarray(image) for image in noise(3)]
+    assert score([image.convert("RGBA") for image in pillow], CONDITIONS) == score(pillow, CONDITIONS)
+    grey = [image.convert("L") for image in pillow]
+    assert score(grey, CONDITIONS) == score([image.convert("RGB") for image in grey], CONDITIONS)
 
 
 def test_a_condition_is_a_text_or_a_list_of_names() -> None:
@@ -116,12 +116,12 @@ def test_a_condition_is_a_text_or_a_list_of_names() -> None:
     assert score(noise(3), rows) == score(noise(3), rows.numpy()) == score(noise(3), CONDITIONS)
 
 
-@pytest.mark.parametrize(("pictures", "conditions"), [(2, 3), (3, 2), (0, 0)])
-def test_another_number_of_conditions_than_of_pictures_is_refused(pictures: int, conditions: int) -> None:
-    rule = f"one condition per picture, got {conditions} for {pictures} pictures"
-    for images in (noise(pictures), [Image.fromarray(picture) for picture in noise(pictures)]):
+@pytest.mark.parametrize(("images", "conditions"), [(2, 3), (3, 2), (0, 0)])
+def test_another_number_of_conditions_than_of_images_is_refused(images: int, conditions: int) -> None:
+    rule = f"one condition per image, got {conditions} for {images} images"
+    for given in (noise(images), [Image.fromarray(image) for image in noise(images)]):
         with pytest.raises(UserError, match=rule):
-            score(images, CONDITIONS[:conditions])
+            score(given, CONDITIONS[:conditions])
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
     labels = load_labels(tiny_dataset / "train.json", OBJECTS)
     names = sorted(labels)[:9]
     conditions = [labels[name] for name in names]
-    own = np.stack([read_picture(tiny_dataset / "images" / name, 24) for name in names])
+    own = np.stack([read_image(tiny_dataset / "images" / name, 24) for name in names])
     seeds = [own, noise(9, 24)]
     referee = load_classifier("evaluator/referee.safetensors", OBJECTS)
     scores = score_seeds(np.concatenate(seeds), encode(conditions, OBJECTS), {"one": referee, "other": referee})
     assert scores["one"] == scores["other"]
-    each = [score(pictures, conditions) for pictures in seeds]
+    each = [score(images, conditions) for images in seeds]
     for key in ("micro", "exact_match"):
         assert scores["one"][key]["mean"] == pytest.approx(sum(part[key]["mean"] for part in each) / 2)
     single = score_seeds(own, encode(conditions, OBJECTS), {"one": referee})["one"]
@@ -178,7 +178,7 @@ def test_the_scores_of_seeds_are_those_of_each_seed_taken_together(tiny_dataset:
         (noise(1), torch.zeros(1, 24), "must name at least one object, got an empty one"),
         (noise(2), torch.ones(2, 2, 24), r"must be \(N, 24\) rows, got \(2, 2, 24\)"),
         (noise(1), [[1] + [0] * 23], "rows of numbers one .* array"),
-        (np.zeros((8, 64, 64, 3), np.uint8), "red cube", "must be a list with one entry per picture"),
+        (np.zeros((8, 64, 64, 3), np.uint8), "red cube", "must be a list with one entry per image"),
     ],
 )
 def test_other_arrays_and_texts_are_refused(images: Any, conditions: Any, message: str) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.judging.object_scores import Score, Scores, summarise, top_k_hits
+from lab_ddpm.evaluation.object_scores import Score, Scores, summarise, top_k_hits
 
 
 @st.composite
@@ -50,7 +50,7 @@ def test_exactly_k_outputs_count_even_in_a_tie() -> None:
 
 @given(lists())
 @settings(deadline=None)
-def test_top_k_agrees_with_sorting_each_picture(example: tuple) -> None:
+def test_top_k_agrees_with_sorting_each_image(example: tuple) -> None:
     probabilities, class_labels = example
     hits = top_k_hits(probabilities, class_labels)
     for seed, row in np.ndindex(hits.shape[:2]):
@@ -79,7 +79,7 @@ def test_intervals_are_ordered_and_contain_the_mean(example: tuple) -> None:
 
 @given(lists(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_means_do_not_depend_on_the_order_of_pictures_and_seeds(example: tuple, random: object) -> None:
+def test_means_do_not_depend_on_the_order_of_images_and_seeds(example: tuple, random: object) -> None:
     probabilities, class_labels = example
     seeds, rows = list(range(len(probabilities))), list(range(len(class_labels)))
     random.shuffle(seeds)  # pyright: ignore[reportAttributeAccessIssue]
@@ -122,8 +122,8 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, seed_ef
     assert covered / 200 >= least
 
 
-def test_interval_is_not_the_naive_one_over_pictures() -> None:
-    """32 seeds of 16 conditions are far from 512 independent pictures."""
+def test_interval_is_not_the_naive_one_over_images() -> None:
+    """32 seeds of 16 conditions are far from 512 independent images."""
     hits, class_labels = crossed_hits(np.random.default_rng(2), 32, 16, 0.0)
     score = summarise(hits, class_labels, OBJECTS)["micro"]
     naive = 2 * 1.96 * np.sqrt(score["mean"] * (1 - score["mean"]) / (32 * 16))

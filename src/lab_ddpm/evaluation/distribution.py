@@ -1,8 +1,8 @@
-"""How far a set of generated pictures is from real ones, by the features of a classifier.
+"""How far a set of generated images is from real ones, by the features of a classifier.
 
     frechet    || m - m' ||^2 + tr(C + C' - 2 (C C')^(1/2)) of the features' means and covariances (arXiv:1706.08500)
     kernel     squared maximum mean discrepancy under a cubic kernel; unbiased, so it can be below 0 (arXiv:1801.01401)
-    precision  share of the generated pictures within the reach of real ones: closer to one of them than its own third
+    precision  share of the generated images within the reach of real ones: closer to one of them than its own third
                neighbour (arXiv:1904.06991, eq. 1 and 2), of as many real ones as there are generated ones
     recall     the same with the two sets exchanged
 
@@ -21,7 +21,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Pictures
+from lab_ddpm.data.images import Images
 from lab_ddpm.tools.errors import DataError, UserError
 
 NEIGHBOUR = 3
@@ -41,14 +41,14 @@ class _Stored(nn.Module):
 
 
 class _InColour(nn.Module):
-    """A network that takes colour only, for grey pictures too: (B, 1 or 3, H, W)."""
+    """A network that takes colour only, for grey images too: (B, 1 or 3, H, W)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.network(pictures.expand(-1, 3, -1, -1))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.expand(-1, 3, -1, -1))
 
 
 def inception_features() -> nn.Module:
@@ -67,12 +67,12 @@ def inception_features() -> nn.Module:
 
 
 @torch.inference_mode()
-def extract(features: nn.Module, pictures: Pictures) -> torch.Tensor:
+def extract(features: nn.Module, images: Images) -> torch.Tensor:
     """(N, H, W, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
     device = next(features.parameters()).device
     batches = []
-    for start in tqdm(range(0, len(pictures), _BATCH), desc="features", unit="batch", leave=False, delay=2):
-        batch = torch.from_numpy(pictures[start : start + _BATCH].copy()).movedim(-1, 1)
+    for start in tqdm(range(0, len(images), _BATCH), desc="features", unit="batch", leave=False, delay=2):
+        batch = torch.from_numpy(images[start : start + _BATCH].copy()).movedim(-1, 1)
         batches.append(features(batch.to(device)).float().cpu())
     return torch.cat(batches)
 
@@ -81,11 +81,11 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
     """The scores "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
 
     Raises:
-        UserError: Fewer pictures than a neighbour's rank needs.
+        UserError: Fewer images than a neighbour's rank needs.
     """
     fewer = min(len(real), len(generated))
     if fewer <= NEIGHBOUR:
-        raise UserError(f"at least {NEIGHBOUR + 1} pictures are needed on both sides, got {fewer}")
+        raise UserError(f"at least {NEIGHBOUR + 1} images are needed on both sides, got {fewer}")
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
         torch.manual_seed(0)
@@ -121,20 +121,20 @@ def covered(reference: torch.Tensor, points: torch.Tensor) -> float:
     return float(torch.cat(inside).float().mean())
 
 
-def nearest(pictures: Pictures, training: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training picture that is nearest to each picture, by the root mean square difference of their pixels.
+def nearest(images: Images, training: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training image that is nearest to each image, by the root mean square difference of their pixels.
 
     Args:
-        pictures: (M, H, W, C) uint8.
+        images: (M, H, W, C) uint8.
         training: (N, H, W, C) uint8.
 
     Returns:
         (M,) distances, of a range of values of 1, and (M,) positions in `training`.
     """
-    wanted = torch.from_numpy(pictures.reshape(len(pictures), -1).copy()).float() / 255
-    best = torch.full((len(pictures),), torch.inf)
-    places = torch.zeros(len(pictures), dtype=torch.long)
-    for start in tqdm(range(0, len(training), 4096), desc="nearest pictures", leave=False, delay=2):
+    wanted = torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
+    best = torch.full((len(images),), torch.inf)
+    places = torch.zeros(len(images), dtype=torch.long)
+    for start in tqdm(range(0, len(training), 4096), desc="nearest images", leave=False, delay=2):
         block = torch.from_numpy(training[start : start + 4096].reshape(-1, wanted.shape[1]).copy()).float() / 255
         for first in range(0, len(wanted), _BATCH):
             distances, positions = torch.cdist(wanted[first : first + _BATCH], block).min(dim=1)

@@ -1,11 +1,11 @@
-"""A folder of pictures of one's own: without labels, with a sub-folder per class, or with a label file.
+"""A folder of images of one's own: without labels, with a sub-folder per class, or with a label file.
 
-    root/*.jpg                     pictures without labels
-    root/CLASS/*.jpg               one label per picture: the name of the folder it is in (at any depth)
-    root/metadata.jsonl            any number of labels per picture, which may lie at any depth, see `metadata`
-    root/images/, root/train.json  the same, see `labelled_pictures`
+    root/*.jpg                     images without labels
+    root/CLASS/*.jpg               one label per image: the name of the folder it is in (at any depth)
+    root/metadata.jsonl            any number of labels per image, which may lie at any depth, see `metadata`
+    root/images/, root/train.json  the same, see `labelled_images`
 
-A picture of any size and shape is cut to the largest central part of the proportions that are asked for, and resized;
+An image of any size and shape is cut to the largest central part of the proportions that are asked for, and resized;
 grey ones become colour, transparent ones are laid on white.
 """
 
@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.image_cache import ImageDataset, cached_files
 from lab_ddpm.data.images import Size
-from lab_ddpm.data.labelled_pictures import LABEL_FILE, open_labelled_pictures, read_vocabulary
+from lab_ddpm.data.labelled_images import LABEL_FILE, open_labelled_images, read_vocabulary
 from lab_ddpm.data.metadata import find_metadata, read_metadata
-from lab_ddpm.data.picture_cache import PictureDataset, cached_files
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import visible_files
 
@@ -28,28 +28,28 @@ _FIT = "crop"
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) -> PictureDataset:
-    """Check, decode (once) and open the pictures of `root`, with what labels there are, and with masks if asked for.
+def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) -> ImageDataset:
+    """Check, decode (once) and open the images of `root`, with what labels there are, and with masks if asked for.
 
     Raises:
         UserError: Masks are asked for where there is no label file, which they belong to.
-        DataError: No pictures, files that are not pictures, broken ones, or classes for only a part of them; all of
+        DataError: No images, files that are not images, broken ones, or classes for only a part of them; all of
             the files are named. Or the sub-folders are the parts of a data set, such as train/ and test/.
     """
     root = Path(root)
     if (root / LABEL_FILE).is_file():
-        return open_labelled_pictures(root, image_size, read_vocabulary(root), _FIT, with_masks)
+        return open_labelled_images(root, image_size, read_vocabulary(root), _FIT, with_masks)
     if with_masks:
         raise UserError(f"`model.layout_scale` must be 0 for {root}: masks go with a label file, {LABEL_FILE}")
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder of pictures")
+        raise DataError(f"{root}: no such folder of images")
     if metadata := find_metadata(root):
         return _open_with_metadata(metadata, image_size)
     paths = visible_files(root)
     if not paths:
-        raise DataError(f"{root}: a folder of pictures must hold some, got none")
+        raise DataError(f"{root}: a folder of images must hold some, got none")
     extensions = Image.registered_extensions()
-    problems = [f"{path}: not a picture" for path in paths if path.suffix.lower() not in extensions]
+    problems = [f"{path}: not an image" for path in paths if path.suffix.lower() not in extensions]
     paths = [path for path in paths if path.suffix.lower() in extensions]
     classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
     labels = tuple(sorted(set(classes) - {""}))
@@ -63,20 +63,20 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
         problems += [f"{path}: must be in a sub-folder that names its class, as the others are" for path in unlabelled]
-    pictures, key = cached_files(root, paths, image_size, _FIT, problems)
+    images, key = cached_files(root, paths, image_size, _FIT, problems)
     class_labels = torch.zeros(len(paths), len(labels))
     if labels:
         class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
-    return PictureDataset([str(path.relative_to(root)) for path in paths], pictures, class_labels, labels, _FIT, key)
+    return ImageDataset([str(path.relative_to(root)) for path in paths], images, class_labels, labels, _FIT, key)
 
 
-def _open_with_metadata(metadata: Path, image_size: Size) -> PictureDataset:
+def _open_with_metadata(metadata: Path, image_size: Size) -> ImageDataset:
     root = metadata.parent
     conditions, problems = read_metadata(metadata)
     files = {path.relative_to(root).as_posix(): path for path in visible_files(root) if path != metadata}
-    problems += [f"{metadata}: {name}: no such picture" for name in sorted(conditions.keys() - files.keys())]
+    problems += [f"{metadata}: {name}: no such image" for name in sorted(conditions.keys() - files.keys())]
     problems += [f"{files[name]}: not named in {metadata.name}" for name in sorted(files.keys() - conditions.keys())]
     names = sorted(conditions.keys() & files.keys())
     labels = tuple(sorted({label for condition in conditions.values() for label in condition}))
-    pictures, key = cached_files(root, [files[name] for name in names], image_size, _FIT, problems)
-    return PictureDataset(names, pictures, encode([conditions[name] for name in names], labels), labels, _FIT, key)
+    images, key = cached_files(root, [files[name] for name in names], image_size, _FIT, problems)
+    return ImageDataset(names, images, encode([conditions[name] for name in names], labels), labels, _FIT, key)

@@ -1,4 +1,4 @@
-"""Files are hashed and decoded once and noticed when they change; pictures are drawn from a data set at random."""
+"""Files are hashed and decoded once and noticed when they change; images are drawn from a data set at random."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.data.picture_folder import open_folder
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_folder import open_folder
 from real_formats import write_folder
 
 MEMORY = Path(".cache/train.json")
@@ -24,19 +24,19 @@ def write_grey(path: Path, level: int) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three grey pictures."""
-    (tmp_path / "pictures").mkdir()
+    """Three grey images."""
+    (tmp_path / "images").mkdir()
     for level in (10, 20, 30):
-        write_grey(tmp_path / "pictures" / f"{level}.png", level)
-    return tmp_path / "pictures"
+        write_grey(tmp_path / "images" / f"{level}.png", level)
+    return tmp_path / "images"
 
 
-def levels(dataset: PictureDataset) -> list[int]:
-    return dataset.pictures[:, 0, 0, 0].tolist()
+def levels(dataset: ImageDataset) -> list[int]:
+    return dataset.images[:, 0, 0, 0].tolist()
 
 
 def change_unseen(path: Path, level: int) -> None:
-    """Another picture, in a file of the same size and time."""
+    """Another image, in a file of the same size and time."""
     before = path.stat()
     write_grey(path, level)
     assert path.stat().st_size == before.st_size
@@ -61,7 +61,7 @@ def test_the_hash_is_remembered_for_every_size(root: Path) -> None:
     assert open_folder(root, 8).content == first.content
 
 
-def test_a_picture_that_changed_is_noticed_by_its_time(root: Path) -> None:
+def test_a_image_that_changed_is_noticed_by_its_time(root: Path) -> None:
     first = open_folder(root, 16)
     time = (root / "20.png").stat().st_mtime_ns
     change_unseen(root / "20.png", 99)
@@ -72,7 +72,7 @@ def test_a_picture_that_changed_is_noticed_by_its_time(root: Path) -> None:
     assert changed.fingerprint() != first.fingerprint()
 
 
-def test_a_picture_more_or_under_another_name_is_noticed(root: Path) -> None:
+def test_a_image_more_or_under_another_name_is_noticed(root: Path) -> None:
     contents = {open_folder(root, 16).content}
     (root / "10.png").rename(root / "15.png")
     contents.add(open_folder(root, 16).content)
@@ -81,7 +81,7 @@ def test_a_picture_more_or_under_another_name_is_noticed(root: Path) -> None:
     assert len(contents) == 3
 
 
-def test_a_picture_that_was_only_touched_is_the_same(root: Path) -> None:
+def test_a_image_that_was_only_touched_is_the_same(root: Path) -> None:
     first = open_folder(root, 16)
     os.utime(root / "20.png", (1, 1))
     assert open_folder(root, 16).fingerprint() == first.fingerprint()
@@ -96,7 +96,7 @@ def test_a_memory_that_cannot_be_used_is_written_anew(root: Path, content: str) 
     assert (root / MEMORY).read_text(encoding="utf-8") == remembered
 
 
-def test_the_fingerprint_is_that_of_the_pictures_the_labels_and_the_size_wherever_they_are(tmp_path: Path) -> None:
+def test_the_fingerprint_is_that_of_the_images_the_labels_and_the_size_wherever_they_are(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", ("cat", "dog"))
     shutil.copytree(tmp_path / "pets", tmp_path / "copy", copy_function=shutil.copy)
     pets = open_folder(tmp_path / "pets", 16).fingerprint()
@@ -107,7 +107,7 @@ def test_the_fingerprint_is_that_of_the_pictures_the_labels_and_the_size_whereve
 
 
 def test_the_second_of_two_runs_waits_for_the_cache_of_the_first(root: Path) -> None:
-    opened: list[PictureDataset] = []
+    opened: list[ImageDataset] = []
     second = threading.Thread(target=lambda: opened.append(open_folder(root, 16)))
     (root / ".cache").mkdir()
     with FileLock(root / ".cache" / ".lock"):
@@ -119,19 +119,19 @@ def test_the_second_of_two_runs_waits_for_the_cache_of_the_first(root: Path) -> 
     assert levels(opened[0]) == [10, 20, 30]
 
 
-def test_some_pictures_are_taken_from_all_classes_with_their_labels(tmp_path: Path) -> None:
+def test_some_images_are_taken_from_all_classes_with_their_labels(tmp_path: Path) -> None:
     write_folder(tmp_path, ("ant", "bee", "cat", "dog"), 40)
     dataset = open_folder(tmp_path, 8)
-    pictures, class_labels = dataset.some(20, seed=0)
-    assert pictures.shape == (20, 8, 8, 3)
+    images, class_labels = dataset.some(20, seed=0)
+    assert images.shape == (20, 8, 8, 3)
     assert class_labels.any(dim=0).all()
-    rows = {picture.tobytes(): row for picture, row in zip(dataset.pictures, dataset.class_labels, strict=True)}
-    assert all(row.equal(rows[picture.tobytes()]) for picture, row in zip(pictures, class_labels, strict=True))
-    assert len({picture.tobytes() for picture in pictures}) == 20
+    rows = {image.tobytes(): row for image, row in zip(dataset.images, dataset.class_labels, strict=True)}
+    assert all(row.equal(rows[image.tobytes()]) for image, row in zip(images, class_labels, strict=True))
+    assert len({image.tobytes() for image in images}) == 20
     assert len(dataset.some(100, seed=0)[0]) == 40
 
 
-def test_some_labels_come_as_often_as_the_pictures_have_them(tmp_path: Path) -> None:
+def test_some_labels_come_as_often_as_the_images_have_them(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", ("cat",), 30)
     write_folder(tmp_path / "pets", ("dog",), 10)
     shares = open_folder(tmp_path / "pets", 8).some_labels(2000, seed=0).mean(dim=0)
@@ -139,15 +139,15 @@ def test_some_labels_come_as_often_as_the_pictures_have_them(tmp_path: Path) -> 
 
 
 def test_classes_that_swap_their_folders_are_noticed(tmp_path: Path) -> None:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     for name, value in (("cat", 0), ("dog", 255)):
         (root / name).mkdir(parents=True)
         Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(root / name / "0.bmp")
         os.utime(root / name / "0.bmp", (1, 1))
     before = open_folder(root, 8)
-    assert before.pictures[:, 0, 0, 0].tolist() == [0, 255]
+    assert before.images[:, 0, 0, 0].tolist() == [0, 255]
     for old, new in (("cat", "spare"), ("dog", "cat"), ("spare", "dog")):
         (root / old).rename(root / new)
     after = open_folder(root, 8)
-    assert after.pictures[:, 0, 0, 0].tolist() == [255, 0]
+    assert after.images[:, 0, 0, 0].tolist() == [255, 0]
     assert after.fingerprint() != before.fingerprint()

@@ -1,4 +1,4 @@
-"""Folders of pictures of one's own: with and without labels, of mixed kinds, and what is refused."""
+"""Folders of images of one's own: with and without labels, of mixed kinds, and what is refused."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab_ddpm.data.picture_folder import open_folder
+from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.tools.errors import DataError, UserError
 from real_formats import write_folder
 
 
-def test_pictures_of_mixed_sizes_and_modes_without_labels(tmp_path: Path) -> None:
+def test_images_of_mixed_sizes_and_modes_without_labels(tmp_path: Path) -> None:
     write_folder(tmp_path)
     dataset = open_folder(tmp_path, 16)
-    assert dataset.pictures.shape == (6, 16, 16, 3)
+    assert dataset.images.shape == (6, 16, 16, 3)
     assert dataset.labels == ()
     assert dataset.class_labels.shape == (6, 0)
     assert dataset.names == sorted(dataset.names)
@@ -51,32 +51,32 @@ def test_an_objects_file_gives_the_order_of_the_labels(tmp_path: Path) -> None:
     assert open_folder(tmp_path, 16).class_labels.tolist() == [[0, 1]]
 
 
-def test_a_wide_picture_is_cut_to_its_central_square(tmp_path: Path) -> None:
-    picture = np.zeros((10, 30, 3), dtype=np.uint8)
-    picture[:, 10:20] = 200
-    Image.fromarray(picture).save(tmp_path / "wide.png")
-    assert (open_folder(tmp_path, 10).pictures == 200).all()
+def test_a_wide_image_is_cut_to_its_central_square(tmp_path: Path) -> None:
+    image = np.zeros((10, 30, 3), dtype=np.uint8)
+    image[:, 10:20] = 200
+    Image.fromarray(image).save(tmp_path / "wide.png")
+    assert (open_folder(tmp_path, 10).images == 200).all()
 
 
-def test_a_transparent_picture_is_laid_on_white(tmp_path: Path) -> None:
+def test_a_transparent_image_is_laid_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (open_folder(tmp_path, 8).pictures == 255).all()
+    assert (open_folder(tmp_path, 8).images == 255).all()
 
 
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     write_folder(tmp_path, ("dog", "cat"))
-    (tmp_path / "dog" / "notes.txt").write_text("no picture", encoding="utf-8")
+    (tmp_path / "dog" / "notes.txt").write_text("no image", encoding="utf-8")
     (tmp_path / "cat" / "broken.png").write_bytes((tmp_path / "cat" / "1.png").read_bytes()[:40])
     Image.new("RGB", (4, 4)).save(tmp_path / "loose.png")
     with pytest.raises(DataError) as caught:
         open_folder(tmp_path, 16)
     message = str(caught.value)
-    for name, rule in (("notes.txt", "not a picture"), ("broken.png", "broken picture"), ("loose.png", "sub-folder")):
+    for name, rule in (("notes.txt", "not an image"), ("broken.png", "broken image"), ("loose.png", "sub-folder")):
         assert any(name in line and rule in line for line in message.splitlines()), message
     assert "1.png" not in message
 
 
-def test_a_label_file_that_names_missing_pictures(tmp_path: Path) -> None:
+def test_a_label_file_that_names_missing_images(tmp_path: Path) -> None:
     write_folder(tmp_path / "images", count=1)
     (tmp_path / "train.json").write_text('{"0.png": ["cat"], "7.png": ["cat"]}', encoding="utf-8")
     with pytest.raises(DataError, match=r"7\.png: listed in train.json, but missing"):
@@ -91,8 +91,8 @@ def test_a_label_file_of_another_shape(tmp_path: Path, content: str) -> None:
         open_folder(tmp_path, 16)
 
 
-def test_no_folder_and_no_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder of pictures"):
+def test_no_folder_and_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder of images"):
         open_folder(tmp_path / "absent", 16)
     (tmp_path / ".hidden").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="must hold some, got none"):

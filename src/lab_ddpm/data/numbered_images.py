@@ -1,4 +1,4 @@
-"""A folder of pictures to score, matched to a list of conditions by the numbers in the file names."""
+"""A folder of images to score, matched to a list of conditions by the numbers in the file names."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from lab_ddpm.data.images import Pictures, read_picture
+from lab_ddpm.data.images import Images, read_image
 from lab_ddpm.tools.errors import DataError
 
 
-def find_numbered_pictures(folder: str | Path, count: int) -> list[Path]:
+def find_numbered_images(folder: str | Path, count: int) -> list[Path]:
     """The PNG files of the conditions 0 ... count - 1, in this order.
 
-    The number of a picture is the last run of digits in its name without the ending: `7.png`, `07.png`,
+    The number of an image is the last run of digits in its name without the ending: `7.png`, `07.png`,
     `seed3_07.png` and `7_sample.png` all belong to condition 7. Files without a digit (`grid.png`), hidden
     files and folders are passed over.
 
     Raises:
-        DataError: The folder is missing, or its pictures are not one per condition; names every misfit.
+        DataError: The folder is missing, or its images are not one per condition; names every misfit.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of pictures")
+        raise DataError(f"{folder}: no such folder of images")
     numbered: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
         digits = re.findall(r"[0-9]+", path.stem)
@@ -45,18 +45,18 @@ def find_numbered_pictures(folder: str | Path, count: int) -> list[Path]:
     return [numbered[number][0] for number in range(count)]
 
 
-def read_numbered_pictures(folder: str | Path, count: int, size: int) -> Pictures:
-    """Read the pictures of `find_numbered_pictures` -> (count, size, size, 3) uint8, resized directly.
+def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
+    """Read the images of `find_numbered_images` -> (count, size, size, 3) uint8, resized directly.
 
     Raises:
-        DataError: As `find_numbered_pictures`, or pictures are broken; every one of them is named.
+        DataError: As `find_numbered_images`, or images are broken; every one of them is named.
     """
-    pictures, problems = [], []
-    for path in find_numbered_pictures(folder, count):
+    images, problems = [], []
+    for path in find_numbered_images(folder, count):
         try:
-            pictures.append(read_picture(path, size))
+            images.append(read_image(path, size))
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    return np.stack(pictures)
+    return np.stack(images)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.judging.classifiers import (
+from lab_ddpm.evaluation.classifiers import (
     CLASSIFIERS,
     build_classifier,
     classifier_file,
@@ -22,7 +22,7 @@ from lab_ddpm.judging.classifiers import (
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.shipped import SHIPPED
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module", params=CLASSIFIERS)
@@ -51,8 +51,8 @@ def test_loading_gives_the_saved_weights_in_float32(saved: tuple[str, Path]) -> 
     assert not loaded.training
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     torch.manual_seed(0)
-    original = predict(build_classifier(name, 24), PICTURES)
-    np.testing.assert_allclose(predict(loaded, PICTURES), original, atol=0.01)
+    original = predict(build_classifier(name, 24), IMAGES)
+    np.testing.assert_allclose(predict(loaded, IMAGES), original, atol=0.01)
 
 
 def test_saving_what_was_loaded_changes_nothing(saved: tuple[str, Path], tmp_path: Path) -> None:
@@ -65,13 +65,13 @@ def test_saving_what_was_loaded_changes_nothing(saved: tuple[str, Path], tmp_pat
 
 def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(saved: tuple[str, Path]) -> None:
     classifier = load_classifier(saved[1], OBJECTS)
-    whole = predict(classifier, PICTURES)
+    whole = predict(classifier, IMAGES)
     assert whole.shape == (5, 24)
     assert whole.dtype == np.float32
     assert (whole >= 0).all()
     assert (whole <= 1).all()
-    np.testing.assert_allclose(predict(classifier, PICTURES, batch_size=2), whole, atol=1e-5)
-    assert predict(classifier, PICTURES[:0]).shape == (0, 24)
+    np.testing.assert_allclose(predict(classifier, IMAGES, batch_size=2), whole, atol=1e-5)
+    assert predict(classifier, IMAGES[:0]).shape == (0, 24)
 
 
 def test_an_official_checkpoint_has_the_weights_as_they_are(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_shipped_classifier_is_loaded_from_any_folder_by_its_place_in_the_repo
     monkeypatch.chdir(tmp_path)
     shipped = load_classifier("evaluator/referee.safetensors", OBJECTS)
     by_path = load_classifier(SHIPPED / "evaluator" / "referee.safetensors", OBJECTS)
-    np.testing.assert_array_equal(predict(shipped, PICTURES), predict(by_path, PICTURES))
+    np.testing.assert_array_equal(predict(shipped, IMAGES), predict(by_path, IMAGES))
 
 
 def test_an_official_checkpoint_of_the_working_folder_stands_in_for_resnet18_alone(
@@ -187,7 +187,7 @@ def test_safetensors_without_a_list_of_labels(labels: str | None, tmp_path: Path
 def test_where_only_features_are_wanted_any_labels_do(tmp_path: Path) -> None:
     path = save_classifier(build_classifier("referee", 2, channels=1), "referee", tmp_path, ("cat", "dog"), "pets")
     assert path == tmp_path / "pets.safetensors"
-    grey = PICTURES[..., :1]
+    grey = IMAGES[..., :1]
     np.testing.assert_array_equal(
         predict(load_classifier(path, None), grey), predict(load_classifier(path, ("cat", "dog")), grey)
     )

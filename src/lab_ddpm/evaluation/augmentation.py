@@ -1,12 +1,12 @@
-"""Perturbations of pictures: what a classifier must not mind, in training and in measuring.
+"""Perturbations of images: what a classifier must not mind, in training and in measuring.
 
-A classifier trained on renders has to read pictures of diffusion models and of another renderer too. Those
+A classifier trained on renders has to read images of diffusion models and of another renderer too. Those
 differ in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in grain. The changes of
 colour must stay well under the distance between two object colours: red and brown, or blue and purple, shall
 still be told apart.
 
 Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape (values may leave the range; `augment`
-clips), drawing one change per picture, uniformly up to `strength`.
+clips), drawing one change per image, uniformly up to `strength`.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.images import Pictures, to_tensor
+from lab_ddpm.data.images import Images, to_tensor
 
 Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 
 
-def augment(pictures: Pictures, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
-    """Apply every named perturbation to a random share of the pictures, independently of the others.
+def augment(images: Images, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
+    """Apply every named perturbation to a random share of the images, independently of the others.
 
     Args:
-        pictures: (B, H, W, C) uint8.
-        changes: {name in `PERTURBATIONS`: (share of the pictures in [0, 1], strength)}.
+        images: (B, H, W, C) uint8.
+        changes: {name in `PERTURBATIONS`: (share of the images in [0, 1], strength)}.
         generator: On the CPU; the same state gives the same result.
 
     Returns:
         (B, C, H, W) float32 in [-1, 1].
     """
-    images = (to_tensor(pictures) + 1) / 2
+    pixels = (to_tensor(images) + 1) / 2
     for name, (share, strength) in changes.items():
-        chosen = torch.rand(len(images), generator=generator) < share
+        chosen = torch.rand(len(pixels), generator=generator) < share
         if chosen.any():
-            images[chosen] = PERTURBATIONS[name](images[chosen], strength, generator)
-    return images.clamp(0, 1) * 2 - 1
+            pixels[chosen] = PERTURBATIONS[name](pixels[chosen], strength, generator)
+    return pixels.clamp(0, 1) * 2 - 1
 
 
 def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
@@ -51,7 +51,7 @@ def brightness(images: torch.Tensor, strength: float, generator: torch.Generator
 
 
 def contrast(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Stretch about the picture's mean by exp(u)."""
+    """Stretch about the image's mean by exp(u)."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return mean + (images - mean) * _uniform(images, strength, generator).exp()
 
@@ -68,7 +68,7 @@ def tint(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 
 def lamp(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Multiply by exp(u x + v y), with x and y from -1 to 1 across the picture: light from another side."""
+    """Multiply by exp(u x + v y), with x and y from -1 to 1 across the image: light from another side."""
     y = torch.linspace(-1, 1, images.shape[-2])[:, None]
     x = torch.linspace(-1, 1, images.shape[-1])
     slopes = _uniform(images, strength, generator, channels=2)
@@ -123,7 +123,7 @@ def zoom(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 
 def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
-    """Read the pictures at (factors x position + offsets), (B, 2) each, the picture spanning -1 to 1."""
+    """Read the images at (factors x position + offsets), (B, 2) each, the image spanning -1 to 1."""
     grid = F.affine_grid(
         torch.cat([torch.diag_embed(factors), offsets[..., None]], dim=2), list(images.shape), align_corners=False
     )
@@ -131,7 +131,7 @@ def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor
 
 
 def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Mirror left and right (all three shapes are symmetric) the share `strength` of the pictures."""
+    """Mirror left and right (all three shapes are symmetric) the share `strength` of the images."""
     chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < strength
     return torch.where(chosen, images.flip(-1), images)
 

@@ -1,23 +1,23 @@
 """The scores of i-CLEVR and how sure they are.
 
-For a condition of k objects, the k highest of a classifier's 24 outputs count as what the picture shows (the
+For a condition of k objects, the k highest of a classifier's 24 outputs count as what the image shows (the
 official rule). An asked object among them is *found*. Over a list of conditions
 
     micro            objects found / objects asked (the official score)
-    exact_match      pictures with all their objects found / pictures
+    exact_match      images with all their objects found / images
     by_object_count  micro over the conditions of 1, of 2, ... objects
     by_object        micro over one object: its recall
 
-Every score is a ratio of two sums over the pictures, sum(found) / sum(asked), and comes with a 95 % interval.
+Every score is a ratio of two sums over the images, sum(found) / sum(asked), and comes with a 95 % interval.
 
 What the interval covers: the score of the same model and classifier under other seeds and on other conditions
 of the same kind. It comes from the pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", 2007,
 arXiv:0712.1111): seeds and conditions are crossed (a hard condition is hard under every seed), so both are
 resampled with replacement, independently of each other, and the middle 95 % of the resampled ratios is the
-interval. It is mildly conservative, since the noise of single pictures enters through both ways (Owen and
+interval. It is mildly conservative, since the noise of single images enters through both ways (Owen and
 Eckles, "Bootstrapping data arrays of arbitrary order", 2012, arXiv:1106.2125), except that a handful of seeds
 shows too little of how seeds differ; with one seed only conditions are resampled. Not covered: training
-again, the classifier's own mistakes, and failures never seen (if every picture is right, the interval is the
+again, the classifier's own mistakes, and failures never seen (if every image is right, the interval is the
 point 1).
 """
 
@@ -70,7 +70,7 @@ def top_k(outputs: ArrayLike, k: int) -> NDArray[np.int64]:
 
 
 def labels_found(probabilities: ArrayLike, class_labels: ArrayLike) -> float:
-    """Labels found / labels asked, as `micro`: for pictures with one label each, the accuracy of their class."""
+    """Labels found / labels asked, as `micro`: for images with one label each, the accuracy of their class."""
     return float(top_k_hits(probabilities, class_labels).sum() / (np.asarray(class_labels) > 0).sum())
 
 

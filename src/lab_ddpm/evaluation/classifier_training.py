@@ -1,8 +1,8 @@
-"""Training the classifiers on a data set, and measuring them on pictures that they never saw.
+"""Training the classifiers on a data set, and measuring them on images that they never saw.
 
 Binary cross-entropy over a sigmoid per label, AdamW ("Decoupled Weight Decay Regularization", 2019,
 arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), by the
-recipe in `recipes`. A picture is drawn in proportion to the number of its objects.
+recipe in `recipes`. An image is drawn in proportion to the number of its objects.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from torch import nn
 from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import Pictures
-from lab_ddpm.data.labelled_pictures import open_labelled_pictures
-from lab_ddpm.data.picture_cache import PictureDataset
-from lab_ddpm.judging.augmentation import augment
-from lab_ddpm.judging.classifiers import (
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images
+from lab_ddpm.data.labelled_images import open_labelled_images
+from lab_ddpm.evaluation.augmentation import augment
+from lab_ddpm.evaluation.classifiers import (
     CLASSIFIERS,
-    PICTURE_SIZE,
+    IMAGE_SIZE,
     build_classifier,
     load_classifier,
     save_classifier,
 )
-from lab_ddpm.judging.intervals import as_text
-from lab_ddpm.judging.measuring import found_in, perturbed
-from lab_ddpm.judging.recipes import RECIPES, Recipe
+from lab_ddpm.evaluation.intervals import as_text
+from lab_ddpm.evaluation.measuring import found_in, perturbed
+from lab_ddpm.evaluation.recipes import RECIPES, Recipe
 from lab_ddpm.tools.errors import DataError, check_choice, check_positive
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 
-Labelled = tuple[Pictures, torch.Tensor]
+Labelled = tuple[Images, torch.Tensor]
 
-BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many pictures
+BATCH_SIZE = 64  # a CPU gains nothing from larger ones, and more steps learn more from as many images
 HELD_OUT_SHARE = 0.05
 
 
@@ -56,11 +56,11 @@ def train_iclevr_classifiers(
     """Train classifiers on `roots` and write `out/NAME.safetensors` and its figures, `out/NAME.json`.
 
     Args:
-        roots: Folders that `labelled_pictures.open_labelled_pictures` reads.
+        roots: Folders that `labelled_images.open_labelled_images` reads.
         held_out_root: Another one, to measure on; None keeps the last 5 % of the scene numbers of `roots` back.
         out: Where the files go.
         names: Which of `CLASSIFIERS`.
-        epochs: As many draws as there are pictures, so many times, instead of the recipe's.
+        epochs: As many draws as there are images, so many times, instead of the recipe's.
         seed: Of the weights, the order and the augmentation.
 
     Returns:
@@ -68,21 +68,21 @@ def train_iclevr_classifiers(
 
     Raises:
         UserError: An unknown name or a number that is not positive.
-        DataError: A broken data set, or one too small to keep pictures back.
+        DataError: A broken data set, or one too small to keep images back.
     """
     for name in names:
         check_choice("classifier", name, CLASSIFIERS)
     if epochs is not None:
         check_positive("epochs", epochs)
-    sets = [open_labelled_pictures(root, PICTURE_SIZE, OBJECTS) for root in roots]
-    pictures = np.concatenate([data.pictures for data in sets])
+    sets = [open_labelled_images(root, IMAGE_SIZE, OBJECTS) for root in roots]
+    images = np.concatenate([data.images for data in sets])
     class_labels = torch.cat([data.class_labels for data in sets])
     if held_out_root is not None:
-        training, held_out = (pictures, class_labels), open_labelled_pictures(held_out_root, PICTURE_SIZE, OBJECTS)
-        measuring = held_out.pictures, held_out.class_labels
+        training, held_out = (images, class_labels), open_labelled_images(held_out_root, IMAGE_SIZE, OBJECTS)
+        measuring = held_out.images, held_out.class_labels
     else:
         kept, measured = split_scenes([name for data in sets for name in data.names])
-        training, measuring = ((pictures[chosen], class_labels[chosen]) for chosen in (kept, measured))
+        training, measuring = ((images[chosen], class_labels[chosen]) for chosen in (kept, measured))
     paths = []
     for name in names:
         path, figures = _train_and_save(name, name, training, measuring, OBJECTS, out, epochs, seed)
@@ -91,24 +91,24 @@ def train_iclevr_classifiers(
     return paths
 
 
-def train_picture_classifier(
-    training: PictureDataset,
-    held_out: PictureDataset,
+def train_image_classifier(
+    training: ImageDataset,
+    held_out: ImageDataset,
     name: str,
     out: str | Path,
     epochs: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Train a classifier of pictures with one label each, and write `out/NAME.safetensors` and `out/NAME.json`.
+    """Train a classifier of images with one label each, and write `out/NAME.safetensors` and `out/NAME.json`.
 
     It prints a line if the classifier finds no more of the held-out labels than guessing would.
 
     Args:
         training: Of any size; its labels are what the classifier learns.
-        held_out: The same labels, other pictures.
+        held_out: The same labels, other images.
         name: Of the files.
         out: Where they go.
-        epochs: As many draws as there are pictures, so many times, instead of the recipe's.
+        epochs: As many draws as there are images, so many times, instead of the recipe's.
         seed: Of the weights, the order and the augmentation.
 
     Returns:
@@ -116,7 +116,7 @@ def train_picture_classifier(
 
     Raises:
         UserError: `epochs` is not positive.
-        DataError: Pictures without labels, or labels that differ between the two.
+        DataError: Images without labels, or labels that differ between the two.
     """
     if epochs is not None:
         check_positive("epochs", epochs)
@@ -124,8 +124,8 @@ def train_picture_classifier(
         raise DataError(
             f"both parts must have the same labels, got {list(training.labels)} and {list(held_out.labels)}"
         )
-    learnt, measured = ((data.pictures, data.class_labels) for data in (training, held_out))
-    path, figures = _train_and_save("pictures", name, learnt, measured, training.labels, out, epochs, seed)
+    learnt, measured = ((data.images, data.class_labels) for data in (training, held_out))
+    path, figures = _train_and_save("images", name, learnt, measured, training.labels, out, epochs, seed)
     write_json(path.with_suffix(".json"), figures)
     counts = held_out.class_labels.sum(dim=0)
     found, chance = figures["clean"]["micro"], float(counts.max() / counts.sum())
@@ -155,11 +155,11 @@ def _train_and_save(
     path = save_classifier(classifier, recipe.architecture, out, labels, name)
     figures = {
         "classifier": name,
-        "training_pictures": len(training[0]),
+        "training_images": len(training[0]),
         "epochs": passes,
         "seed": seed,
         "minutes": round(minutes, 1),
-        "held_out_pictures": len(measuring[0]),
+        "held_out_images": len(measuring[0]),
         "clean": found_in(load_classifier(path, labels=labels), *measuring),  # what was written, not what was trained
     }
     return path, figures
@@ -167,25 +167,25 @@ def _train_and_save(
 
 def train_classifier(
     recipe: Recipe,
-    pictures: Pictures,
+    images: Images,
     class_labels: torch.Tensor,
-    held_out_pictures: Pictures,
+    held_out_images: Images,
     held_out_labels: torch.Tensor,
     epochs: int,
     seed: int,
     batch_size: int = BATCH_SIZE,
 ) -> nn.Module:
-    """Train a classifier by `recipe` and print, per epoch, what it finds in the held-out pictures.
+    """Train a classifier by `recipe` and print, per epoch, what it finds in the held-out images.
 
     Args:
         recipe: One of `recipes.RECIPES`.
-        pictures: (N, H, W, C) uint8.
+        images: (N, H, W, C) uint8.
         class_labels: (N, num_labels) multi-hot.
-        held_out_pictures: (M, H, W, C) uint8, used for nothing but the printed figures.
+        held_out_images: (M, H, W, C) uint8, used for nothing but the printed figures.
         held_out_labels: (M, num_labels) multi-hot.
-        epochs: As many draws as there are pictures, so many times.
+        epochs: As many draws as there are images, so many times.
         seed: The same seed gives the same weights on the same machine.
-        batch_size: Pictures per step.
+        batch_size: Images per step.
 
     Returns:
         The classifier after the last epoch, on the CPU.
@@ -194,21 +194,21 @@ def train_classifier(
     device = cast(torch.device, this_process().device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = build_classifier(recipe.architecture, class_labels.shape[1], pictures.shape[-1]).to(device)
+        classifier = build_classifier(recipe.architecture, class_labels.shape[1], images.shape[-1]).to(device)
     classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     generator = torch.Generator().manual_seed(seed)
-    steps = -(-len(pictures) // batch_size)
+    steps = -(-len(images) // batch_size)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
-    held_out_augmented = perturbed(held_out_pictures, recipe.changes)
+    held_out_augmented = perturbed(held_out_images, recipe.changes)
     for epoch in range(1, epochs + 1):
         classifier.train()
         batches = _batches(class_labels, batch_size, generator)
         progress = tqdm(batches, f"{recipe.architecture} {epoch}/{epochs}", steps, unit="batch")
         for chosen in progress:
-            images = augment(pictures[chosen], recipe.changes, generator)
+            augmented = augment(images[chosen], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
-                probabilities = classifier(images.to(device, memory_format=torch.channels_last))
+                probabilities = classifier(augmented.to(device, memory_format=torch.channels_last))
             loss = F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -217,7 +217,7 @@ def train_classifier(
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
         clean, augmented = (
             as_text(found_in(classifier, held_out, held_out_labels)["micro"], ".4f")
-            for held_out in (held_out_pictures, held_out_augmented)
+            for held_out in (held_out_images, held_out_augmented)
         )
         tqdm.write(f"{recipe.architecture} epoch {epoch}: held out {clean}, augmented {augmented}")
     return classifier.cpu()
@@ -227,7 +227,7 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     """Keep the last 5 % of the scenes (at least one) back, each with all its steps.
 
     Args:
-        names: Picture names such as `CLEVR_train_000017_2.png`: scene 17, step 2.
+        names: Image names such as `CLEVR_train_000017_2.png`: scene 17, step 2.
 
     Returns:
         The positions in `names` to train on, and those to measure on.
@@ -237,7 +237,7 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     """
     matches = [re.search(r"(\d+)_\d+\.\w+$", name) for name in names]
     if unknown := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise DataError(f"a picture must be named ..._SCENE_STEP.png to keep scenes back, got {unknown[0]!r}")
+        raise DataError(f"an image must be named ..._SCENE_STEP.png to keep scenes back, got {unknown[0]!r}")
     scenes = np.array([int(match[1]) for match in matches if match])
     different = np.unique(scenes)
     if len(different) < 2:
@@ -247,7 +247,7 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def _batches(class_labels: torch.Tensor, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.intp]]:
-    """As many pictures as there are, each drawn in proportion to its objects: what a score counts is objects."""
+    """As many images as there are, each drawn in proportion to its objects: what a score counts is objects."""
     drawn = torch.multinomial(class_labels.sum(dim=1), len(class_labels), replacement=True, generator=generator)
     for chosen in drawn.split(batch_size):
         yield chosen.numpy()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lab_ddpm.judging.intervals import as_text, mean_interval
+from lab_ddpm.evaluation.intervals import as_text, mean_interval
 
 
 def test_the_interval_is_the_one_of_student() -> None:

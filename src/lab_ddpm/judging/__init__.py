@@ -1,1 +1,0 @@
-"""What pictures are worth: the classifiers that read labels off them, scores with intervals, distances of sets."""
