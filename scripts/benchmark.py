@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lab_ddpm.cli import load, run
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
-from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.studies.benchmark import benchmark
 from lab_ddpm.studies.peers import compare_speeds
 from lab_ddpm.studies.runtimes import compare_runtimes

@@ -9,9 +9,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import join_condition
 from lab_ddpm.data.images import write_png
 from lab_ddpm.drawing.figures import labelled_grid
-from lab_ddpm.sampling.editing import add_object, remove_object, replace_object
-from lab_ddpm.sampling.placing import parse_place
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.editing import add_object, remove_object, replace_object
+from lab_ddpm.generation.placing import parse_place
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable

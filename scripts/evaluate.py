@@ -14,7 +14,7 @@ from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.evaluation.object_scores import Scores
 from lab_ddpm.evaluation.score import score_seeds
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, read_json, sha256, write_json

@@ -8,7 +8,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
 from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
 from lab_ddpm.evaluation.intervals import as_text
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.studies.distribution import compare_with_data
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_images, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least

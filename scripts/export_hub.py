@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
-from lab_ddpm.hub.export import export_hub
+from lab_ddpm.export.hub import export_hub
 from lab_ddpm.tools.arguments import Parser
 
 

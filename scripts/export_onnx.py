@@ -3,8 +3,8 @@
 import sys
 
 from lab_ddpm.cli import run
-from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
-from lab_ddpm.sampling.onnx_runtime import export_onnx
+from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
+from lab_ddpm.generation.onnx_runtime import export_onnx
 from lab_ddpm.tools.arguments import Parser, add_checkpoint
 
 

@@ -3,8 +3,8 @@
 import sys
 
 from lab_ddpm.cli import run
-from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
-from lab_ddpm.sampling.torch_export import export_torch
+from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
+from lab_ddpm.generation.torch_export import export_torch
 from lab_ddpm.tools.arguments import Parser, add_checkpoint
 
 

@@ -13,10 +13,10 @@ from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, SPLITS, resolve_sp
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
 from lab_ddpm.drawing.generated import GeneratedFolder
-from lab_ddpm.sampling.checking import sample_checked
-from lab_ddpm.sampling.checkpoint import PRETRAINED
-from lab_ddpm.sampling.placing import Place, parse_place, sample_placed
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.generation.checking import sample_checked
+from lab_ddpm.generation.checkpoint import PRETRAINED
+from lab_ddpm.generation.placing import Place, parse_place, sample_placed
+from lab_ddpm.generation.sampler import Sampler, open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.hardware import this_process

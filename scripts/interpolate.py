@@ -9,8 +9,8 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import parse_condition
 from lab_ddpm.data.images import Images, to_tensor, write_png
 from lab_ddpm.drawing.figures import interpolation_strip
-from lab_ddpm.sampling.interpolation import interpolate_conditions, interpolate_images
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.interpolation import interpolate_conditions, interpolate_images
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json

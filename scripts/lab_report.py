@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.report.lab_report import write_lab_report
-from lab_ddpm.sampling.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_sampling, sampling_options
 from lab_ddpm.tools.errors import DataError, check_at_least
 

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from lab_ddpm.cli import run
+from lab_ddpm.generation.checkpoint import PRETRAINED
 from lab_ddpm.playground.server import check_installed
 from lab_ddpm.playground.soak import soak
-from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.tools.arguments import Parser
 
 

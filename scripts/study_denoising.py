@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.studies.denoising import study_denoising
 from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import check_at_least

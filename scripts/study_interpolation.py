@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_held_out
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.studies.interpolation import study_interpolation
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_images
 

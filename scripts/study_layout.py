@@ -7,7 +7,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import classifier_file, load_classifier
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.studies.layout import study_layout
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least

@@ -8,7 +8,7 @@ from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import classifier_file, load_classifier
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.studies.mistakes import study_mistakes
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least

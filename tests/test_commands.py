@@ -20,7 +20,7 @@ from lab_ddpm.cli import commands, main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS
-from lab_ddpm.sampling.checkpoint import checkpoint_hash
+from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
 
 ROOT = Path(__file__).parents[1]

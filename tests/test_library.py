@@ -11,8 +11,8 @@ from PIL import Image
 
 import lab_ddpm
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.checkpoint import checkpoint_hash, load_pipeline
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.checkpoint import checkpoint_hash, load_pipeline
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import SHIPPED, find
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
     from lab_ddpm.diffusion.schedulers import make_scheduler
     from lab_ddpm.evaluation.score import score
-    from lab_ddpm.sampling.sampler import Sampler, Samples
+    from lab_ddpm.generation.sampler import Sampler, Samples
 
 __all__ = ["Denoiser", "LabelConditionalPipeline", "Loss", "Sampler", "Samples", "make_scheduler", "score"]
 

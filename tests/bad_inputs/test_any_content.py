@@ -19,7 +19,7 @@ from lab_ddpm.data.conditions import load_conditions, parse_condition, read_labe
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_image, read_mask
 from lab_ddpm.data.metadata import read_metadata
-from lab_ddpm.sampling.placing import parse_place
+from lab_ddpm.generation.placing import parse_place
 from lab_ddpm.studies.ablation import read_sweep
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.presets import read_preset

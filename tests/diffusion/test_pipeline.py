@@ -18,7 +18,7 @@ from lab_ddpm.diffusion.noise import alphas_cumprod
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 
 CONDITIONS = ["red cube", "red cube, cyan sphere", "gray cylinder"]

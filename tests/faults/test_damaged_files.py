@@ -13,7 +13,7 @@ import pytest
 
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
-from lab_ddpm.sampling.onnx_runtime import export_onnx
+from lab_ddpm.generation.onnx_runtime import export_onnx
 
 RUN = Path("runs/tiny")
 LAYOUT = {"model__layout_scale": 2.0, "diffusion__prediction_type": "sample", "objective__layout_dropout": 0.1}
@@ -23,7 +23,7 @@ GENERATE = ["generate", "--checkpoint", str(RUN / "best"), "--split", "data/few.
 @pytest.fixture(scope="module")
 def trained(dataset_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, classifiers and a run that is at its end."""
-    from lab_ddpm.sampling.checkpoint import load_pipeline
+    from lab_ddpm.generation.checkpoint import load_pipeline
 
     place = tmp_path_factory.mktemp("faults")
     shutil.copytree(dataset_template, place / "data")

@@ -15,10 +15,10 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.evaluation.classifiers import build_classifier, predict, save_classifier
 from lab_ddpm.evaluation.object_scores import top_k_hits
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.placing import Place, sample_placed
+from lab_ddpm.generation.sampler import Sampler, open_sampler
 from lab_ddpm.playground.studio import Drawing, Settings, Studio
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.placing import Place, sample_placed
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import UserError
 
 LABELS = ("a", "b", "c")

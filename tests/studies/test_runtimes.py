@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.onnx_runtime import export_onnx
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.onnx_runtime import export_onnx
 from lab_ddpm.studies.runtimes import compare_runtimes
 from lab_ddpm.tools.errors import DataError, UserError
 

@@ -12,7 +12,7 @@ from gaussian_oracle import MEANS, STD, GaussianOracle
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.studies.denoising import TIMESTEPS, study_denoising
 from painting_oracle import LABELS, PaintingOracle, paint
 

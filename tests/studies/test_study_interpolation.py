@@ -14,7 +14,7 @@ from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.torchvision_data import open_torchvision
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.studies import interpolation
 from lab_ddpm.studies.interpolation import WAYS, study_interpolation
 from lab_ddpm.tools.errors import UserError

@@ -12,7 +12,7 @@ from torch import nn
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.studies.layout import study_layout
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint

@@ -13,7 +13,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.image_statistics import image_statistics
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.studies.mistakes import kind_of, mistaken, study_mistakes
 from lab_ddpm.tools.errors import UserError
 

@@ -16,7 +16,7 @@ from lab_ddpm.diffusion.denoiser import LOSSES
 from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES
 from lab_ddpm.diffusion.noise import BETA_SCHEDULES, PREDICTION_TYPES
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
-from lab_ddpm.sampling.sampler import RUNTIMES
+from lab_ddpm.generation.sampler import RUNTIMES
 from lab_ddpm.tools.arguments import RUNTIMES_HELP, SPLITS_HELP, Parser, add_sampling
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config import TrainConfig

@@ -12,7 +12,7 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.training.initial_weights import take_weights
 

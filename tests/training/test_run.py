@@ -22,7 +22,7 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.images import write_png
 from lab_ddpm.diffusion.denoiser import Denoiser, Loss
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.progress import step_name
 

@@ -19,8 +19,8 @@ from lab_ddpm.evaluation.classifiers import Features, build_classifier, load_cla
 from lab_ddpm.evaluation.distribution import compare, extract
 from lab_ddpm.evaluation.intervals import wilson_interval
 from lab_ddpm.evaluation.object_scores import labels_found
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.metrics_log import read_records
 from real_formats import write_folder
 

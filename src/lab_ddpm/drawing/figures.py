@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, to_uint8, write_gif, write_png
 from lab_ddpm.diffusion.reverse_process import FINISHED
-from lab_ddpm.sampling.interpolation import Walk
+from lab_ddpm.generation.interpolation import Walk
 
 _ANIMATION_FRAMES = 16
 _SCALE = 2  # magnification

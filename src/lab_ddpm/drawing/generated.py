@@ -9,7 +9,7 @@ from typing import Any, cast
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import image_grid, write_png
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.generation.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import check_writable, read_json, remove, visible_files, write_json
 

@@ -16,9 +16,9 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, write_png
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.generation.placing import Place, disc_radius
 from lab_ddpm.playground.server import HOST
 from lab_ddpm.playground.studio import Settings, Studio
-from lab_ddpm.sampling.placing import Place, disc_radius
 from lab_ddpm.tools.errors import UserError
 
 _KEPT = 64  # images in the gallery

@@ -28,9 +28,9 @@ from lab_ddpm.evaluation.classifiers import (
     predict,
 )
 from lab_ddpm.evaluation.object_scores import top_k
-from lab_ddpm.sampling.interpolation import interpolate_conditions
-from lab_ddpm.sampling.placing import Place, sample_placed
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.generation.interpolation import interpolate_conditions
+from lab_ddpm.generation.placing import Place, sample_placed
+from lab_ddpm.generation.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import DataError, check_at_least
 from lab_ddpm.tools.shipped import SHIPPED
 
@@ -160,7 +160,7 @@ class Studio:
                 [
                     "from lab_ddpm import Sampler",
                     "from lab_ddpm.diffusion.reverse_process import image_seeds",
-                    "from lab_ddpm.sampling.placing import Place, sample_placed",
+                    "from lab_ddpm.generation.placing import Place, sample_placed",
                     *lines,
                     f"places = [{placed}]",
                     f"sampler = Sampler(pipe, {scheduler!r}, {steps}, {guidance:g})",

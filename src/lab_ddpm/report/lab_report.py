@@ -23,9 +23,9 @@ from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS, classifier_file, load_classifier
 from lab_ddpm.evaluation.intervals import Interval, as_text
 from lab_ddpm.evaluation.score import score_seeds
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import read_config, read_training
-from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import check_writable, write_bytes, write_text
 from lab_ddpm.tools.metrics_log import read_records

@@ -17,6 +17,7 @@ from typing import Any
 
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
 from lab_ddpm.drawing.charts import score_bars, training_curves
+from lab_ddpm.generation.checkpoint import PRETRAINED
 from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
 from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import (
@@ -29,7 +30,6 @@ from lab_ddpm.report.results import (
     read_result,
     read_training,
 )
-from lab_ddpm.sampling.checkpoint import PRETRAINED
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_text
 from lab_ddpm.tools.metrics_log import read_records

@@ -39,8 +39,8 @@ from lab_ddpm.evaluation.distribution import NEIGHBOUR, compare, extract
 from lab_ddpm.evaluation.image_statistics import image_statistics
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.evaluation.object_scores import labels_found
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.hardware import this_process

@@ -22,9 +22,9 @@ from lab_ddpm.data.images import read_image, to_tensor
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
-from lab_ddpm.sampling.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.metrics_log import images_per_second, read_records
 from lab_ddpm.training.config import TrainConfig

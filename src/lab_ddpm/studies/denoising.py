@@ -18,7 +18,7 @@ from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import add_noise
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table
 

@@ -18,7 +18,7 @@ from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
 from lab_ddpm.evaluation.distribution import compare, extract, inception_features, nearest
 from lab_ddpm.evaluation.intervals import mean_interval
 from lab_ddpm.evaluation.object_scores import labels_found
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.hardware import this_process

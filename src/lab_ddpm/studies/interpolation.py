@@ -23,8 +23,8 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.charts import distance_curves
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
-from lab_ddpm.sampling.interpolation import Mixing, Noise, distance, interpolate_images
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.interpolation import Mixing, Noise, distance, interpolate_images
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
 from lab_ddpm.tools.tables import markdown_table

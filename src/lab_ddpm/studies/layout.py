@@ -30,11 +30,11 @@ from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.figures import captioned_rows
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, predict
 from lab_ddpm.evaluation.object_scores import top_k_hits
-from lab_ddpm.sampling.checking import sample_checked
-from lab_ddpm.sampling.editing import Edited, NotEdited, add_object, remove_object, replace_object
-from lab_ddpm.sampling.placing import Place, sample_placed
-from lab_ddpm.sampling.reading import check_reads, read_images
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.checking import sample_checked
+from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_object, replace_object
+from lab_ddpm.generation.placing import Place, sample_placed
+from lab_ddpm.generation.reading import check_reads, read_images
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.studies.shares import ShareRow, cells, share_row
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text

@@ -38,8 +38,8 @@ from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, predict
 from lab_ddpm.evaluation.image_statistics import patch_energy, sharpness_within
 from lab_ddpm.evaluation.intervals import Interval
 from lab_ddpm.evaluation.object_scores import Bootstrap, top_k, top_k_hits
-from lab_ddpm.sampling.checking import count_objects
-from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.generation.checking import count_objects
+from lab_ddpm.generation.sampler import Sampler, Samples
 from lab_ddpm.studies.shares import ShareRow, cells
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import check_writable, write_json, write_text

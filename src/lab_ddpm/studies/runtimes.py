@@ -12,7 +12,7 @@ import numpy as np
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.images import Images
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.generation.sampler import Sampler, open_sampler
 from lab_ddpm.studies.ratios import as_ratio
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.tables import markdown_table

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 
 # What weights are made for: the network, its samples, their noise, and what is predicted of them; as a denoiser has

@@ -11,7 +11,7 @@ from lab_ddpm.data.images import image_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.progress import step_name
 from lab_ddpm.training.selection import Selection

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.iclevr.official.import_checkpoint import import_checkpoint
-from lab_ddpm.sampling.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 
 CHANNELS = (32, 32, 32, 32, 64, 64)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.hub.card import make_card
-from lab_ddpm.hub.one_file import one_file
-from lab_ddpm.sampling.checkpoint import find_checkpoint, load_pipeline
+from lab_ddpm.export.card import make_card
+from lab_ddpm.export.one_file import one_file
+from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.sampling.checkpoint import checkpoint_hash
-from lab_ddpm.sampling.torch_export import PredictionGraph
+from lab_ddpm.generation.checkpoint import checkpoint_hash
+from lab_ddpm.generation.torch_export import PredictionGraph
 from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.files import atomic_path

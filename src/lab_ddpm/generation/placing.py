@@ -18,7 +18,7 @@ from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
 from lab_ddpm.diffusion.reverse_process import Known
-from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.generation.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError
 
 _RADIUS = 6 / 64  # of an object in a layout, as a share of the image's width; at least a patch, to be seen in it

@@ -14,8 +14,8 @@ from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
-from lab_ddpm.sampling.checkpoint import checkpoint_hash
-from lab_ddpm.sampling.sampler import Sampler, open_sampler
+from lab_ddpm.generation.checkpoint import checkpoint_hash
+from lab_ddpm.generation.sampler import Sampler, open_sampler
 from lab_ddpm.tools.errors import UserError
 
 CONDITIONS = [("red cube",), ("cyan sphere",), ("gray cylinder",), ("red cube", "gray cube"), ("blue cube",)]

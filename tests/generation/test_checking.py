@@ -9,8 +9,8 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.checking import count_objects, num_wrong, sample_checked
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.checking import count_objects, num_wrong, sample_checked
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
 

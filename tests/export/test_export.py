@@ -15,8 +15,8 @@ from PIL import Image
 from conftest import save_tiny_pipeline
 from lab_ddpm.cli import main
 from lab_ddpm.data.images import write_png
-from lab_ddpm.hub.one_file import one_file
-from lab_ddpm.sampling.checkpoint import load_pipeline
+from lab_ddpm.export.one_file import one_file
+from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.files import write_json
 
 # Without `site`, so without the .pth file of an editable install; a copy in site-packages would be found.

@@ -6,8 +6,8 @@ import torch
 from conftest import tiny_denoiser
 from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.placing import Place, known_places, layout_of_places, parse_place, sample_placed
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.placing import Place, known_places, layout_of_places, parse_place, sample_placed
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import PaintingOracle
 

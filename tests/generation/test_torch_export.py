@@ -9,8 +9,8 @@ import torch
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.cli import main
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.torch_export import MAX_BATCH
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.torch_export import MAX_BATCH
 
 _ELSEWHERE = """
 import sys, torch

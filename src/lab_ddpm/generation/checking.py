@@ -21,8 +21,8 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.reading import check_reads, read_images
-from lab_ddpm.sampling.sampler import Sampler, Samples
+from lab_ddpm.generation.reading import check_reads, read_images
+from lab_ddpm.generation.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError, check_at_least
 
 _SMALLEST = 2  # patches of an object

@@ -6,10 +6,10 @@ import torch
 
 from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.editing import Edited, add_object, remove_object, replace_object
-from lab_ddpm.sampling.placing import Place
-from lab_ddpm.sampling.reading import read_images
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.editing import Edited, add_object, remove_object, replace_object
+from lab_ddpm.generation.placing import Place
+from lab_ddpm.generation.reading import read_images
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
 

@@ -9,8 +9,8 @@ from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.interpolation import Noise, interpolate_conditions, interpolate_images, invert, mix
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.interpolation import Noise, interpolate_conditions, interpolate_images, invert, mix
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import PaintingOracle, paint
 

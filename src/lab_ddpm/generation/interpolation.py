@@ -23,8 +23,8 @@ import torch
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.noise import add_noise, from_clean
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.reading import read_images
-from lab_ddpm.sampling.sampler import Sampler, denoising_bar
+from lab_ddpm.generation.reading import read_images
+from lab_ddpm.generation.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
 Mixing = Literal["linear", "spherical"]

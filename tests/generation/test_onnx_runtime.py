@@ -10,9 +10,9 @@ import torch
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.sampling.checkpoint import load_pipeline
-from lab_ddpm.sampling.onnx_runtime import ONNX_FILE, export_onnx, open_onnx
-from lab_ddpm.sampling.sampler import open_sampler
+from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.onnx_runtime import ONNX_FILE, export_onnx, open_onnx
+from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.errors import DataError, UserError
 
 

@@ -26,8 +26,8 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.reverse_process import FINISHED, Known, StateCallback, image_seeds
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps, scheduler_name
-from lab_ddpm.sampling.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
-from lab_ddpm.sampling.onnx_runtime import can_run_onnx, open_onnx
+from lab_ddpm.generation.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
+from lab_ddpm.generation.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.errors import UserError, check_choice, check_positive, check_share
 from lab_ddpm.tools.hardware import this_process
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.sampling.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
+from lab_ddpm.generation.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.shipped import find
 

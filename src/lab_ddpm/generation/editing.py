@@ -15,9 +15,9 @@ from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.reverse_process import Known, image_seeds
-from lab_ddpm.sampling.placing import Place, known_until, layout_of_places
-from lab_ddpm.sampling.reading import read_images
-from lab_ddpm.sampling.sampler import Sampler
+from lab_ddpm.generation.placing import Place, known_until, layout_of_places
+from lab_ddpm.generation.reading import read_images
+from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.errors import UserError
 
 # What is sampled anew around the object, as shares of the image's width: its edges, also on others, and its shadow,
