@@ -6,21 +6,19 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
-from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.evaluation.classifiers import CLASSIFIERS, build_classifier, save_classifier
-from lab_ddpm.iclevr.condition_lists import write_condition_lists
-from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.config_parser import parse_config
+
+if TYPE_CHECKING:  # torch is imported by the tests that need it
+    from lab_ddpm.diffusion.denoiser import Denoiser
+    from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+    from lab_ddpm.training.config import TrainConfig
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -40,7 +38,7 @@ TINY_RUN = {
     "model.layers_per_block": 1,
     "model.attention_levels": (1,),
     "optimizer.warmup_steps": 2,
-    "evaluation.steps": 2,
+    "sampling.steps": 2,
     "data.num_workers": 0,
 }
 
@@ -53,7 +51,7 @@ def tiny_arguments(tmp_path: Path, **overrides: Any) -> list[str]:
 
     Args:
         tmp_path: Holds `data/` (the data set) and `runs/`.
-        overrides: Settings by dotted key with `__` for the dot, e.g. `objective__loss="l1"`.
+        overrides: Settings by dotted key with `__` for the dot, e.g. `loss__name="l1"`.
     """
     chosen = {key.replace("__", "."): value for key, value in overrides.items()}
     values = {"data.root": tmp_path / "data", "runs_dir": tmp_path / "runs", **TINY_RUN, **chosen}
@@ -65,12 +63,16 @@ def tiny_arguments(tmp_path: Path, **overrides: Any) -> list[str]:
 
 def tiny_config(tmp_path: Path, **overrides: Any) -> TrainConfig:
     """The configuration that `tiny_arguments` is the command line of."""
+    from lab_ddpm.training.config_parser import parse_config
+
     return parse_config(tiny_arguments(tmp_path, **overrides))
 
 
 @pytest.fixture(scope="session")
 def dataset_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """7 scenes of three images, their labels and masks, and the condition lists: do not change it."""
+    from lab_ddpm.iclevr.condition_lists import write_condition_lists
+
     root = tmp_path_factory.mktemp("template")
     (root / "images").mkdir()
     (root / "masks").mkdir()
@@ -98,11 +100,17 @@ def tiny_dataset(dataset_template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_pipeline() -> LabelConditionalPipeline:
     """A random model of 16 x 16 images of the 24 objects, on the noise schedule of the report."""
+    from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+
     return LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS), "ddim")
 
 
 def tiny_denoiser(**settings: Any) -> Denoiser:
     """A model of 16 x 16 images that has been trained with condition dropout, always with the same random weights."""
+    import torch
+
+    from lab_ddpm.diffusion.denoiser import Denoiser
+
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "sample_size": 16,
@@ -116,6 +124,10 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
 
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = (), **settings: Any) -> Path:
     """Write a random pipeline for 32 x 32 images."""
+    import torch
+
+    from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+
     denoiser = tiny_denoiser(labels=labels, in_channels=channels, sample_size=32, **settings)
     if denoiser.detailer is not None:  # which begins with zeros
         torch.nn.init.normal_(denoiser.detailer.conv_out.weight)
@@ -123,9 +135,11 @@ def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] 
     return Path(path)
 
 
-def save_random_classifiers(folder: str | Path = "evaluator", names: tuple[str, ...] = CLASSIFIERS) -> None:
-    """Write untrained classifiers of the 24 objects into `folder`."""
-    for name in names:
+def save_random_classifiers(folder: str | Path = "evaluator", names: tuple[str, ...] = ()) -> None:
+    """Write untrained classifiers of the 24 objects, by default all, into `folder`."""
+    from lab_ddpm.evaluation.classifiers import CLASSIFIERS, build_classifier, save_classifier
+
+    for name in names or CLASSIFIERS:
         save_classifier(build_classifier(name, len(OBJECTS)), name, folder, OBJECTS)
 
 

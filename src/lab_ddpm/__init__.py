@@ -13,27 +13,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lab_ddpm.diffusion.denoiser import Denoiser, Loss
+    from lab_ddpm.diffusion.denoiser import Denoiser
+    from lab_ddpm.diffusion.loss import DenoisingLoss
     from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+    from lab_ddpm.diffusion.sampling import Sampling, sample
     from lab_ddpm.diffusion.schedulers import make_scheduler
-    from lab_ddpm.evaluation.score import score
-    from lab_ddpm.generation.sampler import Sampler, Samples
+    from lab_ddpm.evaluation.scores import score
+    from lab_ddpm.generation.generate import generate, open_pipeline
 
-__all__ = ["Denoiser", "LabelConditionalPipeline", "Loss", "Sampler", "Samples", "make_scheduler", "score"]
+__all__ = [
+    "Denoiser",
+    "DenoisingLoss",
+    "LabelConditionalPipeline",
+    "Sampling",
+    "generate",
+    "make_scheduler",
+    "open_pipeline",
+    "sample",
+    "score",
+]
 
 _HOMES = {
     "Denoiser": "diffusion.denoiser",
+    "DenoisingLoss": "diffusion.loss",
     "LabelConditionalPipeline": "diffusion.pipeline",
-    "Loss": "diffusion.denoiser",
-    "Sampler": "sampling.sampler",
-    "Samples": "sampling.sampler",
+    "Sampling": "diffusion.sampling",
+    "generate": "generation.generate",
     "make_scheduler": "diffusion.schedulers",
-    "score": "evaluation.score",
+    "open_pipeline": "generation.generate",
+    "sample": "diffusion.sampling",
+    "score": "evaluation.scores",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is used, and only then: `lab-ddpm --help` shall not wait for torch."""
+    """Import a name when it is first used: `lab-ddpm --help` must not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,7 +1,7 @@
 """The command line: `lab-ddpm COMMAND ...` runs `scripts/COMMAND.py`.
 
-The scripts are the commands: each has a `main(arguments)`. What a user got wrong is one line on stderr and exit code 2
-(usage) or 1 (data, disk); a traceback means a bug.
+Each script has a `main(arguments)`. An error of the user is one line on stderr and exit code 2 (usage) or 1 (data,
+disk); a traceback means a bug. Nothing here imports torch, so `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
+from lab_ddpm.tools.extras import EXTRAS, not_installed
 from lab_ddpm.tools.interruption import Interrupted, signal_handlers
 from lab_ddpm.tools.shipped import SHIPPED
+
+GROUPS = {
+    "Main commands": ("train", "generate", "evaluate", "report", "playground", "edit"),
+    "Data and classifiers": ("render", "import-data", "train-classifier"),
+    "More about a model": ("interpolate", "export", "import-checkpoint"),
+}
+"""The commands in the order in which `lab-ddpm --help` shows them."""
 
 
 def commands() -> dict[str, Path]:
@@ -31,7 +39,7 @@ def load(command: str) -> ModuleType:
     """The script of a command, as a module.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such command.
     """
     found = commands()
     if command not in found:
@@ -41,16 +49,14 @@ def load(command: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     sys.modules[spec.name] = module = module_from_spec(spec)
-    # while libraries are loaded a KeyboardInterrupt may come to code that cannot pass it on, and aborts
-    with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
-        spec.loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 
 def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None) -> int:
     """Call the `main` of a script with arguments, by default those of the process; returns the exit code."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ:  # accelerate launch
-        from lab_ddpm.tools.hardware import use_all_cores  # late: as below
+        from lab_ddpm.tools.hardware import use_all_cores  # imports torch
 
         use_all_cores()
     try:
@@ -58,6 +64,11 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
     except UserError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"lab-ddpm: {not_installed(error.name)}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1
@@ -75,6 +86,22 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         return 130
 
 
+def load_torch(doing: str) -> None:
+    """Say what a command is about to do, then import torch and diffusers, which takes seconds.
+
+    Meanwhile Ctrl-C ends the process: a KeyboardInterrupt in the middle of these imports can abort with a core dump.
+
+    Args:
+        doing: For example "generating images".
+    """
+    if "diffusers.models.modeling_utils" in sys.modules:
+        return
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{doing}: loading PyTorch ...", file=sys.stderr, flush=True)
+    with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+        import_module("diffusers.models.modeling_utils")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -82,24 +109,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if command == "--version":
+        from importlib.metadata import version  # takes a tenth of the time of --help
+
         print(f"lab_ddpm {version('lab_ddpm')}")
         return 0
     return run(lambda rest: load(command).main(rest), rest)
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size  # late: --help shall not wait for torch
+    from accelerate.utils.memory import should_reduce_batch_size  # imports torch
 
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)  # pyright: ignore[reportArgumentType]
 
 
 def _help() -> str:
-    """Of each script the first line of its docstring, without importing it: --help shall not wait for torch."""
-    lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help, lab-ddpm --version)", ""]
-    for command, path in commands().items():
-        document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        first, _, _ = document.partition("\n")
-        lines.append(f"  {command:<22}{first}")
+    """The commands in groups, each with the first line of its script's docstring."""
+    found = commands()
+    lines = ["usage: lab-ddpm COMMAND ...    (lab-ddpm COMMAND --help, lab-ddpm --version)"]
+    for group, names in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for name in names:
+            docstring = ast.get_docstring(ast.parse(found[name].read_text(encoding="utf-8"))) or ""
+            lines.append(f"  {name:<20}{docstring.partition(chr(10))[0]}")
     return "\n".join(lines)
 
 

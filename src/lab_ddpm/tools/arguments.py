@@ -1,4 +1,4 @@
-"""What the argument parsers of the scripts have in common."""
+"""The argument parser of the scripts, and the options that several of them have."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
-RUNTIMES_HELP = "torch, onnx (see export-onnx) or auto: onnx on a CPU where it can be had"
+RUNTIMES_HELP = "torch, onnx (see lab-ddpm export onnx) or auto (onnx on a CPU, if it was exported)"
 _OWN = "the checkpoint's own"
 SPLITS_HELP = "test, new_test, val, new_val, unseen, many or a JSON file of conditions"
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors as one line that names the command, without the usage text around it.
+    """An argument parser whose errors are one line that names the command.
 
     Args:
         command: Its name.
-        description: Of the command; of a module's docstring the first line is taken.
+        description: What it does: the first line of a script's docstring is taken.
     """
 
     def __init__(self, command: str, description: str | None) -> None:
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As in argparse, but unknown options are refused."""
+        """As in argparse, but unknown options are an error that suggests the right one."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             hint = did_you_mean(unknown[0].split("=")[0], self._option_string_actions)
@@ -47,18 +47,24 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
-    """The arguments of `sampling.sampler.open_sampler` but for the checkpoint, with what is said of two defaults."""
+    """The other arguments of `generation.generate.open_pipeline`.
+
+    Args:
+        parser: Takes them.
+        scheduler: Its default, as the help shows it.
+        steps: The same of the number of steps.
+    """
     samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, dpmpp_sde_early, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", help=samplers)
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
     parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
     parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {_OWN})")
-    stop = f"share of the noise levels, from the noisiest on, that is guided (default: {_OWN})"
+    stop = f"share of the noise levels that is guided, from the highest down (default: {_OWN})"
     parser.add_argument("--guidance-stop", type=float, help=stop)
 
 
 def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_sampling` found, by the names that `open_sampler` has for it."""
+    """The values of `add_sampling`, by the argument names of `open_pipeline`."""
     return {
         name: getattr(options, name) for name in ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
     }
@@ -68,4 +74,4 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a data set and its held-out part."""
     parser.add_argument("--dataset", required=True, help="iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder")
     parser.add_argument("--root", type=Path, required=True, help="its folder")
-    parser.add_argument("--held-out", type=Path, help="for iclevr and folder: another one, of images not trained on")
+    parser.add_argument("--held-out", type=Path, help="for iclevr and folder: images that were not trained on")

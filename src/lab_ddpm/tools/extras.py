@@ -1,0 +1,31 @@
+"""Packages that only some commands need: the extras of pyproject.toml."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from lab_ddpm.tools.errors import UserError
+
+EXTRAS = {
+    "mitsuba": "render",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "markdown": "report",
+    "gradio": "playground",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "torch_fidelity": "inception",
+}
+"""Module -> the extra that installs it."""
+
+
+def need(*modules: str) -> None:
+    """Raise the error of `not_installed` for the first module that is missing, before any long work."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise not_installed(module)
+
+
+def not_installed(module: str) -> UserError:
+    """What to tell a user who lacks a module of `EXTRAS`."""
+    return UserError(f"{module} is not installed: pip install 'lab_ddpm[{EXTRAS[module]}]'", exit_code=1)
