@@ -1,27 +1,17 @@
-"""Sample the condition lists over several seeds and score the images; or score images that are there."""
+"""Sample conditions and score the images, score a folder, or compare with a data set (--against)."""
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from lab_ddpm.cli import run
-from lab_ddpm.data.conditions import Condition, count_seen, encode, load_conditions, load_labels
+from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.data.numbered_images import read_numbered_images
-from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
-from lab_ddpm.evaluation.intervals import as_text
-from lab_ddpm.evaluation.object_scores import Scores
-from lab_ddpm.evaluation.score import score_seeds
-from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least
-from lab_ddpm.tools.files import check_writable, read_json, sha256, write_json
-from lab_ddpm.tools.hardware import this_process
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.files import check_writable, sha256, write_json
 
-Lists = dict[str, list[Condition]]
-Results = dict[str, dict[str, Scores]]  # list -> classifier -> scores
+COPIES_SHOWN = 16
 
 
 def parser() -> Parser:
@@ -30,98 +20,166 @@ def parser() -> Parser:
     parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     add_checkpoint(parser)
     add_sampling(parser)
-    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
-    parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4)")
-    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="default: evaluation")
+    parser.add_argument("--root", type=Path, help=f"folder of the lists, or of the data set (default: {ROOT})")
+    parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4; with --against: 3)")
+    parser.add_argument("--out", type=Path, help="default: evaluation; with --against: distances")
+    sets = parser.add_argument_group("distances between generated images and those of a data set")
+    datasets = "compare with iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder (needs --root)"
+    sets.add_argument("--against", metavar="DATASET", help=datasets)
+    sets.add_argument("--held-out", type=Path, help="for iclevr and folder: a folder of images not trained on")
+    features = "inception, or the file of a classifier (default: evaluator/DATASET.safetensors)"
+    sets.add_argument("--features", help=features)
+    sets.add_argument("--unconditional", action="store_true", default=None, help="sample without conditions")
+    sets.add_argument("--num-images", type=int, help="for each seed (default: 5000)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    if options.images is not None:
+    if options.against is not None:
+        refuse(options, "--against", "split", "images")
+        if options.root is None:
+            raise UserError("`--against` needs `--root`, the folder of the data set")
+    elif options.images is not None:
+        sampling = [name for name in sampling_options(options) if name != "runtime" or options.runtime != "auto"]
+        refuse(options, "--images", "checkpoint", "num_seeds", *sampling)
         if options.split is None or len(options.split) != 1:
-            raise UserError("`--images` needs the one `--split` that its images were made for")
-        sampling = sampling_options(options)
-        runtime = sampling.pop("runtime")
-        given = (options.checkpoint, options.num_seeds, *sampling.values())
-        if runtime != "auto" or any(option is not None for option in given):
-            raise UserError("`--images` scores images that exist: options of sampling do not go with it")
-    num_seeds = 4 if options.num_seeds is None else options.num_seeds
+            raise UserError("`--images` needs one `--split`: the conditions of the images")
+    for name in ("held_out", "features", "unconditional", "num_images"):
+        if options.against is None and getattr(options, name) is not None:
+            raise UserError(f"`--{name.replace('_', '-')}` needs `--against`")
+    num_seeds = options.num_seeds if options.num_seeds is not None else 3 if options.against else 4
+    num_images = 5000 if options.num_images is None else options.num_images
     check_at_least("num-seeds", num_seeds, 1)
-    check_writable(options.out)
-    splits = options.split or ["test", "new_test"]
-    places = {split: resolve_split(split, options.root) for split in splits}
+    check_at_least("num-images", num_images, 4)
+    out = options.out or Path("distances" if options.against else "evaluation")
+    check_writable(out)
+    if options.against is not None:
+        compare_with_dataset(options, num_seeds, num_images, out)
+    else:
+        score_conditions(options, num_seeds, out)
+
+
+def refuse(options: Namespace, chosen: str, *others: str) -> None:
+    """Raise `UserError` if one of the other options is given."""
+    for name in others:
+        if getattr(options, name) is not None:
+            raise UserError(f"`{chosen}` cannot be combined with `--{name.replace('_', '-')}`")
+
+
+def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
+    """Score the images of condition lists, sampled or from a folder, with both classifiers of i-CLEVR."""
+    places = {split: resolve_split(split, options.root or ROOT) for split in options.split or ("test", "new_test")}
+    load_torch("scoring images" if options.images else "sampling and scoring images")
+    from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels
+    from lab_ddpm.data.numbered_images import check_manifest, read_numbered_images
+    from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
+    from lab_ddpm.evaluation.scores import score_seeds
+    from lab_ddpm.generation.generate import generate_seeds, open_pipeline, sampling_record
+    from lab_ddpm.tools.hardware import this_process
+
+    is_main, device = this_process().is_main_process, this_process().device
     lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     files = {name: classifier_file(name) for name in CLASSIFIERS}
-    classifiers = {name: load_classifier(file, OBJECTS).to(this_process().device) for name, file in files.items()}
-    if this_process().is_main_process:
+    classifiers = {name: load_classifier(file, OBJECTS).to(device) for name, file in files.items()}
+    if is_main:
         print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
-    settings, results = (
-        _existing(options, lists, classifiers) if options.images else _sampled(options, num_seeds, lists, classifiers)
-    )
-    if this_process().is_main_process:
-        hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
-        by = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
-        write_json(options.out / "metrics.json", {**settings, **by, "splits": results})
-        print_table(results)
-        print(f"wrote {options.out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
-
-def _sampled(options: Namespace, num_seeds: int, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
-    """Settings and scores of the samples of the seeds 0 ... num_seeds - 1."""
-    sampler = open_sampler(options.checkpoint, **sampling_options(options))
-    if sampler.labels != OBJECTS:
-        raise UserError(
-            f"{sampler.checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects: "
-            "scripts/evaluate_distribution.py scores it"
-        )
-    _report_seen(lists, options.root / "train.json")
-    results: Results = {}
-    for split, conditions in lists.items():
-        images = sampler.sample_seeds(conditions, num_seeds, progress=f"sampling {split}").images
+    results = {}
+    if options.images is not None:
+        ((split, conditions),) = lists.items()
+        tries = check_manifest(options.images, conditions)
+        images = read_numbered_images(options.images, len(conditions), IMAGE_SIZE)
         results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
-    return {**sampler.settings(), "seeds": list(range(num_seeds))}, results
-
-
-def _existing(options: Namespace, lists: Lists, classifiers: dict) -> tuple[dict[str, Any], Results]:
-    """Settings and scores of the numbered images of a folder."""
-    ((split, conditions),) = lists.items()
-    tries = _check_manifest(options.images / "manifest.json", conditions, split)
-    images = read_numbered_images(options.images, len(conditions), IMAGE_SIZE)
-    results = {split: score_seeds(images, encode(conditions, OBJECTS), classifiers)}
-    if tries > 1 and this_process().is_main_process:
-        print(f"note: each image is the best of up to {tries} (`--tries`), as the model itself sees it")
-    return {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}, results
-
-
-def _check_manifest(path: Path, conditions: Sequence[Condition], split: str) -> int:
-    """Where `generate` made the images, its manifest knows for which conditions, and in how many tries."""
-    try:
-        manifest = cast(Any, read_json(path))
-        made = [tuple(image["condition"]) for image in manifest["images"]]
-        tries = int(manifest.get("tries", 1))
-    except (AttributeError, DataError, KeyError, TypeError, ValueError):  # there is none, or one of another program
-        return 1
-    if made != list(conditions):
-        raise UserError(f"{path} says that its images were made for other conditions than those of {split!r}")
-    return tries
-
-
-def _report_seen(lists: Lists, labels: Path) -> None:
-    """`unseen` promises combinations without a training image; say so where the data at hand breaks it."""
-    if "unseen" in lists and labels.is_file() and this_process().is_main_process:
-        seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
-        if seen:
+        record = {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}
+        if tries > 1 and is_main:
+            print(f"note: each image is the best of up to {tries} (`--tries`), chosen by the model itself")
+    else:
+        pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
+        if pipeline.denoiser.labels != OBJECTS:
+            raise UserError(
+                f"{pipeline.checkpoint} has other labels than the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
+            )
+        labels = (options.root or ROOT) / "train.json"
+        if is_main and "unseen" in lists and labels.is_file():
+            seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
             print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")
+        for split, conditions in lists.items():
+            images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images
+            results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
+        record = {**sampling_record(pipeline), "seeds": list(range(num_seeds))}
+
+    if is_main:
+        hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
+        used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
+        write_json(out / "metrics.json", {**record, **used, "splits": results})
+        print_scores(results)
+        print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
 
-def print_table(results: Results) -> None:
+def print_scores(results: dict[str, Any]) -> None:
+    from lab_ddpm.evaluation.intervals import as_text
+
     print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
     for split, by_classifier in results.items():
         for name, scores in by_classifier.items():
-            print(
-                f"{split:<12} {name:<10} {as_text(scores['micro'], '.4f'):<24} {as_text(scores['exact_match'], '.4f')}"
-            )
+            micro, exact_match = (as_text(scores[key], ".4f") for key in ("micro", "exact_match"))
+            print(f"{split:<12} {name:<10} {micro:<24} {exact_match}")
+
+
+def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, out: Path) -> None:
+    """Compare generated images with the training images of a data set; a conditional model gets labels of these."""
+    load_torch(f"comparing generated images with {options.against}")
+    from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
+    from lab_ddpm.data.images import write_png
+    from lab_ddpm.diffusion.sampling import image_seeds
+    from lab_ddpm.drawing.figures import copies_figure
+    from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
+    from lab_ddpm.evaluation.comparison import Comparison
+    from lab_ddpm.evaluation.intervals import as_text, mean_interval
+    from lab_ddpm.generation.generate import check_data, generate, open_pipeline, sampling_record
+    from lab_ddpm.tools.hardware import this_process
+
+    pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
+    size = pipeline.denoiser.config["sample_size"]
+    training = open_dataset(options.against, options.root, size)
+    held_out = open_held_out(options.against, options.root, options.held_out, size)
+    check_data(pipeline, training)
+    is_conditional = bool(pipeline.denoiser.labels) and not options.unconditional
+    if is_conditional and not training.labels:
+        raise UserError("these images have no labels to sample under: use `--unconditional`")
+    features = options.features or str(EVALUATOR_DIR / f"{short_name(options.against, options.root)}.safetensors")
+    comparison = Comparison(training, held_out, features, num_images)
+
+    runs = []
+    for seed in range(num_seeds):
+        conditions = training.some_labels(num_images, seed) if is_conditional else [()] * num_images
+        seeds = image_seeds(seed, num_images)
+        generated = generate(pipeline, conditions, seeds, batch_size=256, progress=f"sampling seed {seed}")
+        runs.append((generated, comparison.scores(generated.images, generated.class_labels)))
+    if not this_process().is_main_process:
+        return
+
+    (first, scores), *_ = runs
+    figures, images, nearest = comparison.find_copies(first.images, COPIES_SHOWN)
+    write_png(out / "copies.png", copies_figure(images, nearest))
+    content = {
+        **sampling_record(pipeline, first),
+        "conditional": is_conditional,
+        "seeds": list(range(num_seeds)),
+        "num_images": num_images,
+        "features": features,
+        "scores": {key: mean_interval([values[key] for _, values in runs]) for key in scores},
+        "held_out": comparison.held_out,
+        "num_held_out": comparison.num_held_out,
+        "nearest_training_image": figures,
+    }
+    write_json(out / "metrics.json", content)
+    print(f"features: {features}")
+    print(f"{'':<16} {'model':<36} {comparison.num_held_out} held-out real images")
+    for key, score in content["scores"].items():
+        print(f"{key:<16} {as_text(score, '.4f'):<36} {comparison.held_out[key]:.4f}")
+    print(f"wrote metrics.json and copies.png to {out}/")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What images are worth: the classifiers that read labels off them, scores with intervals, distances of sets."""
+"""Classifiers that read labels off images, scores with their intervals, and distances between sets of images."""

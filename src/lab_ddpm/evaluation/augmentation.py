@@ -1,28 +1,31 @@
-"""Perturbations of images: what a classifier must not mind, in training and in measuring.
+"""Perturbations of images: changes that a classifier must not be confused by, in training and in measuring.
 
-A classifier trained on renders has to read images of diffusion models and of another renderer too. Those
-differ in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in grain. The changes of
-colour must stay well under the distance between two object colours: red and brown, or blue and purple, shall
-still be told apart.
+A classifier that is trained on renders must also read images of diffusion models and of another renderer. Those differ
+in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in noise. Changes of colour must stay well
+below the distance between two object colours, such as red and brown or blue and purple.
 
-Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape (values may leave the range; `augment`
-clips), drawing one change per image, uniformly up to `strength`.
+Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape; values may leave the range, and `augment` clips
+them. It draws one change per image, uniformly up to `strength`. torchvision's transforms are not used: they draw one
+change per batch, and from the global generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.images import Images, to_tensor
+from lab_ddpm.data.images import Images, to_tensor, to_uint8
 
 Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 
+_BATCH = 64
+
 
 def augment(images: Images, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
-    """Apply every named perturbation to a random share of the images, independently of the others.
+    """Apply each named perturbation to a random share of the images, independently of the others.
 
     Args:
         images: (B, H, W, C) uint8.
@@ -40,6 +43,13 @@ def augment(images: Images, changes: Mapping[str, tuple[float, float]], generato
     return pixels.clamp(0, 1) * 2 - 1
 
 
+def perturbed(images: Images, changes: Mapping[str, tuple[float, float]]) -> Images:
+    """(N, H, W, C) uint8 images after `augment`, as uint8 again, always with the same draws."""
+    generator = torch.Generator().manual_seed(0)
+    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+    return np.concatenate([to_uint8(augment(batch, changes, generator)) for batch in batches])
+
+
 def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
     """(B, channels, 1, 1) in [-strength, strength]."""
     return strength * (2 * torch.rand(len(images), channels, 1, 1, generator=generator) - 1)
@@ -51,13 +61,13 @@ def brightness(images: torch.Tensor, strength: float, generator: torch.Generator
 
 
 def contrast(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Stretch about the image's mean by exp(u)."""
+    """Scale the distance to the mean of the image by exp(u)."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return mean + (images - mean) * _uniform(images, strength, generator).exp()
 
 
 def saturation(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Stretch every pixel about its own gray by exp(u)."""
+    """Scale the distance of every pixel to its own grey by exp(u)."""
     gray = images.mean(dim=1, keepdim=True)
     return gray + (images - gray) * _uniform(images, strength, generator).exp()
 
@@ -76,14 +86,13 @@ def lamp(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 
 def blur(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Gaussian blur, its sigma up to `strength` pixels."""
+    """Gaussian blur with a sigma of up to `strength` pixels."""
     radius = max(1, round(3 * strength))
     sigma = _uniform(images, strength, generator).abs().flatten(1) + 1e-3
     kernel = torch.exp(-((torch.arange(-radius, radius + 1) / sigma) ** 2) / 2)
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)[
-        :, None
-    ]  # (C B, 1, taps)
-    planes = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, C B, H', W')
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)
+    kernel = kernel[:, None]  # (B C, 1, taps): the images of a batch are channels, each with its own kernel
+    planes = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, B C, H', W')
     planes = F.conv2d(F.conv2d(planes, kernel[..., None], groups=len(kernel)), kernel[:, :, None], groups=len(kernel))
     return planes.reshape(images.shape)
 
@@ -98,19 +107,19 @@ def resize(images: torch.Tensor, strength: float, generator: torch.Generator) ->
 
 
 def noise(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Add white Gaussian noise, its standard deviation up to `strength`."""
+    """Add white Gaussian noise with a standard deviation of up to `strength`."""
     return images + _uniform(images, strength, generator).abs() * torch.randn(images.shape, generator=generator)
 
 
 def blotches(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Add smooth noise of 4 pixels' grain, as an undertrained diffusion model leaves it."""
+    """Add smooth noise with a grain of 4 pixels, as in images of a diffusion model that was trained too briefly."""
     count, channels, height, width = images.shape
     grain = torch.randn(count, channels, height // 4, width // 4, generator=generator)
     return images + _uniform(images, strength, generator).abs() * F.interpolate(grain, (height, width), mode="bilinear")
 
 
 def shift(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Move by up to `strength` pixels along both axes, whole ones, which keeps edges sharp; the border is repeated."""
+    """Move by up to `strength` whole pixels (which keeps edges sharp) along both axes; the border is repeated."""
     size = torch.tensor([images.shape[-1], images.shape[-2]])
     offsets = _uniform(images, strength, generator, channels=2).flatten(1).round()
     return _resample(images, torch.ones_like(offsets), offsets * 2 / size, mode="nearest")
@@ -123,7 +132,7 @@ def zoom(images: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 
 def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
-    """Read the images at (factors x position + offsets), (B, 2) each, the image spanning -1 to 1."""
+    """Read the images at (factors x position + offsets), (B, 2) each; an image spans -1 to 1."""
     grid = F.affine_grid(
         torch.cat([torch.diag_embed(factors), offsets[..., None]], dim=2), list(images.shape), align_corners=False
     )
@@ -131,7 +140,7 @@ def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor
 
 
 def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Mirror left and right (all three shapes are symmetric) the share `strength` of the images."""
+    """Mirror the share `strength` of the images left and right (all three shapes are symmetric)."""
     chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < strength
     return torch.where(chosen, images.flip(-1), images)
 

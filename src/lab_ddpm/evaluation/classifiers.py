@@ -1,13 +1,13 @@
-"""The classifiers that read the labels off an image: architecture, files, predictions, features.
+"""Classifiers, which read labels off images: architectures, files, predictions and features.
 
-Those of i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and give 24 independent sigmoids, one per object. `resnet18`
-is the architecture of the official evaluator, and picks checkpoints; `referee` is a plain convolutional network without
-skip connections (VGG with batch normalisation, Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014,
-arXiv:1409.1556) that scores final results only, so that a score is never measured with the network that selected it.
-Its architecture also serves the data sets of one label per image, at their own size: there it gives class accuracies,
-and its features give the distances between sets of images (`distribution`).
+Those of i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and return 24 independent sigmoids, one per object. `resnet18`
+has the architecture of the official evaluator, and chooses checkpoints during training. `referee` only scores final
+results, so that no score comes from the network that chose the checkpoint. It is a VGG with batch normalisation
+(Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014, arXiv:1409.1556). The classifiers of other data sets
+have its architecture too: they give class accuracies, and their features give distances between sets of images
+(`distances`).
 
-The files are in `evaluator/`, each with its labels in its header.
+The files are in `evaluator/`; each holds its architecture and its labels in its header.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from lab_ddpm.tools.shipped import find
 from lab_ddpm.tools.weights import check_state, naming_disk_errors, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
-SELECTING_CLASSIFIER = "resnet18"  # picks checkpoints; the other one is for final results only
+SELECTING_CLASSIFIER = "resnet18"  # chooses checkpoints; the other one scores final results only
 IMAGE_SIZE = 64
-SMALLEST_IMAGE = 16  # pixels, which four times halved leave one
+SMALLEST_IMAGE = 16  # pixels; halved four times, one is left
 EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
@@ -46,11 +46,11 @@ _REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192,
 
 
 class NoFit(DataError):
-    """A classifier was made for other labels or images."""
+    """A classifier that was made for other labels or other images."""
 
 
 class _Float32Sigmoid(nn.Sigmoid):
-    """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient left."""
+    """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.float())
@@ -91,10 +91,10 @@ def save_classifier(
     labels: Sequence[str],
     name: str | None = None,
 ) -> Path:
-    """Write `folder/NAME.safetensors`, atomically; its header holds the classifier's architecture and its labels.
+    """Write `folder/NAME.safetensors` atomically, with the architecture and the labels in its header.
 
-    The name is that of the architecture, unless another one is given.
-    Kernels and matrices are stored as float16; vectors (biases, batch-norm statistics) stay float32.
+    NAME is the architecture, unless `name` is given. Kernels and matrices are stored as float16, vectors (biases,
+    batch-norm statistics) as float32.
     """
     state = {
         key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
@@ -107,9 +107,9 @@ def save_classifier(
 
 
 def classifier_file(name: str) -> Path:
-    """The file of a classifier in `evaluator/`: `NAME.safetensors`, one's own or else the shipped one.
+    """`evaluator/NAME.safetensors` of the working folder, or else the shipped one.
 
-    The official `checkpoint.pth`, where it has been put into that folder, stands in for `resnet18`.
+    If `evaluator/checkpoint.pth`, the official classifier, is there, it replaces `resnet18`.
 
     Raises:
         DataError: There is no such file.
@@ -127,14 +127,13 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     """Load a classifier in float32, ready to predict. No code in the file is ever run.
 
     Args:
-        path: A `.safetensors` file of ours, or an official `.pth` file.
-        labels: What it must have been trained for; None where only its features are wanted.
-        channels: Of the images that it is to read; None where they are known to be its own.
+        path: A `.safetensors` file of `save_classifier`, or the official `.pth` file.
+        labels: The labels that it must have; None if only its features are needed.
+        channels: The number of channels that it must read; None if this is known to be right.
 
     Raises:
         UserError: A file of another kind.
-        DataError: The file is missing, broken or of another architecture; `NoFit`, where it was made for other labels
-            or images.
+        DataError: The file is missing, broken or of another architecture; `NoFit` if the labels or channels differ.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -156,9 +155,15 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
 
 @torch.inference_mode()
 def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDArray[np.float32]:
-    """The probability of every label in every image: (N, H, W, C) uint8 -> (N, num_labels) float32 in [0, 1].
+    """The probability of every label in every image.
 
-    For i-CLEVR, H and W must be 64: see `images.resize_images`.
+    Args:
+        classifier: On any device.
+        images: (N, H, W, C) uint8; 64 x 64 for i-CLEVR, see `images.resize_images`.
+        batch_size: Images at a time.
+
+    Returns:
+        (N, num_labels) float32 in [0, 1].
     """
     classifier.eval()
     device = next(classifier.parameters()).device
@@ -167,14 +172,18 @@ def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDA
 
 
 class Features(nn.Module):
-    """The inputs of a referee's last layer: (B, C, H, W) uint8 -> (B, 256), for the metrics of torchmetrics."""
+    """The inputs of the last layer of a classifier of the referee's architecture: (B, C, H, W) uint8 -> (B, 256).
+
+    Raises:
+        UserError: A classifier of another architecture.
+    """
 
     num_features = _NUM_FEATURES
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         if not isinstance(classifier, nn.Sequential):
-            raise UserError("features come from a classifier of the referee's architecture, got a resnet18")
+            raise UserError("features need a classifier of the referee's architecture, got a resnet18")
         self.layers = classifier[:3].eval()
 
     @torch.inference_mode()

@@ -1,57 +1,93 @@
-"""95 % intervals: of the mean of a few repetitions (seeds, pairs), by Student's t distribution, and of a share."""
+"""Means and shares with their 95 % intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
 
 
-class Interval(TypedDict):
-    """A mean and the two ends of its 95 % interval; None for a single value, which tells nothing about others.
+class Score(TypedDict):
+    """A mean and the two ends of its 95 % interval; a single value has no interval (None)."""
 
-    The mean of nothing is None, too.
-    """
-
-    mean: float | None
+    mean: float
     ci95: list[float] | None
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """mean -+ t(0.975, n - 1) * s / sqrt(n), s being the standard deviation of the n values."""
-    from scipy.stats import t
+def as_text(score: Mapping[str, Any], form: str = ".3g") -> str:
+    """`0.812 [0.795, 0.829]`, or the mean alone if there is no interval."""
+    mean = format(score["mean"], form)
+    return mean if score["ci95"] is None else f"{mean} [{', '.join(format(end, form) for end in score['ci95'])}]"
+
+
+def mean_interval(values: Sequence[float]) -> Score:
+    """The mean of a few repetitions (such as seeds), with the interval of Student's t distribution."""
+    from scipy.stats import sem, t
 
     mean = float(np.mean(values))
     if len(values) < 2:
-        return Interval(mean=mean, ci95=None)
-    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Interval(mean=mean, ci95=[mean - half, mean + half])
+        return Score(mean=mean, ci95=None)
+    half = float(t.ppf(0.975, len(values) - 1) * sem(values))
+    return Score(mean=mean, ci95=[mean - half, mean + half])
 
 
-def as_text(interval: Mapping[str, Any], form: str = ".3g") -> str:
-    """`0.812 [0.795, 0.829]` of an `Interval` or a `Score`, or the mean alone, or `-` for that of nothing."""
-    if interval["mean"] is None:
-        return "-"
-    text = format(interval["mean"], form)
-    if interval["ci95"] is None:
-        return text
-    low, high = (format(end, form) for end in interval["ci95"])
-    return f"{text} [{low}, {high}]"
-
-
-def share_interval(found: int, asked: int) -> Interval:
-    """The share `found / asked` and its `wilson_interval`."""
-    if not asked:
-        return Interval(mean=None, ci95=None)
-    return Interval(mean=found / asked, ci95=[*wilson_interval(found, asked)])
+def share_interval(found: int, asked: int) -> Score:
+    """The share `found / asked` with its `wilson_interval`; `asked` is at least 1."""
+    return Score(mean=found / asked, ci95=[*wilson_interval(found, asked)])
 
 
 def wilson_interval(found: int, asked: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927): also right for shares close to 1, of which `asked` independent trials found none or few misses."""
+    """The 95 % interval of the share `found / asked` of independent trials.
+
+    It is also right for shares close to 0 and 1 (Wilson, "Probable inference, the law of succession, and statistical
+    inference", 1927).
+    """
     from scipy.stats import binomtest
 
     interval = binomtest(found, asked).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+class Bootstrap:
+    """Intervals of ratios over crossed seeds and conditions, by the pigeonhole bootstrap.
+
+    A condition that is hard is hard under every seed. So seeds and conditions are resampled with replacement,
+    independently of each other, and the middle 95 % of the resampled ratios is the interval (Owen, "The pigeonhole
+    bootstrap", 2007, arXiv:0712.1111). scipy's bootstrap resamples one of the two only.
+
+    The intervals are a little too wide (Owen and Eckles, 2012, arXiv:1106.2125), but with only a few seeds they can
+    miss how much seeds differ. With one seed, only conditions are resampled.
+
+    Args:
+        seeds: S, their number.
+        conditions: N, their number.
+        resamples: How often they are drawn.
+    """
+
+    def __init__(self, seeds: int, conditions: int, resamples: int = RESAMPLES) -> None:
+        rng = np.random.default_rng(0)  # fixed: the same results always give the same interval
+        self.seed_counts = self._draw(rng, seeds, resamples)
+        self.condition_counts = self._draw(rng, conditions, resamples)
+
+    @staticmethod
+    def _draw(rng: np.random.Generator, count: int, resamples: int) -> NDArray[np.int64]:
+        """(resamples, count): how often each of `count` things comes up in `count` draws with replacement."""
+        return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+
+    def ratio(self, found: NDArray[np.float64], asked: NDArray[np.float64]) -> Score:
+        """The sum of `found` over the sum of `asked`.
+
+        Args:
+            found: (S, N), of each seed and condition.
+            asked: (S, N), or (N,) if it is the same for every seed; not all zero.
+        """
+        asked = np.broadcast_to(asked, found.shape)
+        resampled_found = ((self.seed_counts @ found) * self.condition_counts).sum(axis=1)
+        resampled_asked = ((self.seed_counts @ asked) * self.condition_counts).sum(axis=1)
+        possible = resampled_asked > 0  # a draw may miss every condition that asks for a rare object
+        ends = np.percentile(resampled_found[possible] / resampled_asked[possible], [2.5, 97.5])
+        return Score(mean=float(found.sum() / asked.sum()), ci95=ends.tolist())

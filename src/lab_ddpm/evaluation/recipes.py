@@ -1,7 +1,7 @@
-"""How each classifier is trained, and the perturbations under which the two for i-CLEVR are measured.
+"""How each classifier is trained.
 
-Those two differ in seed and augmentation, and in architecture, so that they do not share their mistakes. "images" is
-for every data set with one label per image.
+The two of i-CLEVR differ in architecture, seed and augmentation, so that they do not make the same mistakes. "images"
+is for all other data sets.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ class Recipe:
 
     Attributes:
         architecture: One of `classifiers.CLASSIFIERS`.
-        epochs: As many draws as there are images, so many times.
+        epochs: Each draws as many images as there are.
         learning_rate: The peak of the cycle.
-        changes: {perturbation: (share of the images, strength)}, as `augmentation.augment` takes them. Every
-            i-CLEVR image is moved and half of them are mirrored, since positions are what a few thousand scenes have
-            too few of.
+        changes: {perturbation: (share of the images, strength)}, as `augmentation.augment` takes them. Every i-CLEVR
+            image is moved and half of them are mirrored, because a few thousand scenes show too few positions.
         seed_offset: Added to the user's seed, so that no two recipes draw the same numbers.
     """
 
@@ -78,20 +77,4 @@ RECIPES = {
         changes={"zoom": (0.5, 0.1), "shift": (1.0, 2.0), "blur": (0.2, 1.0), "noise": (0.2, 0.05)},
         seed_offset=2000,
     ),
-}
-
-# Measured one at a time, on every held-out image, at the same strengths for every classifier.
-ROBUSTNESS_STRENGTHS = {
-    "flip": 1.0,
-    "zoom": 0.1,
-    "shift": 3.0,
-    "lamp": 0.2,
-    "brightness": 0.2,
-    "contrast": 0.2,
-    "saturation": 0.25,
-    "tint": 0.05,
-    "blur": 1.2,
-    "resize": 0.6,
-    "blotches": 0.05,
-    "noise": 0.08,
 }

@@ -1,13 +1,13 @@
-"""How far a set of generated images is from real ones, by the features of a classifier.
+"""Distances between a set of generated images and a set of real ones, in the features of a network.
 
-    frechet    || m - m' ||^2 + tr(C + C' - 2 (C C')^(1/2)) of the features' means and covariances (arXiv:1706.08500)
-    kernel     squared maximum mean discrepancy under a cubic kernel; unbiased, so it can be below 0 (arXiv:1801.01401)
-    precision  share of the generated images within the reach of real ones: closer to one of them than its own third
-               neighbour (arXiv:1904.06991, eq. 1 and 2), of as many real ones as there are generated ones
+    frechet    || m - m' ||^2 + tr(C + C' - 2 (C C')^(1/2)) of the means and covariances (arXiv:1706.08500)
+    kernel     squared maximum mean discrepancy with a cubic kernel; unbiased, so it can be negative (arXiv:1801.01401)
+    precision  share of the generated images that are closer to some real image than its own third neighbour, among as
+               many real images as there are generated ones (arXiv:1904.06991, eq. 1 and 2)
     recall     the same with the two sets exchanged
 
-The first two are torchmetrics'. Values of different features cannot be compared with each other, and those of a small
-classifier not with published ones, which are Inception's.
+The first two are computed by torchmetrics. Values of different features cannot be compared with each other. Published
+values use Inception's features; those of a small classifier cannot be compared with them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Images
 from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.extras import need
 
 NEIGHBOUR = 3
 _BATCH = 256
@@ -30,7 +31,7 @@ _KERNEL_SUBSET = 1000
 
 
 class _Stored(nn.Module):
-    """torchmetrics wants a network; the features are there already, and pass through it."""
+    """The network that torchmetrics asks for: the features are computed already and pass through."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class _Stored(nn.Module):
 
 
 class _InColour(nn.Module):
-    """A network that takes colour only, for grey images too: (B, 1 or 3, H, W)."""
+    """A network of colour images, for grey ones too: (B, 1 or 3, H, W)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -52,15 +53,15 @@ class _InColour(nn.Module):
 
 
 def inception_features() -> nn.Module:
-    """Inception-v3's 2,048 pooled features, by which most papers report: (B, 1 or 3, H, W) uint8 -> (B, 2048).
+    """The 2,048 pooled features of Inception-v3, which most papers use: (B, 1 or 3, H, W) uint8 -> (B, 2048).
 
     Raises:
-        DataError: torchmetrics cannot load it; the message says what is missing.
+        UserError: torch-fidelity is not installed.
+        DataError: The weights cannot be downloaded.
     """
+    need("torch_fidelity")
     try:
         return _InColour(FrechetInceptionDistance(feature=2048).inception)
-    except ModuleNotFoundError:
-        raise DataError("inception: needs the package torch-fidelity: pip install -e '.[inception]'") from None
     except (URLError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"inception: its weights could not be downloaded ({reason})") from None
@@ -68,7 +69,7 @@ def inception_features() -> nn.Module:
 
 @torch.inference_mode()
 def extract(features: nn.Module, images: Images) -> torch.Tensor:
-    """(N, H, W, C) uint8 -> (N, F) float32 on the CPU, computed where the network's weights are."""
+    """Features of images: (N, H, W, C) uint8 -> (N, F) float32 on the CPU, computed on the network's device."""
     device = next(features.parameters()).device
     batches = []
     for start in tqdm(range(0, len(images), _BATCH), desc="features", unit="batch", leave=False, delay=2):
@@ -78,34 +79,41 @@ def extract(features: nn.Module, images: Images) -> torch.Tensor:
 
 
 def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
-    """The scores "frechet", "kernel", "precision" and "recall", from the features of the two sets: (N, F) and (M, F).
+    """The four distances between two sets.
+
+    Args:
+        real: (N, F) features.
+        generated: (M, F) features.
+
+    Returns:
+        "frechet", "kernel", "precision" and "recall".
 
     Raises:
-        UserError: Fewer images than a neighbour's rank needs.
+        UserError: Fewer than four images in a set: there is no third neighbour.
     """
     fewer = min(len(real), len(generated))
     if fewer <= NEIGHBOUR:
-        raise UserError(f"at least {NEIGHBOUR + 1} images are needed on both sides, got {fewer}")
+        raise UserError(f"at least {NEIGHBOUR + 1} images are needed in both sets, got {fewer}")
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
+        warnings.simplefilter("ignore", UserWarning)  # it says that it keeps all features
         torch.manual_seed(0)
         subset = min(_KERNEL_SUBSET, fewer)
         kernel = KernelInceptionDistance(feature=_Stored(real.shape[1]), subset_size=subset)
         kernel.update(real, real=True)
         kernel.update(generated, real=False)
-        distances = frechet_distance(real, generated), float(kernel.compute()[0])
+        frechet, kernel = frechet_distance(real, generated), float(kernel.compute()[0])
     order = torch.Generator().manual_seed(0)
     real, generated = (part[torch.randperm(len(part), generator=order)[:fewer]] for part in (real, generated))
     return {
-        "frechet": distances[0],
-        "kernel": distances[1],
+        "frechet": frechet,
+        "kernel": kernel,
         "precision": covered(real, generated),
         "recall": covered(generated, real),
     }
 
 
 def frechet_distance(real: torch.Tensor, generated: torch.Tensor) -> float:
-    """The score "frechet" of features (N, F) and (M, F)."""
+    """The Frechet distance between features (N, F) and (M, F)."""
     metric = FrechetInceptionDistance(feature=_Stored(real.shape[1]))
     metric.update(real, real=True)
     metric.update(generated, real=False)
@@ -113,7 +121,7 @@ def frechet_distance(real: torch.Tensor, generated: torch.Tensor) -> float:
 
 
 def covered(reference: torch.Tensor, points: torch.Tensor) -> float:
-    """Share of `points` (M, F) that lie within the reach of at least one point of `reference` (N, F)."""
+    """Share of `points` (M, F) that are closer to a point of `reference` (N, F) than its own third neighbour."""
     reach = torch.cat(
         [torch.cdist(part, reference).kthvalue(NEIGHBOUR + 1, dim=1).values for part in reference.split(_BATCH)]
     )
@@ -122,14 +130,14 @@ def covered(reference: torch.Tensor, points: torch.Tensor) -> float:
 
 
 def nearest(images: Images, training: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training image that is nearest to each image, by the root mean square difference of their pixels.
+    """The training image that is nearest to each image, by the root mean square difference of the pixels.
 
     Args:
         images: (M, H, W, C) uint8.
         training: (N, H, W, C) uint8.
 
     Returns:
-        (M,) distances, of a range of values of 1, and (M,) positions in `training`.
+        (M,) distances, for pixels in [0, 1], and (M,) positions in `training`.
     """
     wanted = torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
     best = torch.full((len(images),), torch.inf)

@@ -1,0 +1,94 @@
+"""Generated images against the real images of a data set, as two sets; see `distances`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images
+from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
+from lab_ddpm.evaluation.distances import compare, extract, inception_features, nearest
+from lab_ddpm.evaluation.scores import labels_found
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.hardware import this_process
+
+
+class Comparison:
+    """Compares generated images with training images, and the same number of held-out real images for reference.
+
+    No model can be expected to have better values than the held-out images.
+
+    Args:
+        training: Images of the data set that the model was trained on.
+        held_out: Images that it was not trained on, with the same labels.
+        features: "inception", or the file of a classifier of the referee's architecture.
+        num_images: How many held-out images are compared, chosen at random; all, if there are fewer. (Distances of
+            fewer images come out larger.)
+
+    Attributes:
+        held_out: Their scores, as in `scores`.
+        num_held_out: Their number.
+
+    Raises:
+        UserError: Too few images, or a classifier of another architecture.
+        DataError: The two parts have different labels, or the classifier does not fit them.
+    """
+
+    def __init__(self, training: ImageDataset, held_out: ImageDataset, features: str, num_images: int) -> None:
+        if held_out.labels != training.labels:
+            raise DataError(
+                f"the held-out images must have the labels {list(training.labels)} of the training images, "
+                f"got {list(held_out.labels)}"
+            )
+        self._classifier, self._network = _open_features(features, training.labels, training.images.shape[-1])
+        self._training = training.images
+        self._training_features = extract(self._network, training.images)
+        self._held_out, class_labels = held_out.some(num_images, seed=0)
+        self.num_held_out = len(self._held_out)
+        self.held_out = self.scores(self._held_out, class_labels)
+
+    def scores(self, images: Images, class_labels: torch.Tensor) -> dict[str, float]:
+        """Those of `distances.compare`, and "labels_found", the class accuracy, if there are labels and a classifier.
+
+        Args:
+            images: (N, H, W, C) uint8.
+            class_labels: (N, num_labels) multi-hot that the images were sampled under, or zeros.
+        """
+        found = compare(self._training_features, extract(self._network, images))
+        if self._classifier is not None and class_labels.any():
+            found["labels_found"] = labels_found(predict(self._classifier, images), class_labels)
+        return found
+
+    def find_copies(self, images: Images, count: int) -> tuple[dict[str, float], Images, Images]:
+        """Whether a model repeats its training images.
+
+        Args:
+            images: (N, H, W, C) uint8.
+            count: How many images to return.
+
+        Returns:
+            The median distance to the nearest training image, that of the held-out images, and the share of images
+            that are nearer than the nearest 1 % of the held-out ones; the `count` nearest images, and the training
+            image next to each.
+        """
+        distances, places = nearest(images, self._training)
+        of_held_out, _ = nearest(self._held_out, self._training)
+        figures = {
+            "median": float(distances.median()),
+            "held_out_median": float(of_held_out.median()),
+            "share_below_first_percentile_of_held_out": float((distances < of_held_out.quantile(0.01)).float().mean()),
+        }
+        closest = distances.argsort()[:count]
+        return figures, images[closest.numpy()], self._training[places[closest].numpy()]
+
+
+def _open_features(features: str, labels: Sequence[str], channels: int) -> tuple[nn.Module | None, nn.Module]:
+    """The classifier of the labels, if there are any, and the network whose features are compared."""
+    device = this_process().device
+    if features == "inception":
+        return None, inception_features().to(device)
+    classifier = load_classifier(features, labels or None, channels).to(device)
+    return classifier if labels else None, Features(classifier)
