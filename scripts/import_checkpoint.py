@@ -1,10 +1,9 @@
-"""Turn a plain UNet2DModel state dict into a pipeline."""
+"""Convert the state dict of a plain UNet2DModel into a pipeline."""
 
 import sys
 from pathlib import Path
 
-from lab_ddpm.cli import run
-from lab_ddpm.iclevr.official.import_checkpoint import import_checkpoint
+from lab_ddpm.cli import load_torch, run
 from lab_ddpm.tools.arguments import Parser
 
 
@@ -13,7 +12,7 @@ def parser() -> Parser:
     parser.add_argument("path", type=Path, help=".pth, .pt, .bin or .safetensors with class_embedding.* keys")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pipeline, e.g. runs/report/best")
     parser.add_argument("--image-size", type=int, default=64, help="of its images, in pixels (default: 64)")
-    parser.add_argument("--attention-head-dim", type=int, default=8, help="default: 8, which is diffusers' own")
+    parser.add_argument("--attention-head-dim", type=int, default=8, help="default: 8, as in diffusers")
     schedule = "that it was trained with (default: squaredcos_cap_v2)"
     parser.add_argument("--beta-schedule", default="squaredcos_cap_v2", help=schedule)
     prediction = "what it predicts: epsilon, sample or v_prediction (default: epsilon)"
@@ -23,6 +22,10 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
+    load_torch(f"reading {options.path}")
+
+    from lab_ddpm.iclevr.official.import_checkpoint import import_checkpoint
+
     out = import_checkpoint(
         options.path,
         options.out,

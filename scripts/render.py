@@ -1,14 +1,11 @@
-"""Render the replica of i-CLEVR, with the condition lists beside it; started again it goes on."""
+"""Render the replica of i-CLEVR, with its condition lists; run it again to resume."""
 
 import os
 import sys
 from pathlib import Path
 
-from lab_ddpm.cli import run
-from lab_ddpm.data.conditions import load_conditions
+from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.iclevr.condition_lists import write_condition_lists
-from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least
 
@@ -19,23 +16,27 @@ def parser() -> Parser:
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
-    parser.add_argument(
-        "--with-unseen", action="store_true", help="let the combinations of unseen.json occur too (for classifiers)"
-    )
+    with_unseen = "also render the combinations of unseen.json, for training classifiers"
+    parser.add_argument("--with-unseen", action="store_true", help=with_unseen)
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    out = options.out
+    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
     check_at_least("num-scenes", options.num_scenes, 1)
     check_at_least("seed", options.seed, 0)
-    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
     check_at_least("workers", workers, 1)
-    write_condition_lists(out)
-    forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", out), OBJECTS)
-    summary = render_replica(out, options.num_scenes, options.seed, workers, forbidden)
-    print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {out}/")
+    load_torch("rendering")
+
+    from lab_ddpm.data.conditions import load_conditions
+    from lab_ddpm.iclevr.condition_lists import write_condition_lists
+    from lab_ddpm.iclevr.replica.replica import render_replica
+
+    write_condition_lists(options.out)
+    forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", options.out), OBJECTS)
+    summary = render_replica(options.out, options.num_scenes, options.seed, workers, forbidden)
+    print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {options.out}/")
 
 
 if __name__ == "__main__":

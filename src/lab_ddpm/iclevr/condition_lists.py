@@ -1,18 +1,18 @@
-"""The rule that makes the project's own condition lists in `data/iclevr/`.
+"""How the project's own condition lists in `data/iclevr/` are made.
 
-All combinations of so many of the 24 objects are ranked by SHA-256("list name: object, object, ..."), which is a
-shuffle that never changes with a library or a platform. Each list takes the first combinations that fit it:
+All combinations of a given number of the 24 objects are sorted by SHA-256("list name: object, object, ..."), a shuffle
+that is the same on every platform. Each list takes the first combinations that fit it:
 
-- `unseen` (32 pairs, 40 triples): combinations that no training image of the replica contains. No object is
-  in more than 4 of its pairs, so that the training images stay balanced. Chosen first.
-- `test` (6 single objects, 12 pairs, 14 triples; 72 objects), the structure of the official `test.json`.
-- `new_test` (12 pairs, 20 triples; 84 objects), the structure of the official `new_test.json`: 10 pairs and
-  18 triples repeat a colour across shapes.
-- `val` (12 single objects, 24 pairs, 28 triples): chooses checkpoints and settings, as `new_val` (12 pairs, 52 triples)
-  does, in which 8 pairs and 48 triples repeat a colour. Neither shares a combination with any other list.
-- `many` (32 of four objects, 32 of five): more than any training image shows.
+- `unseen` (32 pairs, 40 triples): combinations that no training image of the replica contains. No object is in more
+  than 4 of the pairs, so that the training images stay balanced. Chosen first.
+- `test` (6 single objects, 12 pairs, 14 triples; 72 objects): the structure of the official `test.json`.
+- `new_test` (12 pairs, 20 triples; 84 objects): the structure of the official `new_test.json`, in which 10 pairs and 18
+  triples repeat a colour.
+- `val` (12 single objects, 24 pairs, 28 triples) and `new_val` (12 pairs, 52 triples, of which 8 and 48 repeat a
+  colour): for choosing checkpoints and settings.
+- `many` (32 of four objects, 32 of five): more objects than any training image shows.
 
-Every list but `unseen` avoids whatever contains an unseen combination.
+No combination is in two lists, and no list but `unseen` has a combination that contains an unseen one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make_condition_lists() -> dict[str, list[Condition]]:
     test = take("test", 1, 6) + take("test", 2, 12) + take("test", 3, 14)
 
     def take_new(name: str, pairs: tuple[int, int], triples: tuple[int, int]) -> list[Condition]:
-        """So many that repeat a colour, and so many that do not."""
+        """Of each size: how many that repeat a colour, and how many that do not."""
         return (
             take(name, 2, pairs[0], repeat_colour=True)
             + take(name, 2, pairs[1], repeat_colour=False)
@@ -69,7 +69,7 @@ def make_condition_lists() -> dict[str, list[Condition]]:
 
 
 def write_condition_lists(folder: str | Path) -> None:
-    """Write `objects.json` and the lists into `folder`; files that are there stay as they are."""
+    """Write `objects.json` and the lists into `folder`; existing files are kept."""
     lists: dict[str, object] = {"objects": {name: index for index, name in enumerate(OBJECTS)}}
     for name, content in (lists | make_condition_lists()).items():
         path = Path(folder) / f"{name}.json"

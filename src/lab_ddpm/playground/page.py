@@ -1,4 +1,4 @@
-"""The page of the playground, in Gradio: what is asked for on the left, images on the right."""
+"""The page of the playground, in Gradio: settings on the left, images on the right."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, write_png
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.generation.placing import Place, disc_radius
-from lab_ddpm.playground.server import HOST
-from lab_ddpm.playground.studio import Settings, Studio
+from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError
 
+HOST = "127.0.0.1"  # only this machine can open the page
 _KEPT = 64  # images in the gallery
 _MOST = 16  # images at a time
-_CACHE = (3600, 86_400)  # seconds: every hour, the files of images that are a day old go
+_CACHE = (3600, 86_400)  # seconds: every hour, files of images that are a day old are removed
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
 _CSS = (
-    "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour a line
+    "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour per line
     + "#images .caption-label { white-space: normal; max-width: 100%; } "
     # the images are small: the browser enlarges them, without smoothing
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
-# Of discs, as shares of width and height: the first object of a scene of i-CLEVR stands in the middle.
+# Of discs, as shares of width and height: the first object of an i-CLEVR scene is in the middle.
 _FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
 _HERE = Path(__file__).parent
-Captioned = list[tuple[Images, str]]  # (H, W, C) uint8, and what stands under it
+Captioned = list[tuple[Images, str]]  # (H, W, C) uint8, and the caption below
 
 
-def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
-    """Serve the page to this machine, at `http://127.0.0.1:PORT`, until Ctrl-C.
+def serve(backend: Backend, port: int, open_browser: bool = False) -> None:
+    """Serve the page at `http://127.0.0.1:PORT` until Ctrl-C.
 
     Raises:
         OSError: The port is in use.
     """
-    page = build(studio).queue(default_concurrency_limit=1)
+    page = build(backend).queue(default_concurrency_limit=1)
     page.launch(
         server_name=HOST,
         server_port=port,
@@ -61,25 +61,24 @@ def serve(studio: Studio, port: int, open_browser: bool = False) -> None:
         shutil.rmtree(_folder(), ignore_errors=True)
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(backend: Backend) -> gr.Blocks:
     """The page."""
-    with gr.Blocks(title=f"lab_ddpm: {studio.checkpoint.name}", analytics_enabled=False, delete_cache=_CACHE) as page:
-        gr.Markdown(f"## {studio.checkpoint}")
+    sampling, config = backend.pipeline.sampling, backend.pipeline.denoiser.config
+    with gr.Blocks(title=f"lab_ddpm: {backend.checkpoint.name}", analytics_enabled=False, delete_cache=_CACHE) as page:
+        gr.Markdown(f"## {backend.checkpoint}")
         with gr.Row():
             with gr.Column():
-                boxes = _boxes(studio.labels)
-                placing, places = _canvas(studio)
+                boxes = _boxes(backend.labels)
+                placing, places = _canvas(backend)
                 with gr.Row():
                     number = gr.Slider(1, _MOST, 4, step=1, label="Images")
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                 with gr.Row():
-                    scheduler = gr.Dropdown(
-                        list(dict.fromkeys([studio.scheduler, *SCHEDULERS])), value=studio.scheduler, label="Sampler"
-                    )
-                    most_steps = studio.denoiser.config["num_train_timesteps"]
-                    steps = gr.Slider(1, most_steps, studio.steps, step=1, label="Steps")
-                    guided = bool(studio.labels and studio.denoiser.config["condition_dropout"])
-                    guidance = gr.Slider(1, 10, studio.guidance_scale, step=0.5, label="Guidance", visible=guided)
+                    schedulers = list(dict.fromkeys([backend.scheduler, *SCHEDULERS]))
+                    scheduler = gr.Dropdown(schedulers, value=backend.scheduler, label="Sampler")
+                    steps = gr.Slider(1, config["num_train_timesteps"], sampling.steps, step=1, label="Steps")
+                    guided = bool(backend.labels and config["condition_dropout"])
+                    guidance = gr.Slider(1, 10, sampling.guidance_scale, step=0.5, label="Guidance", visible=guided)
                 with gr.Row():
                     start = gr.Button("Draw", variant="primary")
                     stop = gr.Button("Stop")
@@ -89,24 +88,24 @@ def build(studio: Studio) -> gr.Blocks:
                     label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True
                 )
         settings = [number, scheduler, steps, guidance, seed]
-        gallery = _gallery()
-        if len(studio.labels) > 1:
-            _walk(studio, settings)
+        kept, gallery = gr.State([]), _gallery()
+        if len(backend.labels) > 1:
+            _walk(backend, settings)
 
         def wanted(*values: Any) -> tuple[Condition, list[Place], Settings]:
             ticked = {label for group in values[: len(boxes)] for label in group or ()}
-            condition = tuple(label for label in studio.labels if label in ticked)
+            condition = tuple(label for label in backend.labels if label in ticked)
             is_placed, middles, *how = values[len(boxes) :]
-            placed = [Place(**middle) for middle in _middles(studio, middles, condition)] if is_placed else []
+            placed = [Place(**middle) for middle in _middles(backend, middles, condition)] if is_placed else []
             return condition, placed, _settings(*how)
 
         def draw(kept: Captioned, *values: Any) -> Iterator[tuple[Any, ...]]:
             try:
                 condition, placed, how = wanted(*values)
-                lines = studio.code(condition, placed, how)
-                for drawing in studio.draw(condition, placed, how):
-                    drawn = _captioned(drawing.images, drawing.captions)
-                    if drawing.captions:
+                lines = backend.code(condition, placed, how)
+                for state in backend.draw(condition, placed, how):
+                    drawn = _captioned(state.images, state.captions)
+                    if state.captions:
                         kept = [*drawn, *kept][:_KEPT]
                     yield _shown(drawn), lines, kept
             except UserError as error:
@@ -114,17 +113,17 @@ def build(studio: Studio) -> gr.Blocks:
 
         drawing = start.click(
             draw,
-            [gallery["state"], *boxes, placing, places, *settings],
-            [images, code, gallery["state"]],
+            [kept, *boxes, placing, places, *settings],
+            [images, code, kept],
             show_progress="minimal",
         )
-        # An event of its own: a component that is left alone with gr.skip() keeps each later value for good.
-        drawing.success(_shown, gallery["state"], gallery["images"], show_progress="hidden")
+        # a separate event, since a component that gr.skip() leaves unchanged keeps all its later values in memory
+        drawing.success(_shown, kept, gallery, show_progress="hidden")
         stop.click(None, cancels=drawing)
         if boxes:
-            gr.on(  # one event of all groups: those of each would overtake one another
+            gr.on(  # one event for all groups: separate ones could overtake each other
                 [group.change for group in boxes],
-                lambda middles, *groups: _middles(studio, middles, [label for group in groups for label in group]),
+                lambda middles, *groups: _middles(backend, middles, [label for group in groups for label in group]),
                 [places, *boxes],
                 places,
                 show_progress="hidden",
@@ -134,7 +133,7 @@ def build(studio: Studio) -> gr.Blocks:
 
 
 def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
-    """Of i-CLEVR a column for each shape, with its colours; else one group."""
+    """For i-CLEVR a column of colours for each shape; for other labels one group."""
     if tuple(labels) != OBJECTS:
         return [gr.CheckboxGroup(list(labels), label="Labels", elem_id="labels")] if labels else []
     with gr.Row():
@@ -146,12 +145,12 @@ def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
         ]
 
 
-def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
-    """Discs to drag, of a model with a layout."""
-    has_layout = studio.denoiser.space.has_layout
-    placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=has_layout)
-    height, width = studio.denoiser.space.sample_size
-    with gr.Column(visible=False) as canvas:  # an update of the HTML itself would lose its properties
+def _canvas(backend: Backend) -> tuple[gr.Checkbox, gr.HTML]:
+    """Discs to drag, if the model has a layout."""
+    space = backend.pipeline.denoiser.space
+    placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=space.has_layout)
+    height, width = space.sample_size
+    with gr.Column(visible=False) as canvas:  # updating the HTML itself would lose its properties
         places = gr.HTML(
             [],
             html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
@@ -159,17 +158,17 @@ def _canvas(studio: Studio) -> tuple[gr.Checkbox, gr.HTML]:
             js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
             image_height=height,  # `height` and `width` are Gradio's own
             image_width=width,
-            radius=disc_radius(studio.denoiser),
+            radius=disc_radius(backend.pipeline.denoiser),
             elem_id="places",
         )
     placing.change(lambda shown: gr.update(visible=shown), placing, canvas)
     return placing, places
 
 
-def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence[str]) -> list[dict[str, Any]]:
-    """The discs of what is ticked: those that were there before stay where they are."""
+def _middles(backend: Backend, middles: Sequence[dict[str, Any]], ticked: Sequence[str]) -> list[dict[str, Any]]:
+    """The discs of the ticked labels; existing ones stay where they are."""
     before = {middle["label"]: middle for middle in middles or ()}
-    height, width = studio.denoiser.space.sample_size
+    height, width = backend.pipeline.denoiser.space.sample_size
     discs = [before[label] for label in ticked if label in before]
     for label in ticked:
         if label not in before:
@@ -180,15 +179,14 @@ def _middles(studio: Studio, middles: Sequence[dict[str, Any]], ticked: Sequence
     return discs
 
 
-def _gallery() -> dict[str, Any]:
+def _gallery() -> gr.Gallery:
     with gr.Accordion("Gallery of this visit", open=False):
-        images = gr.Gallery(columns=8, height="auto", show_label=False, elem_id="gallery")
-    return {"state": gr.State([]), "images": images}
+        return gr.Gallery(columns=8, height="auto", show_label=False, elem_id="gallery")
 
 
-def _walk(studio: Studio, settings: list[Any]) -> None:
-    """From one condition to another one."""
-    first, second = ("red cube", "cyan sphere, gray cylinder") if studio.labels == OBJECTS else studio.labels[:2]
+def _walk(backend: Backend, settings: list[Any]) -> None:
+    """Images from one condition to another one."""
+    first, second = ("red cube", "cyan sphere, gray cylinder") if backend.labels == OBJECTS else backend.labels[:2]
     with gr.Accordion("From one condition to another", open=False):
         with gr.Row():
             ends = [gr.Textbox(first, label="From"), gr.Textbox(second, label="To")]
@@ -198,7 +196,7 @@ def _walk(studio: Studio, settings: list[Any]) -> None:
 
     def walk(first: str, second: str, count: float, *how: Any) -> list[tuple[str, str]]:
         try:
-            return _shown(_captioned(studio.walk([first, second], int(count), _settings(*how))))
+            return _shown(_captioned(backend.walk([first, second], int(count), _settings(*how))))
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -216,7 +214,7 @@ def _captioned(images: Images, captions: Sequence[str] = ()) -> Captioned:
 def _shown(images: Captioned) -> list[tuple[str, str]]:
     """For a gr.Gallery: files in Gradio's cache, which it removes by their age.
 
-    Given the images themselves, it would write a file anew each time, and who reads it then gets half of it.
+    From arrays it would write the same file again each time, and a reader could get half a file.
     """
     return [(str(_cached(image)), caption) for image, caption in images]
 
@@ -225,12 +223,12 @@ def _cached(image: Images) -> Path:
     name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     file = _folder() / f"{name}.png"
     try:
-        os.utime(file)  # one that is shown again is as a new one
+        os.utime(file)  # a file that is shown again counts as new
     except FileNotFoundError:
         write_png(file, image)
     return file
 
 
 def _folder() -> Path:
-    """Of this process's images: one that ends takes none of another one's with it."""
+    """Of this process alone, which removes it at its end."""
     return Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}"

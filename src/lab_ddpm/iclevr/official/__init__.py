@@ -1,1 +1,1 @@
-"""Files from elsewhere, checked and put in place: the official data, other people's weights."""
+"""Files from elsewhere, checked and put in place: the official data, and other people's weights."""

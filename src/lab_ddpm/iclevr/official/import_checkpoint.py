@@ -1,10 +1,9 @@
-"""A plain diffusers UNet with a label layer set on it, turned into a pipeline of ours.
+"""Convert a plain diffusers UNet with a label layer into a pipeline.
 
     net = UNet2DModel(...);  net.class_embedding = nn.Linear(24, 512);  torch.save(net.state_dict(), path)
 
-Such a model computes what `denoiser.Denoiser` does, under other names of the weights:
-`class_embedding.*` is our `label_embedding.*`, everything else our `unet.*`. The architecture is read off the
-shapes of the weights.
+Such a model computes the same as `Denoiser`, whose weights have other names: `label_embedding.*` for
+`class_embedding.*`, and `unet.*` for everything else. The architecture follows from the shapes of the weights.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.noise import BETA_SCHEDULES, PREDICTION_TYPES
+from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, first_line, some
 from lab_ddpm.tools.files import atomic_path
@@ -36,17 +34,17 @@ def import_checkpoint(
     out: Path,
     image_size: int = 64,
     attention_head_dim: int = 8,
-    beta_schedule: str = "squaredcos_cap_v2",
-    prediction_type: str = "epsilon",
+    beta_schedule: BetaSchedule = "squaredcos_cap_v2",
+    prediction_type: PredictionType = "epsilon",
 ) -> Path:
-    """Write the pipeline folder `out`, which `checkpoint.load_pipeline` loads.
+    """Write the pipeline folder `out`, for `checkpoint.load_pipeline`.
 
     Args:
-        source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`; it may
-            be an entry of a dictionary, and its keys may share a prefix such as `module.`.
+        source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`. It may be an
+            entry of a dictionary, and its keys may have a common prefix such as `module.`.
         out: A folder that does not exist yet.
-        image_size: Height and width of the images in pixels. The shapes do not show it.
-        attention_head_dim: Channels of an attention head. The shapes do not show it; 8 is diffusers' default.
+        image_size: Height and width of the images in pixels, which the weights do not tell.
+        attention_head_dim: Channels of an attention head, which the weights do not tell; 8 is diffusers' default.
         beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
         prediction_type: What it was trained to predict.
 
@@ -54,15 +52,15 @@ def import_checkpoint(
         `out`.
 
     Raises:
-        UserError: A number that does not fit the model, an unknown choice, or a `source` of another kind of file.
-        DataError: `source` is missing, broken or holds another network; `out` exists.
+        UserError: A number that does not fit the model, an unknown choice, or another file type.
+        DataError: `source` is missing, broken or contains another network; `out` exists.
     """
     check_at_least("image-size", image_size, 1)
     check_at_least("attention-head-dim", attention_head_dim, 1)
-    check_choice("beta-schedule", beta_schedule, BETA_SCHEDULES)
-    check_choice("prediction-type", prediction_type, PREDICTION_TYPES)
+    check_choice("beta-schedule", beta_schedule, get_args(BetaSchedule))
+    check_choice("prediction-type", prediction_type, get_args(PredictionType))
     if out.exists():
-        raise DataError(f"{out}: must not exist yet; choose another `--out`")
+        raise DataError(f"{out}: exists already; choose another `--out`")
     state = _strip_prefix(source, _unwrap(source, _read(source)))
     architecture = _architecture(source, state)
     coarsest = 2 ** (len(architecture["block_out_channels"]) - 1)
@@ -77,8 +75,8 @@ def import_checkpoint(
             prediction_type=prediction_type,
             **architecture,
         )
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise DataError(f"{source}: no UNet2DModel has these shapes ({first_line(error)})") from None
+    except (ValueError, RuntimeError) as error:  # also UserError
+        raise DataError(f"{source}: no UNet2DModel has weights of these shapes ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
     check_state(source, renamed, denoiser.state_dict())
     denoiser.load_state_dict(renamed)
@@ -89,35 +87,35 @@ def import_checkpoint(
 
 def _read(source: Path) -> Any:
     if source.suffix not in _SUFFIXES:
-        raise UserError(f"a checkpoint must be one of {list(_SUFFIXES)}, got {str(source)!r}")
+        raise UserError(f"the suffix of a checkpoint must be one of {list(_SUFFIXES)}, got {str(source)!r}")
     if not source.is_file():
         raise DataError(f"{source}: no such checkpoint")
     return read_weights(source)
 
 
 def _unwrap(source: Path, content: Any) -> State:
-    """The state dict itself: `content`, or the entry of it that is one."""
+    """The state dict: `content`, or an entry of it."""
     candidates = [content]
     if isinstance(content, dict):
         candidates += [content[key] for key in _WRAPPERS if key in content]
     for state in candidates:
         if isinstance(state, dict) and any(str(key).endswith(_FIRST_KEY) for key in state):
             return state
-    rule = f"must be the state dict of a UNet2DModel (with {_FIRST_KEY}), by itself or in one of"
+    rule = f"must be the state dict of a UNet2DModel (with {_FIRST_KEY}), or have it under one of the keys"
     raise DataError(f"{source}: {rule} {list(_WRAPPERS)}")
 
 
 def _strip_prefix(source: Path, state: State) -> State:
-    """Without what DataParallel, torch.compile or a surrounding module put before every key."""
+    """Without the prefix that DataParallel, torch.compile or an outer module adds to every key."""
     prefix = next(key for key in state if key.endswith(_FIRST_KEY)).removesuffix(_FIRST_KEY)
     others = [key for key, value in state.items() if not (key.startswith(prefix) and torch.is_tensor(value))]
     if others:
-        raise DataError(f"{source}: must hold the weights of one UNet2DModel only, got also {some(others)}")
+        raise DataError(f"{source}: must contain the weights of one UNet2DModel only, got also {some(others)}")
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def _architecture(source: Path, state: State) -> dict[str, Any]:
-    """The arguments of `Denoiser` that show in the shapes."""
+    """The arguments of `Denoiser` that follow from the shapes."""
 
     def shape(key: str, dimensions: int) -> torch.Size:
         if key not in state or state[key].ndim != dimensions:

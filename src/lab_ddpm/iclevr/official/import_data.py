@@ -1,10 +1,10 @@
-"""Official i-CLEVR material, as it is handed out, put where training, sampling and scoring look for it.
+"""The official i-CLEVR files, as courses hand them out, checked and copied to where the commands look for them.
 
     images -> out/images/      JSON lists -> out/      checkpoint.pth -> evaluator_dir/
 
-Everything is copied into a hidden folder inside `out` and checked there first; then it is renamed into place,
-`train.json` last. So whatever is wrong changes nothing, and an import that was killed is completed by running
-it again. The material may come in parts: each import adds to what is there, and never mixes it with others'.
+Everything is copied into a hidden folder inside `out` and checked there. Then it is renamed into place, `train.json`
+last. So an error changes nothing, and a killed import is completed by running it again. The files may come in parts:
+each import adds to the data set, and never mixes it with another one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove
 
 
 def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
-    """Check official material and put it in place.
+    """Check official files and put them in place.
 
     Args:
         source: A folder or a zip file with any of the images, the four JSON lists and `checkpoint.pth`.
@@ -43,8 +43,8 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
         evaluator_dir: Folder of the classifiers.
 
     Raises:
-        DataError: Something is broken, missing or not listed (every name is given), or other data is in the
-            way. Nothing has been changed then.
+        DataError: Files are broken, missing or not listed (all are named), or `out` holds other data. Nothing has been
+            changed then.
         OSError: The disk is full or a folder cannot be written.
     """
     with open_official_files(source) as found:
@@ -100,7 +100,7 @@ _LOADERS: dict[str, Callable[[Path], object]] = {
 def _check_no_replica(found: OfficialFiles, out: Path) -> None:
     if (out / "replica.json").exists() and (found.images or "train.json" in found.others):
         raise DataError(
-            f"{out}: must not hold a rendered replica (replica.json), which official images never join; "
+            f"{out}: holds a rendered replica (replica.json), which cannot be combined with official images; "
             "choose another `--out`, or move images/, masks/, train.json and replica.json away"
         )
 
@@ -116,7 +116,7 @@ def _check_space(found: OfficialFiles, out: Path) -> None:
 
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder in `out`, so that a move out of it is a rename; what a kill left is removed first."""
+    """A new hidden folder in `out`, so that moving files out of it is renaming; a killed import may have left one."""
     is_new = not out.exists()
     staging = out / f"{TEMPORARY_PREFIX}import"
     remove(staging)
@@ -130,7 +130,7 @@ def _staging_folder(out: Path) -> Iterator[Path]:
 
 
 def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str, Any], list[str]]:
-    """Copy and load the lists and the checkpoint: (what was loaded, by name; the problems)."""
+    """Copy and load the lists and the checkpoint; returns their contents by name, and the problems."""
     loaded, problems = {}, []
     for file in files:
         path = staging / file.name
@@ -143,14 +143,14 @@ def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str,
 
 
 def _compare(labels: Mapping[str, Condition], found: OfficialFiles, folder: Path) -> list[str]:
-    """The images, present and new, against `train.json`; having none at all is fine, they may follow."""
+    """Compare the images, present and new, with `train.json`; there may be none, since they may be imported later."""
     places = image_places(folder) if folder.is_dir() else {}
     places |= {name: file.place for name, file in found.images.items()}
     return compare_names(labels, places) if places else []
 
 
 def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> list[str]:
-    """Decode every image, and copy those that are not in `folder` yet to `staged`; returns the problems."""
+    """Decode every image, and copy those that `folder` lacks to `staged`; returns the problems."""
     others: list[str] = []
 
     def stage(file: SourceFile) -> str | None:
@@ -161,7 +161,7 @@ def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> li
                     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
                         image.load()
                 except UnidentifiedImageError:
-                    raise DataError(f"{file.place}: broken image (no PNG file)") from None
+                    raise DataError(f"{file.place}: broken image (not a PNG file)") from None
         except DataError as error:
             return str(error)
         if not (folder / file.name).exists():
@@ -176,14 +176,14 @@ def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> li
         problems = [problem for problem in progress if problem]
     if others:
         problems.append(
-            f"{folder}: holds {len(others)} other images of these names ({min(others)}, ...), which are "
+            f"{folder}: holds {len(others)} other images with these names ({min(others)}, ...), which are "
             "never overwritten; choose another `--out`, or move the folder away"
         )
     return problems
 
 
 def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
-    """Files in place that must not be replaced: another checkpoint, other labels of images in place."""
+    """One line for each existing file that must not be replaced: another checkpoint, or other labels of the images."""
 
     def is_kept(place: Path) -> bool:
         return place.name == OFFICIAL_CHECKPOINT or (
@@ -191,7 +191,7 @@ def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
         )
 
     return [
-        f"{place}: is there already with other content, which is never overwritten; move it away first"
+        f"{place}: exists with other content, which is never overwritten; move it away first"
         for name, place in places.items()
         if is_kept(place) and place.exists() and place.read_bytes() != (staging / name).read_bytes()
     ]
@@ -203,7 +203,7 @@ def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int
 
 
 def _move_images(staged: Path, images: Path) -> None:
-    os.sync()  # at once: to flush each of thousands of files by itself takes minutes
+    os.sync()  # once: flushing thousands of files one by one takes minutes
     if not images.exists():
         staged.replace(images)
     else:
@@ -212,7 +212,7 @@ def _move_images(staged: Path, images: Path) -> None:
 
 
 def _put(staged: Path, place: Path) -> str:
-    """Copy a file to its place, which may be on another disk, whole or not at all; says what became of it."""
+    """Copy a file to its place, which may be on another disk, whole or not at all; returns what was done."""
     content = staged.read_bytes()
     before = place.read_bytes() if place.exists() else None
     if before == content:

@@ -1,17 +1,16 @@
-"""What stands where in the official images, which come without masks: seen in the differences of a scene's images.
+"""Masks of the official images, which come without: where each object is, found from the differences of the images.
 
-Image k of a scene is image k - 1 with the last-named object added. Where it changed, and not only by the common
-factor of a shadow, the new object stands. Image 0 is compared with its own empty ground, a polynomial through
-what is outside its middle, where the first object stands.
+Image k of a scene is image k - 1 with one more object, the last of its labels. The new object is where the image
+changed by more than the factor of a shadow. Image 0 is compared with an estimate of its empty ground: a polynomial
+fitted to the image outside its middle, where the first object stands.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections import defaultdict
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import read_image, read_mask, write_png
+from lab_ddpm.data.images import read_image, write_png
 from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.worker_pool import worker_pool
@@ -29,77 +28,67 @@ _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
 _CHANGE = 25.0  # of 255, more than a shadow darkens the ground
 _DEGREE = 3  # of the polynomial
-_MIDDLE = 0.17  # radius, as a share of the image, in which the first object stands
+_MIDDLE = 0.17  # radius around the first object, as a share of the image
 
-Image = NDArray[np.floating]
-Mask = NDArray[np.uint8]  # (84, 112)
-Result = TypeVar("Result")
+Image = NDArray[np.floating[Any]]
 
 
 def write_masks(root: Path) -> int:
-    """Write those masks that `root/masks/` lacks, of the images of `train.json`; returns how many.
+    """Write the masks that `root/masks/` lacks for the images of `root/train.json`.
 
-    Raises:
-        DataError: An image is broken or missing, or its labels are not those of the one before and one more.
-    """
-    labels = load_labels(root / LABEL_FILE, OBJECTS)
-    return sum(_of_scenes(labels, partial(_write_scene, root)))
-
-
-def check_masks(root: Path) -> list[float]:
-    """For every object of every image, how much of its area is shared with that in `root/masks/`.
+    Existing masks are kept.
 
     Returns:
-        Intersections over unions, in [0, 1].
+        How many were written.
 
     Raises:
-        DataError: As `write_masks`, or a known mask is missing or broken.
+        DataError: An image is broken or missing, or its labels are not those of the image before and one more.
     """
-    labels = load_labels(root / LABEL_FILE, OBJECTS)
-    return [share for shares in _of_scenes(labels, partial(_check_scene, root)) for share in shares]
-
-
-def _of_scenes(labels: Mapping[str, Condition], work: Callable[[dict[str, Condition]], Result]) -> Iterator[Result]:
-    """What comes of the labels of each scene, by the names of its images, in as many processes as there are cores."""
-    scenes: dict[str, dict[str, Condition]] = {}
-    for name in sorted(labels):
-        scenes.setdefault(name.rsplit("_", 1)[0], {})[name] = labels[name]
+    scenes: defaultdict[str, dict[str, Condition]] = defaultdict(dict)
+    for name, condition in sorted(load_labels(root / LABEL_FILE, OBJECTS).items()):
+        scenes[name.rsplit("_", 1)[0]][name] = condition
     for scene in scenes.values():
         _check_steps(scene)
-    with worker_pool(min(os.cpu_count() or 1, len(scenes))) as pool:
-        jobs = [pool.submit(work, scene) for scene in scenes.values()]
+    lacking = [scene for scene in scenes.values() if _missing(root, scene)]
+    if not lacking:
+        return 0
+    with worker_pool(min(os.cpu_count() or 1, len(lacking))) as pool:
+        jobs = [pool.submit(_write_scene, root, scene) for scene in lacking]
         try:
-            for job in tqdm(jobs, desc="masks", unit="scene"):
-                yield job.result()
+            return sum(job.result() for job in tqdm(jobs, desc="masks", unit="scene"))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
+def _check_steps(labels: dict[str, Condition]) -> None:
+    shown: Condition = ()
+    for name, condition in labels.items():
+        if condition[:-1] != shown:
+            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
+        shown = condition
+
+
+def _missing(root: Path, labels: dict[str, Condition]) -> list[str]:
+    return [name for name in labels if not (root / "masks" / name).exists()]
+
+
 def _write_scene(root: Path, labels: dict[str, Condition]) -> int:
-    missing = [name for name in labels if not (root / "masks" / name).exists()]
-    masks = scene_masks(root / "images", labels) if missing else {}
+    missing, masks = _missing(root, labels), scene_masks(root / "images", labels)
     for name in missing:
         write_png(root / "masks" / name, masks[name][..., None])
     return len(missing)
 
 
-def _check_scene(root: Path, labels: dict[str, Condition]) -> list[float]:
-    shares = []
-    for name, mask in scene_masks(root / "images", labels).items():
-        known = read_mask(root / "masks" / name, (_HEIGHT, _WIDTH))[..., 0]
-        for place in np.unique(known[known > 0]):
-            one, other = known == place, mask == place
-            shares.append(float((one & other).sum() / (one | other).sum()))
-    return shares
+def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray[np.uint8]]:
+    """Masks of the images of one scene, in their order.
 
-
-def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
-    """What stands where in the images of a scene, in their order: the object's place + 1, 0 for nothing.
+    Returns:
+        (84, 112) each: an object's index in `OBJECTS` + 1, and 0 for the ground.
 
     Raises:
         DataError: An image is broken or missing.
     """
-    masks: dict[str, Mask] = {}
+    masks = {}
     mask = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
     before = None
     for name, condition in labels.items():
@@ -111,16 +100,8 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, Mask]:
     return masks
 
 
-def _check_steps(labels: dict[str, Condition]) -> None:
-    shown: Condition = ()
-    for name, condition in labels.items():
-        if condition[:-1] != shown:
-            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
-        shown = condition
-
-
 def new_object(before: Image, after: Image) -> NDArray[np.bool_]:
-    """Where an object is new: (H, W, 3) twice, in [0, 255] -> (H, W) bool."""
+    """Where the new object of `after` is: (H, W, 3) twice, in [0, 255] -> (H, W) bool."""
     shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
     colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
     changed = (colour_change > _COLOUR_CHANGE) | (np.abs(after - before).max(axis=-1) > _CHANGE)
@@ -132,7 +113,7 @@ def new_object(before: Image, after: Image) -> NDArray[np.bool_]:
 
 
 def empty_ground(image: Image) -> Image:
-    """The ground of an image of one object in its middle: (H, W, 3) -> the same."""
+    """The ground without the one object in the middle of the image: (H, W, 3) -> (H, W, 3)."""
     height, width = image.shape[:2]
     y, x = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None] - 0.5
     powers = [x**i * y**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]

@@ -1,8 +1,8 @@
-"""The official i-CLEVR files in a folder or a zip file, found by their names in whatever nesting they come.
+"""The official i-CLEVR files in a folder or a zip file, found by their names at any depth.
 
-A zip file comes from outside: it is refused if any member could leave the folder that it is unpacked to
-(absolute paths, `..`, drive letters, links) or fill the disk, and it is read member by member, never unpacked
-as a whole.
+A zip file is not trusted. It is refused if a member could be written outside the folder that it is unpacked to
+(absolute paths, `..`, drive letters, links) or could fill the disk. It is read member by member, never unpacked as a
+whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lab_ddpm.tools.errors import DataError
 IMAGE_NAME = re.compile(r"CLEVR_train_[0-9]{6}_[0-9]\.png")
 LISTS = ("objects.json", "test.json", "new_test.json", "train.json")
 
-# Far above the official sizes (about 0.1, 1 and 45 MB a file, 2 GB in all), far below what fills a disk.
+# Far above the official sizes (about 0.1, 1 and 45 MB per file, 2 GB in all), far below the size of a disk.
 _MAX_BYTES = {".png": 2**25, ".json": 2**25, ".pth": 2**30}
 _MAX_ZIP_BYTES = 20 * 10**9
 
@@ -54,7 +54,7 @@ class OfficialFiles:
     Attributes:
         images: The `CLEVR_train_SSSSSS_K.png` by name, sorted.
         others: The JSON lists and the classifier's checkpoint by name, `train.json` last.
-        unopened: Zip files beside them, which were not looked into.
+        unopened: Zip files beside them, which are not searched.
     """
 
     images: dict[str, SourceFile]
@@ -67,8 +67,8 @@ def open_official_files(source: Path) -> Iterator[OfficialFiles]:
     """Find the official files in `source`, a folder or a zip file, to read them within the block.
 
     Raises:
-        DataError: It is neither, is broken or unsafe, holds no official file, or has two different files of
-            one name; all of them are named.
+        DataError: It is neither, is broken or unsafe, contains no official file, or contains two different files of
+            one name (all are named).
     """
     if source.is_dir():
         files, zips = _files_in_folder(source)
@@ -90,13 +90,13 @@ def _sort_out(source: Path, files: Iterable[SourceFile], zips: list[Path]) -> Of
             continue
         twin = found.setdefault(file.name, file)
         if twin is not file and twin.read() != file.read():
-            problems.append(f"{file.place}: another file than {twin.place}; there must be one of this name")
+            problems.append(f"{file.place}: differs from {twin.place}; a name must not have two contents")
     if problems:
         raise DataError("\n".join(problems))
     if not found:
         wanted = ", ".join(["CLEVR_train_SSSSSS_K.png", *LISTS, OFFICIAL_CHECKPOINT])
-        hint = f"; not looked into: {', '.join(map(str, zips))}" if zips else ""
-        raise DataError(f"{source}: must hold some of the official files {wanted}, has none{hint}")
+        hint = f"; zip files in a folder are not searched: {', '.join(map(str, zips))}" if zips else ""
+        raise DataError(f"{source}: must contain some of the official files {wanted}, has none{hint}")
     return OfficialFiles(
         images={name: found[name] for name in sorted(found) if IMAGE_NAME.fullmatch(name)},
         others={name: found[name] for name in (OFFICIAL_CHECKPOINT, *LISTS) if name in found},
@@ -105,7 +105,7 @@ def _sort_out(source: Path, files: Iterable[SourceFile], zips: list[Path]) -> Of
 
 
 def _is_official(path: PurePosixPath) -> bool:
-    """Whether the name is an official one and no part of the path is hidden or a Mac's shadow copy."""
+    """Whether the name is an official one, and no part of the path is hidden or made by macOS."""
     if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
         return False
     return bool(IMAGE_NAME.fullmatch(path.name)) or path.name in (OFFICIAL_CHECKPOINT, *LISTS)
@@ -134,7 +134,7 @@ def _open_zip(source: Path) -> ZipFile:
     try:
         return ZipFile(source)
     except (BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{source}: must be a whole zip file, is truncated or none ({error})") from None
+        raise DataError(f"{source}: must be a zip file, and is truncated or of another kind ({error})") from None
 
 
 def _files_in_zip(source: Path, archive: ZipFile) -> list[SourceFile]:
@@ -145,7 +145,7 @@ def _files_in_zip(source: Path, archive: ZipFile) -> list[SourceFile]:
         problems.append(f"{source}: refused: unpacks to {total} bytes, must be at most {_MAX_ZIP_BYTES}")
     if problems:
         raise DataError("\n".join(problems))
-    lock = Lock()  # a ZipFile counts its readers without one
+    lock = Lock()  # a ZipFile counts its readers without a lock
     return [
         SourceFile(
             name=_path(member).name,
@@ -163,10 +163,10 @@ def _path(member: ZipInfo) -> PurePosixPath:
 
 
 def _danger(member: ZipInfo) -> str | None:
-    """Why a member must not be unpacked; None for a good one."""
+    """Why a member must not be unpacked; None for a safe one."""
     path, kind = _path(member), stat.S_IFMT(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", str(path)):
-        return f"the member {member.filename!r} points outside the folder that it would be unpacked to"
+        return f"the member {member.filename!r} points outside the folder"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return f"the member {member.filename!r} is a link or a device, must be a file or a folder"
     if member.flag_bits & 1:

@@ -1,1 +1,1 @@
-"""The replica of the i-CLEVR images: scenes, renderer, the folder on disk, the check against the facts."""
+"""The replica of the i-CLEVR images: scenes, renderer, and the folder on disk."""

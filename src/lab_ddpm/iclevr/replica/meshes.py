@@ -1,7 +1,7 @@
-"""The two meshes of the replica: the cube with rounded edges and the ground that curves into a wall.
+"""The two meshes of the replica: the cube with rounded edges, and the ground that curves into a wall.
 
-Both come as positions (N, 3) in CLEVR units, unit normals (N, 3) and triangles (M, 3) of indices. The normals
-are those of the smooth surface, so that few triangles shade like many.
+A mesh is positions (N, 3) in CLEVR units, unit normals (N, 3) and triangles (M, 3) of indices. The normals are those of
+the smooth surface, so that few triangles look smooth.
 """
 
 import functools
@@ -15,8 +15,8 @@ Mesh = tuple[np.ndarray, np.ndarray, np.ndarray]
 def rounded_cube(half_edge: float, bevel: float) -> Mesh:
     """A cube around the origin whose edges are rounded with radius `bevel`.
 
-    Every vertex is a point of the inner cube (smaller by the bevel) plus the bevel times its normal. Each
-    face is a grid whose lines stand at evenly spread angles over the rounded edges and leave its middle flat.
+    Every vertex is a point of the inner cube (smaller by the bevel) plus the bevel times its normal. Each face is a
+    grid with lines at evenly spaced angles over the rounded edges; its middle is flat.
     """
     inner = half_edge - bevel
     rounding = bevel * np.tan(np.linspace(0, np.pi / 4, 4))
@@ -29,7 +29,7 @@ def rounded_cube(half_edge: float, bevel: float) -> Mesh:
     positions, normals, faces = [], [], []
     for axis in range(3):
         for sign in (-1, 1):
-            # The factor on u keeps the triangles facing outwards.
+            # the factor on u keeps the triangles facing outwards
             points = np.roll(np.stack([np.full_like(u, sign * half_edge), sign * u, v], axis=1), axis, axis=1)
             centres = points.clip(-inner, inner)
             normal = (points - centres) / np.linalg.norm(points - centres, axis=1, keepdims=True)
@@ -40,12 +40,12 @@ def rounded_cube(half_edge: float, bevel: float) -> Mesh:
 
 
 def curved_ground(direction: tuple[float, float], start: float, radius: float) -> Mesh:
-    """A wide strip on z = 0 that turns up into a wall: a profile along `direction`, swept sideways.
+    """A wide strip on z = 0 that curves up into a wall: a profile along `direction`, swept sideways.
 
     Args:
-        direction: (x, y) of the horizontal direction in which the wall stands.
+        direction: Horizontal direction (x, y) from the origin to the wall.
         start: Distance from the origin at which the ground begins to curve up.
-        radius: Radius of the quarter circle in between.
+        radius: Radius of the quarter circle between ground and wall.
     """
     along = np.array([*direction, 0.0]) / np.hypot(*direction)
     up = np.array([0.0, 0.0, 1.0])

@@ -1,15 +1,14 @@
 """One replica image: a CLEVR-like scene, rendered on the CPU with Mitsuba.
 
-Light adds up, so an image is the sum of five renderings of the same scene, each with one light only: the
-key, fill and back lamps (square area lights of CLEVR's places, sizes and powers, each shifted a little per
-scene), a weak sun, and a constant sky that only the objects see. With a single light per rendering no light
-has to be chosen at random, so a few samples per pixel are free of grain. The sky stands for what the bright
-ground reflects onto the objects; its rendering leaves out the ground, where the measured strengths of the
-lamps contain such light already.
+Light is additive, so an image is the sum of five renderings of the same scene, each with one light: the key, fill and
+back lamps (square area lights with CLEVR's positions, sizes and powers, shifted a little in each scene), a weak sun,
+and a constant sky that lights the objects only. With one light per rendering no light is chosen at random, so a few
+samples per pixel are free of grain. The sky replaces the light that the bright ground reflects onto the objects. It
+does not light the ground, since the fitted strengths of the lamps already contain that light.
 
-The sum, in linear RGB, becomes sRGB. The lamps' strengths were fitted (non-negative least squares in linear
-RGB) to the background of public i-CLEVR images, the sky's to the colours of their objects. The ground is
-flat under the objects and curves up far behind them, so no horizon shows.
+The sum is converted from linear RGB to sRGB. The strengths of the lamps were fitted (non-negative least squares in
+linear RGB) to the background of public i-CLEVR images, that of the sky to the colours of their objects. The ground is
+flat under the objects and curves up far behind them, so there is no horizon.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from lab_ddpm.iclevr.replica.scenes import CAMERA_FOV, CAMERA_POSITION, LAMPS, R
 from lab_ddpm.tools.errors import check_choice
 
 WIDTH, HEIGHT = 112, 84
-RECIPE = 1  # raise it with every change here, in `scenes` or in `meshes` that changes a pixel
+RECIPE = 1  # increase it with every change here, in `scenes` or in `meshes` that changes a pixel
 _SAMPLES = 4  # per pixel and light
 
 _BASE_COLOURS = [
@@ -43,7 +42,7 @@ _REFLECTANCE = {  # linear RGB: the values are not decoded from sRGB
     colour: [value / 255 for value in base] for colour, base in zip(COLOURS, _BASE_COLOURS, strict=True)
 }
 _GROUND_REFLECTANCE = 0.72
-# Position; Euler angles x, y, z in degrees that turn a lamp shining straight down; edge; power; linear RGB.
+# position; Euler angles x, y, z in degrees, from a lamp that shines straight down; edge; power; linear RGB
 _LAMPS = {
     "key": ((6.4467, -2.9052, 4.2584), (58.94, 0, 65.74), 0.5, 78.5, (0.88, 0.82, 0.72)),
     "fill": ((-4.6711, -4.0136, 3.0112), (63.94, 0, -49.33), 0.5, 23.6, (0.76, 0.82, 1.01)),
@@ -61,13 +60,13 @@ def render_image(scene: Scene, step: int) -> Images:
 
     Args:
         scene: From `scenes.sample_scene`.
-        step: The image shows the first `step + 1` objects; in [0, number of objects).
+        step: In [0, number of objects); the image shows the first `step + 1` objects.
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8, sRGB.
 
     Raises:
-        UserError: If the scene has no such step.
+        UserError: The scene has no such step.
     """
     check_choice("step", step, range(len(scene.objects)))
     mi = _mitsuba()
@@ -75,7 +74,7 @@ def render_image(scene: Scene, step: int) -> Images:
     solid = [_ground(), *(shape for item in objects for shape in _shapes(item, _rubber(item.colour)))]
     sun = {"type": "directional", "direction": _SUN_DIRECTION, "irradiance": _SUN_IRRADIANCE}
     lamps = [_lamp(name, shift) for name, shift in zip(LAMPS, scene.lamp_shifts, strict=True)]
-    # A lamp is found by aiming at it; the sky is all around, so the directions that matter most are sampled.
+    # lamps are sampled by their position; the sky, which is everywhere, by the directions that reflect most
     aim = {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0, "hide_emitters": True}
     spread = {"type": "direct", "emitter_samples": 0, "bsdf_samples": 4, "hide_emitters": True}
     worlds = [(aim, lamp, solid) for lamp in [*lamps, sun]]
@@ -98,7 +97,7 @@ def _to_srgb(linear: np.ndarray) -> Images:
 
 @functools.cache
 def _mitsuba() -> Any:
-    """Import Mitsuba on first use (only rendering needs it), with one thread (workers are processes)."""
+    """Mitsuba, imported when something is rendered, with one thread, since the workers are processes."""
     import drjit
     import mitsuba
 
@@ -147,7 +146,7 @@ def _lamp(name: str, shift: tuple[float, float, float]) -> dict[str, Any]:
 
 @functools.cache
 def _rubber(colour: str) -> Any:
-    """The material of one colour, kept because Mitsuba integrates its reflection tables at every loading."""
+    """The material of one colour, cached since Mitsuba computes its reflection tables whenever it is loaded."""
     reflectance = {"type": "rgb", "value": _REFLECTANCE[colour]}
     rubber = {"type": "roughplastic", "alpha": 0.25, "int_ior": 1.2, "diffuse_reflectance": reflectance}
     return _mitsuba().load_dict(rubber)
@@ -155,7 +154,7 @@ def _rubber(colour: str) -> Any:
 
 @functools.cache
 def _matte(colour: str) -> Any:
-    """The same without the gloss, which under an even sky adds nothing but grain."""
+    """The same without gloss, which under a constant sky only adds grain."""
     reflectance = {"type": "rgb", "value": _REFLECTANCE[colour]}
     return _mitsuba().load_dict({"type": "diffuse", "reflectance": reflectance})
 

@@ -1,8 +1,8 @@
-"""The replica data set on disk: many scenes, several processes, one folder in the layout of i-CLEVR.
+"""The replica data set on disk, in the layout of i-CLEVR.
 
-An image depends on (seed, scene, step) alone, so the work can be cut anywhere: images that exist are kept,
-the others are rendered, whatever the number of workers. `replica.json` is written first and says which data
-set the folder holds, so that images of two data sets never mix; `train.json` is written last.
+An image depends only on (seed, scene, step), not on the workers, so rendering can be stopped and resumed anywhere:
+existing images are kept, the others are rendered. `replica.json` is written first and identifies the data set, so that
+images of two data sets never mix. `train.json` is written last.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lab_ddpm.data.metadata import write_metadata
 from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_image
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError, check_at_least
+from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.worker_pool import worker_pool
@@ -32,7 +33,7 @@ Labels = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class ReplicaSummary:
-    """What `render_replica` did: the images of the data set, and how many of them it had to render."""
+    """What `render_replica` did: the number of images in the data set, and how many of them were rendered now."""
 
     num_images: int
     num_rendered: int
@@ -45,29 +46,29 @@ def render_replica(
     workers: int = 1,
     forbidden: Iterable[Iterable[str]] = (),
 ) -> ReplicaSummary:
-    """Render a data set; to resume or to add scenes, run it again.
+    """Render a data set; run it again to resume, or to add scenes.
 
-    Writes `replica.json` (recipe, seed, number of scenes, forbidden combinations), then
-    `images/CLEVR_train_SSSSSS_K.png` for every scene S and step K and `masks/` of the same names (what stands where,
-    see `scenes.object_map`), then `images/metadata.jsonl` (by which Hugging Face's ImageFolder knows the labels) and
-    `train.json` (file name -> object names).
+    Writes `replica.json` (recipe, seed, number of scenes, forbidden combinations); then, for every scene S and step K,
+    `images/CLEVR_train_SSSSSS_K.png` and its mask `masks/CLEVR_train_SSSSSS_K.png` (see `scenes.object_map`); then
+    `images/metadata.jsonl` (the labels for Hugging Face's ImageFolder) and `train.json` (file name -> object names).
 
     Args:
         out: Folder of the data set.
-        num_scenes: Scenes of three images each; may grow from one run to the next.
+        num_scenes: Scenes of three images each; at least as many as `out` has.
         seed: Seed of the data set.
         workers: Worker processes with one thread each.
         forbidden: Combinations of object names that no image may contain.
 
     Raises:
-        UserError: If an argument is out of range.
-        DataError: If `out` holds images of another seed, recipe or list of forbidden combinations.
-        OSError: If the disk is full or the folder cannot be written.
-        Interrupted: After Ctrl-C or SIGTERM; the images finished by then are kept.
+        UserError: An argument is out of range, or Mitsuba is not installed.
+        DataError: `out` holds images of another seed, recipe or list of forbidden combinations.
+        OSError: The disk is full or the folder cannot be written.
+        Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
     """
     check_at_least("num_scenes", num_scenes, 1)
     check_at_least("seed", seed, 0)
     check_at_least("workers", workers, 1)
+    need("mitsuba")
     combinations = sorted(sorted(combination) for combination in forbidden)
     out = Path(out)
     images = out / "images"
@@ -75,7 +76,7 @@ def render_replica(
     found = read_identity(out)
     _check_identity(out, found, identity)
     if found not in (None, identity):
-        remove(out / "train.json")  # it comes last: without it nobody takes what is rendered so far for all
+        remove(out / "train.json")  # without it, an unfinished data set is not taken for a finished one
     for folder in (images, out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(out / "replica.json", identity)
@@ -98,7 +99,7 @@ def render_replica(
                 if received:
                     break
         finally:
-            pool.shutdown(cancel_futures=True)  # the scenes at work are finished, the waiting ones are not begun
+            pool.shutdown(cancel_futures=True)  # scenes that are being rendered are finished, the others not begun
     if received:
         raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} images")
     labels = dict(sorted(labels.items()))
@@ -108,7 +109,7 @@ def render_replica(
 
 
 def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
-    """Render the missing images and masks of one scene; return all its labels and the number of images rendered."""
+    """Render what one scene lacks; returns all its labels, and the number of images rendered."""
     scene = sample_scene(seed, number, STEPS, forbidden)
     labels: Labels = {}
     rendered = 0
@@ -124,7 +125,7 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
 
 
 def read_identity(out: str | Path) -> dict[str, Any] | None:
-    """Which replica a folder holds: `recipe`, `seed`, `num_scenes` and `forbidden`; None for other images or none.
+    """The `recipe`, `seed`, `num_scenes` and `forbidden` of the replica in a folder; None if it holds no replica.
 
     Raises:
         DataError: The folder's `replica.json` is broken.
@@ -147,12 +148,11 @@ def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, A
     """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
     if found is None:
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
-            raise DataError(f"{out}: holds another data set (train.json, images or masks without a replica.json)")
+            raise DataError(f"{out}: holds another data set (train.json, images or masks, and no replica.json)")
         return
     for key in ("recipe", "seed", "forbidden"):
         if found[key] != wanted[key]:
-            value = f"got {wanted[key]}, started with {found[key]}"
-            value = "got another list" if key == "forbidden" else value
-            raise DataError(f"{out}: `{key}` must be the one with which the replica was started, {value}")
+            values = "" if key == "forbidden" else f", {found[key]}, got {wanted[key]}"
+            raise DataError(f"{out}: `{key}` must be that of the replica in this folder{values}")
     if found["num_scenes"] > wanted["num_scenes"]:
         raise DataError(f"{out}: `num_scenes` must be at least {found['num_scenes']}, got {wanted['num_scenes']}")

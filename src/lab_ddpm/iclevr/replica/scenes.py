@@ -1,15 +1,14 @@
-"""What stands where in a replica image: the scene as plain numbers, before anything is rendered.
+"""The scene of a replica image as plain numbers, before anything is rendered.
 
-A scene holds a few objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp.
-Its first object stands at the origin, so at the same pixels of every image; every later one is placed
-uniformly in [-3, 3]^2, again and again until it keeps a gap to the others and every object stays in clear
-view. Step K of a scene shows its first K + 1 objects, as in i-CLEVR (El-Nouby et al., "Tell, Draw, and
-Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et al., 2017, arXiv:1612.06890).
+A scene consists of objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp. The first
+object stands at the origin, so at the same pixels in every image. Each later one is placed uniformly in [-3, 3]^2, and
+again until it keeps a gap to the others and every object is visible. Step K of a scene shows its first K + 1 objects,
+as in i-CLEVR (El-Nouby et al., "Tell, Draw, and Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et al.,
+2017, arXiv:1612.06890).
 
-Visibility is decided without a ray tracer. All three shapes are convex, so the silhouette of an object is
-the convex hull of its projected outline points; painting the hulls from far to near on a coarse canvas gives
-the share of each silhouette that is neither hidden nor outside the frame, and on a fine one the map of what stands
-where.
+Visibility is computed without a ray tracer. All shapes are convex, so the silhouette of an object is the convex hull of
+its projected outline points. Painting the hulls on a coarse canvas gives the visible share of each silhouette; painting
+them on a fine one gives the mask of the image.
 """
 
 from collections.abc import Collection, Iterable
@@ -34,8 +33,8 @@ MIN_VISIBLE = 0.5  # share of an object's silhouette that is neither hidden nor 
 LAMP_JITTER = 1.0
 
 _FRAME = (80, 60)  # canvas pixels of the visibility check, width and height
-_MARGIN = 20  # canvas pixels around the frame, so that parts outside the frame are counted as well
-_SMOOTH = 48  # points for a circle in a map
+_MARGIN = 20  # canvas pixels around the frame, so that parts outside the frame are counted too
+_SMOOTH = 48  # points of a circle in a mask
 _MAX_TRIES = 1000
 
 
@@ -46,9 +45,8 @@ class SceneObject:
     Attributes:
         colour: One of `data.iclevr.COLOURS`.
         shape: One of `data.iclevr.SHAPES`.
-        x: Centre, in CLEVR units.
-        y: Centre, in CLEVR units.
-        rotation: Turn about the z axis in radians, in [0, 2 pi); it shows on cubes only.
+        x, y: Centre, in CLEVR units.
+        rotation: Rotation about the z axis in radians, in [0, 2 pi); visible on cubes only.
     """
 
     colour: str
@@ -65,7 +63,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that tells the images of one scene from those of another.
+    """All that the images of a scene depend on.
 
     Attributes:
         objects: In the order in which the steps add them.
@@ -78,23 +76,23 @@ class Scene:
     sampler_seed: int
 
     def names(self, step: int) -> list[str]:
-        """Returns the object names that the image of `step` shows, in the order of their arrival."""
+        """The objects that the image of `step` shows, in the order in which they were added."""
         return [item.name for item in self.objects[: step + 1]]
 
 
 def sample_scene(
     seed: int, scene: int, num_objects: int = MOST_OBJECTS, forbidden: Collection[frozenset[str]] = ()
 ) -> Scene:
-    """Draws scene number `scene` of the data set `seed`; the same arguments give the same scene.
+    """Draw scene number `scene` of the data set `seed`; the same arguments give the same scene.
 
     Args:
         seed: Seed of the whole data set, at least 0.
         scene: Index of the scene, at least 0.
         num_objects: Objects of the last step.
-        forbidden: Combinations of object names; no scene holds all the objects of one of them.
+        forbidden: Combinations of object names; no scene contains all objects of one of them.
 
     Raises:
-        UserError: If `num_objects` is out of range, or `forbidden` leaves (almost) nothing to draw.
+        UserError: `num_objects` is out of range, or `forbidden` leaves (almost) no combination to draw.
     """
     if not 1 <= num_objects <= 6:
         raise UserError(f"`num_objects` must be in [1, 6], got {num_objects}")
@@ -108,7 +106,7 @@ def sample_scene(
 
 
 def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
-    """Returns, for each object, the share of its silhouette that shows: 0 if none does, 1 if all of it."""
+    """The visible share of each object's silhouette, in [0, 1]."""
     objects = tuple(objects)
     xs, ys = (np.arange(-_MARGIN, size + _MARGIN) + 0.5 for size in _FRAME)
     grid_x, grid_y = np.meshgrid(xs, ys)
@@ -124,23 +122,23 @@ def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
 
 
 def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Images:
-    """Paints what stands where: (height, width, 1) uint8, the object's place in `OBJECTS` + 1, and 0 for the ground.
+    """The mask of an image: (height, width, 1) uint8, an object's index in `OBJECTS` + 1, and 0 for the ground.
 
-    Outlines are exact to within a pixel of an image 112 pixels wide: cubes have bevels in it, and the discs that stand
-    for spheres here face along the view's axis.
+    Outlines are exact to within a pixel of an image 112 pixels wide, which has bevels on its cubes; spheres are drawn
+    here as discs that face along the view's axis.
     """
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
     scale = np.array([width / _FRAME[0], height / _FRAME[1]])
     for item in sorted(objects, key=_distance, reverse=True):
-        outline = _silhouette(item, _SMOOTH) * scale - 0.5  # Pillow's whole numbers are the middles of pixels
+        outline = _silhouette(item, _SMOOTH) * scale - 0.5  # Pillow's integers are the centres of pixels
         corners = [(float(x), float(y)) for x, y in outline[ConvexHull(outline).vertices]]
         draw.polygon(corners, fill=OBJECTS.index(item.name) + 1)
     return np.asarray(canvas)[..., None]
 
 
 def gap(first: SceneObject, second: SceneObject) -> float:
-    """Returns the distance between the circles around two footprints, in CLEVR units."""
+    """The distance between the circles around two footprints, in CLEVR units."""
     distance = float(np.hypot(first.x - second.x, first.y - second.y))
     return distance - _footprint_radius(first.shape) - _footprint_radius(second.shape)
 
@@ -155,13 +153,13 @@ def _sample_names(rng: np.random.Generator, num_objects: int, forbidden: Collect
         if not any(combination.issubset(names) for combination in forbidden):
             return names
     raise UserError(
-        f"`forbidden` must leave some combinations of {num_objects} objects, got {len(forbidden)} "
-        f"combinations that met all of {_MAX_TRIES} random draws"
+        f"`forbidden` must leave some combinations of {num_objects} objects, got {len(forbidden)} combinations that "
+        f"excluded all of {_MAX_TRIES} random draws"
     )
 
 
 def _place(rng: np.random.Generator, names: list[str]) -> tuple[SceneObject, ...] | None:
-    """Places the objects one after the other; None when the earlier ones leave no room for the next."""
+    """Place the objects one after the other; None if there is no room left for the next one."""
     objects: tuple[SceneObject, ...] = ()
     for name in names:
         colour, shape = name.split()
@@ -184,8 +182,15 @@ def _distance(item: SceneObject) -> float:
 
 
 def _silhouette(item: SceneObject, roundness: int = 12) -> np.ndarray:
-    """Projects points of an object's outline: (N, 2), in canvas pixels with the frame's corner at (0, 0); `roundness`
-    is how many stand for a circle."""
+    """Projected points of an object's outline.
+
+    Args:
+        item: The object.
+        roundness: Points of a circle.
+
+    Returns:
+        (N, 2) canvas pixels; (0, 0) is the corner of the frame.
+    """
     forward, right, up = _camera_axes()
     if item.shape == "sphere":
         angles = np.linspace(0, 2 * np.pi, roundness, endpoint=False)
@@ -210,10 +215,10 @@ def _camera_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _inside_hull(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Marks the places (x, y) inside the convex hull of `points` (N, 2), by its supporting lines.
+    """Which of the places (x, y) are inside the convex hull of `points` (N, 2).
 
-    A convex shape is the intersection of its supporting half-planes; with 24 evenly spread directions the
-    polygon around the hull is a canvas pixel or less too large, which is enough here.
+    A convex shape is the intersection of its supporting half-planes. With 24 evenly spaced directions the shape is at
+    most a canvas pixel too large, which is exact enough here.
     """
     inside = np.ones_like(x, dtype=bool)
     for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):

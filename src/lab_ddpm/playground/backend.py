@@ -1,0 +1,218 @@
+"""The playground without its page: it generates the images, and says what a classifier sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lab_ddpm.data.conditions import Condition, parse_condition
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import Images, resize_images, to_uint8
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import FINISHED, image_seeds
+from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE, NoFit, classifier_file, load_classifier, predict
+from lab_ddpm.evaluation.scores import top_k
+from lab_ddpm.generation.generate import generate, open_pipeline, sampling_record
+from lab_ddpm.generation.interpolation import interpolate_conditions
+from lab_ddpm.generation.placing import Place, generate_placed
+from lab_ddpm.tools.errors import DataError, check_at_least
+from lab_ddpm.tools.shipped import SHIPPED
+
+_T = TypeVar("_T")
+_SEEN = 1 / 2  # without a condition, labels with a higher output of the classifier count as seen
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The number of images, how they are sampled (None: as the pipeline says), and their seed."""
+
+    number: int = 4
+    scheduler: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Images that are being denoised, or the finished ones.
+
+    Attributes:
+        images: (N, H, W, C) uint8.
+        captions: What the classifier sees in each finished image; empty until then.
+    """
+
+    images: Images
+    captions: Sequence[str] = ()
+
+
+class Backend:
+    """A pipeline, and a classifier of its labels if there is one.
+
+    Args:
+        checkpoint: The folder of the pipeline; None takes the default one.
+
+    Attributes:
+        pipeline: The pipeline.
+        checkpoint: Its folder.
+        labels: What it was trained on.
+        scheduler: The name of its scheduler.
+        classifier: None if there is none.
+
+    Raises:
+        DataError: The checkpoint is missing or broken.
+    """
+
+    def __init__(self, checkpoint: Path | None = None) -> None:
+        self.pipeline = open_pipeline(checkpoint, runtime="auto")
+        assert self.pipeline.checkpoint is not None
+        self.checkpoint, self.labels = self.pipeline.checkpoint, self.pipeline.denoiser.labels
+        self.scheduler = str(sampling_record(self.pipeline)["scheduler"])
+        self.classifier = _find_classifier(self.labels, self.pipeline.denoiser.config["in_channels"])
+        # One thread does all the work: each new thread would keep memory of its own. It is a daemon, since Ctrl-C would
+        # wait for a thread of a ThreadPoolExecutor.
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        Thread(target=_call_all, args=(self._work,), daemon=True).start()
+
+    def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Progress]:
+        """Generate images, and yield them before each step.
+
+        Closing the iterator stops the sampling at the next step.
+
+        Args:
+            condition: Empty for images without a condition.
+            places: Where the objects of the condition should stand, all of them; empty for anywhere.
+            settings: How many images, and how.
+
+        Raises:
+            UserError: A setting is out of range, or does not fit the model.
+        """
+        check_at_least("seed", settings.seed, 0)
+        pipeline, seeds = self._sampled_by(settings), image_seeds(settings.seed, settings.number)
+        states: SimpleQueue[Images | Future[Progress]] = SimpleQueue()
+        closed = Event()
+
+        def on_state(timestep: int, noisy: torch.Tensor) -> None:
+            if closed.is_set():
+                raise _ClosedError
+            if timestep != FINISHED:
+                states.put(to_uint8(pipeline.denoiser.space.decode(noisy)))
+
+        def work() -> Progress:
+            if places:
+                images = generate_placed(pipeline, [places] * settings.number, seeds, on_state=on_state).images
+            else:
+                images = generate(pipeline, [condition] * settings.number, seeds, on_state=on_state).images
+            return Progress(images, self.captions(images, condition))
+
+        self._submit(work).add_done_callback(states.put)
+        try:
+            while not isinstance(state := states.get(), Future):
+                yield Progress(state)
+            yield state.result()
+        finally:
+            closed.set()
+
+    def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Images:
+        """(count, H, W, C) images between two conditions such as `"red cube, cyan sphere"`, from the same noise.
+
+        Raises:
+            UserError: A condition or a setting that does not fit.
+        """
+        check_at_least("seed", settings.seed, 0)
+        conditions = [parse_condition(text, self.labels) for text in ends]
+        pipeline = self._sampled_by(settings)
+        return to_uint8(
+            self._submit(lambda: interpolate_conditions(pipeline, conditions, count, settings.seed)).result().images
+        )
+
+    def captions(self, images: Images, condition: Condition) -> list[str]:
+        """What the classifier sees in each image: a tick or a cross for each label of the condition, or its labels."""
+        if self.classifier is None:
+            return [""] * len(images)
+        is_iclevr = self.labels == OBJECTS
+        outputs = predict(self.classifier, resize_images(images, IMAGE_SIZE) if is_iclevr else images)
+        return [_caption(self.labels, condition, row) for row in outputs]
+
+    def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
+        """The lines of Python that make the same images."""
+        sampling = self._sampled_by(settings).sampling
+        scheduler = f"scheduler={settings.scheduler!r}, " if self._other_scheduler(settings) else ""
+        how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
+        lines = ["from lab_ddpm import open_pipeline", f'pipe = open_pipeline("{self.checkpoint}", {how})']
+        if places:
+            placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
+            number, seeds = settings.number, f"image_seeds({settings.seed}, {settings.number})"
+            imports = [
+                "from lab_ddpm.diffusion.sampling import image_seeds",
+                "from lab_ddpm.generation.placing import Place, generate_placed",
+            ]
+            lines = [*imports, *lines, f"images = generate_placed(pipe, [[{placed}]] * {number}, {seeds}).images"]
+        else:
+            what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"
+            lines.append(f"images = pipe({what}, seed={settings.seed}).images")
+        return "\n".join(lines)
+
+    def _submit(self, function: Callable[[], _T]) -> Future[_T]:
+        """Call a function in the thread that does the work."""
+        done: Future[_T] = Future()
+
+        def call() -> None:
+            try:
+                done.set_result(function())
+            except Exception as error:
+                done.set_exception(error)
+
+        self._work.put(call)
+        return done
+
+    def _other_scheduler(self, settings: Settings) -> str | None:
+        """None for the pipeline's own scheduler, which may be one that has no name in `SCHEDULERS`."""
+        return None if settings.scheduler == self.scheduler else settings.scheduler
+
+    def _sampled_by(self, settings: Settings) -> LabelConditionalPipeline:
+        return self.pipeline.with_sampling(self._other_scheduler(settings), settings.steps, settings.guidance_scale)
+
+
+def _call_all(functions: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        functions.get()()
+
+
+class _ClosedError(Exception):
+    """The images are not wanted any more."""
+
+
+def _find_classifier(labels: Sequence[str], channels: int) -> nn.Module | None:
+    """The referee of i-CLEVR, or the first classifier in `evaluator/` that was trained on exactly these labels."""
+    if tuple(labels) == OBJECTS:
+        return load_classifier(classifier_file("referee"), labels)
+    folders = (EVALUATOR_DIR, SHIPPED / EVALUATOR_DIR)
+    for name in dict.fromkeys(file.name for folder in folders for file in sorted(folder.glob("*.safetensors"))):
+        try:
+            return load_classifier(EVALUATOR_DIR / name, labels, channels)
+        except NoFit:
+            continue
+        except DataError as error:
+            print(f"no captions by this classifier: {error}")
+    return None
+
+
+def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
+    """For a condition of k labels, the k highest outputs count as seen, as in `evaluation.scores`."""
+    if not condition:
+        return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
+    seen = [labels[int(place)] for place in top_k(outputs, len(condition))]
+    ticks = ", ".join(f"{'✓' if label in seen else '✗'} {label}" for label in condition)
+    others = ", ".join([label for label in seen if label not in condition])
+    return f"{ticks} (sees {others})" if others else ticks
