@@ -1,1 +1,1 @@
-"""What the rest stands on: errors, files, arguments, signals, worker processes, YAML presets."""
+"""Help for all other packages: errors, files, arguments, signals, worker processes, YAML presets."""

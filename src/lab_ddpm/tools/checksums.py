@@ -1,6 +1,6 @@
-"""SHA256SUMS, the list that `sha256sum --check` reads: whether files still are what was written.
+"""SHA256SUMS, the list that `sha256sum --check` reads: whether files are still what was written.
 
-A byte that a disk or a copy has changed in a file of weights is a weight of another value, which nothing else notices.
+If a disk or a copy changes a byte in a file of weights, a weight has another value, and nothing else notices.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
-    """Write the sums of files of a folder into it."""
+    """Write the list of the named files of a folder into it."""
     write_text(folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in sorted(names)))
 
 
 def check_sums(folder: str | Path) -> None:
-    """Raise `DataError` if a file is not the one that its folder's list tells of; without a list, all is well."""
+    """Raise `DataError` if a file differs from the list in its folder. Without a list there is nothing to check."""
     folder = Path(folder)
     if not (folder / SUMS).is_file():
         return
@@ -28,6 +28,6 @@ def check_sums(folder: str | Path) -> None:
         expected, _, name = line.partition("  ")
         file = folder / Path(name).name
         if not file.is_file():
-            raise DataError(f"{file}: missing, and {folder / SUMS} tells of it")
+            raise DataError(f"{file}: missing, but listed in {folder / SUMS}")
         if sha256(file) != expected:
-            raise DataError(f"{file}: not the file that {folder / SUMS} tells of: damaged, or changed since")
+            raise DataError(f"{file}: damaged or changed: it differs from {folder / SUMS}")

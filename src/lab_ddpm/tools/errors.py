@@ -1,7 +1,7 @@
-"""What a user can get wrong: one exception class, one clear line, one exit code.
+"""Errors of the user: one exception class, one clear line, one exit code.
 
-`cli` turns a `UserError` (and an `OSError`: full disk, read-only folder) into a single line on stderr and
-exit code 2 or 1. Any other exception is a bug of ours and keeps its traceback.
+`cli` turns a `UserError` into one line on stderr and exit code 2 or 1, and an `OSError` (full disk, read-only folder)
+into one line and exit code 1. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
-    """Input that cannot be used as it is: the message states the rule, the value and the choices.
+    """Input that cannot be used. The message states the rule, the value and the choices.
 
     Args:
-        message: One line (or, for lists of broken files, one line per file) in plain words.
+        message: One line, or one line per file for a list of broken files.
         exit_code: 2 for wrong usage (an argument, a config key), 1 for wrong data (a file, a folder).
     """
 
@@ -26,7 +26,7 @@ class UserError(ValueError):
 
 
 class DataError(UserError):
-    """A file or folder that is missing, broken or of another kind than it should be (exit code 1)."""
+    """A file or folder that is missing, broken or of the wrong kind (exit code 1)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, exit_code=1)
@@ -39,19 +39,19 @@ def some(entries: Sequence[str]) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a file for a message of one line: as it is, or quoted where it has line breaks or the like."""
+    """A name from a file, for a message of one line: quoted if it has line breaks or other unprintable characters."""
     return name if name.isprintable() else repr(name)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
+    """The first line of an error's message, or the name of its class if there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """The beginning of a message about an unknown name: the choice that looks most like it, or nothing.
+    """The beginning of a message about an unknown name: the most similar choice, or nothing.
 
-    Where it looks like one that begins with it, and two do ("--guidance"), both are named.
+    If exactly two choices begin with the name ("--guidance"), both are named.
     """
     spelt = {str(choice).lower(): str(choice) for choice in choices}
     name = str(value).lower()
@@ -89,7 +89,7 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Raise `UserError` unless NumPy takes the seed: `0 <= seed < 2**32`."""
+    """Raise `UserError` unless NumPy accepts the seed: `0 <= seed < 2**32`."""
     check_at_least("seed", seed, 0)
     if seed >= 2**32:
         raise UserError(f"`seed` must be at most {2**32 - 1}, got {reprlib.repr(seed)}")

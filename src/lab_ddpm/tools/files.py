@@ -1,6 +1,7 @@
-"""Writing files and folders so that a crash at any moment leaves the old one or the new one, never a half.
+"""Write files and folders so that a crash at any moment leaves the old one or the new one, never half of one.
 
-Everything is written under a temporary name beside its place, flushed to the disk, then renamed (POSIX: atomic).
+Everything is written under a temporary name in the same folder, flushed to the disk, then renamed (atomic on POSIX). No
+package at hand does this for folders too.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from threading import get_ident
 from lab_ddpm.tools.errors import DataError, first_line
 
 TEMPORARY_PREFIX = ".writing-"
-MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # of those that share a folder
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # several machines may share a folder
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write a file or a folder at; rename it to `path` when the block ends well.
+    """Yield a temporary path for a file or a folder; rename it to `path` when the block ends without an error.
 
-    An existing file at `path` is replaced. An existing folder is not: rename to a fresh name instead.
+    An existing file at `path` is replaced. An existing folder that is not empty is an error.
 
     Raises:
         OSError: The disk is full or the folder is read-only; the temporary path is removed, `path` is untouched.
@@ -46,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """All files in `folder` at any depth, sorted, but for hidden ones and those in hidden folders (such as caches)."""
+    """All files in `folder` at any depth, sorted, without hidden files and those in hidden folders (such as caches)."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -55,7 +56,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Create `folder`, and raise the `OSError` that writing into it would raise later."""
+    """Create `folder`, and raise at once the `OSError` that writing into it would raise later."""
     write_text(Path(folder) / ".check", "")
     remove(Path(folder) / ".check")
 
@@ -78,7 +79,7 @@ def sha256(path: str | Path) -> str:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, 16 hexadecimal digits of it."""
+    """The first 16 hexadecimal digits of the SHA-256 of a file."""
     return sha256(path)[:16]
 
 
@@ -88,12 +89,12 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def read_json(path: str | Path) -> object:
-    """Parse a JSON file, or raise `DataError` saying which file is missing or where it is broken."""
+    """Parse a JSON file, or raise `DataError` with the file and what is wrong with it."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of 5,000 digits
+    except (ValueError, RecursionError) as error:  # also invalid UTF-8, and numbers of 5,000 digits
         raise DataError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
@@ -106,7 +107,7 @@ def link_atomically(target: Path, link: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if it is there; a folder is gone at once, or still whole."""
+    """Remove a file, a link or a whole folder, if it exists. A folder is removed completely or not at all."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     elif path.name.startswith(TEMPORARY_PREFIX):
@@ -119,10 +120,9 @@ def remove(path: Path) -> None:
 
 @cache
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written, or half removed, in a folder: once for a process.
+    """Remove what killed processes of this machine left half written, or half removed, in a folder.
 
-    Those of other machines stay. Names without the number of a process are those of staging folders, which their
-    users look after.
+    It is done once per process. Temporary names without the number of a process belong to staging folders; they stay.
     """
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         process, _, machine = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0].partition(".")
@@ -131,7 +131,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process has this number, other than this one, which has its own from one that is no more."""
+    """Whether another process has this number. (If it is our own, an earlier process had it too, and is gone.)"""
     if process == os.getpid():
         return False
     try:
@@ -154,7 +154,7 @@ def sync(path: Path) -> None:
 
 
 def _temporary(path: Path, purpose: str = "") -> Path:
-    """A free name beside `path`, of this thread alone: several may be about to write the same file."""
+    """A free name in the folder of `path`, for this thread alone: several threads may write the same file."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{MACHINE}-{get_ident()}-{purpose}{path.name}")
     remove(temporary)
     return temporary

@@ -1,4 +1,4 @@
-"""What the hardware is, and which process of a launch this one is."""
+"""The hardware, and which process of a launch this one is."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 
 def use_all_cores() -> None:
-    """In a process of `accelerate launch`: compute on all cores where it was left, alone and without a GPU, just one.
+    """Use all physical cores in a process that `accelerate launch` started alone, without a GPU and with one thread.
 
-    The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu` or told another number, which is kept. The cores
-    are the physical ones that this process may run on.
+    The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`; another number is kept.
     """
     if "LOCAL_RANK" not in os.environ and torch.get_num_threads() == 1 and not torch.cuda.is_available():
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -34,10 +33,10 @@ def use_all_cores() -> None:
 
 
 def this_process() -> PartialState:
-    """This process among those that were launched together; the only one where there was no launch."""
+    """This process among those that were launched together."""
     return PartialState(cpu=launched_on_cpus())
 
 
 def launched_on_cpus() -> bool:
-    """Whether a launch (`torchrun`) started it on a machine without a GPU: accelerate has to be told."""
+    """Whether `torchrun` started this process on a machine without a GPU, which accelerate must be told."""
     return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()

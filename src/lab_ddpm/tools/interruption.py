@@ -1,4 +1,4 @@
-"""Ending long work at a good place, where SIGTERM or SIGINT would have ended it in the middle of something."""
+"""End long work at a good place when SIGTERM or SIGINT arrives, instead of in the middle of something."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGINT arrived, and what was done by then is on disk.
+    """SIGTERM or SIGINT arrived, and the work up to then is on the disk.
 
     Args:
         signal_number: The signal.
-        done: What was done, e.g. "step 40".
+        done: The work up to then, e.g. "step 40".
     """
 
     def __init__(self, signal_number: int, done: str) -> None:
         super().__init__(
-            f"stopped by {signal.Signals(signal_number).name} after {done}; the same command goes on from there"
+            f"stopped by {signal.Signals(signal_number).name} after {done}; run the same command again to continue"
         )
         self.signal_number = signal_number
 
 
 @contextmanager
 def stop_signals(announcement: str | None) -> Iterator[list[int]]:
-    """Do not die of SIGTERM and SIGINT, but say at once that they were heard.
+    """Collect SIGTERM and SIGINT instead of stopping, and print at once that they arrived.
 
     Args:
-        announcement: What is waited for, e.g. "stopping at the next step"; None to say nothing.
+        announcement: What happens next, e.g. "stopping at the next step"; None to print nothing.
 
     Yields:
-        The list of those that came, which grows.
+        The list of the signals that have arrived so far.
     """
     received: list[int] = []
     process = os.getpid()
@@ -48,14 +48,14 @@ def stop_signals(announcement: str | None) -> Iterator[list[int]]:
 
 
 def ignore_stop_signals(*_: object) -> None:
-    """Leave SIGTERM and SIGINT to the parent; to be called in a process that works for it."""
+    """Leave SIGTERM and SIGINT to the parent. For worker processes."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def signal_handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Set handlers for as long as the block lasts (in the main thread: Python sets none in others)."""
+    """Set signal handlers for the duration of the block; does nothing outside the main thread, as Python demands."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object per line, each with the step that it belongs to."""
+"""`metrics.jsonl`: one JSON object per line, each with its step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def append_record(path: Path, record: Record) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All whole lines; a last line that a crash cut short is left out.
+    """The records of all complete lines; a last line that a crash cut short is left out.
 
     Raises:
         DataError: A line that is damaged.
@@ -32,22 +32,24 @@ def read_records(path: Path) -> list[Record]:
         try:
             record = json.loads(line)
             if not isinstance(record["step"], int):
-                raise TypeError("its step is no whole number")
+                raise TypeError("its step is not an integer")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: line {number} is damaged ({first_line(error)}); without it all goes on") from None
+            raise DataError(
+                f"{path}: line {number} is damaged ({first_line(error)}); delete the line to continue"
+            ) from None
         records.append(record)
     return records
 
 
 def images_per_second(records: Sequence[Record], batch_size: int) -> float:
-    """The speed of a training, from the first to the last of its records of losses: the first step warms up."""
+    """The speed of a training between its first and its last logged loss (the first step includes the warm-up)."""
     losses = [record for record in records if "loss" in record]
     first, last = losses[0], losses[-1]
     return batch_size * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:
-    """Forget what training will log again: all after `step`, and scores of steps that are not in `evaluated`."""
+    """Remove what training will log again: all after `step`, and scores of steps that are not in `evaluated`."""
     kept = [
         record
         for record in read_records(path)

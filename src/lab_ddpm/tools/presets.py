@@ -1,4 +1,7 @@
-"""YAML files of settings that extend one another: `extends: OTHER.yaml` and what differs from that file."""
+"""YAML files of settings. One file may extend another: `extends: OTHER.yaml`, then what differs from that file.
+
+jsonargparse reads several files in a row, but a file cannot name the one that it extends.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from lab_ddpm.tools.shipped import find
 
 
 def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
-    """The settings in a file and in those that it extends, unchecked.
+    """The settings of a file, merged with those of the files that it extends; they are not checked.
 
     Args:
         path: The file.
-        extending: The files that extend it, resolved.
+        extending: The files that extend this one, resolved.
 
     Raises:
         UserError: Naming the file that is missing, broken or extends itself.
@@ -35,15 +38,15 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(find(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # also bytes that are no text, and dates of month 13
-        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # also invalid UTF-8, and dates of month 13
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of settings, got {content!r}")
     return content
 
 
 def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """The values of mappings within mappings, by the path of their keys: {"a": {"b": 1}} -> {"a.b": 1}."""
+    """Nested mappings as one flat mapping: {"a": {"b": 1}} -> {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         inner = flatten(value, separator) if isinstance(value, Mapping) else None
@@ -52,7 +55,7 @@ def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
 
 
 def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
-    """`settings`, which stand in the file at `path`, laid over those of the file that they extend.
+    """The `settings` of the file at `path`, merged over those of the file that it extends.
 
     Raises:
         UserError: `extends` names no other file, or one that is missing or broken or extends this one.

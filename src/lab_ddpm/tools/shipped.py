@@ -1,8 +1,8 @@
 """The files that come with the package: condition lists, classifiers, configs, scripts and the small i-CLEVR pipeline.
 
-They are named by their places in the repository (`evaluator/referee.safetensors`), and looked for in the working folder
-first, so that files of one's own win, then in what the package brought: in an installed wheel the folder `shipped/`
-beside this one, in an editable install the repository itself.
+They have their paths in the repository as names (`evaluator/referee.safetensors`). They are looked for in the working
+folder first, so the user's own files win, then in the package: an installed wheel has the folder `shipped/`, an editable
+install has the repository itself.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _FOLDERS = ("configs", "data/iclevr", "evaluator", "pretrained", "scripts")
 
 
 def pipelines() -> list[str]:
-    """The shipped pipelines, by their places in the repository."""
+    """The paths of the shipped pipelines in the repository."""
     return sorted(str(index.parent.relative_to(SHIPPED)) for index in SHIPPED.glob("pretrained/*/model_index.json"))
 
 
 def find(path: str | Path) -> Path:
-    """Where a file or folder is: `path` itself, unless it is only there among the shipped ones."""
+    """Where a file or folder is: `path` itself, or the shipped one if there is nothing at `path`."""
     path = Path(path)
     is_ours = any(path.is_relative_to(folder) for folder in _FOLDERS)
     return SHIPPED / path if is_ours and not path.exists() and (SHIPPED / path).exists() else path

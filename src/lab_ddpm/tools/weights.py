@@ -1,4 +1,4 @@
-"""Files of weights from anywhere: read without running any code in them, and checked against the network."""
+"""Read files of weights without running code in them, and check that they fit the network."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lab_ddpm.tools.errors import DataError, first_line, some
 
 
 def read_weights(path: Path) -> Any:
-    """The content of a `.safetensors` file or, unpickling plain weights only, of a PyTorch file.
+    """The content of a `.safetensors` file, or of a PyTorch file that holds plain weights only.
 
     Raises:
-        DataError: The file is broken, or holds more than plain weights.
+        DataError: The file is broken, or holds other objects than plain weights.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # about what it then refuses
+        with warnings.catch_warnings(action="ignore"):  # about a file that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise DataError(f"{path}: refused, since it holds more than plain weights; save net.state_dict()") from None
+        raise DataError(f"{path}: refused: it holds other objects than plain weights; save net.state_dict()") from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: broken file of weights ({first_line(error)})") from None
 
@@ -48,8 +48,8 @@ def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping
 
 @contextmanager
 def naming_disk_errors(target: Path) -> Iterator[None]:
-    """torch and safetensors report a full disk as errors of their own; make them the OSError that they are."""
+    """Turn the errors of torch and safetensors about a full disk into the OSError that they are."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(f"{target}: cannot be written, for lack of space perhaps ({first_line(error)})") from error
+        raise OSError(f"{target}: cannot be written; is the disk full? ({first_line(error)})") from error

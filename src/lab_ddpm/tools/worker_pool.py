@@ -1,4 +1,4 @@
-"""Worker processes that come to no harm by the signals of the one that they work for, and do not outlive it."""
+"""Worker processes that ignore the signals to their parent, and end with it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lab_ddpm.tools.interruption import ignore_stop_signals, signal_handlers
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that leave signals to this one, and end when it was killed without a chance to say so.
+    """A pool whose processes leave SIGTERM and SIGINT to this one, and end even if this one is killed.
 
     Raises:
-        DataError: One of them was killed, as systems do that run out of memory.
+        DataError: One of them was killed, which systems do when memory runs out.
     """
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        # The first jobs start them, and they inherit that signals are ignored before they run a line of Python.
+        # The first jobs start the processes; they inherit ignored signals before they run any Python.
         with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
             for _ in range(workers):
                 pool.submit(int)
@@ -31,12 +31,12 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BrokenProcessPool:
             raise DataError(
-                f"one of {workers} worker processes was killed: too little memory for so many? What is finished is kept"
+                f"one of {workers} worker processes was killed, perhaps for lack of memory; finished work is kept"
             ) from None
 
 
 def _start_worker() -> None:
-    os.setsid()  # Ctrl-C must not come here: Mitsuba hears it even where it is ignored, and returns half an image
+    os.setsid()  # no Ctrl-C here: Mitsuba reacts even to an ignored one, and returns half an image
     ignore_stop_signals()
     parent = multiprocessing.parent_process()
     assert parent is not None
