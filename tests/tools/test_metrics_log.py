@@ -16,15 +16,6 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "metrics.jsonl"
 
 
-def test_records_are_read_back_in_order(log: Path) -> None:
-    assert read_records(log) == RECORDS
-    assert len(log.read_text(encoding="utf-8").splitlines()) == 4
-
-
-def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert read_records(tmp_path / "metrics.jsonl") == []
-
-
 def test_a_record_that_a_crash_cut_short_is_left_out(log: Path) -> None:
     content = log.read_bytes()
     for length in range(len(content)):
@@ -32,7 +23,7 @@ def test_a_record_that_a_crash_cut_short_is_left_out(log: Path) -> None:
         assert read_records(log) == RECORDS[: content[:length].count(b"\n")]
 
 
-@pytest.mark.parametrize(("step", "kept"), [(0, 0), (1, 1), (2, 3), (4, 3), (5, 4), (9, 4)])
+@pytest.mark.parametrize(("step", "kept"), [(0, 0), (2, 3), (9, 4)])
 def test_rewinding_keeps_what_was_logged_up_to_the_step(log: Path, step: int, kept: int) -> None:
     rewind(log, step, {1, 2, 5})
     assert read_records(log) == RECORDS[:kept]
@@ -51,8 +42,3 @@ def test_after_rewinding_a_cut_log_new_records_stand_on_their_own_lines(log: Pat
     rewind(log, 2, {1, 2})
     append_record(log, {"step": 3})
     assert read_records(log) == [*RECORDS[:3], {"step": 3}]
-
-
-def test_a_new_run_rewinds_to_an_empty_log(tmp_path: Path) -> None:
-    rewind(tmp_path / "metrics.jsonl", 0, ())
-    assert read_records(tmp_path / "metrics.jsonl") == []

@@ -1,8 +1,8 @@
 """The files that come with the package: condition lists, classifiers, configs, scripts and the small i-CLEVR pipeline.
 
-They have their paths in the repository as names (`evaluator/referee.safetensors`). They are looked for in the working
-folder first, so the user's own files win, then in the package: an installed wheel has the folder `shipped/`, an editable
-install has the repository itself.
+Their names are their paths in the repository, such as `evaluator/referee.safetensors`. They are looked for in the
+working folder first, so the user's own files win, then in the package: an installed wheel has the folder `shipped/`, an
+editable install has the repository itself.
 """
 
 from __future__ import annotations
