@@ -1,26 +1,31 @@
-"""A sweep: the same training with one thing changed at a time, each with the same budget and the same seeds.
+"""Train settings with the same budget and the same seeds, and compare them in one table.
 
-A sweep file holds the training that all settings have in common (which may extend a preset), the seeds, the settings
+    python benchmarks/ablate.py benchmarks/configs/fashion_mnist.yaml
+
+A sweep file holds the training that all settings have in common (it may extend a preset), the seeds, the settings
 and the classifier whose features compare the images:
 
-    training: {extends: ../demo.yaml, epochs: 5}
+    training: {extends: ../../configs/demo.yaml, epochs: 5}
     classifier: evaluator/referee.safetensors
     num_images: 1000
     seeds: [0, 1, 2]
     settings:
       baseline: {}
-      l1: {objective.loss: l1}
+      l1: {loss.name: l1}
 
-Started again it goes on: finished trainings are kept, unfinished ones resumed. Settings that change only how images
-are sampled share one training; so do settings with and without an average of the weights, which training never reads.
+The same command continues an interrupted sweep: finished trainings are kept, unfinished ones are resumed. Settings
+that differ only in how images are sampled share one training. So do settings with and without an average of the
+weights, because training never reads the average.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,36 +33,44 @@ import numpy as np
 import torch
 from torch import nn
 
-from lab_ddpm.data.conditions import Condition
+from charts import setting_panels
+from common import image_statistics, markdown_table
+from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
-from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, write_png
-from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.drawing.charts import setting_panels
+from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
-from lab_ddpm.evaluation.distribution import NEIGHBOUR, compare, extract
-from lab_ddpm.evaluation.image_statistics import image_statistics
+from lab_ddpm.evaluation.distances import NEIGHBOUR, compare, extract
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
-from lab_ddpm.evaluation.object_scores import labels_found
+from lab_ddpm.evaluation.scores import labels_found
 from lab_ddpm.generation.checkpoint import load_pipeline
-from lab_ddpm.generation.sampler import Sampler
+from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.tools.presets import extended, read_mapping
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.tools.tables import markdown_table
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
-from lab_ddpm.training.run_folder import settled
+from lab_ddpm.training.loop import train
+from lab_ddpm.training.model import check_settings
 from lab_ddpm.training.state import newest_weights
 
-_GRID_COLUMNS = 8
-_SHOWN = 32
+_SHOWN, _GRID_COLUMNS = 32, 8
 _KEYS = {"training", "classifier", "num_images", "seeds", "settings"}
-# What a setting may change: budget, seed and images are those of all, and the rest is no matter to samples.
-_SECTIONS = ("model", "diffusion", "objective", "optimizer")
-_SAMPLING = ("evaluation.scheduler", "evaluation.steps", "evaluation.guidance_scale", "evaluation.guidance_stop")
+# What a setting may change: budget, seed and images are the same for all.
+_SECTIONS = ("model", "loss", "optimizer", "sampling")
+_NO_AVERAGE = ("optimizer.ema_decay", 0)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", type=Path, help="a file such as benchmarks/configs/fashion_mnist.yaml")
+    parser.add_argument("--out", type=Path, help="default: ablations/NAME")
+    options = parser.parse_args(arguments)
+    sweep = read_sweep(options.sweep)
+    table = run_sweep(sweep, options.out or Path("ablations") / sweep.name)
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and figure.png beside it")
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Sweep:
         name: Of the file.
         training: What all settings have in common: nested settings of the config.
         classifier: File of the classifier.
-        num_images: Samples of each model, and real images, that are compared.
+        num_images: Number of generated images of each model, and of real images, that are compared.
         seeds: Each setting is trained with each of them.
         settings: Name -> {dotted key of the config: value}.
     """
@@ -80,40 +93,41 @@ class Sweep:
     seeds: list[int]
     settings: dict[str, dict[str, Any]]
 
-    def config(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
-        """The training and the sampling of a setting; its name says what training it shares with others.
+    def sampled(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
+        """The config of a setting with everything that it changes; it says how images are sampled.
 
         Raises:
-            UserError: A setting that is none of the config, or one of what all must have in common.
+            UserError: A key that is not in the config, or one that must be the same in all settings.
         """
-        overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir)]
-        for key, value in self.settings[setting].items():
-            if key == "model.conditional" or (key.split(".")[0] not in _SECTIONS and key not in _SAMPLING):
+        for key in self.settings[setting]:
+            if key.split(".")[0] not in _SECTIONS:
                 raise UserError(
-                    f"{self.name}: `{key}` must be the same in all settings, got it in {setting!r}; they may differ in "
-                    f"{', '.join(_SECTIONS)} (but for `model.conditional`) and {', '.join(_SAMPLING)}"
+                    f"{self.name}: `{key}` must be the same in all settings, got it in {setting!r}; "
+                    f"settings may differ in {', '.join(_SECTIONS)}"
                 )
-            overrides += [f"--{key}", json.dumps(value) if not isinstance(value, str) else value]
-        config = make_config(self.training, overrides, source=self.name)
-        return replace(config, name=f"{self.name}-{_digest(settled(self.trained(config)))}")
+        return self._config(self.settings[setting], seed, runs_dir)
 
-    def trained(self, config: TrainConfig) -> TrainConfig:
-        """The training behind the config of a setting, to which its sampling is no matter."""
-        common = make_config(self.training, source=self.name)
-        return replace(
-            config,
-            diffusion=replace(config.diffusion, clip_sample=common.diffusion.clip_sample),
-            optimizer=replace(config.optimizer, ema_decay=config.optimizer.ema_decay or common.optimizer.ema_decay),
-            evaluation=replace(  # of what a run samples while it trains, which must fit the setting
-                common.evaluation,
-                guidance_scale=1.0,
-                steps=min(common.evaluation.steps, config.diffusion.num_train_timesteps),
-            ),
-        )
+    def trained(self, setting: str, seed: int, runs_dir: Path) -> TrainConfig:
+        """The config of the training behind a setting, without what only sampling reads."""
+        changes = {
+            key: value
+            for key, value in self.settings[setting].items()
+            if not (key.startswith("sampling.") or key == "model.clip_sample" or (key, value) == _NO_AVERAGE)
+        }
+        return self._config(changes | {"sampling.guidance_scale": 1.0}, seed, runs_dir)
+
+    def _config(self, changes: dict[str, Any], seed: int, runs_dir: Path) -> TrainConfig:
+        name = f"{self.name}-{_digest(self.training, sorted(changes.items()), seed)}"
+        overrides = ["--seed", str(seed), "--runs_dir", str(runs_dir), "--name", name]
+        for key, value in changes.items():
+            overrides += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        config = make_config(self.training, overrides, source=self.name)
+        check_settings(config)
+        return config
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a sweep file. `extends` is relative to its folder; `classifier` is a file there, or found as all others are.
+    """Read a sweep file. `extends` is relative to its folder; `classifier` is a file there or in the working folder.
 
     Raises:
         UserError: Naming the file and what is wrong with it.
@@ -122,116 +136,94 @@ def read_sweep(path: str | Path) -> Sweep:
     content = read_mapping(path)
     if set(content) != _KEYS:
         raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(map(str, content))}")
-    if not isinstance(content["training"], dict):
-        raise UserError(f"{path}: `training` must be a mapping of settings, got {content['training']!r}")
-    settings, seeds = content["settings"], content["seeds"]
-    if not isinstance(settings, dict) or not all(isinstance(changes, dict) for changes in settings.values()):
-        raise UserError(f"{path}: `settings` must map names to mappings of config keys, got {settings!r}")
-    if not settings:
-        raise UserError(f"{path}: `settings` must have at least one entry, got none")
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise UserError(f"{path}: `seeds` must be a list of integers from 0, got {seeds!r}")
-    if type(content["num_images"]) is not int or content["num_images"] <= NEIGHBOUR:
-        raise UserError(
-            f"{path}: `num_images` must be an integer of at least {NEIGHBOUR + 1}, got {content['num_images']!r}"
-        )
-    if not isinstance(content["classifier"], str):
-        raise UserError(f"{path}: `classifier` must be the path of a file, got {content['classifier']!r}")
-    beside = path.parent / content["classifier"]
-    return Sweep(
-        path.stem,
-        extended(content["training"], path),
-        beside if beside.is_file() else find(content["classifier"]),
-        content["num_images"],
-        seeds,
-        settings,
-    )
+    settings, seeds, classifier = content["settings"], content["seeds"], content["classifier"]
+    rules = {
+        "training": (isinstance(content["training"], dict), "a mapping of settings"),
+        "settings": (
+            isinstance(settings, dict) and settings and all(isinstance(changes, dict) for changes in settings.values()),
+            "a mapping of at least one name to a mapping of config keys",
+        ),
+        "seeds": (
+            isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds),
+            "a list of integers from 0",
+        ),
+        "num_images": (
+            type(content["num_images"]) is int and content["num_images"] > NEIGHBOUR,
+            f"an integer of at least {NEIGHBOUR + 1}",
+        ),
+        "classifier": (isinstance(classifier, str), "the path of a file"),
+    }
+    for key, (holds, rule) in rules.items():
+        if not holds:
+            raise UserError(f"{path}: `{key}` must be {rule}, got {content[key]!r}")
+    beside = path.parent / classifier
+    file = beside if beside.is_file() else find(classifier)
+    return Sweep(path.stem, extended(content["training"], path), file, content["num_images"], seeds, settings)
 
 
-def run_sweep(sweep: Sweep, out: Path, train: Callable[[TrainConfig], Path]) -> Path:
-    """Train and measure every setting; write `out/table.md`, `out/table.json`, `out/figure.png` and `out/images/`.
+def run_sweep(sweep: Sweep, out: Path) -> Path:
+    """Train and measure every setting; write `table.md`, which is returned, `table.json`, `figure.png` and `images/`.
 
     Args:
         sweep: From `read_sweep`.
-        out: Also holds the runs, in `out/runs/`.
-        train: Trains a config, and returns the folder of its run: that of scripts/train.py.
-
-    Returns:
-        The table.
+        out: Where the files go; also holds the runs, in `out/runs/`.
 
     Raises:
-        UserError: A setting that is no setting of the config.
-        DataError: Unusable images or classifier. Both come before anything is trained.
+        UserError: Unusable settings, images or classifier. It comes before anything is trained.
     """
-    configs = {(name, seed): sweep.config(name, seed, out / "runs") for name in sweep.settings for seed in sweep.seeds}
-    first = next(iter(configs.values()))
-    dataset = open_dataset(first.data.dataset, first.data.root, first.data.image_size)
-    if len(dataset) < 2 * sweep.num_images:  # as many again are compared with them as the floor of all measures
+    configs = {
+        (name, seed): (sweep.trained(name, seed, out / "runs"), sweep.sampled(name, seed, out / "runs"))
+        for name in sweep.settings
+        for seed in sweep.seeds
+    }
+    data = next(iter(configs.values()))[0].data
+    dataset = open_dataset(data.dataset, data.root, data.image_size)
+    if len(dataset) < 2 * sweep.num_images:  # one half of the real images is compared with the other
         raise DataError(
-            f"{sweep.name}: `num_images` must be at most half of the {len(dataset)} images in {first.data.root}, "
+            f"{sweep.name}: `num_images` must be at most half of the {len(dataset)} images in {data.root}, "
             f"got {sweep.num_images}"
         )
-    channels = dataset.images.shape[-1]
-    classifier = load_classifier(sweep.classifier, dataset.labels or None, channels)
-    Features(classifier)  # of the referee's architecture alone
-    material = _digest(dataset.fingerprint(), sha256(sweep.classifier))
+    classifier = load_classifier(sweep.classifier, dataset.labels or None, dataset.images.shape[-1])
+    Features(classifier)  # refuses every architecture but the referee's
+    common = (sweep.num_images, dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
-    for (name, seed), config in configs.items():
-        digest = _digest(settled(config), sweep.num_images, material)
-        done = out / "measures" / f"{name}-{seed}-{digest}.json"
-        for measure, value in _measured(sweep, name, config, dataset, classifier, done, out, train).items():
+    for (name, seed), (trained, sampled) in configs.items():
+        done = out / "measures" / f"{name}-{seed}-{_digest(sampled.name, common)}.json"
+        if not done.is_file():
+            real, labels = dataset.some(sweep.num_images, seed)
+            asked = labels if data.conditional else None
+            images = _sample(trained, sampled, asked, len(real), f"{name} {seed}")
+            write_png(out / "images" / f"{name}-{seed}.png", image_grid(images[:_SHOWN], _GRID_COLUMNS))
+            write_json(done, _compared(classifier, real, images, asked))
+        for measure, value in cast(dict[str, float], read_json(done)).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
-    real = _real(sweep, dataset, classifier, first.model.conditional)
-    table = {"seeds": sweep.seeds, "num_images": sweep.num_images, "measures": measures, "real": real}
+    images, labels = dataset.some(2 * sweep.num_images, seed=0)
+    first, second = np.split(images, 2)
+    floor = _compared(classifier, first, second, labels[len(first) :] if data.conditional else None)
+    table = {"seeds": sweep.seeds, "num_images": sweep.num_images, "measures": measures, "real": floor}
     write_json(out / "table.json", table)
-    write_text(out / "table.md", _table(sweep, measures, real))
+    write_text(out / "table.md", _table(measures, floor))
     write_bytes(out / "figure.png", setting_panels(measures))
     return out / "table.md"
 
 
-def _measured(
-    sweep: Sweep,
-    name: str,
-    config: TrainConfig,
-    dataset: ImageDataset,
-    classifier: nn.Module,
-    done: Path,
-    out: Path,
-    train: Callable[[TrainConfig], Path],
-) -> dict[str, float]:
-    """Train one setting with one seed, sample it and compare the samples with the training images; kept in `done`."""
-    if done.is_file():
-        return cast(dict[str, float], read_json(done))
-    run = train(sweep.trained(config))
-    pipeline = load_pipeline(run / "last").to(this_process().device)
-    if not config.optimizer.ema_decay:
-        pipeline.denoiser.load_state_dict(newest_weights(run))
-    pipeline.denoiser.register_to_config(clip_sample=config.diffusion.clip_sample)
-    real, labels = dataset.some(sweep.num_images, config.seed)
-    asked = labels if config.model.conditional else None
-    conditions: list[Condition] = [()] * len(real)
-    evaluation = config.evaluation
-    sampler = Sampler(
-        pipeline, evaluation.scheduler, evaluation.steps, evaluation.guidance_scale, evaluation.guidance_stop
-    )
-    seeds = image_seeds(config.seed, len(real))
-    rows = conditions if asked is None else asked
-    images = sampler.sample(rows, seeds, batch_size=128, progress=f"{name} {config.seed}").images
-    write_png(out / "images" / f"{name}-{config.seed}.png", image_grid(images[:_SHOWN], _GRID_COLUMNS))
-    measures = _compared(classifier, real, images, asked)
-    write_json(done, measures)
-    return measures
-
-
-def _real(sweep: Sweep, dataset: ImageDataset, classifier: nn.Module, conditional: bool) -> dict[str, float]:
-    """The same measures for real images: one half of a random choice of them against the other."""
-    count = sweep.num_images
-    images, labels = dataset.some(2 * count, seed=0)
-    return _compared(classifier, images[:count], images[count:], labels[count:] if conditional else None)
+def _sample(
+    trained: TrainConfig, sampled: TrainConfig, asked: torch.Tensor | None, count: int, progress: str
+) -> Images:
+    """Train a setting, unless that is done, and generate `count` images."""
+    folder = train(trained)
+    pipeline = load_pipeline(folder / "last").to(this_process().device)
+    if not sampled.optimizer.ema_decay:
+        pipeline.denoiser.load_state_dict(newest_weights(folder))
+    pipeline.denoiser.register_to_config(clip_sample=sampled.model["clip_sample"])
+    pipeline = pipeline.with_sampling(**sampled.sampling)
+    conditions = [()] * count if asked is None else asked
+    seeds = image_seeds(sampled.seed, count)
+    return generate(pipeline, conditions, seeds, batch_size=128, progress=progress).images
 
 
 def _compared(classifier: nn.Module, real: Images, images: Images, asked: torch.Tensor | None) -> dict[str, float]:
-    """All measures of `images`; against their labels too where they were asked for some."""
+    """All measures of `images`; also against the labels that they were asked for."""
     features = Features(classifier.to(this_process().device))
     measures = compare(extract(features, real), extract(features, images))
     if asked is not None:
@@ -243,12 +235,16 @@ def _digest(*content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
-def _table(sweep: Sweep, measures: dict[str, dict[str, list[float]]], real: dict[str, float]) -> str:
-    """Markdown: a row per setting, and what each of the later ones changes of the first one, seed by seed."""
-    baseline, *others = sweep.settings
-    rows = [[name, *(as_text(mean_interval(values[name])) for values in measures.values())] for name in sweep.settings]
-    rows.append(["real images", *(f"{real[measure]:.3g}" for measure in measures)])
+def _table(measures: Mapping[str, Mapping[str, Sequence[float]]], floor: Mapping[str, float]) -> str:
+    """Markdown: a row per setting, and the difference of each from the first one, seed by seed."""
+    baseline, *others = settings = list(next(iter(measures.values())))
+    rows = [[name, *(as_text(mean_interval(values[name])) for values in measures.values())] for name in settings]
+    rows.append(["real images", *(f"{floor[measure]:.3g}" for measure in measures)])
     for name in others:
         changes = [np.subtract(values[name], values[baseline]).tolist() for values in measures.values()]
         rows.append([f"{name} - {baseline}", *(as_text(mean_interval(change)) for change in changes)])
     return markdown_table(["setting", *measures], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

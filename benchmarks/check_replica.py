@@ -1,8 +1,10 @@
-"""Compares a rendered replica with measurements of public i-CLEVR images, all at 64 x 64 pixels.
+"""Compare a rendered replica with measurements of public i-CLEVR images; exit code 1 if a difference is too large.
+
+    python benchmarks/check_replica.py --root data/iclevr
 
 The reference numbers were taken from 448 public 64 x 64 images in the style of i-CLEVR: the median
 background on a grid, and the box (with the contact shadow) and the median colour of the object in the centre
-of images that show one object. Here the box is where an image differs from the ground to the left and
+of images that show one object. The box is where an image differs from the ground to the left and
 right of it by more than a share `_CONTRAST` of the largest difference.
 
 Grain is the deviation of the ground from its own 5 x 5 neighbourhood: smooth shading passes, speckles do not.
@@ -10,6 +12,8 @@ Grain is the deviation of the ground from its own 5 x 5 neighbourhood: smooth sh
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import load_labels
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.images import Images, read_image
 from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.replica import read_identity
@@ -82,16 +87,23 @@ class Comparison:
         return f"{self.what:32} {measured:>20} {reference:>14} {verdict}"
 
 
-def check_replica(root: str | Path) -> list[Comparison]:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"rendered images (default: {ROOT})")
+    comparisons = check_replica(parser.parse_args(arguments).root)
+    print(*comparisons, sep="\n")
+    return int(not all(comparison.passes for comparison in comparisons))
+
+
+def check_replica(root: Path) -> list[Comparison]:
     """Measure a rendered folder.
 
     Args:
         root: A folder that `replica.render_replica` has finished. About 100 scenes are enough.
 
     Raises:
-        DataError: If a file is missing or broken.
+        DataError: A file is missing or broken.
     """
-    root = Path(root)
     labels = load_labels(root / "train.json", OBJECTS)
     names = sorted(labels)[:_MAX_IMAGES]
     images = np.stack([read_image(root / "images" / name, 64) for name in names])
@@ -174,3 +186,7 @@ def _count_changed(root: Path, names: list[str]) -> int:
         with Image.open(root / "images" / name) as stored:
             changed += not np.array_equal(np.asarray(stored), again)
     return changed
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

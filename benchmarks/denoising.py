@@ -1,56 +1,78 @@
-"""How well a model sees through the noise: the error of its clean image at several noise levels, where it matters.
+"""Measure how well a model sees through the noise: the error of its predicted clean image at several noise levels.
+
+    python benchmarks/denoising.py --root data/held_out --checkpoint pretrained/iclevr-cpu
 
     error = root mean square of x_0(x_t, c) - x_0, of values in [-1, 1], over all pixels and over those of objects
 
-A model whose error at hardly any noise is that at much noise does not draw what it sees: its samples are soft, whatever
-their score.
+If the error at little noise is as large as at much noise, the model does not draw what it sees: its samples are soft,
+whatever their score.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from common import markdown_table
+from lab_ddpm.cli import run
+from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_png
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.noise import add_noise
-from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.generation.sampler import Sampler
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import image_seeds
+from lab_ddpm.generation.generate import check_data, open_pipeline, sampling_record
+from lab_ddpm.tools.arguments import add_checkpoint
+from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
-from lab_ddpm.tools.tables import markdown_table
 
 TIMESTEPS = (10, 30, 100, 200, 300, 400, 600, 800)
 _SHOWN, _SHOWN_AT = 8, (30, 200, 400, 600)
 _BATCH = 64
 
 
-def study_denoising(dataset: ImageDataset, sampler: Sampler, num_images: int, out: Path) -> Path:
-    """Add noise to images, and take it away again; write `table.md`, `table.json` and `denoised.png`.
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="iclevr", help="iclevr, mnist, ... or folder (default: iclevr)")
+    parser.add_argument("--root", type=Path, required=True, help="its folder, of images that were never trained on")
+    add_checkpoint(parser)
+    parser.add_argument("--num-images", type=int, default=256, help="default: 256")
+    parser.add_argument("--out", type=Path, default=Path("denoising"), help="default: denoising")
+    options = parser.parse_args(arguments)
+    check_at_least("num-images", options.num_images, 1)
+    pipeline = open_pipeline(options.checkpoint)
+    with_masks = pipeline.denoiser.space.has_layout and (options.root / "masks").is_dir()
+    dataset = open_dataset(options.dataset, options.root, pipeline.denoiser.config["sample_size"], with_masks)
+    table = measure(dataset, pipeline, options.num_images, options.out)
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and denoised.png beside it")
+
+
+def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_images: int, out: Path) -> Path:
+    """Add noise to images, and take it away again; write `table.md`, which is returned, `table.json`, `denoised.png`.
 
     Args:
-        dataset: Held-out images, with masks for a second column, and for a layout that is noised with them: without
-            masks it is unknown. Images without labels are seen under the null label.
-        sampler: Of the model; its guidance takes no part.
-        num_images: So many of the images, at random; one noise for each, the same at every level.
-        out: Where the files go. In the image the first row is what is there, then come predictions.
-
-    Returns:
-        The table.
+        dataset: Held-out images. With masks the table has a column for objects, and a layout is noised with the image;
+            without masks the layout is unknown. Images without labels are seen under the null label.
+        pipeline: Its model is measured; its sampling is not used.
+        num_images: Number of the images, chosen at random; each has one noise, the same at every level.
+        out: Where the files go. The first row of denoised.png is the images, then come predictions.
 
     Raises:
-        UserError: The images are of another kind than the model's, or have other labels.
+        UserError: The images do not fit the model.
     """
-    sampler.check_data(dataset)
+    check_data(pipeline, dataset)
     check_writable(out)
-    denoiser = sampler.denoiser
+    denoiser = pipeline.denoiser
     chosen = np.sort(np.random.default_rng(0).permutation(len(dataset))[:num_images])
     images = dataset.images[chosen]
     pixels = to_tensor(images)
     rows = dataset.class_labels[chosen] if denoiser.labels and dataset.labels else denoiser.null_labels(len(chosen))
-    denoiser.check_guidance(rows, None, 1.0)
+    if denoiser.labels and not denoiser.config["condition_dropout"] and not rows.any(dim=1).all():
+        raise UserError("a model without `condition_dropout` cannot see images without labels")
     objects, layout = None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
@@ -61,19 +83,19 @@ def study_denoising(dataset: ImageDataset, sampler: Sampler, num_images: int, ou
     shown: list[Images] = [images[:_SHOWN]]
     errors = []
     for t in (t for t in TIMESTEPS if t < denoiser.config["num_train_timesteps"]):
-        timestep = torch.tensor(t, device=denoiser.device)
-        alpha_bar = denoiser.alpha_bar(timestep).cpu()
-        noisy = denoiser.space.without_layout(add_noise(clean, noise, alpha_bar), is_unknown)
-        seen = _denoised(denoiser, noisy, rows, timestep)
+        timestep = torch.tensor(t)
+        noisy = denoiser.noise_scheduler.add_noise(clean, noise, timestep)  # pyright: ignore[reportArgumentType]
+        seen = _denoised(denoiser, denoiser.space.without_layout(noisy, is_unknown), rows, timestep)
         squared = (seen - pixels).square().mean(dim=1, keepdim=True)
-        error = {"t": t, "noise": (1 - alpha_bar).sqrt().item(), "all": squared.mean().sqrt().item()}
+        noise_level = (1 - denoiser.alpha_bar(timestep)).sqrt().item()
+        error = {"t": t, "noise": noise_level, "all": squared.mean().sqrt().item()}
         if objects is not None:
             error["objects"] = squared[objects].mean().sqrt().item()
         errors.append(error)
         if t in _SHOWN_AT:
             shown.append(to_uint8(seen[:_SHOWN]))
     write_png(out / "denoised.png", image_grid(np.concatenate(shown), len(shown[0])))
-    write_json(out / "table.json", {**sampler.settings(), "num_images": len(chosen), "errors": errors})
+    write_json(out / "table.json", {**sampling_record(pipeline), "num_images": len(chosen), "errors": errors})
     columns = list(errors[0])
     table = [[error["t"], *(f"{error[key]:.4f}" for key in columns[1:])] for error in errors]
     write_text(out / "table.md", markdown_table(columns, table))
@@ -82,8 +104,13 @@ def study_denoising(dataset: ImageDataset, sampler: Sampler, num_images: int, ou
 
 def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
     """The unguided clean images that are seen in samples of one noise level."""
+    device = denoiser.device
     seen = []
     for samples, labels in zip(noisy.split(_BATCH), rows.split(_BATCH), strict=True):
-        sample = denoiser.predict_clean(samples.to(denoiser.device), timestep, labels.to(denoiser.device))
+        sample = denoiser.predict_clean(samples.to(device), timestep.to(device), labels.to(device))
         seen.append(denoiser.space.decode(sample).cpu())
     return torch.cat(seen)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,4 +1,7 @@
-"""How evenly images change along lambda, measured over many pairs of held-out images.
+"""Measure how evenly images change along lambda, for every way of interpolating, over pairs of held-out images.
+
+    python benchmarks/interpolation.py --dataset fashion_mnist --root data/fashion_mnist \\
+        --checkpoint pretrained/fashion-mnist
 
 For each way of interpolating, each pair gives a walk of `COUNT` images and its `COUNT` - 1 distances between
 neighbours. Over the pairs:
@@ -10,6 +13,8 @@ neighbours. Over the pairs:
 
 from __future__ import annotations
 
+import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +23,23 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from charts import distance_curves
+from common import markdown_table
+from lab_ddpm.cli import run
+from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.data.images import Images, to_tensor, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.drawing.charts import distance_curves
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
+from lab_ddpm.generation.generate import check_data, open_pipeline
 from lab_ddpm.generation.interpolation import Mixing, Noise, distance, interpolate_images
-from lab_ddpm.generation.sampler import Sampler
+from lab_ddpm.tools.arguments import add_checkpoint, add_images
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
-from lab_ddpm.tools.tables import markdown_table
 
 COUNT = 10
-_TIMESTEPS = (249, 499, 749)  # noise levels that both samplers visit
-_STEPS = {"ddpm": 200, "ddim": 40}
+TIMESTEPS = (249, 499, 749)  # noise levels that both schedulers visit
+STEPS = {"ddpm": 200, "ddim": 40}
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,28 @@ WAYS = (
 )
 
 
-def study_interpolation(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path) -> Path:
-    """Measure every way at every timestep; write `table.md`, `table.json`, `distances.png` and a strip of each way.
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_images(parser)
+    add_checkpoint(parser)
+    parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out images (default: 32)")
+    parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
+    options = parser.parse_args(arguments)
+    pipeline = open_pipeline(options.checkpoint)
+    real = open_held_out(options.dataset, options.root, options.held_out, pipeline.denoiser.config["sample_size"])
+    check_data(pipeline, real)
+    table = measure(real.images, pipeline, options.num_pairs, options.out)
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and its figures beside it")
+
+
+def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, out: Path) -> Path:
+    """Measure every way at every timestep; write `table.md`, which is returned, and the other files beside it.
 
     Args:
         images: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
-        num_pairs: Pairs.
-        out: Where the files go.
-
-    Returns:
-        The table.
+        num_pairs: Number of pairs.
+        out: Folder of `table.md`, `table.json`, `distances.png` and a strip of images for each way.
 
     Raises:
         UserError: More pairs than images allow, or none.
@@ -79,16 +98,16 @@ def study_interpolation(images: Images, pipeline: LabelConditionalPipeline, num_
     check_writable(out)
     pairs = np.random.default_rng(0).permutation(len(images))[: 2 * num_pairs].reshape(num_pairs, 2)
     rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in _TIMESTEPS}
-    progress = tqdm(total=len(_TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
-    for timestep in _TIMESTEPS:
+    curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in TIMESTEPS}
+    progress = tqdm(total=len(TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
+    for timestep in TIMESTEPS:
         for way in WAYS:
-            sampler = Sampler(pipeline, way.scheduler, _STEPS[way.scheduler])
+            sampled = pipeline.with_sampling(way.scheduler, STEPS[way.scheduler])
             distances, errors = [], []
             for number, pair in enumerate(pairs):
                 ends: Images = images[pair]
                 walk = interpolate_images(
-                    sampler,
+                    sampled,
                     to_tensor(ends),
                     timestep=timestep,
                     count=COUNT,
@@ -114,12 +133,12 @@ def study_interpolation(images: Images, pipeline: LabelConditionalPipeline, num_
             rows.append({"t": timestep, "way": way.title, **intervals})
             curves[f"t = {timestep}"][way.title] = along.mean(dim=0).tolist()
     write_json(out / "table.json", {"num_pairs": num_pairs, "count": COUNT, "rows": rows, "distances": curves})
-    write_text(out / "table.md", _table(rows))
-    write_bytes(out / "distances.png", distance_curves(curves, "lambda", "distance of neighbours"))
+    measured = ("jump", "detour", "error")
+    table = [[row["t"], row["way"], *(as_text(row[name], ".3f") for name in measured)] for row in rows]
+    write_text(out / "table.md", markdown_table(["t", "way", *measured], table))
+    write_bytes(out / "distances.png", distance_curves(curves))
     return out / "table.md"
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    measures = ("jump", "detour", "error")
-    cells = [[row["t"], row["way"], *(as_text(row[measure], ".3f") for measure in measures)] for row in rows]
-    return markdown_table(["t", "way", *measures], cells)
+if __name__ == "__main__":
+    sys.exit(run(main))

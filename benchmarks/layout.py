@@ -1,20 +1,23 @@
-"""What a model's layouts are worth, measured on held-out images of which the masks are known.
+"""Measure how well a model reads images, places objects, checks itself and edits, on held-out images with masks.
+
+    python benchmarks/layout.py --root data/held_out --checkpoint pretrained/iclevr-cpu
 
     reading    of the patches where an object stands or is seen, the share that is read right; and objects seen
     placing    the middles of an image's objects are asked for: objects within `NEAR` pixels of them, and objects found
-    checking   objects found when what looks wrong is drawn again, and without
-    editing    one object is added, removed or replaced: whether it is found then (or no more), and the others still are
+    checking   objects found when images that look wrong are drawn again, and without that
+    editing    one object is added, removed or replaced: whether that worked, and whether the others are still found
 
-A figure shows the same images read, placed anew and edited. "Found" is said by the referee, in the way of
-`evaluation.object_scores`; of a removed object, that its output is below 1/2. Where an object stands is read by the model
-itself, whose reading the first rows are about.
+A figure shows the same images read, placed anew and edited. The referee says what is found, as in `evaluation.scores`;
+a removed object is gone if its output is below 1/2. The model itself reads where an object stands; the first rows say
+how well it reads.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,65 +25,88 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
+from common import ShareRow, cells, markdown_table, share_row
+from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images, resize_images, to_tensor, write_png
+from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.reverse_process import image_seeds
-from lab_ddpm.drawing.figures import captioned_rows
-from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, predict
-from lab_ddpm.evaluation.object_scores import top_k_hits
-from lab_ddpm.generation.checking import sample_checked
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import image_seeds
+from lab_ddpm.drawing.figures import image_table
+from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
+from lab_ddpm.evaluation.scores import top_k_hits
+from lab_ddpm.generation.checking import generate_checked
 from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_object, replace_object
-from lab_ddpm.generation.placing import Place, sample_placed
+from lab_ddpm.generation.generate import check_data, open_pipeline, sampling_record
+from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.generation.reading import check_reads, read_images
-from lab_ddpm.generation.sampler import Sampler
-from lab_ddpm.studies.shares import ShareRow, cells, share_row
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.arguments import add_checkpoint, add_sampling, sampling_options
+from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
-from lab_ddpm.tools.tables import markdown_table
+from lab_ddpm.tools.hardware import this_process
 
 NEAR = 4.0  # pixels of an image 64 pixels wide
 _TRIES = 4
 _SHOWN = 8
 
-# Index of an image and one of its labels -> what came of it.
+# Index of an image and one of its labels -> the edited image.
 _Edit = Callable[[int, str], Edited]
 
 
-def study_layout(dataset: ImageDataset, sampler: Sampler, referee: nn.Module, num_images: int, out: Path) -> Path:
-    """Measure all four; write `table.md`, `table.json` and `figure.png`.
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="images with masks that were never trained on")
+    add_checkpoint(parser)
+    add_sampling(parser)
+    parser.add_argument("--num-images", type=int, default=96, help="default: 96")
+    parser.add_argument("--out", type=Path, default=Path("layout"), help="default: layout")
+    options = parser.parse_args(arguments)
+    check_at_least("num-images", options.num_images, 1)
+    pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
+    size, fit = pipeline.denoiser.config["sample_size"], pipeline.config["fit"]
+    dataset = open_labelled_images(options.root, size, OBJECTS, fit, with_masks=True)
+    referee = load_classifier(classifier_file("referee"), OBJECTS).to(this_process().device)
+    table = measure(dataset, pipeline, referee, options.num_images, options.out)
+    print(table.read_text(encoding="utf-8") + f"wrote {table} and its images beside it")
+
+
+def measure(
+    dataset: ImageDataset, pipeline: LabelConditionalPipeline, referee: nn.Module, num_images: int, out: Path
+) -> Path:
+    """Measure all four; write `table.md`, which is returned, `table.json` and `figure.png`.
 
     Args:
         dataset: Held-out images with masks.
-        sampler: Of a model that reads images.
+        pipeline: Of a model that reads images.
         referee: The classifier that finds objects.
-        num_images: So many of the images, at random.
+        num_images: Number of the images, chosen at random.
         out: Where the files go.
 
-    Returns:
-        The table.
-
     Raises:
-        UserError: The images have other labels than the model, or the model does not read.
+        UserError: The images have other labels than the model, or no masks, or the model does not read.
     """
-    sampler.check_data(dataset)
-    check_reads(sampler.denoiser)
+    check_data(pipeline, dataset)
+    check_reads(pipeline.denoiser)
     check_writable(out)
-    study = _Study(dataset, sampler, referee, num_images)
+    study = _Study(dataset, pipeline, referee, num_images)
     rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
-    write_json(out / "table.json", {"num_images": len(study.images), **sampler.settings(), "rows": rows})
+    write_json(out / "table.json", {"num_images": len(study.images), **sampling_record(pipeline), "rows": rows})
     write_text(out / "table.md", markdown_table(["what", "share", "of"], map(cells, rows)))
-    write_png(out / "figure.png", captioned_rows(study.figure))
+    write_png(out / "figure.png", image_table(study.figure))
     return out / "table.md"
 
 
 class _Study:
-    def __init__(self, dataset: ImageDataset, sampler: Sampler, referee: nn.Module, num_images: int) -> None:
+    def __init__(
+        self, dataset: ImageDataset, pipeline: LabelConditionalPipeline, referee: nn.Module, num_images: int
+    ) -> None:
         if dataset.masks is None:
             raise UserError("the images must have masks")
-        self.sampler, self.denoiser, self.referee = sampler, sampler.denoiser, referee
-        self.labels = sampler.labels
+        self.pipeline, self.denoiser, self.referee = pipeline, pipeline.denoiser, referee
+        self.labels = pipeline.denoiser.labels
         with_objects = np.flatnonzero(dataset.masks.reshape(len(dataset), -1).any(axis=1))
         chosen = np.random.default_rng(0).permutation(with_objects)[:num_images]
         self.images: Images = dataset.images[chosen]
@@ -92,7 +118,7 @@ class _Study:
         several = [index for index, condition in enumerate(self.conditions) if len(condition) > 1]
         self.shown = (several or list(range(len(chosen))))[:_SHOWN]
         captions = [", ".join(self.conditions[index]) for index in self.shown]
-        self.figure = [("an image", list(self.images[self.shown]), captions)]
+        self.figure: list[list[Images | str]] = [["an image", *self.images[self.shown]], ["", *captions]]
 
     def reading(self) -> list[ShareRow]:
         """With the labels known, and with none."""
@@ -104,17 +130,17 @@ class _Study:
         for title, rows in ways.items():
             seen = self.denoiser.space.masks(read_images(self.denoiser, to_tensor(self.images), rows)).cpu()
             somewhere = (true > 0) | (seen > 0)
-            results.append(_share(f"reading, {title}: patches read right", (seen == true)[somewhere]))
-            self.figure.append((f"read, {title}", [self._drawn(index, seen[index, 0]) for index in self.shown], []))
+            results.append(share_row(f"reading, {title}: patches read right", (seen == true)[somewhere]))
+            self.figure.append([f"read, {title}", *(self._drawn(index, seen[index, 0]) for index in self.shown)])
             shown, found = (labels_in(masks, len(self.labels)) for masks in (self.masks, seen))
-            results.append(_share(f"reading, {title}: objects seen", found[shown]))
-            results.append(_share(f"reading, {title}: objects seen that are there", shown[found]))
+            results.append(share_row(f"reading, {title}: objects seen", found[shown]))
+            results.append(share_row(f"reading, {title}: objects seen that are there", shown[found]))
         return results
 
     def placing(self) -> list[ShareRow]:
         """Every image's objects in their places, in a new image."""
         places = [self._places(masks) for masks in self.masks]
-        drawn = sample_placed(self.sampler, places, self.seeds, progress="placing")
+        drawn = generate_placed(self.pipeline, places, self.seeds, progress="placing")
         samples = read_images(self.denoiser, to_tensor(drawn.images), self.rows)
         near = []
         for masks, of_image in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
@@ -122,37 +148,37 @@ class _Study:
                 middle = self._middle(masks, self.labels.index(place.label) + 1)
                 distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
                 near.append(distance <= NEAR * self.images.shape[2] / IMAGE_SIZE)
-        self.figure.append(("placed", list(drawn.images[self.shown]), []))
+        self.figure.append(["placed", *drawn.images[self.shown]])
         found = self._found(drawn.images, self.rows)[self.rows > 0]
-        return [_share("placing: objects in their places", near), _share("placing: objects found", found)]
+        return [share_row("placing: objects in their places", near), share_row("placing: objects found", found)]
 
     def checking(self) -> list[ShareRow]:
         """The images' conditions, drawn once and drawn again."""
         results = []
         for tries in (1, _TRIES):
-            drawn = sample_checked(self.sampler, self.conditions, self.seeds, tries, progress=f"{tries} tries")
+            drawn = generate_checked(self.pipeline, self.conditions, self.seeds, tries, progress=f"{tries} tries")
             found = self._found(drawn.images, self.rows)[self.rows > 0]
-            results.append(_share(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
+            results.append(share_row(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
         return results
 
     def editing(self) -> list[ShareRow]:
-        """One object of every image, by random."""
+        """One object of every image, chosen at random."""
         random = np.random.default_rng(1)
 
         def fresh(condition: Condition) -> str:
             return str(random.choice([label for label in self.labels if label not in condition]))
 
         def remove(index: int, label: str) -> Edited:
-            return remove_object(self.sampler, self.images[index], self.conditions[index], label, seed=index)
+            return remove_object(self.pipeline, self.images[index], self.conditions[index], label, seed=index)
 
         def replace(index: int, label: str) -> Edited:
             image, condition = self.images[index], self.conditions[index]
-            return replace_object(self.sampler, image, condition, label, fresh(condition), seed=index)
+            return replace_object(self.pipeline, image, condition, label, fresh(condition), seed=index)
 
         def add(index: int, _: str) -> Edited:
             image, condition = self.images[index], self.conditions[index]
             place = self._free_place(fresh(condition), self._places(self.masks[index]), random)
-            return add_object(self.sampler, image, condition, place, seed=index)
+            return add_object(self.pipeline, image, condition, place, seed=index)
 
         results = []
         for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
@@ -177,9 +203,9 @@ class _Study:
             done.append(all(found[label] for label in found if label not in condition) and all(gone))
             rest += [found[label] for label in found if label in condition]
         images = [shown[index].image if index in shown else self.images[index] for index in self.shown]
-        captions = [self._change(index, shown.get(index)) for index in self.shown]
-        self.figure.append((name, images, captions))
-        return [_share(f"editing: {name} as asked", done), _share(f"editing, {name}: other objects found", rest)]
+        captions = [", ".join(shown[index].condition) if index in shown else "not edited" for index in self.shown]
+        self.figure += [[name, *images], ["", *captions]]
+        return [share_row(f"editing: {name} as asked", done), share_row(f"editing, {name}: other objects found", rest)]
 
     def _places(self, masks: torch.Tensor) -> list[Place]:
         values = [int(value) for value in masks.unique() if value]
@@ -187,7 +213,7 @@ class _Study:
         return [Place(self.labels[value - 1], *middle) for value, middle in middles.items() if middle is not None]
 
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
-        """A place in the middle half of the image, a fifth of its width from all others if that can be had."""
+        """A place in the middle half of the image, at least a fifth of its width from all others if possible."""
         height, width = self.images.shape[1:3]
         middle = np.array([width, height])
         tried = [Place(label, *random.uniform(middle / 4, middle * 3 / 4)) for _ in range(50)]
@@ -196,7 +222,7 @@ class _Study:
         )
 
     def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
-        """Of the places where (1, h, w) masks have a value: x and y in pixels of the image."""
+        """The mean place where (1, h, w) masks have a value: x and y in pixels of the image."""
         rows, columns = torch.nonzero(masks[0] == value, as_tuple=True)
         scale = self.images.shape[2] / masks.shape[-1]
         if not len(rows):
@@ -209,14 +235,6 @@ class _Study:
     def _found(self, images: Images, rows: torch.Tensor) -> NDArray[np.bool_]:
         return top_k_hits(self._outputs(images), rows)
 
-    def _change(self, index: int, edited: Edited | None) -> str:
-        """What an edit changed, in words."""
-        if edited is None:
-            return "not edited"
-        before, after = self.conditions[index], edited.condition
-        gone = [f"- {label}" for label in before if label not in after]
-        return ", ".join([*gone, *(f"+ {label}" for label in after if label not in before)])
-
     def _drawn(self, index: int, seen: torch.Tensor) -> Images:
         """The (h, w) map that was read in an image: each label in the mean colour of where it was read, on white."""
         image = self.images[index]
@@ -228,6 +246,5 @@ class _Study:
         return drawn
 
 
-def _share(what: str, values: Any) -> ShareRow:
-    right = np.asarray(values, dtype=bool)
-    return share_row(what, int(right.sum()), right.size)
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,15 +1,21 @@
-"""The speed of training and of sampling beside other libraries: one network, the same images, one run.
+"""Compare the speed of training and of sampling with other libraries: one network, the same images, one run.
 
-Everything is timed in turn, several times over: machines are noisy, so only ratios within one round mean something. All
-train in float32 and predict noise; the bare loop has the next batch at hand, all others read their own.
+    pip install '.[peers]'
+    python benchmarks/peers.py
+
+Everything is timed in turn, in several rounds. Machines are noisy, so only ratios within one round mean something.
+All train in float32 and predict the noise. The bare loop has its batch in memory; the others read their own.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import dataclasses
 import io
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,16 +28,20 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
+from common import as_ratio
+from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.studies.ratios import as_ratio
+from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.metrics_log import images_per_second, read_records
-from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
+from lab_ddpm.training.loop import train
 from lab_ddpm.training.model import make_denoiser
 
+_SCENES = 40  # 120 images: lucidrains' trainer needs at least 100
 _SIZE, _BATCH, _SAMPLES, _CALLS = 32, 32, 8, 20
 _SETTINGS: dict[str, Any] = {
     "name": "peers",
@@ -40,35 +50,45 @@ _SETTINGS: dict[str, Any] = {
     "device": "cpu",
     "log_every_steps": 1,
     "save_every_steps": 10**9,
-    "data": {"dataset": "folder", "image_size": _SIZE, "num_workers": 0},
+    "data": {"dataset": "folder", "image_size": _SIZE, "num_workers": 0, "conditional": False},
     "model": {
-        "conditional": False,
         "block_out_channels": [64, 128, 128],
         "layers_per_block": 1,
         "attention_levels": [2],
         "attention_head_dim": 64,
     },
     "optimizer": {"warmup_steps": 1, "ema_decay": 0.995},
-    "evaluation": {"metric": "none", "num_images": 1, "steps": 1},
+    "sampling": {"steps": 1},
+    "evaluation": {"metric": "none", "num_images": 1},
 }
 
 
-def compare_speeds(images: Path, train: Callable[[TrainConfig], Path], steps: int, rounds: int) -> list[str]:
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10, help="training steps of each library in a round (default: 10)")
+    parser.add_argument("--rounds", type=int, default=5, help="all are timed in turn (default: 5)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        write_condition_lists(folder)
+        render_replica(folder, _SCENES, seed=0, workers=os.cpu_count() or 1)
+        print(*compare_speeds(Path(folder) / "images", options.steps, options.rounds), sep="\n")
+
+
+def compare_speeds(images: Path, steps: int, rounds: int) -> list[str]:
     """Time everything `rounds` times in turn; returns the lines of the report.
 
     Args:
-        images: A folder of at least 100 of them, which lucidrains' trainer asks for.
-        train: Trains a config, and returns the folder of its run: that of scripts/train.py.
-        steps: Training steps of each that are timed in a round; one more before them warms up.
-        rounds: The medians over them are reported, of ratios within a round the smallest and the largest, too.
+        images: A folder of at least 100 images.
+        steps: Training steps of each library that are timed in a round, after one step that warms up.
+        rounds: The report has the medians, and of the ratios in a round also the smallest and the largest.
 
     Raises:
         UserError: A number out of range.
     """
     check_at_least("steps", steps, 1)
     check_at_least("rounds", rounds, 1)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # they talk
-        peers = _Peers(images, Path(folder), train, steps)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # they print a lot
+        peers = _Peers(images, Path(folder), steps)
         lines = [*_compare("training", peers.training(), rounds), *_compare("sampling", peers.sampling(), rounds)]
     if not find_spec("denoising_diffusion_pytorch"):
         lines.append("lucidrains' library is not installed: pip install 'lab_ddpm[peers]'")
@@ -79,8 +99,8 @@ def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> li
     """Call each, which returns images a second, once in every round; ours is the first."""
     rates = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
-            rates[name].append(run())
+        for name, measure in runs.items():
+            rates[name].append(measure())
     ours = next(iter(rates.values()))
     return [
         f"{what}, {name}: {median(others):.2f} images/s; "
@@ -92,8 +112,8 @@ def _compare(what: str, runs: dict[str, Callable[[], float]], rounds: int) -> li
 class _Peers:
     """What is timed, each a call that returns images a second."""
 
-    def __init__(self, images: Path, folder: Path, train: Callable[[TrainConfig], Path], steps: int) -> None:
-        self._images, self._folder, self._train, self._steps, self._runs = images, folder, train, steps, 0
+    def __init__(self, images: Path, folder: Path, steps: int) -> None:
+        self._images, self._folder, self._steps, self._runs = images, folder, steps, 0
         dataset = open_training_images("folder", self._images, _SIZE, conditional=False)
         settings = {**_SETTINGS, "epochs": -(-(steps + 1) * _BATCH // len(dataset)), "runs_dir": str(folder / "runs")}
         settings["data"] = {**_SETTINGS["data"], "root": str(self._images)}
@@ -122,12 +142,12 @@ class _Peers:
         if find_spec("denoising_diffusion_pytorch"):
             diffusion = _lucidrains_diffusion(unet)
             samplers["lucidrains' GaussianDiffusion"] = lambda: diffusion.sample(batch_size=_SAMPLES)
-        return {name: lambda run=run: _SAMPLES / _seconds(run) for name, run in samplers.items()}
+        return {name: lambda sample=sample: _SAMPLES / _seconds(sample) for name, sample in samplers.items()}
 
     def _train_ours(self) -> float:
         self._runs += 1
-        run = self._train(dataclasses.replace(self._config, name=f"run-{self._runs}"))
-        return images_per_second(read_records(run / "metrics.jsonl"), _BATCH)
+        folder = train(dataclasses.replace(self._config, name=f"run-{self._runs}"))
+        return images_per_second(read_records(folder / "metrics.jsonl"), _BATCH)
 
     def _bare_loop(self) -> Callable[[], float]:
         """As in diffusers' tutorial on unconditional training, without reading images, Accelerate and averages."""
@@ -160,25 +180,25 @@ class _Peers:
         )
         trainer.train()
 
-        def run() -> float:
+        def measure() -> float:
             trainer.train_num_steps += self._steps
             return _BATCH * self._steps / _seconds(trainer.train)
 
-        return run
+        return measure
 
 
 def _scheduler() -> DDPMScheduler:
     return DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    run()
+    work()
     return time.perf_counter() - started
 
 
 class _AsLucidrains(nn.Module):
-    """The network with the attributes and the call that lucidrains' library asks for."""
+    """The network with the attributes and the call that lucidrains' library needs."""
 
     channels = out_dim = 3
     self_condition = False
@@ -196,3 +216,7 @@ def _lucidrains_diffusion(unet: UNet2DModel) -> Any:
 
     options = {"objective": "pred_noise", "beta_schedule": "cosine"}
     return GaussianDiffusion(_AsLucidrains(unet), image_size=_SIZE, sampling_timesteps=_CALLS, **options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,48 +1,72 @@
-"""The playground under many visitors: every image must be the right one, and the server must not grow.
+"""Ask the playground for images from many clients at once: are all right, and does its memory stay flat?
 
-Several clients ask a server of its own for images, all at once, again and again, and break some requests off half
-way. Requests repeat, so for each the right images are known: those that the library draws.
+    python benchmarks/soak.py --requests 1000 --clients 8
+
+Several clients ask a server for images at the same time, again and again, and break some requests off half way.
+Requests repeat, and the right images of each are known: those that the library makes. Exit code 1 if an image is
+wrong, a request fails or the memory grows.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
+from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 from lab_ddpm.data.images import Images
-from lab_ddpm.playground.server import running_playground
-from lab_ddpm.playground.studio import Settings, Studio
+from lab_ddpm.generation.checkpoint import PRETRAINED
+from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError, check_at_least, first_line
 
+_HOST = "127.0.0.1"
 _OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
 _KINDS, _IMAGES, _STEPS = 100, 2, 4
 _BROKEN_OFF = 0.2  # share of the requests
-_WAIT = 300.0  # seconds, for an answer
+_WAIT = 300.0  # seconds, for the server to start and for an answer
 _GROWTH = 64.0  # MiB that the server may grow by from the second tenth of the requests on
 _MEBIBYTE = 2**20
 
 
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=PRETRAINED, help=f"of i-CLEVR (default: {PRETRAINED})")
+    parser.add_argument("--requests", type=int, default=1000, help="of all clients together (default: 1000)")
+    parser.add_argument("--clients", type=int, default=8, help="at the same time (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is asked for (default: 0)")
+    options = parser.parse_args(arguments)
+    outcome = soak(options.checkpoint, options.requests, options.clients, options.seed)
+    print(*outcome.lines(), sep="\n")
+    return 0 if outcome.is_good else 1
+
+
 @dataclass
 class Outcome:
-    """What came of the requests.
+    """The results of the requests.
 
     Attributes:
-        counts: Requests by what became of them, see `_OUTCOMES`.
-        errors: Of the requests that failed, by their first lines.
+        counts: Requests by their result, see `_OUTCOMES`.
+        errors: The first lines of the errors of requests that failed.
         memory: Of the server, in MiB, after each tenth of the requests.
-        seconds: All of it took.
+        seconds: How long everything took.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -81,10 +105,10 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
     """
     check_at_least("requests", requests, 10)
     check_at_least("clients", clients, 1)
-    studio = Studio(checkpoint)
-    if studio.labels != OBJECTS:
+    backend = Backend(checkpoint)
+    if backend.labels != OBJECTS:
         raise UserError(f"{checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
-    kinds = [_Kind.draw(studio, number) for number in range(min(_KINDS, requests))]
+    kinds = [_Kind.draw(backend, number) for number in range(min(_KINDS, requests))]
     randomness, outcome, started = random.Random(seed), Outcome(), time.perf_counter()
     plan = [(randomness.choice(kinds), randomness.random() < _BROKEN_OFF) for _ in range(requests)]
     with running_playground(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
@@ -108,19 +132,52 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
     return outcome
 
 
+@contextmanager
+def running_playground(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Start a playground in a process of its own: its address, and the process.
+
+    Raises:
+        RuntimeError: It does not start; with the last line that it wrote.
+    """
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "lab_ddpm", "playground", "--checkpoint", str(checkpoint), "--port", str(port)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as server,
+    ):
+        try:
+            end = time.perf_counter() + _WAIT
+            while not _is_taken(port):
+                if server.poll() is not None or time.perf_counter() > end:
+                    errors.seek(0)
+                    last = (errors.read().strip().splitlines() or ["no output"])[-1]
+                    raise RuntimeError(f"`lab-ddpm playground --checkpoint {checkpoint}` does not start: {last}")
+                time.sleep(0.2)
+            yield f"http://{_HOST}:{port}", psutil.Process(server.pid)
+        finally:
+            server.terminate()
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((_HOST, port)) == 0
+
+
 @dataclass(frozen=True)
 class _Kind:
-    """What may be asked for, and its images."""
+    """One kind of request, and its images."""
 
     condition: Condition
     settings: Settings
     images: Images
 
     @classmethod
-    def draw(cls, studio: Studio, number: int) -> _Kind:
+    def draw(cls, backend: Backend, number: int) -> _Kind:
         condition = tuple(random.Random(number).sample(OBJECTS, 1 + number % 3))
-        settings = Settings(_IMAGES, "ddim", _STEPS, studio.guidance_scale, number)
-        *_, last = studio.draw(condition, [], settings)
+        settings = Settings(_IMAGES, "ddim", _STEPS, backend.pipeline.sampling.guidance_scale, number)
+        *_, last = backend.draw(condition, [], settings)
         return cls(condition, settings, last.images)
 
     def inputs(self) -> list[Any]:
@@ -147,3 +204,7 @@ def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
         return "broken off" if job.cancel() else "too late to break off"
     gallery, *_ = job.result(timeout=_WAIT)
     return "right" if kind.is_in(gallery) else "wrong"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,4 +1,4 @@
-"""The study of denoising, on Gaussian images, of which the best error is known."""
+"""The measurement of denoising, on Gaussian images, of which the best error is known."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from conftest import tiny_denoiser
+from denoising import TIMESTEPS, measure
 from gaussian_oracle import MEANS, STD, GaussianOracle
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.generation.sampler import Sampler
-from lab_ddpm.studies.denoising import TIMESTEPS, study_denoising
 from painting_oracle import LABELS, PaintingOracle, paint
 
 
@@ -26,15 +25,14 @@ def test_the_best_network_is_off_by_what_the_noise_hides(tmp_path: Path) -> None
         64, 3, size, size, generator=torch.Generator().manual_seed(5)
     )
     dataset = ImageDataset([str(n) for n in range(64)], to_uint8(images), rows, denoiser.labels, "squash", "")
-    sampler = Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2)
-    table = study_denoising(dataset, sampler, 64, tmp_path)
+    pipeline = LabelConditionalPipeline(denoiser, "ddim")
+    measure(dataset, pipeline, 64, tmp_path)
     errors = json.loads((tmp_path / "table.json").read_text())["errors"]
     assert [error["t"] for error in errors] == list(TIMESTEPS)
     for error in errors:
         noise = error["noise"] ** 2
         expected = (STD**2 * noise / (STD**2 * (1 - noise) + noise)) ** 0.5
         assert error["all"] == pytest.approx(expected, rel=0.03, abs=2e-3), error  # an image has 256 values
-    assert "| t | noise | all |" in table.read_text()
     assert (tmp_path / "denoised.png").is_file()
 
 
@@ -53,8 +51,8 @@ def test_objects_have_a_column_where_their_masks_are_known(tmp_path: Path) -> No
         "",
         fine.movedim(1, -1).to(torch.uint8).numpy(),
     )
-    sampler = Sampler(LabelConditionalPipeline(PaintingOracle(), "ddim"), "ddim", 2)
-    study_denoising(dataset, sampler, 6, tmp_path)
+    pipeline = LabelConditionalPipeline(PaintingOracle(), "ddim")
+    measure(dataset, pipeline, 6, tmp_path)
     first = json.loads((tmp_path / "table.json").read_text())["errors"][0]
     assert first["objects"] == pytest.approx(0.1, abs=0.01)
     assert first["all"] == pytest.approx(0.1 * (2 / 64) ** 0.5, abs=0.005)
@@ -74,7 +72,7 @@ def test_without_masks_the_layout_is_unknown_and_without_labels_the_null_label_i
     size = denoiser.config["sample_size"]
     images = np.random.default_rng(0).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
     dataset = ImageDataset([str(n) for n in range(5)], images, torch.zeros(5, 0), (), "squash", "")
-    study_denoising(dataset, Sampler(LabelConditionalPipeline(denoiser, "ddim"), "ddim", 2), 5, tmp_path)
+    measure(dataset, LabelConditionalPipeline(denoiser, "ddim"), 5, tmp_path)
     assert len(seen) == len(TIMESTEPS)
     for layout, class_labels in seen:
         assert not layout.any()
