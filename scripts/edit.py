@@ -1,17 +1,10 @@
-"""Add, remove or replace one object of an image and leave the rest alone."""
+"""Add, remove or replace one object of an image; the rest stays as it is."""
 
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from lab_ddpm.cli import run
+from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import join_condition
-from lab_ddpm.data.images import write_png
-from lab_ddpm.drawing.figures import labelled_grid
-from lab_ddpm.generation.editing import add_object, remove_object, replace_object
-from lab_ddpm.generation.placing import parse_place
-from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable
@@ -23,7 +16,7 @@ def parser() -> Parser:
     shown = 'what it shows: "red cube" "cyan sphere", or with commas'
     parser.add_argument("--objects", nargs="+", required=True, metavar="LABEL", help=shown)
     change = parser.add_mutually_exclusive_group(required=True)
-    change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its middle in pixels')
+    change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its centre in pixels')
     change.add_argument("--remove", metavar="LABEL")
     change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='"red cube" "green cube"')
     add_checkpoint(parser)
@@ -37,16 +30,25 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
-    sampler = open_sampler(options.checkpoint, **sampling_options(options))
-    condition = join_condition(options.objects, sampler.labels)
-    image = sampler.open_image(options.image)
+    load_torch("editing an image")
+    import numpy as np
+
+    from lab_ddpm.data.images import write_png
+    from lab_ddpm.drawing.figures import labelled_grid
+    from lab_ddpm.generation.editing import add_object, remove_object, replace_object
+    from lab_ddpm.generation.generate import open_image, open_pipeline
+    from lab_ddpm.generation.placing import parse_place
+
+    pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
+    condition = join_condition(options.objects, pipeline.denoiser.labels)
+    image = open_image(pipeline, options.image)
     if options.add is not None:
-        edited = add_object(sampler, image, condition, parse_place(options.add), options.seed)
+        edited = add_object(pipeline, image, condition, parse_place(options.add), options.seed)
     elif options.remove is not None:
-        edited = remove_object(sampler, image, condition, options.remove, options.seed)
+        edited = remove_object(pipeline, image, condition, options.remove, options.seed)
     else:
         label, new_label = options.replace
-        edited = replace_object(sampler, image, condition, label, new_label, options.seed)
+        edited = replace_object(pipeline, image, condition, label, new_label, options.seed)
     write_png(options.out / "edited.png", edited.image)
     captions = [", ".join(condition), ", ".join(edited.condition)]
     write_png(options.out / "before_after.png", labelled_grid(np.stack([image, edited.image]), captions, 2))

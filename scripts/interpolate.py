@@ -1,16 +1,10 @@
-"""Walk from one image, or one condition, to another one; write the strip and the distances along it."""
+"""Walk from one image, or one condition, to another; write the strip and the distances along it."""
 
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from lab_ddpm.cli import run
+from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import parse_condition
-from lab_ddpm.data.images import Images, to_tensor, write_png
-from lab_ddpm.drawing.figures import interpolation_strip
-from lab_ddpm.generation.interpolation import interpolate_conditions, interpolate_images
-from lab_ddpm.generation.sampler import open_sampler
 from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json
@@ -26,7 +20,7 @@ def parser() -> Parser:
     add_checkpoint(parser)
     add_sampling(parser, scheduler="ddpm", steps="all that it was trained with")
     parser.add_argument("--timestep", type=int, help="of images: noise level of the mixture (default: the middle)")
-    parser.add_argument("--count", type=int, default=10, help="images on the way (default: 10)")
+    parser.add_argument("--count", type=int, default=10, help="number of images from end to end (default: 10)")
     parser.add_argument("--mixing", help="of images: linear or spherical (default: linear)")
     parser.add_argument("--noise", help="of images: shared, own, fresh or inverted (default: shared)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -41,23 +35,31 @@ def main(arguments: list[str]) -> None:
     asked = {key: value for key in OF_IMAGES if (value := getattr(options, key)) is not None}
     if options.conditions is not None and asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--images`: conditions start from pure noise")
+    load_torch("interpolating")
+    import numpy as np
+
+    from lab_ddpm.data.images import Images, to_tensor, write_png
+    from lab_ddpm.drawing.figures import interpolation_strip
+    from lab_ddpm.generation.generate import open_image, open_pipeline, sampling_record
+    from lab_ddpm.generation.interpolation import interpolate_conditions, interpolate_images
+
     sampling = sampling_options(options)
     sampling["scheduler"] = options.scheduler or "ddpm"
-    sampler = open_sampler(options.checkpoint, **sampling)
+    pipeline = open_pipeline(options.checkpoint, **sampling)
     if options.steps is None:
-        sampler = sampler.with_steps(sampler.denoiser.config["num_train_timesteps"])
+        pipeline = pipeline.with_sampling(steps=pipeline.denoiser.config["num_train_timesteps"])
     ends: list[Images] = []
     settings: dict[str, object] = {}
     if options.conditions is not None:
-        conditions = [parse_condition(words, sampler.labels) for words in options.conditions]
+        conditions = [parse_condition(words, pipeline.denoiser.labels) for words in options.conditions]
         captions = [", ".join(condition) for condition in conditions]
-        walk = interpolate_conditions(sampler, conditions, options.count, options.seed, progress="denoising")
+        walk = interpolate_conditions(pipeline, conditions, options.count, options.seed, progress="denoising")
     else:
         captions = [file.name for file in options.images]
-        ends = [sampler.open_image(file) for file in options.images]
+        ends = [open_image(pipeline, file) for file in options.images]
         settings = {**OF_IMAGES, **asked}
         walk = interpolate_images(
-            sampler,
+            pipeline,
             to_tensor(np.stack(ends)),
             count=options.count,
             seed=options.seed,
@@ -67,7 +69,7 @@ def main(arguments: list[str]) -> None:
         settings |= {"timestep": walk.timestep, "guidance_scale": 1.0}  # under no condition
     write_png(options.out / "strip.png", interpolation_strip(walk, ends, captions))
     distances = {"lambdas": walk.lambdas.tolist(), "distances": walk.distances().tolist()}
-    content = {**sampler.settings(), **settings, "ends": captions, "seed": options.seed, **distances}
+    content = {**sampling_record(pipeline), **settings, "ends": captions, "seed": options.seed, **distances}
     write_json(options.out / "interpolation.json", content)
     print(f"wrote strip.png and interpolation.json to {options.out}/")
 

@@ -1,1 +1,1 @@
-"""Images with words beside them, and charts."""
+"""Figures and charts: images with captions, curves, bars."""

@@ -1,7 +1,7 @@
 """Curves and bars as PNG files: how a training went, and what its images scored.
 
-The charts of a run exist in two themes, for pages that follow the reader's light or dark setting; each is drawn small
-and with large letters, so that it can still be read on a phone. Those of the studies are for documents, on white.
+The charts exist in two themes, for pages that follow the reader's light or dark setting. They are small and have large
+letters, so that they can be read on a phone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from scipy.ndimage import uniform_filter1d
 
-from lab_ddpm.evaluation.object_scores import Score, Scores
+from lab_ddpm.evaluation.intervals import Score
+from lab_ddpm.evaluation.scores import Scores
 from lab_ddpm.tools.metrics_log import Record
 
 Theme = Literal["light", "dark"]
@@ -29,9 +31,7 @@ _VALIDATION_SCORES = {
     "labels_found": "labels found",
     "frechet": "Frechet distance",
 }
-_NUM_COLOURS = 4
-_LINE_STYLES = ("-", "--", ":")  # for the curves after those that have a colour of their own
-_SMOOTHED_OVER = 25  # the smoothed loss averages this fraction (1 / 25) of the curve
+_SMOOTHED_OVER = 25  # the smoothed loss is the average of 1 / 25 of the curve
 _PALETTES: dict[Theme, tuple[str, str, list[str]]] = {  # background, ink, colours of the series
     "light": ("#ffffff", "#24292f", ["#2a6fb0", "#c2611f", "#3b8556", "#8250a8"]),
     "dark": ("#1c2128", "#d5dbe1", ["#6fb1ee", "#f0a060", "#76c893", "#c39be0"]),
@@ -39,15 +39,15 @@ _PALETTES: dict[Theme, tuple[str, str, list[str]]] = {  # background, ink, colou
 
 
 def training_curves(records: Sequence[Record], theme: Theme = "light") -> dict[str, bytes]:
-    """Charts of `metrics.jsonl`, those that there are records for.
+    """Charts of `metrics.jsonl`, as far as there are records for them.
 
     Args:
         records: From `metrics_log.read_records`.
         theme: "light" or "dark".
 
     Returns:
-        PNG bytes under "loss" (logarithmic, each logged step and smoothed), "learning_rate" and "validation" (its
-        scores, with their 95 % intervals where they have any).
+        PNG bytes under "loss" (logarithmic; each logged step, and smoothed), "learning_rate" and "validation" (scores,
+        with their 95 % intervals if they have any).
     """
     logged = [record for record in records if "loss" in record]
     validated = [record for record in records if "validation" in record]
@@ -56,7 +56,13 @@ def training_curves(records: Sequence[Record], theme: Theme = "light") -> dict[s
     def loss(axes: Axes) -> None:
         losses = np.array([record["loss"] for record in logged])
         axes.plot(steps, losses, color="C0", alpha=0.3, linewidth=1, label="each logged step")
-        axes.plot(steps, _smoothed(losses), color="C1", linewidth=2, label="smoothed")
+        axes.plot(
+            steps,
+            uniform_filter1d(losses, max(1, len(losses) // _SMOOTHED_OVER), mode="nearest"),
+            color="C1",
+            linewidth=2,
+            label="smoothed",
+        )
         axes.set(xlabel="step", ylabel="loss", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -93,7 +99,7 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
 
     Args:
         splits: List -> classifier -> scores.
-        classifier: Whose scores the charts by number of objects and by object show.
+        classifier: Its scores are in the charts by number of objects and by object.
         theme: "light" or "dark".
 
     Returns:
@@ -132,62 +138,8 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
     }
 
 
-def setting_panels(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """One panel per measure: a dot for each seed of each setting, and a line at each setting's mean.
-
-    Args:
-        values: Measure -> setting -> a value per seed; the same settings under every measure.
-
-    Returns:
-        PNG bytes.
-    """
-    settings = list(next(iter(values.values())))
-
-    def paint(figure: Figure) -> None:
-        panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
-        for axes, (measure, by_setting) in zip(panels, values.items(), strict=True):
-            for row, setting in enumerate(settings):
-                seeds = by_setting[setting]
-                axes.plot(seeds, [row] * len(seeds), "o", color="C0", alpha=0.7, markersize=5)
-                axes.plot([np.mean(seeds)] * 2, [row - 0.3, row + 0.3], color="C1", linewidth=2)
-            axes.set_title(measure, fontsize=11.5)
-            axes.tick_params(axis="x", labelsize=9)
-        panels[0].set_yticks(range(len(settings)), settings)
-        panels[0].set_ylim(len(settings) - 0.5, -0.5)
-
-    return _draw_figure("light", paint, (1.4 + 1.75 * len(values), 1.0 + 0.36 * len(settings)))
-
-
-def distance_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str) -> bytes:
-    """Panels side by side, each with its curves over lambda.
-
-    Args:
-        panels: Title -> name of the curve -> its values, evenly spread from lambda 0 to 1.
-        xlabel: Under every panel.
-        ylabel: Beside the first one.
-
-    Returns:
-        PNG bytes.
-    """
-
-    def paint(figure: Figure) -> None:
-        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-            for number, (name, curve) in enumerate(curves.items()):
-                places = (np.arange(len(curve)) + 0.5) / len(curve)
-                line = _LINE_STYLES[number // _NUM_COLOURS % len(_LINE_STYLES)]
-                axes.plot(places, curve, marker="o", linestyle=line, markersize=4, label=name)
-            axes.set(xlabel=xlabel, xlim=(0, 1), xticks=(0, 0.5, 1))
-            axes.set_title(title, fontsize=11.5)
-        all_axes[0].set_ylim(bottom=0)  # of all, and only now: it ends the common scaling
-        all_axes[0].set_ylabel(ylabel)
-        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
-
-    return _draw_figure("light", paint, (3.4 + 2.6 * len(panels), 3.3))
-
-
 def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score | None]]) -> None:
-    """Bars with whiskers and their values, one group per place on the x axis, one bar of it per series."""
+    """Bars with whiskers and values: one group per place on the x axis, with one bar per series."""
     width = 0.8 / len(series)
     for number, (name, scores) in enumerate(series.items()):
         known = [(place, score) for place, score in enumerate(scores) if score is not None]
@@ -206,7 +158,7 @@ def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score
 
 
 def _offset(number: int, count: int, span: float) -> float:
-    """Where the `number`-th of `count` marks stands, with `span` shared evenly around 0."""
+    """The offset of the `number`-th of `count` marks, which share `span` evenly around 0."""
     return span * ((number + 0.5) / count - 0.5)
 
 
@@ -217,17 +169,7 @@ def _with_whiskers(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
     return means, np.clip([means - low, high - means], 0, None)
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """A centred moving average, over fewer values towards the ends."""
-    window = np.ones(max(1, 2 * (len(values) // (2 * _SMOOTHED_OVER)) + 1))
-    return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
-
-
 def _draw(theme: Theme, paint: Callable[[Axes], None], height: float = 3.3) -> bytes:
-    return _draw_figure(theme, lambda figure: paint(figure.add_subplot()), (5.2, height))
-
-
-def _draw_figure(theme: Theme, paint: Callable[[Figure], None], size: tuple[float, float]) -> bytes:
     background, ink, colours = _PALETTES[theme]
     style: Any = {
         "font.size": 11.5,
@@ -244,8 +186,8 @@ def _draw_figure(theme: Theme, paint: Callable[[Figure], None], size: tuple[floa
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink),
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        paint(figure)
+        figure = Figure(figsize=(5.2, height), layout="constrained")
+        paint(figure.add_subplot())
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A folder of generated images: the images, grids, a manifest that says how each was made, perhaps a strip."""
+"""A folder of generated images: the images, grids, and a manifest that says how each was made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import image_grid, write_png
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.generation.sampler import Sampler, Samples
+from lab_ddpm.generation.generate import GeneratedImages, sampling_record
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import check_writable, read_json, remove, visible_files, write_json
 
@@ -17,10 +18,10 @@ _GRID_COLUMNS = 8
 
 
 class GeneratedFolder:
-    """The folder `out`, which may hold what an earlier call wrote.
+    """A folder to write to. It may hold the files of an earlier call, which are replaced.
 
     Raises:
-        DataError: It holds files of others, or a manifest.json of another program.
+        DataError: It holds other files, or the manifest.json of another program.
         OSError: It cannot be written.
     """
 
@@ -30,33 +31,33 @@ class GeneratedFolder:
 
     def write(
         self,
-        samples: Samples,
+        generated: GeneratedImages,
         conditions: Sequence[Condition],
-        sampler: Sampler,
+        pipeline: LabelConditionalPipeline,
         name: str,
         recorder: DenoisingRecorder | None = None,
         details: Mapping[str, object] | None = None,
     ) -> str:
-        """Write everything in the place of what was there; returns a line that says what.
+        """Replace what was there; returns a line that says what was written.
 
         Args:
-            samples: The images.
-            conditions: Theirs; empty ones have no caption.
-            sampler: That made them.
+            generated: The images.
+            conditions: One per image; empty ones have no caption.
+            pipeline: That made the images.
             name: Of the list of conditions, for the manifest.
-            recorder: A callback of the sampling, for `strip.png` and `denoising.gif`.
-            details: What else was asked for, for the manifest.
+            recorder: Watched the sampling; writes `strip.png` and `denoising.gif`.
+            details: Other options, for the manifest.
         """
         for file in self._previous:
             remove(file)
-        images, columns = samples.images, min(_GRID_COLUMNS, len(samples.images))
+        images, columns = generated.images, min(_GRID_COLUMNS, len(generated.images))
         files = [f"{index:02d}.png" for index in range(len(images))]
-        settings = sampler.settings(samples)
+        settings = sampling_record(pipeline, generated)
         entries = [
             {"file": file, "condition": list(condition), "seed": seed, **settings}
-            for file, condition, seed in zip(files, conditions, samples.seeds, strict=True)
+            for file, condition, seed in zip(files, conditions, generated.seeds, strict=True)
         ]
-        # first, so that the next call knows the files of one that was killed
+        # first, so that the next call knows the files even if this one is killed
         write_json(self.out / "manifest.json", {"split": name, **(details or {}), "images": entries})
         for file, image in zip(files, images, strict=True):
             write_png(self.out / file, image)
@@ -74,14 +75,14 @@ class GeneratedFolder:
 
 
 def _previous_files(out: Path) -> list[Path]:
-    """What an earlier call wrote, which a shorter list or one without a strip would leave behind."""
+    """The files of an earlier call. Otherwise a call with fewer images would leave some of them."""
     path = out / "manifest.json"
     if not path.is_file():
         if visible_files(out):
-            raise DataError(f"{out}: holds files that this program did not write; choose another `--out`")
+            raise DataError(f"{out}: holds files of another program; choose another `--out`")
         return []
     try:
         names = [str(image["file"]) for image in cast(Any, read_json(path))["images"]]
     except (KeyError, TypeError):
-        raise DataError(f"{path}: not as this program writes it; choose another `--out`") from None
+        raise DataError(f"{path}: not written by this program; choose another `--out`") from None
     return [out / Path(name).name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]

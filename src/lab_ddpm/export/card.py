@@ -23,8 +23,8 @@ pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
 pipe({call}).images
 ```
 
-The code of the pipeline is `pipeline.py`; read it before you trust it. With lab_ddpm installed nothing of it is run:
-`lab-ddpm generate --checkpoint {folder}`.
+The code of the pipeline is `pipeline.py`; read it before you trust it. With lab_ddpm installed,
+`lab-ddpm generate --checkpoint {folder}` does not run it.
 """
 
 
@@ -32,9 +32,9 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
     """The card of a pipeline.
 
     Args:
-        checkpoint: Its folder; what is there of `README.md` and of `metrics.json` (of scripts/evaluate.py) goes in.
+        checkpoint: Its folder. Its `README.md` and the scores of its `metrics.json`, if there are any, go in.
         denoiser: Its model.
-        folder: How it will be called.
+        folder: Its name on the Hub, or the folder that it is loaded from.
 
     Raises:
         DataError: `metrics.json` is broken.
@@ -49,7 +49,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
         eval_results=_results(scores) if scores.is_file() else None,
     )
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n"
-    if text.startswith("---\n"):  # of a folder that is an export itself
+    if text.startswith("---\n"):  # the folder is an export itself
         text, _, _ = ModelCard(text).text.lstrip().partition(_USE_TITLE)
     call = f"[{', '.join(denoiser.labels[:2])!r}], seed=0" if denoiser.labels else "batch_size=4, seed=0"
     content = text.rstrip() + "\n" + _USE_TITLE + _USE.format(folder=folder, call=call)
@@ -57,7 +57,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
 
 
 def _results(path: Path) -> list[EvalResult] | None:
-    """Of each list and classifier the two scores, with their intervals in the names."""
+    """The two scores of each list and classifier, with their intervals in the names."""
     content: Any = read_json(path)
     try:
         return [
@@ -67,7 +67,7 @@ def _results(path: Path) -> list[EvalResult] | None:
             for metric in ("micro", "exact_match")
         ] or None
     except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: must be of scripts/evaluate.py ({error!r})") from None
+        raise DataError(f"{path}: not as `lab-ddpm evaluate` writes it ({error!r})") from None
 
 
 def _result(split: str, classifier: str, metric: str, score: Mapping[str, Any]) -> EvalResult:

@@ -2,8 +2,8 @@
 
     pipe = DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)
 
-diffusers takes the class of a pipeline from `pipeline.py` beside `model_index.json`, and that of a part from a file in
-the part's own folder. Both files are the same here: our code for pipelines, in one file (`one_file`).
+diffusers takes a pipeline's class from `pipeline.py` beside `model_index.json`, and the class of a part from a file in
+the part's folder. Both files are the same here: the pipeline and all that it imports, in one file (`one_file`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
-_TITLE = "The pipeline of this folder, by `lab-ddpm export-hub`: it needs diffusers, and lab_ddpm no more."
+_TITLE = "The pipeline of this folder, written by `lab-ddpm export hub`. It needs diffusers, but not lab_ddpm."
 _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
-_BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # what cards show and speak of
+_BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show and name
 
 
 def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
@@ -29,21 +29,21 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
 
     Args:
         checkpoint: A pipeline's folder.
-        out: A folder that is not there yet.
+        out: A folder that does not exist yet.
         name: USER/NAME on the Hub, for the card; None takes `out`.
 
     Raises:
-        DataError: `out` is there, no such pipeline, or a broken one.
+        DataError: `out` exists, or the pipeline is missing or broken.
     """
     if out.exists():
-        raise DataError(f"{out}: must not be there yet")
+        raise DataError(f"{out}: already exists; choose a new folder")
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
     card = make_card(checkpoint, pipeline.denoiser, name or str(out))
     with atomic_path(out) as folder:
-        for part in ("denoiser", "scheduler"):  # as they are: weights that were rounded stay so
+        for part in ("denoiser", "scheduler"):  # copied, not saved again: rounded weights stay as they are
             shutil.copytree(checkpoint / part, folder / part)
-        source = one_file(_TITLE, (LabelConditionalPipeline.__module__, LabelConditionalPipeline.__name__))
+        source = one_file(_TITLE, LabelConditionalPipeline.__module__)
         for place in (folder, folder / "denoiser"):
             write_text(place / f"{_MODULE}.py", source)
         index: Any = read_json(checkpoint / "model_index.json")

@@ -1,103 +1,54 @@
-"""The code of some classes as one file that needs no `lab_ddpm`: they, and whatever definition of ours they use."""
+"""A module of lab_ddpm as one file, with the modules of lab_ddpm that it imports in front of it.
+
+diffusers loads a pipeline's code from a single file: of a local folder it copies only the modules that this file names
+itself, and all into one folder, where those of two models would overwrite each other. So the modules are joined here.
+"""
 
 from __future__ import annotations
 
-import ast
-from functools import cache
+import re
+import symtable
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGE = "lab_ddpm"
+_OURS = re.compile(r"^from (lab_ddpm[.\w]*) import (?:\([^)]*\)|.*)\n", re.MULTILINE)
+_FUTURE = "from __future__ import annotations\n"
 
 
-def one_file(title: str, *wanted: tuple[str, str]) -> str:
-    """The source of a module.
+def one_file(title: str, module: str) -> str:
+    """The source of a module that needs no lab_ddpm.
 
     Args:
         title: Its docstring.
-        wanted: Module and name of each class or function that shall be in it.
+        module: Its name, `lab_ddpm.diffusion.pipeline` for example.
 
     Raises:
-        ValueError: Two modules have different definitions of one name, or one renames what it imports from us.
+        ValueError: Two modules bind the same name, or one imports from lab_ddpm in a function.
     """
-    definitions: dict[str, tuple[str, str]] = {}  # name -> its module and its source, what is used before what uses it
-    imports: set[str] = set()
+    sources: dict[str, str] = {}  # imported modules before those that import them
 
-    def add(module: str, name: str) -> None:
-        names = _names(module)
-        if name not in names:
-            return  # a builtin, an argument or a local variable
-        statement = names[name]
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            if (origin := _ours(statement)) is None:
-                alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
-                imports.add(_import(statement, alias))
-            else:
-                add(origin, name)
-            return
-        if name in definitions:
-            if definitions[name][0] != module:
-                raise ValueError(f"{name} is defined in {definitions[name][0]} and in {module}")
-            return
-        definitions[name] = (module, "")  # so that what refers to itself comes to an end
-        for node in ast.walk(statement):
-            if isinstance(node, ast.ImportFrom) and _ours(node):
-                raise ValueError(f"{module}.{name} imports {ast.unparse(node)} where it runs")
-            if isinstance(node, ast.Name):
-                add(module, node.id)
-        del definitions[name]
-        definitions[name] = (module, _source(module, statement))
+    def add(name: str) -> None:
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text(encoding="utf-8")
+        for imported in _OURS.findall(source):
+            if imported not in sources:
+                add(imported)
+        sources[name] = _OURS.sub("", source).replace(_FUTURE, "")
 
-    for module, name in wanted:
-        add(module, name)
-    sources = [source for _, source in definitions.values()]
-    head = f'"""{title}"""\n\nfrom __future__ import annotations\n\n' + "\n".join(sorted(imports))
-    return head + "\n\n\n" + "\n\n\n".join(sources) + "\n"
+    add(module)
+    joined = "\n\n".join(sources.values())
+    if late := re.search(r"^ +from lab_ddpm.*", joined, re.MULTILINE):
+        raise ValueError(f"{module} cannot be one file: {late[0]}")
+    names = Counter(name for source in sources.values() for name in _bound_names(source))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"{module} cannot be one file: more than one module has {twice}")
+    return f'"""{title}"""\n\n{_FUTURE}\n{joined}'
 
 
-@cache
-def _parsed(module: str) -> tuple[ast.Module, list[str]]:
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    source = Path(spec.origin).read_text(encoding="utf-8")
-    return ast.parse(source), source.splitlines()
-
-
-@cache
-def _names(module: str) -> dict[str, ast.stmt]:
-    """What a module's names are bound by."""
-    names: dict[str, ast.stmt] = {}
-    for statement in _parsed(module)[0].body:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            for alias in statement.names:
-                names[alias.asname or alias.name] = statement
-        elif isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            names[statement.name] = statement
-        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            names |= {
-                node.id: statement for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
-            }
-    return names
-
-
-def _ours(statement: ast.Import | ast.ImportFrom) -> str | None:
-    """The module of this package that is imported from."""
-    module = statement.module if isinstance(statement, ast.ImportFrom) else None
-    if module is None or module.split(".")[0] != _PACKAGE:
-        return None
-    if any(alias.asname for alias in statement.names):
-        raise ValueError(f"{ast.unparse(statement)} renames what it imports")
-    return module
-
-
-def _import(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
-    name = alias.name if alias.asname is None else f"{alias.name} as {alias.asname}"
-    return f"import {name}" if isinstance(statement, ast.Import) else f"from {statement.module} import {name}"
-
-
-def _source(module: str, statement: ast.stmt) -> str:
-    decorators = statement.decorator_list if isinstance(statement, (ast.FunctionDef, ast.ClassDef)) else []
-    first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
-    return "\n".join(_parsed(module)[1][first - 1 : statement.end_lineno])
+def _bound_names(source: str) -> list[str]:
+    """The names that a module binds, other than by an import."""
+    symbols = symtable.symtable(source, "module", "exec").get_symbols()
+    return [symbol.get_name() for symbol in symbols if symbol.is_assigned() and not symbol.is_imported()]

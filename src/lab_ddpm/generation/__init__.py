@@ -1,1 +1,1 @@
-"""A pipeline at work: many conditions and seeds, one seed per image; walks between two images."""
+"""A trained model at work: generating, placing, editing and interpolating images."""

@@ -1,8 +1,7 @@
-"""A model that looks at what it drew, and draws again where it sees less than was asked for, or more objects.
+"""A model that looks at what it drew, and draws again if it sees too few or too many objects.
 
-What it sees is read off the finished image (`reading`), knowing what was asked for; it is not the layout that
-was drawn with it. No classifier takes part. A score of such images is one of several tries, and never to be compared
-with one of single draws.
+It reads the finished image (`reading`), knowing its condition; the layout that was drawn with it is not used. No
+classifier takes part. A score of such images is the best of several tries: do not compare it with one of single draws.
 """
 
 from __future__ import annotations
@@ -20,25 +19,30 @@ from scipy import ndimage
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.layout import labels_in
-from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import image_seeds
+from lab_ddpm.generation.generate import GeneratedImages, generate
 from lab_ddpm.generation.reading import check_reads, read_images
-from lab_ddpm.generation.sampler import Sampler, Samples
 from lab_ddpm.tools.errors import UserError, check_at_least
 
 _SMALLEST = 2  # patches of an object
 
 
-def sample_checked(
-    sampler: Sampler, conditions: Sequence[Condition], seeds: Sequence[int], tries: int, progress: str | None = None
-) -> Samples:
-    """Sample one image per condition, and those in which something is wrong again, with other seeds.
+def generate_checked(
+    pipeline: LabelConditionalPipeline,
+    conditions: Sequence[Condition],
+    seeds: Sequence[int],
+    tries: int,
+    progress: str | None = None,
+) -> GeneratedImages:
+    """Generate one image per condition, and those with mistakes again from other seeds.
 
     Args:
-        sampler: Of a model that reads images.
+        pipeline: Its model reads images.
         conditions: N conditions.
         seeds: N seeds, of the first try.
-        tries: At most so many draws of an image; of several the one with the fewest mistakes is kept.
-        progress: As in `Sampler.sample`.
+        tries: Draws of one image at most; the one with the fewest mistakes is kept.
+        progress: As in `generate`.
 
     Returns:
         The images, with the seed that each was drawn with, and without masks.
@@ -48,18 +52,18 @@ def sample_checked(
     """
     check_at_least("tries", tries, 1)
     if not all(conditions):
-        raise UserError("`tries` needs conditions: under none of them no object is a mistake")
-    check_reads(sampler.denoiser)
-    kept = sampler.sample(conditions, seeds, progress=progress)
-    used, wrong = list(seeds), _agreed(num_wrong(sampler, kept.images, kept.class_labels))
+        raise UserError("`tries` needs a condition for every image")
+    check_reads(pipeline.denoiser)
+    kept = generate(pipeline, conditions, seeds, progress=progress)
+    used, wrong = list(seeds), _agreed(num_wrong(pipeline, kept.images, kept.class_labels))
     for attempt in range(1, tries):
         places = [place for place, count in enumerate(wrong) if count]
         if not places:
             break
         again = [image_seeds(seeds[place], tries)[attempt] for place in places]
         title = progress and f"{progress}, try {attempt + 1}"
-        drawn = sampler.sample([conditions[place] for place in places], again, progress=title)
-        left = _agreed(num_wrong(sampler, drawn.images, drawn.class_labels))
+        drawn = generate(pipeline, [conditions[place] for place in places], again, progress=title)
+        left = _agreed(num_wrong(pipeline, drawn.images, drawn.class_labels))
         for row, place in enumerate(places):
             if left[row] < wrong[place]:
                 used[place], wrong[place] = again[row], left[row]
@@ -68,28 +72,28 @@ def sample_checked(
 
 
 def _agreed(counts: list[int]) -> list[int]:
-    """What the main process counted: another device may read an image at the edge in another way."""
+    """The counts of the main process: another device may read a border case differently."""
     return broadcast_object_list([counts])[0]
 
 
-def num_wrong(sampler: Sampler, images: Images, class_labels: torch.Tensor) -> list[int]:
-    """Mistakes that the model sees in each of (N, H, W, C) uint8 images: labels that lack, objects too many."""
-    denoiser = sampler.denoiser
+def num_wrong(pipeline: LabelConditionalPipeline, images: Images, class_labels: torch.Tensor) -> list[int]:
+    """Mistakes that the model sees in each of (N, H, W, C) uint8 images: missing labels, and objects too many."""
+    denoiser = pipeline.denoiser
     masks = denoiser.space.masks(read_images(denoiser, to_tensor(images), class_labels)).cpu()
     asked = class_labels.cpu().bool()
-    lacking = (asked & ~labels_in(masks, len(denoiser.labels))).sum(dim=1)
+    missing = (asked & ~labels_in(masks, len(denoiser.labels))).sum(dim=1)
     too_many = torch.from_numpy(count_objects(masks[:, 0].numpy())) - asked.sum(dim=1)
-    return (lacking + too_many.clamp(min=0)).tolist()
+    return (missing + too_many.clamp(min=0)).tolist()
 
 
 def count_objects(masks: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """How many things stand in each of (B, h, w) masks, those of one label apart where they do not touch.
+    """The number of objects in each of (B, h, w) masks; two of one label count apart if they do not touch.
 
-    One patch alone counts nothing: where two objects meet, the average of their codes may be that of a third one.
+    A single patch does not count: where two objects meet, the average of their codes may be that of a third one.
     """
     counts = np.zeros(len(masks), dtype=np.int64)
     for index, mask in enumerate(masks):
-        for place in np.unique(mask[mask > 0]):
-            pieces, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask == place))
+        for label in np.unique(mask[mask > 0]):
+            pieces, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask == label))
             counts[index] += (np.bincount(pieces.ravel())[1:] >= _SMALLEST).sum()
     return counts

@@ -1,6 +1,6 @@
-"""Checkpoints: the pipelines on disk that the commands load, and which of them is taken where none is named.
+"""Checkpoints: the pipelines on disk that the commands load, and the default one.
 
-A training leaves them in `runs/NAME/best` and `runs/NAME/last`, see `training.progress`.
+A training writes them to `runs/NAME/best` and `runs/NAME/last`, see `training.progress`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
-import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import sampling_timesteps
 from lab_ddpm.tools.checksums import SUMS
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.files import sha256
@@ -27,7 +27,7 @@ PRETRAINED = Path("pretrained/iclevr-cpu")
 
 
 def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
-    """Load a pipeline folder, in evaluation mode, with its own scheduler.
+    """Load a pipeline folder, in evaluation mode, with its own sampling.
 
     Raises:
         DataError: The folder is missing, half-written or of another kind of model.
@@ -42,7 +42,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
     try:
         settings = json.loads(index.read_text(encoding="utf-8"))
         found = settings["_class_name"]
-        found = found[-1] if isinstance(found, list) else found  # a list of a file and a class where `hub` wrote it
+        found = found[-1] if isinstance(found, list) else found  # `export hub` writes a list of a file and a class
         if found != LabelConditionalPipeline.__name__:
             raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
         for part in ("denoiser", "scheduler"):
@@ -56,19 +56,21 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         if not name.endswith("Scheduler"):
             raise DataError(f"{path}: its scheduler must be one of diffusers, got {name!r}")
         scheduler = getattr(diffusers, name).from_pretrained(path / "scheduler")
-        own = {key: settings[key] for key in ("guidance_scale", "fit", "num_inference_steps", "guidance_stop")}
-        denoiser.check_guidance(torch.ones(1, len(denoiser.labels)), None, own["guidance_scale"])
-        return LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
+        own = {key: settings[key] for key in ("num_inference_steps", "guidance_scale", "guidance_stop", "fit")}
+        pipeline = LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
+        sampling_timesteps(pipeline.sampling, denoiser)  # refuses what does not fit
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: this checkpoint is broken or another model's ({first_line(error)})") from None
+    pipeline.checkpoint = path
+    return pipeline
 
 
 def find_checkpoint(path: str | Path | None) -> Path:
-    """Where a pipeline's folder is; of USER/NAME that is none, the copy of what the Hugging Face Hub has of this name.
+    """The folder of a pipeline; None takes the default one.
 
-    No code from the Hub is run: only weights and settings are taken. None takes the default one.
+    If USER/NAME is no folder, it is downloaded from the Hugging Face Hub: only weights and settings, never code.
 
     Raises:
         DataError: The Hub has no such pipeline, or cannot be reached; or there is no default one.
@@ -96,8 +98,8 @@ def default_checkpoint() -> Path:
     if (find(PRETRAINED) / "model_index.json").is_file():
         return find(PRETRAINED)
     raise DataError(
-        f"no checkpoint: {Path.cwd()} has no runs/*/best, and the package came without {PRETRAINED}; train one, or "
-        "name one by --checkpoint"
+        f"no checkpoint: {Path.cwd()} has no runs/*/best, and the package has no {PRETRAINED}; train a model, or name "
+        "one with --checkpoint"
     )
 
 

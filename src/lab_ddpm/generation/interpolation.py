@@ -3,13 +3,13 @@
     x_t = q(x_0), x_t' = q(x_0')                    encode both images to noise level t
     x_0(lambda) ~ p(x_0 | mix(x_t, x_t', lambda))   mix, and decode with the reverse process
 
-(DDPM, arXiv:2006.11239, section 4.3, figure 8.) What q and p draw is said by `Noise`:
+(DDPM, arXiv:2006.11239, section 4.3, figure 8.) `Noise` says which random numbers q and p use:
 
     "shared"    one noise for both images, and the same random numbers for every lambda, as in the paper
-    "own"       its own noise for each image, and the same random numbers for every lambda
-    "fresh"     its own noise for each image, and its own random numbers for each lambda
-    "inverted"  no noise at all: the deterministic sampler run backwards (DDIM, arXiv:2010.02502, section 4.3); only
-                for "ddim"
+    "own"       one noise for each image, and the same random numbers for every lambda
+    "fresh"     one noise for each image, and other random numbers for each lambda
+    "inverted"  no noise: the deterministic sampler is run backwards (DDIM, arXiv:2010.02502, section 4.3); only for
+                "ddim"
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Literal, get_args
 import torch
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.diffusion.noise import add_noise, from_clean
-from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.diffusion.noise import from_clean
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import Start, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.schedulers import scheduler_name
+from lab_ddpm.generation.generate import denoising_bar
 from lab_ddpm.generation.reading import read_images
-from lab_ddpm.generation.sampler import Sampler, denoising_bar
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
 Mixing = Literal["linear", "spherical"]
@@ -38,7 +40,7 @@ class Walk:
     Attributes:
         lambdas: (L,) from 0 to 1.
         images: (L, C, H, W) in [-1, 1].
-        timestep: The noise level from which they were decoded.
+        timestep: The noise level that they were decoded from.
     """
 
     lambdas: torch.Tensor
@@ -51,12 +53,12 @@ class Walk:
 
 
 def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1], of a range of values of 1."""
+    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1]; 1 is black against white."""
     return ((first - second) / 2).square().mean(dim=(1, 2, 3)).sqrt()
 
 
 def interpolate_images(
-    sampler: Sampler,
+    pipeline: LabelConditionalPipeline,
     clean_images: torch.Tensor,
     class_labels: torch.Tensor | None = None,
     timestep: int | None = None,
@@ -70,29 +72,31 @@ def interpolate_images(
     """Walk from one image to another one.
 
     Args:
-        sampler: Of "ddpm" or "ddim", only the second for "inverted"; of its steps, those below t are made.
+        pipeline: Sampled with "ddpm" or "ddim"; "inverted" needs "ddim". The steps below t are made.
         clean_images: (2, C, H, W) in [-1, 1].
-        class_labels: (2, num_labels) labels of the two images, mixed linearly; None to decode under the null label.
-        timestep: t of the noise level, None for T / 2; the sampler's nearest one that is not above it is taken.
-        count: Images on the way, the reconstructions of both ends among them.
+        class_labels: (2, num_labels) labels of the two images, mixed linearly; None decodes under the null label.
+        timestep: t of the noise level, None for T / 2. The sampler's nearest timestep that is not above it is taken.
+        count: Number of images, with the reconstructions of both ends.
         mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
             curves", 1985), which keeps the length of the mixture.
         noise: See above.
         seed: Of all random numbers.
-        one_step: Decode by the network's one prediction of the clean image, E[x_0 | x_t], in place of the reverse
-            process, which draws from p(x_0 | x_t).
+        one_step: Decode by one prediction of the clean image, E[x_0 | x_t], instead of the reverse process, which draws
+            from p(x_0 | x_t).
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
-        UserError: A number out of range, an unknown choice, or choices that do not go together.
+        UserError: A number out of range, an unknown choice, or choices that cannot be combined.
     """
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
-    pipeline, denoiser, timesteps = sampler.pipeline, sampler.denoiser, sampler.timesteps.to(sampler.denoiser.device)
-    if noise == "inverted" and sampler.scheduler != "ddim":
+    denoiser, sampling = pipeline.denoiser, pipeline.sampling
+    if noise == "inverted" and scheduler_name(sampling.scheduler, denoiser) != "ddim":
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
-    wanted: int = denoiser.config["num_train_timesteps"] // 2 if timestep is None else timestep
+    num_train_timesteps = denoiser.config["num_train_timesteps"]
+    timesteps = sampling_timesteps(sampling, denoiser).to(denoiser.device)
+    wanted: int = num_train_timesteps // 2 if timestep is None else timestep
     if not int(timesteps[-1]) <= wanted <= int(timesteps[0]):
         raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {wanted}")
     start = timesteps[timesteps <= wanted][0]
@@ -103,44 +107,39 @@ def interpolate_images(
     # hashed, so that walks of neighbouring seeds share none
     encoding_seed, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
     if noise == "inverted":
-        noisy = invert(sampler, clean, rows, int(start))
+        noisy = invert(pipeline, clean, rows, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
         drawn = denoiser.space.draw_noise([generator] * (1 if noise == "shared" else 2)).to(clean)
-        noisy = add_noise(clean, drawn, denoiser.alpha_bar(start))
+        noisy = denoiser.noise_scheduler.add_noise(clean, drawn, start)
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
     mixed_rows = _mixed_labels(rows, lambdas)
     if one_step:
-        scale = denoiser.guidance_at(int(start), sampler.guidance(mixed_rows), sampler.guidance_stop)
+        scale = sampling.guidance_at(int(start), num_train_timesteps)
         samples = denoiser.predict_clean(mixed, start, mixed_rows, scale)
     else:
         seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
         with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
-            samples = pipeline.sample(
-                mixed_rows,
-                [torch.Generator().manual_seed(decoding_seed) for decoding_seed in seeds],
-                sampler.steps,
-                sampler.guidance(mixed_rows),
-                sampler.diffusers_scheduler,
-                noisy_samples=mixed,
-                start_timestep=int(start),
-                guidance_stop=sampler.guidance_stop,
-                on_state=advance,
-            )
+            beginning = Start(mixed, int(start))
+            samples = sample(denoiser, mixed_rows, seeds, sampling, start=beginning, on_state=advance)
     return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(start))
 
 
 def interpolate_conditions(
-    sampler: Sampler, conditions: Sequence[Condition], count: int = 10, seed: int = 0, progress: str | None = None
+    pipeline: LabelConditionalPipeline,
+    conditions: Sequence[Condition],
+    count: int = 10,
+    seed: int = 0,
+    progress: str | None = None,
 ) -> Walk:
     """Walk from one condition to another one, from the same noise: the labels are mixed linearly.
 
     Args:
-        sampler: Of a conditional model.
+        pipeline: Of a conditional model.
         conditions: Two.
-        count: Images, both ends among them.
-        seed: Of all random numbers; the ends are the first images that `Sampler.sample` makes of it.
+        count: Number of images, with both ends.
+        seed: Of all random numbers; the ends are the first images that `generate` makes of it.
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
@@ -149,47 +148,41 @@ def interpolate_conditions(
     check_at_least("count", count, 2)
     if len(conditions) != 2:
         raise UserError(f"`conditions` must be two, got {len(conditions)}")
+    denoiser, sampling = pipeline.denoiser, pipeline.sampling
     lambdas = torch.linspace(0, 1, count)
-    rows = _mixed_labels(sampler.denoiser.class_labels(conditions), lambdas)
-    generators = [torch.Generator().manual_seed(image_seeds(seed, 1)[0]) for _ in range(count)]
-    with denoising_bar(len(sampler.timesteps), progress) as advance:
-        samples = sampler.pipeline.sample(
-            rows,
-            generators,
-            sampler.steps,
-            sampler.guidance(rows),
-            sampler.diffusers_scheduler,
-            guidance_stop=sampler.guidance_stop,
-            on_state=advance,
-        )
-    return Walk(lambdas, sampler.denoiser.space.decode(samples).cpu(), int(sampler.timesteps[0]))
+    rows = _mixed_labels(denoiser.class_labels(conditions), lambdas)
+    timesteps = sampling_timesteps(sampling, denoiser)
+    with denoising_bar(len(timesteps), progress) as advance:
+        samples = sample(denoiser, rows, image_seeds(seed, 1) * count, sampling, on_state=advance)
+    return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(timesteps[0]))
 
 
-def invert(sampler: Sampler, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int) -> torch.Tensor:
-    """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, in the direction of rising t.
+def invert(
+    pipeline: LabelConditionalPipeline, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int
+) -> torch.Tensor:
+    """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, with t rising.
 
     Args:
-        sampler: Of "ddim".
+        pipeline: Sampled with "ddim".
         clean: Clean samples, from `SampleSpace.encode`.
         class_labels: (B, num_labels).
-        timestep: Where to stop; one of the sampler's.
+        timestep: Where to stop; one of the sampler's timesteps.
 
     Returns:
         The noisy samples that the sampler leads back to `clean`, up to its step size.
     """
-    denoiser = sampler.denoiser
-    guidance = sampler.guidance(class_labels)
-    timesteps = sampler.timesteps.to(denoiser.device).flip(0)
+    denoiser, sampling = pipeline.denoiser, pipeline.sampling
+    timesteps = sampling_timesteps(sampling, denoiser).to(denoiser.device).flip(0)
     timesteps = timesteps[timesteps <= timestep]
-    # A clean sample is at no timestep: the noise of the first one is what leads up to it, as the sampler ends with it.
-    sample, now = clean, timesteps[0]
+    # A clean sample has no timestep. The sampler ends with a step from the first one: its noise leads back there.
+    noisy, now = clean, timesteps[0]
     for following in timesteps:
-        scale = denoiser.guidance_at(int(now), guidance, sampler.guidance_stop)
-        predicted = denoiser.predict_clean(sample, now, class_labels, scale)
-        noise = from_clean(predicted, sample, denoiser.alpha_bar(now), "epsilon")
-        sample = add_noise(clean if following == now else predicted, noise, denoiser.alpha_bar(following))
+        scale = sampling.guidance_at(int(now), denoiser.config["num_train_timesteps"])
+        predicted = denoiser.predict_clean(noisy, now, class_labels, scale)
+        noise = from_clean(predicted, noisy, denoiser.alpha_bar(now), "epsilon")
+        noisy = denoiser.noise_scheduler.add_noise(clean if following == now else predicted, noise, following)
         now = following
-    return sample
+    return noisy
 
 
 def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Objects put where they are asked for: a layout is drawn and clamped, and the image is sampled to go with it.
+"""Objects in given places: a layout of discs is held fixed, and the image is sampled to go with it.
 
-A disc is not the outline of a cube, so it is known only while the noise is high and what stands where is decided;
-then the map around it is free, and takes the outline of what is drawn there. The empty rest is known to the end.
+A disc is not the outline of a cube. So it is known only while the noise is high, which decides what stands where; then
+the layout around it is free, and takes the outline of what is drawn there. The empty rest is known to the end.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import labels_in, make_layout, read_layout
-from lab_ddpm.diffusion.reverse_process import Known
-from lab_ddpm.generation.sampler import Sampler, Samples
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import Known
+from lab_ddpm.generation.generate import GeneratedImages, generate
 from lab_ddpm.tools.errors import UserError
 
 _RADIUS = 6 / 64  # of an object in a layout, as a share of the image's width; at least a patch, to be seen in it
@@ -28,7 +29,7 @@ _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True)
 class Place:
-    """An object and its middle, in pixels from the left and from the top."""
+    """An object and its centre, in pixels from the left and from the top."""
 
     label: str
     x: float
@@ -36,10 +37,10 @@ class Place:
 
 
 def parse_place(text: str) -> Place:
-    """`"red cube@20,30"` as a place.
+    """Read a place such as `"red cube@20,30"`.
 
     Raises:
-        UserError: It is not written like that.
+        UserError: It is written in another way.
     """
     found = _PLACE.fullmatch(text.strip())
     if found is None:
@@ -49,20 +50,20 @@ def parse_place(text: str) -> Place:
 
 
 def disc_radius(denoiser: Denoiser) -> float:
-    """Of what is put into a layout, in pixels."""
+    """The radius of an object in a layout, in pixels."""
     return max(_RADIUS * denoiser.space.sample_size[1], denoiser.space.patch_size)
 
 
 def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
-    """(1, channels, h, w): a layout of discs in the places; where two meet, the nearer middle counts.
+    """A (1, channels, h, w) layout of discs; where two overlap, the nearer centre counts.
 
     Raises:
-        UserError: The model has no layout; a label that it does not know, or one that is placed twice; a place outside
-            the image, or one so near to another one that nothing is left of it.
+        UserError: The model has no layout; a label is unknown or placed twice; a place is outside the image, or so
+            near to another one that nothing is left of it.
     """
     space = denoiser.space
     if not space.has_layout:
-        raise UserError("only a model with a layout puts objects in places")
+        raise UserError("only a model with a layout can place objects")
     height, width = space.sample_size
     check_condition([place.label for place in places], denoiser.labels)
     for place in places:
@@ -77,14 +78,12 @@ def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tenso
     shown = labels_in(read_layout(layout, len(denoiser.labels)), len(denoiser.labels))[0]
     for place in places:
         if not shown[denoiser.labels.index(place.label)]:
-            raise UserError(
-                f"places must be further apart: nothing would be left of the {place.label!r} at {place.x:g},{place.y:g}"
-            )
+            raise UserError(f"places must be further apart: the {place.label!r} is covered at {place.x:g},{place.y:g}")
     return layout
 
 
 def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known:
-    """What is known of samples whose objects, all of them, stand in the given places: the layout.
+    """What is known of samples if all their objects stand in the given places: the layout.
 
     Raises:
         UserError: As `layout_of_places`.
@@ -97,28 +96,30 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
     return Known(values, until)
 
 
-def sample_placed(sampler: Sampler, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any) -> Samples:
-    """One image for each list of places, which name all its objects.
+def generate_placed(
+    pipeline: LabelConditionalPipeline, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any
+) -> GeneratedImages:
+    """Generate one image for each list of places, which names all its objects.
 
     Args:
-        sampler: Of a model with a layout.
+        pipeline: Its model has a layout.
         places: N lists.
-        seeds: N seeds, one per image.
-        **options: The other arguments of `Sampler.sample`.
+        seeds: N seeds.
+        **options: Other arguments of `generate`.
 
     Raises:
         UserError: As `layout_of_places`, or another number of seeds.
     """
     conditions = [tuple(place.label for place in of_image) for of_image in places]
-    return sampler.sample(conditions, seeds, known=known_places(sampler.denoiser, places), **options)
+    return generate(pipeline, conditions, seeds, known=known_places(pipeline.denoiser, places), **options)
 
 
 def known_until(denoiser: Denoiser, put: torch.Tensor) -> torch.Tensor:
-    """How long a layout is known, see `Known`: to the end, but for objects that are put there and a patch around them.
+    """Until which timestep a layout is known, see `Known`: 0, but earlier for placed objects and a patch around them.
 
     Args:
         denoiser: The model.
-        put: (B, 1, h, w) bool, the patches of those objects.
+        put: (B, 1, h, w) bool, the patches of the placed objects.
 
     Returns:
         (B, 1, h, w) long.

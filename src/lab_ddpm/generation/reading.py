@@ -1,6 +1,6 @@
 """Reading: what stands where in given images, as a model with a layout sees it.
 
-An image with an unknown layout is scaled as at t = T / 10, but gets no noise, and goes through the network once.
+An image whose layout is unknown is scaled as at t = T / 10, but gets no noise, and goes through the network once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.errors import UserError
 
-_AT_A_TIME = 64
+_BATCH_SIZE = 64
 
 
 def check_reads(denoiser: Denoiser) -> None:
@@ -21,27 +21,25 @@ def check_reads(denoiser: Denoiser) -> None:
 
 @torch.no_grad()
 def read_images(denoiser: Denoiser, images: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-    """The clean samples of images, with the layout that the network sees in them when nothing else tells it.
+    """The clean samples of images, with the layout that the network sees in them.
 
     Args:
         denoiser: On the device to compute on.
         images: (B, C, H, W) in [-1, 1].
-        class_labels: (B, num_labels) of what is in them; zeros where nobody knows.
+        class_labels: (B, num_labels) of what they show; zeros if it is unknown.
 
     Returns:
-        (B, *space.shape) float32; `space.masks` takes what stands where out of it.
+        (B, *space.shape) float32; `space.masks` gives what stands where.
 
     Raises:
-        UserError: See `check_reads` and `Denoiser.check_guidance`.
+        UserError: The model does not read images.
     """
     check_reads(denoiser)
-    denoiser.check_guidance(class_labels, None, 1.0)
     timestep = torch.tensor(denoiser.config["num_train_timesteps"] // 10, device=denoiser.device)
     signal = denoiser.alpha_bar(timestep).sqrt()
     samples = []
-    for part, rows in zip(images.split(_AT_A_TIME), class_labels.split(_AT_A_TIME), strict=True):
+    for part, rows in zip(images.split(_BATCH_SIZE), class_labels.split(_BATCH_SIZE), strict=True):
         part = part.to(denoiser.device)
-        noisy = signal * denoiser.space.encode(part)  # noise would only hide something
-        seen = denoiser.predict_clean(noisy, timestep, rows.to(denoiser.device))
+        seen = denoiser.predict_clean(signal * denoiser.space.encode(part), timestep, rows.to(denoiser.device))
         samples.append(denoiser.space.encode(part, denoiser.space.layout(seen)))
     return torch.cat(samples)

@@ -1,0 +1,49 @@
+"""Write a pipeline as a folder for the Hugging Face Hub, or its network for ONNX Runtime or PyTorch."""
+
+import sys
+from pathlib import Path
+
+from lab_ddpm.cli import load_torch, run
+from lab_ddpm.tools.arguments import Parser, add_checkpoint
+from lab_ddpm.tools.errors import UserError
+
+
+def parser() -> Parser:
+    parser = Parser("export", __doc__)
+    kinds = (
+        "hub: a new folder, which loads without lab_ddpm; "
+        "onnx: denoiser.onnx in the checkpoint's folder, which commands on a CPU then use; "
+        "torch: denoiser.pt2 there, for torch.export.load without lab_ddpm"
+    )
+    parser.add_argument("kind", choices=("hub", "onnx", "torch"), help=kinds)
+    add_checkpoint(parser)
+    parser.add_argument("--out", type=Path, help="of hub: the new folder (default: hub)")
+    parser.add_argument("--name", help="of hub: USER/NAME on the Hub, for the card (default: OUT)")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = parser().parse_args(arguments)
+    if options.kind != "hub" and (options.out or options.name):
+        raise UserError("`--out` and `--name` are for `export hub`; the other files go into the checkpoint's folder")
+    load_torch("exporting")
+    from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
+
+    checkpoint = find_checkpoint(options.checkpoint)
+    if options.kind == "hub":
+        from lab_ddpm.export.hub import export_hub
+
+        out = options.out or Path("hub")
+        export_hub(checkpoint, out, options.name)
+        print(f"wrote {out}; `hf upload {options.name or 'USER/NAME'} {out}` puts it on the Hub")
+        return
+    if options.kind == "onnx":
+        from lab_ddpm.export.onnx import export_onnx as export
+    else:
+        from lab_ddpm.export.torch import export_torch as export
+    file = export(load_pipeline(checkpoint).denoiser, checkpoint)
+    print(f"wrote {file} ({file.stat().st_size / 2**20:.0f} MiB)")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

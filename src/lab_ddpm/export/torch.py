@@ -1,0 +1,32 @@
+"""A model for `torch.export.load`: a program that needs PyTorch but not lab_ddpm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.export.graph import PredictionGraph
+from lab_ddpm.tools.files import atomic_path
+
+PROGRAM_FILE = "denoiser.pt2"
+MAX_BATCH = 63  # diffusers' upsampling takes another branch from 64 images on, and a graph has only one
+
+
+@torch.no_grad()
+def export_torch(denoiser: Denoiser, checkpoint: Path) -> Path:
+    """Write the network (`graph.PredictionGraph`) into its pipeline's folder, for at most 63 images per call.
+
+    Args:
+        denoiser: The pipeline's model, in float32 on the CPU.
+        checkpoint: The folder that it was loaded from.
+
+    Returns:
+        The file.
+    """
+    graph = PredictionGraph(denoiser)
+    program = torch.export.export(graph, graph.examples(), dynamic_shapes=graph.dynamic_shapes(MAX_BATCH))
+    with atomic_path(checkpoint / PROGRAM_FILE) as path, open(path, "wb") as file:
+        torch.export.save(program, file)
+    return checkpoint / PROGRAM_FILE

@@ -1,0 +1,197 @@
+"""Images for many conditions and seeds, split over the processes of an accelerate launch.
+
+Each image has its own CPU generator. It depends on its seed, its condition and the sampling, but not on the batch size
+or the number of processes. Values may differ by 1/255 in a few pixels, since convolutions of other batch sizes sum in
+another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import KINDS, Images, read_image, to_uint8
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import FINISHED, Known, StateCallback, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.schedulers import scheduler_name
+from lab_ddpm.generation.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
+from lab_ddpm.generation.onnx_runtime import can_run_onnx, open_onnx
+from lab_ddpm.tools.errors import UserError, check_choice
+from lab_ddpm.tools.hardware import this_process
+
+RUNTIMES = ("auto", "torch", "onnx")
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """Images, and how they were made.
+
+    Attributes:
+        images: (N, H, W, C) uint8.
+        class_labels: Their (N, num_labels) rows, or (N, K, num_labels) for composed conditions.
+        seeds: One per image.
+        guidance_scale: 1 if they are not guided.
+        masks: (N, h, w) uint8 if the model has a layout: what it put where, as in `layout.read_layout`.
+    """
+
+    images: Images
+    class_labels: torch.Tensor
+    seeds: Sequence[int]
+    guidance_scale: float
+    masks: NDArray[np.uint8] | None = None
+
+
+def open_pipeline(
+    checkpoint: str | Path | None,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_stop: float | None = None,
+    runtime: str = "torch",
+) -> LabelConditionalPipeline:
+    """Load a checkpoint and print which one it is.
+
+    Args:
+        checkpoint: Folder of a pipeline; None takes the default one.
+        scheduler, steps, guidance_scale, guidance_stop: See `Sampling`; None keeps the checkpoint's own.
+        runtime: What runs the network: "torch"; "onnx", from the file that `export onnx` writes; or "auto", which is
+            "onnx" on a CPU if the file exists and ONNX Runtime is installed.
+
+    Raises:
+        UserError: An unknown scheduler or runtime, a number out of range, or ONNX Runtime is not installed.
+        DataError: The checkpoint is missing or broken.
+    """
+    check_choice("runtime", runtime, RUNTIMES)
+    checkpoint = find_checkpoint(checkpoint)
+    pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale, guidance_stop)
+    pipeline.to(this_process().device)
+    if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
+        pipeline.denoiser.runtime = open_onnx(checkpoint)
+    if this_process().is_main_process:
+        print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
+    return pipeline
+
+
+def generate(
+    pipeline: LabelConditionalPipeline,
+    conditions: Sequence[Condition] | torch.Tensor,
+    seeds: Sequence[int],
+    batch_size: int = 64,
+    progress: str | None = None,
+    on_state: StateCallback | None = None,
+    known: Known | None = None,
+) -> GeneratedImages:
+    """Generate one image per condition.
+
+    Args:
+        pipeline: Its sampling is used.
+        conditions: N conditions, empty ones for the null label; or (N, num_labels) rows, or (N, K, num_labels) rows of
+            composed conditions (`guidance`).
+        seeds: N seeds, from `image_seeds` for example.
+        batch_size: Images at a time on each process.
+        progress: Title of a progress bar over the denoising steps; None for no bar.
+        on_state: See `sampling.sample`; called for every batch of this process.
+        known: What is known of the N samples.
+
+    Returns:
+        The images in the order of the conditions, on every process.
+
+    Raises:
+        UserError: Conditions or a guidance that do not fit the model, or another number of seeds.
+    """
+    denoiser, sampling, space = pipeline.denoiser, pipeline.sampling, pipeline.denoiser.space
+    rows = denoiser.class_labels(conditions)
+    if not 0 < len(rows) == len(seeds):
+        raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(rows)} conditions")
+    with this_process().split_between_processes(list(range(len(rows)))) as mine:
+        indices = cast(list[int], mine)
+        batches = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
+        drawn: list[tuple[Images, NDArray[np.uint8]]] = []  # images and masks
+        with denoising_bar(len(batches) * len(sampling_timesteps(sampling, denoiser)), progress, on_state) as advance:
+            for batch in batches:
+                samples = sample(
+                    denoiser,
+                    rows[batch],
+                    [seeds[index] for index in batch],
+                    sampling,
+                    known=None if known is None else known[batch],
+                    on_state=advance,
+                )
+                masks = space.masks(samples)[:, 0].to(torch.uint8) if space.has_layout else samples[:, :0]
+                drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
+    images, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
+    guidance_scale = sampling.guidance_scale if rows.any() else 1.0
+    return GeneratedImages(images, rows.cpu(), seeds, guidance_scale, masks if space.has_layout else None)
+
+
+def generate_seeds(
+    pipeline: LabelConditionalPipeline, conditions: Sequence[Condition], num_seeds: int, progress: str | None = None
+) -> GeneratedImages:
+    """Generate a list of conditions once for each of the seeds 0 ... num_seeds - 1: num_seeds * N images."""
+    seeds = [seed for run in range(num_seeds) for seed in image_seeds(run, len(conditions))]
+    return generate(pipeline, [*conditions] * num_seeds, seeds, progress=progress)
+
+
+def sampling_record(pipeline: LabelConditionalPipeline, generated: GeneratedImages | None = None) -> dict[str, object]:
+    """The checkpoint and the sampling, for manifest.json and metrics.json; the guidance is that of `generated`."""
+    sampling, checkpoint = pipeline.sampling, pipeline.checkpoint
+    return {
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "checkpoint_hash": checkpoint_hash(checkpoint) if checkpoint else None,
+        "scheduler": scheduler_name(sampling.scheduler, pipeline.denoiser),
+        "steps": sampling.steps,
+        "guidance_scale": generated.guidance_scale if generated else sampling.guidance_scale,
+        "guidance_stop": sampling.guidance_stop,
+    }
+
+
+def open_image(pipeline: LabelConditionalPipeline, file: str | Path) -> Images:
+    """Read an image file as (H, W, C) uint8, in the size and channels of the model's images.
+
+    Raises:
+        DataError: It is missing or broken.
+    """
+    config = pipeline.denoiser.config
+    return read_image(file, config["sample_size"], pipeline.config["fit"], config["in_channels"])
+
+
+def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:
+    """Raise `UserError` unless the model makes images like these, under the same labels if both have labels."""
+    channels, own = images.images.shape[-1], pipeline.denoiser.config["in_channels"]
+    if channels != own:
+        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, and those to compare are {KINDS[channels]}")
+    labels = pipeline.denoiser.labels
+    if labels and images.labels and labels != images.labels:
+        raise UserError(f"{pipeline.checkpoint} was trained on other labels than these images have")
+
+
+@contextmanager
+def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None = None) -> Iterator[StateCallback]:
+    """A progress bar over calls of the network, on the main process.
+
+    Args:
+        calls: Their number.
+        title: Of the bar; None for no bar.
+        on_state: Called besides.
+
+    Yields:
+        The `on_state` for `sampling.sample`.
+    """
+    with tqdm(total=calls, desc=title, unit="step", disable=title is None or not this_process().is_main_process) as bar:
+
+        def advance(timestep: int, samples: torch.Tensor) -> torch.Tensor | None:
+            bar.update(timestep != FINISHED)
+            return on_state(timestep, samples) if on_state else None
+
+        yield advance
