@@ -1,25 +1,48 @@
-"""Write one HTML page about a run."""
+"""Write a page about a run and, for i-CLEVR, the lab report that a course asks for."""
 
 import sys
 from pathlib import Path
 
-from lab_ddpm.cli import run
-from lab_ddpm.report.page import write_report
-from lab_ddpm.tools.arguments import Parser
+from lab_ddpm.cli import load_torch, run
+from lab_ddpm.tools.arguments import Parser, add_sampling, sampling_options
+from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.extras import need
 
 
 def parser() -> Parser:
     parser = Parser("report", __doc__)
     parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
-    parser.add_argument("--out", type=Path, help="default: report.html in the run's folder")
+    parser.add_argument("--out", type=Path, help="folder for report.html and lab_report/ (default: the run's folder)")
+    parser.add_argument("--page-only", action="store_true", help="write no lab report, for which images are sampled")
+    parser.add_argument("--num-seeds", type=int, help="seeds of the lab report's scores (default: 4)")
+    add_sampling(parser)
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    page = options.out or options.run_folder / "report.html"
-    write_report(options.run_folder, page)
-    print(f"wrote the report {page}")
+    num_seeds = 4 if options.num_seeds is None else options.num_seeds
+    check_at_least("num-seeds", num_seeds, 1)
+    for name in ("num_seeds", "scheduler", "steps", "guidance_scale", "guidance_stop"):
+        if options.page_only and getattr(options, name) is not None:
+            raise UserError(f"`--page-only` cannot be combined with `--{name.replace('_', '-')}`")
+    need("matplotlib", "jinja2", "markdown")
+    load_torch(f"writing a report about {options.run_folder}")
+
+    from lab_ddpm.generation.generate import open_pipeline
+    from lab_ddpm.report.lab_report import why_no_lab_report, write_lab_report
+    from lab_ddpm.report.page import write_page
+
+    folder, out = options.run_folder, options.out or options.run_folder
+    reason = "left out by `--page-only`" if options.page_only else why_no_lab_report(folder)
+    pipeline = None if reason else open_pipeline(folder / "best", **sampling_options(options))
+    write_page(folder, out / "report.html")
+    print(f"wrote the page {out / 'report.html'}")
+    if pipeline is None:
+        print(f"no lab report: {reason}")
+    else:
+        report = write_lab_report(folder, pipeline, num_seeds, out / "lab_report")
+        print(f"wrote the lab report {report} and {report.with_suffix('.html')}")
 
 
 if __name__ == "__main__":

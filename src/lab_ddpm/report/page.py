@@ -1,11 +1,11 @@
-"""The report page of a run: one HTML file with everything inside, made from what the run's folder holds.
+"""The page about a run: one HTML file with everything inside, made from the files in the run's folder.
 
-    config.yaml, metrics.jsonl, samples/     scripts/train.py     -> settings, curves, time, the newest samples
-    generated/LIST/                          scripts/generate.py  -> images, denoising strip and animation
-    evaluation/metrics.json                  scripts/evaluate.py  -> scores, beside those of the shipped pipeline
-    distribution/metrics.json                scripts/evaluate_distribution.py -> scores of other images
+    config.yaml, metrics.jsonl, samples/     train               -> settings, curves, time, the newest samples
+    generated/LIST/                          generate            -> images, denoising strip and animation
+    evaluation/metrics.json                  evaluate            -> scores, next to those of the shipped pipeline
+    distances/metrics.json                   evaluate --against  -> scores of images other than i-CLEVR
 
-What is not there is left out, with the command that makes it. The page needs no network and no JavaScript.
+Missing files are left out, and the page names the command that makes them. It needs no network and no JavaScript.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
 from lab_ddpm.drawing.charts import score_bars, training_curves
 from lab_ddpm.generation.checkpoint import PRETRAINED
-from lab_ddpm.report.embedding import Embedded, embed_file, embed_themes
-from lab_ddpm.report.rendering import render
+from lab_ddpm.report.rendering import Embedded, embed_charts, embed_file, render
 from lab_ddpm.report.results import (
     Result,
     common_classifier,
@@ -34,7 +33,7 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_text
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 
 
 @dataclass(frozen=True)
@@ -47,42 +46,30 @@ class Gallery:
     animation: Embedded | None
 
 
-def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
+def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     """Write the page about the run in folder `run` to the file `out`.
 
     Args:
-        run: e.g. runs/iclevr.
-        out: e.g. runs/iclevr/report.html.
-        pretrained: The shipped pipeline's folder: its `metrics.json` and, to tell how long it was trained, the
-            `metrics.jsonl` and `config.yaml` of its run.
+        run: Such as runs/iclevr.
+        out: Such as runs/iclevr/report.html.
+        pretrained: The shipped pipeline: the folder of its `metrics.json`, and of `metrics.jsonl` and `config.yaml`,
+            which tell how long it was trained.
 
     Raises:
-        DataError: `run` is not the folder of a run, or a file in it is broken; the file is named.
+        DataError: `run` is not the folder of a run, or a file in it is broken.
     """
-    if not run.is_dir():
-        raise DataError(f"{run}: no such run folder")
-    if (run / "model_index.json").is_file():
-        above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
-        hint = f"; did you mean {above}?" if above else ""
-        raise DataError(f"{run}: a pipeline, and a report is about the folder of a run{hint}")
-    if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "best", "generated")):
-        raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
+    _check_run(run)
     pretrained = find(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
     shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")
     results = [result for result in (own, shipped) if result is not None]
-    galleries = _galleries(run / "generated")
-    samples = sorted((run / "samples").glob("step_*.png"))
     config = run / "config.yaml"
-    settings = read_config(run) or TrainConfig()
-    data, conditional = settings.data, settings.model.conditional
-    is_conditional_iclevr = data.dataset == "iclevr" and conditional
-    source = config if config.is_file() else "configs/NAME.yaml"
-    wanted = (
-        f"--split test --out {run / 'generated' / 'test'}"
-        if is_conditional_iclevr
-        else f"--out {run / 'generated' / ('labels' if conditional else 'unconditional')}"
-    )
+    data = (read_config(run) or parse_config([])).data
+    is_conditional_iclevr = data.dataset == "iclevr" and data.conditional
+    samples = sorted((run / "samples").glob("step_*.png"))
+    name, split = ("labels" if data.conditional else "unconditional"), ""
+    if is_conditional_iclevr:
+        name, split = "test", " --split test"
     page = render(
         "report.html",
         run=run,
@@ -97,19 +84,31 @@ def write_report(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         curves=_curves(run / "metrics.jsonl"),
         bars=_bars(own, run / "evaluation" / "metrics.json"),
         samples=[(int(path.stem.removeprefix("step_")), embed_file(path)) for path in samples[-1:]],
-        galleries=galleries,
+        galleries=_galleries(run / "generated"),
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
         data=data,
         is_conditional_iclevr=is_conditional_iclevr,
         has_best=(run / "best").exists(),
-        distribution=_distribution(run / "distribution" / "metrics.json"),
-        train=f"accelerate launch scripts/train.py --config {source}",
-        generate=f"python scripts/generate.py --checkpoint {run / 'best'} {wanted} --progress",
+        distances=_distances(run / "distances" / "metrics.json"),
+        train=f"lab-ddpm train --config {config if config.is_file() else 'configs/NAME.yaml'}",
+        generate=f"lab-ddpm generate --checkpoint {run / 'best'}{split} --out {run / 'generated' / name} --progress",
     )
     write_text(out, page)
 
 
-def _distribution(metrics: Path) -> Mapping[str, Any] | None:
+def _check_run(run: Path) -> None:
+    """Raise `DataError` unless the folder looks like that of a run."""
+    if not run.is_dir():
+        raise DataError(f"{run}: no such run folder")
+    if (run / "model_index.json").is_file():
+        above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
+        hint = f"; did you mean {above}?" if above else ""
+        raise DataError(f"{run}: this is a pipeline; a report needs the folder of a run{hint}")
+    if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "best", "generated")):
+        raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
+
+
+def _distances(metrics: Path) -> Mapping[str, Any] | None:
     if not metrics.is_file():
         return None
     with naming(metrics):
@@ -120,7 +119,7 @@ def _distribution(metrics: Path) -> Mapping[str, Any] | None:
 def _curves(log: Path) -> dict[str, Embedded]:
     with naming(log):
         records = read_records(log)
-        return embed_themes(training_curves(records, "light"), training_curves(records, "dark"))
+        return embed_charts(training_curves(records, "light"), training_curves(records, "dark"))
 
 
 def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
@@ -128,30 +127,28 @@ def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
     if own is None or classifier is None:
         return {}
     with naming(metrics):
-        light, dark = score_bars(own.splits, classifier, "light"), score_bars(own.splits, classifier, "dark")
-        return embed_themes(light, dark)
+        return embed_charts(score_bars(own.splits, classifier, "light"), score_bars(own.splits, classifier, "dark"))
 
 
 def _galleries(folder: Path) -> list[Gallery]:
-    """All of `generated/`: known lists in their usual order, then others by name."""
-    manifests = sorted(folder.glob("*/manifest.json"))
+    """All of `generated/`: the known lists in their usual order, then others by name."""
     order = {name: place for place, name in enumerate(SPLITS)}
+    manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: (order.get(path.parent.name, len(order)), path))
     galleries = []
-    for manifest in sorted(manifests, key=lambda path: order.get(path.parent.name, len(order))):
-        place = manifest.parent
-        strip, animation = place / "strip.png", place / "denoising.gif"
+    for manifest in manifests:
         with naming(manifest):
             content: Any = read_json(manifest)
             images = [
-                (embed_file(place / Path(entry["file"]).name), ", ".join(entry["condition"]), {**content, **entry})
+                (
+                    embed_file(manifest.parent / Path(entry["file"]).name),
+                    ", ".join(entry["condition"]),
+                    {**content, **entry},
+                )
                 for entry in content["images"]
             ]
-        galleries.append(
-            Gallery(
-                place.name,
-                images,
-                embed_file(strip) if strip.is_file() else None,
-                embed_file(animation) if animation.is_file() else None,
-            )
+        strip, animation = (
+            embed_file(path) if path.is_file() else None
+            for path in (manifest.parent / "strip.png", manifest.parent / "denoising.gif")
         )
+        galleries.append(Gallery(manifest.parent.name, images, strip, animation))
     return galleries

@@ -1,14 +1,22 @@
-"""The pages' templates, filled in."""
+"""The templates, filled in, and the images in them as data URIs."""
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
+
+from lab_ddpm.data.images import naming_broken_images
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a file in `templates/` with its values in their places; in HTML they are escaped."""
+    """The text of a file in `templates/` with its values filled in, which are escaped in HTML."""
     environment = Environment(
         loader=PackageLoader("lab_ddpm.report"),
         autoescape=select_autoescape(),
@@ -21,7 +29,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
+    """Such as 42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -29,5 +37,42 @@ def _duration(seconds: float) -> str:
 
 
 def _guided_share(stop: float | None) -> str:
-    """What is said behind a guidance scale: nothing where all noise levels are guided."""
-    return "" if stop in (None, 1) else f" at the noisier {stop:g} of the levels"
+    """What follows a guidance scale: nothing if all noise levels are guided."""
+    return "" if stop in (None, 1) else f" in the noisiest {100 * stop:g} % of the noise levels"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """An image as a data URI, its size in pixels, and the data URI for the dark theme if it has another one."""
+
+    uri: str
+    width: int
+    height: int
+    dark_uri: str | None = None
+
+
+def embed(content: bytes, dark: bytes | None = None) -> Embedded:
+    """The bytes of an image file, and those for the dark theme."""
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        kind, (width, height) = str(image.format).lower(), image.size
+    return Embedded(_uri(content, kind), width, height, None if dark is None else _uri(dark, kind))
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def embed_file(path: Path) -> Embedded:
+    """An image file.
+
+    Raises:
+        DataError: It is missing or broken.
+    """
+    with naming_broken_images(path):
+        return embed(path.read_bytes())
+
+
+def embed_charts(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> dict[str, Embedded]:
+    """Charts by name, drawn in both themes."""
+    return {name: embed(content, dark[name]) for name, content in light.items()}

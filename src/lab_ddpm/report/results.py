@@ -1,4 +1,4 @@
-"""The scores of a run and of the shipped pipeline, read back, compared and laid out in tables."""
+"""The settings, the training and the scores of a run, read from its folder, and compared with the shipped pipeline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from lab_ddpm.drawing.charts import SplitScores
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS
-from lab_ddpm.evaluation.object_scores import Score, Scores
+from lab_ddpm.evaluation.intervals import Score
+from lab_ddpm.evaluation.scores import Scores
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json
 from lab_ddpm.tools.metrics_log import read_records
@@ -20,9 +21,15 @@ from lab_ddpm.training.config_parser import parse_config
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained: wall time with its evaluations, images shown to it, epochs done and to do.
+    """How long a model was trained.
 
-    And the pipeline that it began with, whose own training is not counted; None for random weights.
+    Attributes:
+        seconds: Wall time, with evaluations.
+        steps: Optimizer steps.
+        epochs: Epochs so far.
+        all_epochs: Epochs that the run will have at its end.
+        images: Training images shown, with repetitions.
+        init_from: The pipeline that it started from, whose own training is not counted; None for random weights.
     """
 
     seconds: float
@@ -35,19 +42,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Result:
-    """The content of a `metrics.json`, and the training behind it where that is known."""
+    """The content of a `metrics.json`, and the training of its model if that is known."""
 
     title: str
     splits: SplitScores
-    lists: Mapping[str, str]  # SHA-256 of the condition list, by split
-    classifiers: Mapping[str, str]  # SHA-256 of the file, by name
-    sampler: Mapping[str, Any]
+    lists: Mapping[str, str]  # split -> SHA-256 of the condition list
+    classifiers: Mapping[str, str]  # name -> SHA-256 of the file
+    sampling: Mapping[str, Any]
     training: Training | None
 
 
 @dataclass(frozen=True)
 class Table:
-    """The scores on one list: a column per (result, classifier), a row per measure."""
+    """The scores on one list, with a column per (result, classifier)."""
 
     split: str
     columns: list[tuple[str, str]]
@@ -55,10 +62,10 @@ class Table:
 
 
 def read_config(folder: Path) -> TrainConfig | None:
-    """The settings of the run, if they are there.
+    """The settings of a run; None if it has no config.yaml.
 
     Raises:
-        DataError: They are not those of a run.
+        DataError: The file is broken.
     """
     file = folder / "config.yaml"
     if not file.is_file():
@@ -70,13 +77,11 @@ def read_config(folder: Path) -> TrainConfig | None:
 
 
 def read_training(folder: Path) -> Training | None:
-    """From the log and the settings of a run, as far as it has come."""
+    """How long a run has been trained; None if it has no settings or no log."""
     config, log = read_config(folder), folder / "metrics.jsonl"
-    if config is None:
-        return None
     with naming(log):
         records = read_records(log)
-        if not records:
+        if config is None or not records:
             return None
         last = records[-1]
         images = last["step"] * config.batch_size
@@ -84,30 +89,30 @@ def read_training(folder: Path) -> Training | None:
 
 
 def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
-    """The scores in the file `metrics` of the model whose run, as far as it is there, is in `folder`."""
+    """The scores in the file `metrics`, if it exists, of the model whose run is in `folder`."""
     if not metrics.is_file():
         return None
     with naming(metrics):
         content: Any = read_json(metrics)
-        sampler = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "guidance_stop", "seeds")}
+        sampling = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "guidance_stop", "seeds")}
         for by_classifier in content["splits"].values():
             for scores in by_classifier.values():
                 if missing := Scores.__required_keys__ - scores.keys():
                     raise KeyError(*missing)
         lists = {split: content["lists"][split] for split in content["splits"]}
         classifiers = {name: entry["sha256"] for name, entry in content["classifiers"].items()}
-    return Result(title, content["splits"], lists, classifiers, sampler, read_training(folder))
+    return Result(title, content["splits"], lists, classifiers, sampling, read_training(folder))
 
 
 def common_classifier(results: Sequence[Result]) -> str | None:
-    """The classifier to compare by: the last of `CLASSIFIERS`, the referee, if it has scored everything."""
+    """The last of `CLASSIFIERS`, so the referee if possible, that has scored all lists of all results."""
     scored = [set(by_classifier) for result in results for by_classifier in result.splits.values()]
     common = set.intersection(*scored) if scored else set()
     return next((name for name in reversed(CLASSIFIERS) if name in common), None)
 
 
 def compare_results(own: Result | None, shipped: Result | None) -> str | None:
-    """What the intervals say about the run against the shipped pipeline, over the lists that both were scored on."""
+    """What the intervals say about the run and the shipped pipeline, on the lists that both were scored on."""
     if own is None or shipped is None or (name := common_classifier([own, shipped])) is None:
         return None
     common = [split for split in own.splits if split in shipped.splits]
@@ -115,43 +120,42 @@ def compare_results(own: Result | None, shipped: Result | None) -> str | None:
         return None
     same_lists = all(own.lists[split] == shipped.lists[split] for split in common)
     if not same_lists or own.classifiers.get(name) != shipped.classifiers.get(name):
-        return "Measured on other condition lists, or by another classifier: not to be compared."
-    pairs = [
+        return "They were scored on different condition lists or by different classifiers and cannot be compared."
+    pairs: list[Any] = [  # these scores always have intervals
         (own.splits[split][name]["micro"]["ci95"], shipped.splits[split][name]["micro"]["ci95"]) for split in common
     ]
     if all(mine[1] < theirs[0] for mine, theirs in pairs):
-        return "The intervals lie apart: the shipped pipeline is the better one."
+        return "The intervals do not overlap: the shipped pipeline is better."
     if all(mine[0] > theirs[1] for mine, theirs in pairs):
-        return "The intervals lie apart: this run is the better one."
-    return "On at least one list the intervals overlap: these numbers do not settle which is the better one."
+        return "The intervals do not overlap: this run is better."
+    return "On at least one list the intervals overlap, so these scores do not show which one is better."
 
 
 def make_tables(results: Sequence[Result]) -> list[Table]:
-    """One table for each list that any of the results has."""
-    splits = dict.fromkeys(split for result in results for split in result.splits)
+    """One table for each list that any of the results was scored on."""
     tables = []
-    for split in splits:
-        scores: dict[tuple[str, str], Scores] = {
+    for split in dict.fromkeys(split for result in results for split in result.splits):
+        columns = {
             (result.title, name): scores for result in results for name, scores in result.splits.get(split, {}).items()
         }
+        counts = sorted({count for scores in columns.values() for count in scores["by_object_count"]}, key=int)
         rows: list[tuple[str, list[Score | None]]] = [
-            ("objects found", [entry["micro"] for entry in scores.values()]),
-            ("images with all objects", [entry["exact_match"] for entry in scores.values()]),
+            ("objects found", [scores["micro"] for scores in columns.values()]),
+            ("images with all objects", [scores["exact_match"] for scores in columns.values()]),
         ]
-        for count in sorted({count for entry in scores.values() for count in entry["by_object_count"]}, key=int):
-            rows.append(
-                (f"objects found, of {count} asked", [entry["by_object_count"].get(count) for entry in scores.values()])
-            )
-        tables.append(Table(split, list(scores), rows))
+        for count in counts:
+            values = [scores["by_object_count"].get(count) for scores in columns.values()]
+            rows.append((f"objects found, of {count} asked for", values))
+        tables.append(Table(split, list(columns), rows))
     return tables
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn what a file of the wrong shape makes go wrong into a `DataError` that names it."""
+    """Turn the errors that unexpected content of a file causes into a `DataError` that names the file."""
     try:
         yield
     except UserError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not as this program writes it ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path}: not a file as this program writes it ({type(error).__name__}: {error})") from None

@@ -3,8 +3,8 @@
 A scene consists of objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp. The first
 object stands at the origin, so at the same pixels in every image. Each later one is placed uniformly in [-3, 3]^2, and
 again until it keeps a gap to the others and every object is visible. Step K of a scene shows its first K + 1 objects,
-as in i-CLEVR (El-Nouby et al., "Tell, Draw, and Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et al.,
-2017, arXiv:1612.06890).
+as in i-CLEVR (El-Nouby et al., "Tell, Draw, and Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et
+al., 2017, arXiv:1612.06890).
 
 Visibility is computed without a ray tracer. All shapes are convex, so the silhouette of an object is the convex hull of
 its projected outline points. Painting the hulls on a coarse canvas gives the visible share of each silhouette; painting
