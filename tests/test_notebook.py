@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 TOUR = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of zmq and asyncio
 def test_the_tour_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(TOUR, as_version=4)
