@@ -33,7 +33,7 @@ from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.generation.generate import check_data, open_pipeline
 from lab_ddpm.generation.interpolation import Mixing, Noise, distance, interpolate_images
-from lab_ddpm.tools.arguments import add_checkpoint, add_images
+from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
 
@@ -68,7 +68,9 @@ WAYS = (
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_images(parser)
+    parser.add_argument("--dataset", required=True, help="iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder")
+    parser.add_argument("--root", type=Path, required=True, help="its folder")
+    parser.add_argument("--held-out", type=Path, help="iclevr, folder: another folder, of images not trained on")
     add_checkpoint(parser)
     parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out images (default: 32)")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
