@@ -1,11 +1,10 @@
 """Which images a training step sees, and with which random numbers.
 
-Training is one stream of samples: epoch after epoch, each a fresh permutation of all images (or of as many, drawn
-with weights), cut into batches that are always full. Sample number `position` of the stream gets its noise, and the
-numbers that decide its timestep, whether its labels and its layout are dropped and which window of it is looked at
-closely, from a random generator seeded by (seed, position). So everything random about training is a function of the
-seed and the position: nothing has to be saved to resume, and the stream does not depend on how many processes,
-accumulation steps or data-loading workers share it.
+Training reads one stream of samples. Each epoch is a new permutation of all images, or as many images drawn with
+weights. The stream is cut into batches that are always full. Sample number `position` of the stream gets its noise and
+its other random numbers from a generator seeded by (seed, position). So everything random about training depends on the
+seed and the position only: resuming needs no saved generator, and the stream is the same for any number of processes,
+accumulation steps or data-loading workers.
 """
 
 from __future__ import annotations
@@ -16,31 +15,32 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.interruption import ignore_stop_signals
 
-# The first word of a generator's seed, which keeps permutations and samples apart.
+# The first word of a generator's seed. It keeps the generators of permutations and of samples apart.
 _ORDER, _SAMPLE = 0, 1
 
 
-class Sample(TypedDict):
-    """One training sample; a batch of them has a leading dimension."""
+class Batch(TypedDict):
+    """B training samples. A single sample has the same tensors without the first dimension."""
 
-    clean_images: torch.Tensor  # (C, H, W) float32 in [-1, 1]
-    masks: torch.Tensor  # (1, H, W) uint8, see `ImageDataset`; (0,) for images that were opened without
-    class_labels: torch.Tensor  # (num_labels,) multi-hot
-    noise: torch.Tensor  # standard normal, of the shape of the model's samples
-    uniforms: torch.Tensor  # (5,) in [0, 1): decide the timestep, whether labels and layout are dropped, and a window
+    clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
+    masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
+    class_labels: torch.Tensor  # (B, num_labels) multi-hot
+    noise: torch.Tensor  # (B, *space.shape) standard normal
+    uniforms: torch.Tensor  # (B, 5) in [0, 1): for the timestep, dropping labels, dropping the layout, and the window
 
 
 class StreamSampler(Sampler[list[tuple[int, int]]]):
     """Yields the batches of the stream as lists of (position, image index).
 
     Args:
-        weights: (N,) How often each image of the data set is drawn, in proportion to the others.
+        weights: (N,) how often each image is drawn, relative to the others.
         batch_size: Samples in a batch, over all processes.
         seed: Seed of the permutations.
         first_batch, last_batch: The batches [first, last) of the stream to yield.
@@ -50,7 +50,7 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         self, weights: NDArray[np.float64], batch_size: int, seed: int, first_batch: int, last_batch: int
     ) -> None:
         self.weights = weights / weights.sum()
-        self.batch_size = batch_size  # these two names are what accelerate looks for in a batch sampler
+        self.batch_size = batch_size  # accelerate looks for these two names in a batch sampler
         self.drop_last = False
         self.seed = seed
         self.batches = range(first_batch, last_batch)
@@ -70,59 +70,26 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
             yield samples
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The N images of an epoch; with equal weights each comes once."""
+        """The N images of an epoch. With equal weights each comes once."""
         random = np.random.default_rng((_ORDER, self.seed, epoch))
         order = random.permutation(len(self.weights))
         if (self.weights == self.weights[0]).all():
             return order
-        # systematic sampling: each comes as often as its weight says, rounded up or down
+        # systematic sampling: each image comes as often as its weight says, rounded up or down
         ends = np.cumsum(self.weights[order])
         ticks = (np.arange(len(order)) + random.random()) / len(order)
         drawn = order[np.searchsorted(ends, ticks * ends[-1])]
         return random.permutation(drawn)
 
 
-def image_weights(dataset: ImageDataset, by_count: Sequence[float], same_first_word: float) -> NDArray[np.float64]:
-    """(N,) weights of the images, which say how often each is drawn.
+class StreamDataset(Dataset[Batch]):
+    """Makes the sample for a (position, image index) of the stream.
 
     Args:
         dataset: The images and labels.
-        by_count: By the number of labels: `by_count[0]` is that of images with one, and so on; empty for 1.
-        same_first_word: Times this, where two labels of an image begin with the same word ("red cube, red sphere").
-
-    Raises:
-        UserError: An image has a number of labels that has no weight.
-    """
-    weights, class_labels = np.ones(len(dataset)), dataset.class_labels
-    if by_count:
-        counts = class_labels.sum(dim=1).long().numpy()
-        check_count_weights(by_count, int(counts.min()), int(counts.max()))
-        weights = np.asarray(by_count, dtype=np.float64)[counts - 1]
-    if same_first_word == 1:
-        return weights
-    first_words = [label.partition(" ")[0] for label in dataset.labels]
-    for word in set(first_words):
-        begins = torch.tensor([first == word for first in first_words])
-        weights[(class_labels[:, begins].sum(dim=1) > 1).numpy()] *= same_first_word
-    return weights
-
-
-def check_count_weights(by_count: Sequence[float], fewest: int, most: int) -> None:
-    """Raise `UserError` unless images of `fewest` to `most` labels have weights each, or none has one."""
-    if by_count and not 1 <= fewest <= most <= len(by_count):
-        raise UserError(
-            f"`data.count_weights` must have one for each number of labels, 1 to {most}, got {list(by_count)}"
-        )
-
-
-class StreamDataset(Dataset[Sample]):
-    """Looks up a (position, image index) of the stream.
-
-    Args:
-        dataset: The images and labels.
-        seed: Seed of the noise and of all that is decided for a sample.
+        seed: Seed of the noise and the other random numbers.
         noise_shape: `SampleSpace.shape` of the model.
-        random_flip: Whether half of the images are mirrored, left and right.
+        random_flip: Whether half of the images are mirrored, left to right.
     """
 
     def __init__(self, dataset: ImageDataset, seed: int, noise_shape: Sequence[int], random_flip: bool = False) -> None:
@@ -131,23 +98,65 @@ class StreamDataset(Dataset[Sample]):
         self.noise_shape = tuple(noise_shape)
         self.random_flip = random_flip
 
-    def __getitem__(self, sample: tuple[int, int]) -> Sample:
+    def __getitem__(self, sample: tuple[int, int]) -> Batch:
         position, index = sample
         dataset = self.dataset
         clean_images = to_tensor(dataset.images[index])
         masks = np.empty(0, np.uint8) if dataset.masks is None else np.moveaxis(dataset.masks[index], -1, 0)
-        # torch's normal numbers cost a third of numpy's; its CPU generator takes 32 bits of a seed
+        # torch draws normal numbers three times as fast as numpy, and its CPU generator takes a seed of 32 bits
         seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
         label_dropout, timestep, flip, layout_dropout = torch.rand(4, generator=generator)
         noise = torch.randn(self.noise_shape, generator=generator)
-        window = torch.rand(2, generator=generator)  # last, for a model without a detailer takes no notice
+        window = torch.rand(2, generator=generator)
         if self.random_flip and flip < 0.5:
             clean_images, masks = clean_images.flip(-1), np.flip(masks, -1)
-        return Sample(
+        return Batch(
             clean_images=clean_images,
-            masks=torch.from_numpy(masks.copy()),  # a read-only one would be a warning
+            masks=torch.from_numpy(masks.copy()),  # torch warns about read-only arrays
             class_labels=dataset.class_labels[index],
             noise=noise,
             uniforms=torch.stack([timestep, label_dropout, layout_dropout, *window]),
+        )
+
+
+def stream_batches(samples: StreamDataset, order: StreamSampler, num_workers: int) -> DataLoader[Batch]:
+    """Batches of the samples in an order, prepared by `num_workers` processes (0: by this one)."""
+    return DataLoader(samples, batch_sampler=order, num_workers=num_workers, worker_init_fn=ignore_stop_signals)
+
+
+def image_weights(
+    dataset: ImageDataset, count_weights: Sequence[float], repeated_colour_weight: float
+) -> NDArray[np.float64]:
+    """(N,) how often each image is drawn, relative to the others.
+
+    Args:
+        dataset: The images and labels.
+        count_weights: The weights of images with 1, 2, ... labels; empty for equal weights.
+        repeated_colour_weight: Factor for images with two labels that begin with the same word ("red cube", "red
+            sphere").
+
+    Raises:
+        UserError: An image has a number of labels without a weight.
+    """
+    weights, class_labels = np.ones(len(dataset)), dataset.class_labels
+    if count_weights:
+        counts = class_labels.sum(dim=1).long().numpy()
+        check_count_weights(count_weights, int(counts.min()), int(counts.max()))
+        weights = np.asarray(count_weights, dtype=np.float64)[counts - 1]
+    if repeated_colour_weight == 1:
+        return weights
+    first_words = [label.partition(" ")[0] for label in dataset.labels]
+    for word in set(first_words):
+        begins = torch.tensor([first == word for first in first_words])
+        weights[(class_labels[:, begins].sum(dim=1) > 1).numpy()] *= repeated_colour_weight
+    return weights
+
+
+def check_count_weights(count_weights: Sequence[float], fewest: int, most: int) -> None:
+    """Raise `UserError` unless images with `fewest` to `most` labels all have a weight, or none has one."""
+    if count_weights and not 1 <= fewest <= most <= len(count_weights):
+        raise UserError(
+            f"`data.count_weights` must have one weight for each number of labels, 1 to {most}, "
+            f"got {list(count_weights)}"
         )

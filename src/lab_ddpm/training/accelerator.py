@@ -1,4 +1,4 @@
-"""The device, the precision and the accumulation of a run, as one `accelerate.Accelerator`."""
+"""The device, the precision and the processes of a run, as one `accelerate.Accelerator`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu
 
 
 def cpu_preset(config: TrainConfig) -> str | None:
-    """The preset for a machine without a GPU, where this is one and the network of `config` works on single pixels."""
-    if uses_gpu(config.device) or config.model.patch_size > 1 or config.data.dataset not in _CPU_PRESETS:
+    """The preset to recommend on a machine without a GPU, if the network of `config` works on single pixels."""
+    if uses_gpu(config.device) or config.model["patch_size"] > 1 or config.data.dataset not in _CPU_PRESETS:
         return None
     return f"configs/{_CPU_PRESETS[config.data.dataset]}"
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Raise `UserError` where `config` asks for a GPU that is not there, or for a tracker that is not installed."""
+    """Raise `UserError` if `config` needs a GPU, a precision or a tracker that is not there."""
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
@@ -35,10 +35,11 @@ def check_machine(config: TrainConfig) -> None:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The accelerator for the device and the precision that `config` asks for.
+    """The accelerator for the device and the precision of `config`.
 
     Raises:
-        UserError: See `check_machine`; or it asks for another precision than earlier trainings of the process.
+        UserError: See `check_machine`; an earlier training of this process had another device or precision; or the
+            processes cannot share a batch.
     """
     check_machine(config)
     use_gpu = uses_gpu(config.device)
@@ -56,7 +57,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
         )
     except ValueError as error:  # accelerate's state is one per process
-        raise UserError(f"`device` and `mixed_precision` must be the same all the time: {first_line(error)}") from None
-    if config.device == "cpu" and accelerator.device.type != "cpu":  # it had begun before
-        raise UserError(f"`device` must be the same all the time, got 'cpu' after {accelerator.device.type!r}")
+        raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None
+    if config.device == "cpu" and accelerator.device.type != "cpu":  # an earlier training chose it
+        raise UserError(f"`device` must not change in a process, got 'cpu' after {accelerator.device.type!r}")
+    if (config.batch_size // config.gradient_accumulation_steps) % accelerator.num_processes:
+        raise UserError(
+            "`batch_size` / `gradient_accumulation_steps` must be a multiple of the number of processes, "
+            f"got {config.batch_size} / {config.gradient_accumulation_steps} for {accelerator.num_processes}"
+        )
     return accelerator

@@ -1,44 +1,139 @@
-"""The settings of a training run, as frozen dataclasses; `config_parser` makes them of presets and arguments.
+"""The settings of one training run, as frozen dataclasses.
 
-The defaults are the i-CLEVR experiment of the report. A value out of range is refused with its name.
+The defaults are the i-CLEVR experiment of the report. A value out of range is refused with its name. The sections
+`model`, `loss` and `sampling` are arguments of the classes that use them, which check them: see `config_parser` and
+`model.check_settings`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from lab_ddpm.data.images import height_width
-from lab_ddpm.tools.errors import UserError, check_at_least, check_seed
-from lab_ddpm.training.config_sections import (
-    DataConfig,
-    DiffusionConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimizerConfig,
-)
+from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """The images to train on.
+
+    Attributes:
+        dataset: "iclevr", a data set of torchvision, or "folder" for your own images; see `data.dataset`.
+        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
+        conditional: Whether the model learns the labels of the images.
+        image_size: Size in pixels to train at: [height, width], or one number for both.
+        random_flip: Whether half of the images are mirrored, left to right.
+        num_scenes: Scenes (of three images) to render if the i-CLEVR folder has no images.
+        count_weights: How often images with 1, 2, ... labels are drawn, compared with each other; empty: alike.
+        repeated_colour_weight: Factor for images with two labels that begin with the same word: in i-CLEVR, two objects
+            of one colour.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+    """
+
+    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
+    root: str = "data/iclevr"
+    conditional: bool = True
+    image_size: int | tuple[int, int] = 64
+    random_flip: bool = False
+    num_scenes: int = 6003
+    count_weights: tuple[float, ...] = ()
+    repeated_colour_weight: float = 1.0
+    num_workers: int = 2
+
+    def __post_init__(self) -> None:
+        for length in [self.image_size] if isinstance(self.image_size, int) else self.image_size:
+            check_at_least("data.image_size", length, 1)
+        check_at_least("data.num_scenes", self.num_scenes, 1)
+        check_at_least("data.num_workers", self.num_workers, 0)
+        for weight in self.count_weights:
+            check_positive("data.count_weights", weight)
+        check_positive("data.repeated_colour_weight", self.repeated_colour_weight)
+        if not self.conditional and (self.count_weights or self.repeated_colour_weight != 1):
+            key = "count_weights" if self.count_weights else "repeated_colour_weight"
+            raise UserError(f"`data.{key}` needs `data.conditional`, got {getattr(self, key)} without it")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW or Muon, gradient clipping, and an average of the weights.
+
+    Attributes:
+        name: "adamw", or "muon" for the matrices inside the networks; see `optimizer`.
+        learning_rate: Its peak: it rises from 0 in a line, then falls to 0 at the last step as a cosine.
+        weight_decay: Multiplied by the learning rate, not part of the gradient.
+        warmup_steps: Steps until the peak.
+        max_grad_norm: Larger gradients are scaled down to this norm, over all weights.
+        ema_decay: Decay of the exponential moving average that is evaluated and saved; 0 for none.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 500
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("optimizer.learning_rate", self.learning_rate)
+        check_at_least("optimizer.weight_decay", self.weight_decay, 0)
+        check_at_least("optimizer.warmup_steps", self.warmup_steps, 0)
+        check_positive("optimizer.max_grad_norm", self.max_grad_norm)
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"`optimizer.ema_decay` must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """When a run is evaluated, and how best/ is chosen.
+
+    Attributes:
+        every_epochs: Epochs between evaluations. The last step is always evaluated.
+        metric: The score that chooses best/. For i-CLEVR "micro" (objects found / objects asked for) or "exact_match",
+            both by the classifier resnet18. For other images "labels_found" (labels found / labels asked for: the class
+            accuracy) or "frechet" (distance of features; needs no labels), both by `classifier`. "none" scores nothing:
+            best/ is the newest pipeline. "auto" takes the first of these that works for the images, the model and the
+            classifiers that are there when the run starts.
+        classifier: File of the classifier, for images other than i-CLEVR; None for evaluator/DATASET.safetensors.
+        num_images: Images to sample, for images other than i-CLEVR.
+        split: For i-CLEVR, the condition list to sample: the name of a split, or a JSON file. The default is not one of
+            the lists that results are reported on.
+        keep: How many of the best pipelines stay on disk.
+    """
+
+    every_epochs: int = 5
+    metric: Literal["auto", "micro", "exact_match", "labels_found", "frechet", "none"] = "auto"
+    classifier: str | None = None
+    num_images: int = 64
+    split: str = "val"
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        for key in ("every_epochs", "num_images", "keep"):
+            check_at_least(f"evaluation.{key}", getattr(self, key), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run, written to `runs_dir/name/`.
+    """One training run, which is written to `runs_dir/name/`.
 
     Attributes:
         name: Name of the run.
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
-        epochs: Passes over the images; an epoch has ceil(images / batch_size) steps.
-        batch_size: Images per optimizer step, over all processes and accumulation steps; at most all that there are.
+        epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
+        batch_size: Images in an optimizer step, over all processes and parts; at most all the images.
         gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
-        mixed_precision: "auto" is bf16 where the hardware computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
-            on another GPU, none on another CPU.
-        device: "auto" takes a GPU where there is one.
-        init_from: Folder of a pipeline whose weights the run begins with, see `initial_weights`; None for random ones.
-        trackers: "tensorboard" or "wandb", where the run is watched beside its own files, see `trackers`.
-        save_every_steps: Steps between two states to resume from; the newest two are kept.
+        mixed_precision: "auto" is bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16 on
+            another GPU, and none on another CPU.
+        device: "auto" takes a GPU if there is one.
+        init_from: Folder of a pipeline whose weights the run starts from, see `initial_weights`; None for random ones.
+        trackers: "tensorboard" or "wandb" to watch the run there too, see `trackers`.
+        save_every_steps: Steps between two states to resume from. The newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
+        model: Arguments of `diffusion.denoiser.Denoiser`, except those that the images decide.
+        loss: Arguments of `diffusion.loss.DenoisingLoss`.
+        sampling: Arguments of `diffusion.sampling.Sampling`: how the run is evaluated; saved with its pipelines.
     """
 
     name: str = "iclevr"
@@ -54,109 +149,66 @@ class TrainConfig:
     save_every_steps: int = 500
     log_every_steps: int = 10
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    model: Mapping[str, Any]
+    loss: Mapping[str, Any]
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    sampling: Mapping[str, Any]
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        for key in (
-            "epochs",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "save_every_steps",
-            "log_every_steps",
-        ):
+        for key in ("epochs", "batch_size", "gradient_accumulation_steps", "save_every_steps", "log_every_steps"):
             check_at_least(key, getattr(self, key), 1)
         check_seed(self.seed)
+        if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
+            raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
         if self.batch_size % self.gradient_accumulation_steps:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
             )
-        if self.evaluation.steps > self.diffusion.num_train_timesteps:
+        self._check_metric()
+        if self.loss["detail_only"] and not (self.model["detail_channels"] and self.init_from):
             raise UserError(
-                f"`evaluation.steps` must be at most {self.diffusion.num_train_timesteps} "
-                f"(`diffusion.num_train_timesteps`), got {self.evaluation.steps}"
+                "`loss.detail_only` needs `model.detail_channels` and `init_from`, "
+                f"got {self.model['detail_channels']} and {self.init_from!r}"
             )
-        if any(length % self.downsampling() for length in height_width(self.data.image_size)):
+        if self.model["condition_dropout"] and not self.data.conditional:
             raise UserError(
-                f"`data.image_size` must be a multiple of {self.downsampling()} for this model "
-                f"(patch_size x 2 per level), got {self.data.image_size}"
+                f"`model.condition_dropout` needs `data.conditional`, got {self.model['condition_dropout']}"
             )
-        allowed = ["auto", "none"]
-        if self.data.dataset != "iclevr":
-            allowed += ["frechet"] + ["labels_found"] * self.model.conditional
-        elif self.model.conditional:
-            allowed += ["micro", "exact_match"]
-        if self.evaluation.metric not in allowed:
-            kind = "a conditional" if self.model.conditional else "an unconditional"
+        if self.sampling["guidance_scale"] != 1 and not self.model["condition_dropout"]:
             raise UserError(
-                f"`evaluation.metric` must be one of {allowed} for {kind} model of {self.data.dataset!r}, "
-                f"got {self.evaluation.metric!r}"
+                f"`sampling.guidance_scale` needs `model.condition_dropout`, got {self.sampling['guidance_scale']}"
             )
-        takes_classifier = self.data.dataset != "iclevr" and self.evaluation.metric != "none"
-        if self.evaluation.classifier is not None and not takes_classifier:
-            raise UserError(
-                "`evaluation.classifier` must not be given for i-CLEVR, which has its own, nor for "
-                f"`evaluation.metric` 'none', got {self.evaluation.classifier!r}"
-            )
-        if self.model.layout_scale and self.diffusion.prediction_type != "sample":
-            raise UserError(
-                "`model.layout_scale` must be 0 unless `diffusion.prediction_type` is 'sample', "
-                f"got {self.model.layout_scale} and {self.diffusion.prediction_type!r}"
-            )
-        if self.model.detail_channels and self.diffusion.prediction_type != "sample":
-            raise UserError(
-                "`model.detail_channels` must be empty unless `diffusion.prediction_type` is 'sample', "
-                f"got {list(self.model.detail_channels)} and {self.diffusion.prediction_type!r}"
-            )
-        if self.objective.detail_only and not (self.model.detail_channels and self.init_from):
-            raise UserError(
-                "`objective.detail_only` needs `model.detail_channels` and `init_from`, "
-                f"got {list(self.model.detail_channels)} and {self.init_from!r}"
-            )
-        if self.objective.layout_dropout and not self.model.layout_scale:
-            raise UserError(
-                "`objective.layout_dropout` must be 0 for a model without `model.layout_scale`, "
-                f"got {self.objective.layout_dropout}"
-            )
-        if self.data.count_weights and not self.model.conditional:
-            raise UserError(
-                f"`data.count_weights` must be empty for an unconditional model, got {list(self.data.count_weights)}"
-            )
-        if self.data.same_first_word_weight != 1 and not self.model.conditional:
-            raise UserError(
-                "`data.same_first_word_weight` must be 1 for an unconditional model, "
-                f"got {self.data.same_first_word_weight}"
-            )
-        if self.objective.condition_dropout and not self.model.conditional:
-            raise UserError(
-                "`objective.condition_dropout` must be 0 for an unconditional model, "
-                f"got {self.objective.condition_dropout}"
-            )
-        if self.evaluation.guidance_scale != 1 and not self.objective.condition_dropout:
-            raise UserError(
-                "`evaluation.guidance_scale` must be 1 without `objective.condition_dropout`, "
-                f"got {self.evaluation.guidance_scale}"
-            )
-        if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
-            raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
 
-    def downsampling(self) -> int:
-        """What the sides of images must be multiples of, for all levels of the networks."""
-        finest = self.model.patch_size * 2 ** (len(self.model.block_out_channels) - 1)
-        return math.lcm(finest, 2 ** max(len(self.model.detail_channels) - 1, 0))
+    def _check_metric(self) -> None:
+        data, evaluation = self.data, self.evaluation
+        choices = ["auto", "none"]
+        if data.dataset != "iclevr":
+            choices += ["frechet"] + ["labels_found"] * data.conditional
+        elif data.conditional:
+            choices += ["micro", "exact_match"]
+        if evaluation.metric not in choices:
+            kind = "a conditional" if data.conditional else "an unconditional"
+            raise UserError(
+                f"`evaluation.metric` must be one of {choices} for {kind} model of {data.dataset!r}, "
+                f"got {evaluation.metric!r}"
+            )
+        if evaluation.classifier is not None and (data.dataset == "iclevr" or evaluation.metric == "none"):
+            raise UserError(
+                "`evaluation.classifier` is only for images other than i-CLEVR, and a metric other than 'none', "
+                f"got {evaluation.classifier!r}"
+            )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, lists in place of tuples, as it stands in a YAML preset."""
-        return _plain(asdict(self))
+        """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""
+        return plain(asdict(self))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists instead of tuples, at any depth."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return value

@@ -1,16 +1,14 @@
 """From YAML presets and dotted command-line overrides to a `TrainConfig`.
 
-`parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and
-changes one value of it. A preset that begins with `extends: OTHER.yaml` states only what differs from that file beside
-it. A key that does not exist, or a value of the wrong type or out of range, is refused with its name before anything
-runs.
+`parse_config(["--config", "configs/iclevr_cpu.yaml", "--optimizer.learning_rate", "5e-4"])` reads a preset and changes
+one value of it. A preset with `extends: OTHER.yaml` states only what differs from that file. An unknown key, or a value
+of the wrong type, is refused with its name. This module does not load torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
@@ -18,7 +16,16 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.presets import read_preset
-from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config import TrainConfig, plain
+from lab_ddpm.training.signatures import read_signature
+
+# The sections that are arguments of a class: its module, its name, and the arguments that are not settings.
+_CLASSES = {
+    "model": ("diffusion/denoiser.py", "Denoiser", {"labels", "sample_size", "in_channels"}),
+    "loss": ("diffusion/loss.py", "DenoisingLoss", set[str]()),
+    "sampling": ("diffusion/sampling.py", "Sampling", set[str]()),
+}
+_SECTIONS = (*_CLASSES, "data", "optimizer", "evaluation")
 
 
 def parse_config(arguments: Sequence[str]) -> TrainConfig:
@@ -32,7 +39,7 @@ def parse_config(arguments: Sequence[str]) -> TrainConfig:
         SystemExit: For `--help`.
     """
     if any(argument.split("=")[0] == "--config" for argument in arguments[1:]):
-        raise UserError("`--config` must come first: what follows it overrides the preset")
+        raise UserError("`--config` must come first: the options after it override the preset")
     arguments = [part for argument in arguments[:1] for part in argument.split("=", 1)] + list(arguments[1:])
     if arguments[:1] == ["--config"] and len(arguments) > 1:
         return make_config(read_preset(arguments[1]), arguments[2:], source=arguments[1])
@@ -47,18 +54,11 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         SystemExit: For `--help` among the overrides.
     """
     if {"training", "settings"} <= settings.keys():
-        raise UserError(f"{source}: a sweep of many trainings is for scripts/ablate.py")
-    for section in (entry.name for entry in fields(TrainConfig) if is_dataclass(entry.default_factory)):
+        raise UserError(f"{source}: this file lists many trainings; it is for benchmarks/ablate.py")
+    for section in _SECTIONS:
         if not isinstance(settings.get(section, {}), dict):
             raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
-    parser = ArgumentParser(
-        prog="lab-ddpm train",
-        description="Train a label-conditional diffusion model; the same command again goes on where it stopped.",
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
-    parser.add_class_arguments(TrainConfig, as_group=False)
+    parser = _make_parser()
     preset = ["--config", yaml.safe_dump(settings)]
     with _one_line(f"{source}: "):
         _check_null(parser, parser.parse_args(preset))
@@ -66,11 +66,26 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         values = parser.parse_args([*preset, *overrides])
         _check_null(parser, values)
         values.pop("config", None)
-        return TrainConfig(**vars(parser.instantiate(values)))
+        arguments = {section: plain(vars(values.pop(section))) for section in _CLASSES}
+        return TrainConfig(**vars(parser.instantiate(values)), **arguments)
+
+
+def _make_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="lab-ddpm train",
+        description="Train a label-conditional diffusion model. The same command again continues where it stopped.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
+    parser.add_class_arguments(TrainConfig, as_group=False, skip=set(_CLASSES))
+    for section, (module, name, skipped) in _CLASSES.items():
+        parser.add_class_arguments(read_signature(module, name), section, skip=set(skipped), instantiate=False)
+    return parser
 
 
 def _check_null(parser: ArgumentParser, values: Namespace) -> None:
-    """jsonargparse takes null for a setting of any type; here only one that is None by default may be it."""
+    """jsonargparse accepts null for any setting. Here it is only for settings that are None by default."""
     for key, default in parser.get_defaults().items():
         if default is not None and values[key] is None:
             raise ValueError(f"`{key}` must not be null")

@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that begins with the weights of a pipeline (`init_from`)."""
+"""Fine-tuning: a run that starts from the weights of a pipeline (`init_from`)."""
 
 from __future__ import annotations
 
@@ -13,43 +13,36 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 
-# What weights are made for: the network, its samples, their noise, and what is predicted of them; as a denoiser has
-# it, and where it is set.
-_MODEL = (
+# The arguments of a denoiser that its weights are made for.
+_ARCHITECTURE = (
     *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
-    *("norm_num_groups", "patch_size"),
+    *("norm_num_groups", "patch_size", "num_train_timesteps", "beta_schedule", "prediction_type", "in_channels"),
 )
-_DIFFUSION = ("num_train_timesteps", "beta_schedule", "prediction_type")
-_SETTINGS = {
-    **{key: f"model.{key}" for key in _MODEL},
-    **{key: f"diffusion.{key}" for key in _DIFFUSION},
-    "in_channels": "in_channels",  # of the images
-}
 _EMBEDDING = "label_embedding.weight"
 
 
 @torch.no_grad()
 def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
-    """Give a denoiser the weights of a pipeline's.
+    """Give a denoiser the weights of a pipeline.
 
-    Where their labels are not the same, those that both know keep their embedding, and the embeddings of others stay as
-    they were. So do the ends of the networks that are a layout's, unless both have one of the same labels and scale,
-    and a detailer where the pipeline has none. A pipeline's own is not left away: its network was judged with it.
+    If the labels differ, the labels that both know keep their embedding, and the new ones keep their random embedding.
+    The layout's channels keep their random weights too, unless both have a layout of the same labels and scale. So does
+    the detailer, if the pipeline has none. A pipeline's detailer is never dropped: its images were made with it.
 
     Args:
-        denoiser: What is to be trained, of the same network for the same noise; the images may have another size.
-        pipeline: Its folder.
+        denoiser: The model to train, with the same architecture and noise. The size of the images may differ.
+        pipeline: Folder of the pipeline.
 
     Raises:
-        UserError: Another network, or other noise; the setting is named.
-        DataError: There is no such pipeline, or a broken one.
+        UserError: Another architecture or other noise. The setting is named.
+        DataError: There is no such pipeline, or it is broken.
     """
     source = load_source(pipeline, denoiser.config)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
     same_layout &= denoiser.labels == source.labels
     colours = denoiser.space.in_channels
     channels = colours * denoiser.space.patch_size**2
-    # of the weights at the ends of the networks: the dimension that runs over channels, and how many are of images
+    # weights that depend on the layout: the dimension that runs over channels, and how many of them are the image's
     ends = {
         "unet.conv_in.weight": (1, channels),
         "unet.conv_out.weight": (0, channels),
@@ -70,23 +63,21 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
 
 
 def load_source(pipeline: str | Path, settings: Mapping[str, Any]) -> Denoiser:
-    """The denoiser of a pipeline whose weights one of these settings can take.
+    """The denoiser of a pipeline, if a model with these arguments can take its weights.
 
     Raises:
-        UserError: It is of another network, or for other noise.
-        DataError: There is no such pipeline, or a broken one.
+        UserError: Another architecture or other noise. The setting is named.
+        DataError: There is no such pipeline, or it is broken.
     """
     try:
         source: Denoiser = load_pipeline(pipeline).denoiser
     except DataError as error:
         raise DataError(f"`init_from`: {error}") from None
-    detail = {"detail_channels": "model.detail_channels"} if source.config["detail_channels"] else {}
-    for key, flag in {**_SETTINGS, **detail}.items():
-        found, own = _plain(source.config[key]), _plain(settings[key])
+    for key in (*_ARCHITECTURE, *["detail_channels"] * (source.detailer is not None)):
+        found, own = (
+            list(value) if isinstance(value, tuple) else value for value in (source.config[key], settings[key])
+        )
         if found != own:
-            raise UserError(f"`{flag}` must be {found!r} to begin with the weights of {pipeline}, got {own!r}")
+            name = key if key == "in_channels" else f"model.{key}"
+            raise UserError(f"`{name}` must be {found!r} to start from the weights of {pipeline}, got {own!r}")
     return source
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,26 +1,41 @@
-"""The untrained denoiser of a config."""
+"""The untrained denoiser of a config, and the check that its settings fit."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
 
+import torch
 from accelerate.utils import set_seed
 
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.loss import DenoisingLoss
+from lab_ddpm.diffusion.sampling import Sampling, check_sampling
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config import TrainConfig
 
 
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
-    """The untrained model of a config, for the images and labels of a data set; one seed always gives one model."""
-    network = asdict(config.model)
-    del network["conditional"]  # the data set has been opened with labels or without
+    """The untrained model for the images and labels of a data set. One seed always gives one model."""
     set_seed(config.seed)
-    return Denoiser(
-        labels=dataset.labels,
-        sample_size=config.data.image_size,
-        in_channels=dataset.images.shape[-1],
-        **network,
-        **asdict(config.diffusion),
-        **asdict(config.objective),
-    )
+    return Denoiser(dataset.labels, config.data.image_size, dataset.images.shape[-1], **config.model)
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Build what the settings describe on PyTorch's "meta" device, which needs no memory and no images.
+
+    Raises:
+        UserError: A setting that is out of range or does not fit the others. It is named.
+    """
+    labels = ("label",) if config.data.conditional else ()  # the real ones are in files
+    try:
+        DenoisingLoss(**config.loss)
+        with torch.device("meta"):
+            denoiser = Denoiser(labels, config.data.image_size, **config.model)
+        check_sampling(denoiser, Sampling(**config.sampling))
+    except UserError as error:
+        names = {"sample_size": "data.image_size"}
+        for section in ("model", "loss", "sampling"):
+            names |= {key: f"{section}.{key}" for key in getattr(config, section)}
+        message = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
+        raise UserError(message) from None

@@ -1,25 +1,99 @@
-"""What changes the weights: AdamW, or Muon for the matrices within the networks and AdamW for the rest."""
+"""What changes the weights: AdamW, or Muon for the matrices inside the networks and AdamW for the rest.
+
+Muon (arXiv:2502.16982) makes the momentum of a matrix orthogonal before it takes it as a step:
+
+    M   = 0.95 M + 0.05 G,   U = 0.95 M + 0.05 G                      Nesterov's momentum of the gradient G
+    W  <- W - lr (0.2 sqrt(max(rows, columns)) orthogonal(U) + weight_decay W)
+
+The factor gives a step the size of a step of AdamW, so one learning rate serves both. A convolution's kernel is the
+matrix (out, in * height * width).
+
+The libraries at hand (PyTorch, timm, pytorch-optimizer) make matrices orthogonal in bfloat16. A CPU that emulates
+bfloat16 takes 16 times as long for that as for the float32 here. PyTorch's Muon also refuses kernels.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.training.config_sections import OptimizerConfig
-from lab_ddpm.training.muon import Muon
+from lab_ddpm.training.config import OptimizerConfig
+
+_LEVELS = ("unet.down_blocks.", "unet.mid_block.", "unet.up_blocks.", "detailer.level.")
+_MOMENTUM = 0.95
+_ROUNDS, _COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)  # of Newton-Schulz, arXiv:2502.16982, section 2.1
 
 
 def make_optimizer(denoiser: Denoiser, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer that `config.name` names: "adamw" (arXiv:1711.05101) or "muon" (see `muon`).
+    """The optimizer that `config.name` names: "adamw" (arXiv:1711.05101) or "muon".
 
-    Of Muon, AdamW has the first and the last convolution, the embeddings, the biases and the norms.
+    With Muon, the first and the last convolutions, the embeddings, the biases and the norms are AdamW's.
     """
+    options = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.name == "adamw":
-        return torch.optim.AdamW(
-            denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-    levels = ("unet.down_blocks.", "unet.mid_block.", "unet.up_blocks.", "detailer.level.")
+        return torch.optim.AdamW(denoiser.parameters(), **options, fused=True)
     matrices, rest = [], []
     for name, parameter in denoiser.named_parameters():
-        (matrices if parameter.ndim > 1 and name.startswith(levels) else rest).append(parameter)
-    return Muon(matrices, rest, lr=config.learning_rate, weight_decay=config.weight_decay)
+        (matrices if parameter.ndim > 1 and name.startswith(_LEVELS) else rest).append(parameter)
+    return Muon(matrices, rest, **options)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for matrices and kernels, AdamW for the rest.
+
+    Args:
+        matrices: Parameters with two dimensions or more.
+        rest: All others; at least one.
+        lr: Learning rate of both.
+        weight_decay: Of both. It is no part of the gradient.
+    """
+
+    def __init__(
+        self, matrices: Sequence[torch.Tensor], rest: Sequence[torch.Tensor], lr: float, weight_decay: float
+    ) -> None:
+        # fused: also what makes `load_state_dict` move each "step" to the device of its parameter
+        self._adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=weight_decay, fused=True)
+        super().__init__([{"params": matrices}, *self._adamw.param_groups], {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Change the parameters that have a gradient. A `closure` is not called."""
+        matrices, rest = self.param_groups
+        for parameter in matrices["params"]:
+            if parameter.grad is not None:
+                self._step_matrix(parameter, parameter.grad, matrices["lr"], matrices["weight_decay"])
+        # one state and one learning rate for both; `load_state_dict` replaces these objects
+        self._adamw.state, self._adamw.param_groups = self.state, [rest]
+        self._adamw.step()
+
+    def _step_matrix(self, parameter: torch.Tensor, gradient: torch.Tensor, lr: float, weight_decay: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
+        update = orthogonal(gradient.lerp(state["momentum"], _MOMENTUM).flatten(1))
+        parameter.mul_(1 - lr * weight_decay)
+        parameter.add_(update.view_as(parameter), alpha=-lr * 0.2 * max(update.shape) ** 0.5)
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """Roughly the orthogonal factor of a float32 matrix: its singular values become numbers between 0.7 and 1.2.
+
+    Five rounds of Newton-Schulz X <- a X + b (X X') X + c (X X')^2 X. Each round multiplies by a polynomial of the
+    first X X'. So the rounds run on that small matrix, and X is multiplied once ("Gram Newton-Schulz").
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+    wide = wide / wide.norm().clamp(min=1e-7)
+    a, b, c = _COEFFICIENTS
+    gram = wide @ wide.mT
+    identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    product = identity
+    for left in reversed(range(_ROUNDS)):
+        factor = a * identity + b * gram + c * (gram @ gram)
+        product = factor @ product
+        if left:
+            gram = factor @ gram @ factor
+    result = product @ wide
+    return result if matrix.shape[0] <= matrix.shape[1] else result.mT

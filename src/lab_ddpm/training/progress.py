@@ -1,8 +1,8 @@
 """How far a run is, and the pipelines that it leaves.
 
-runs/NAME/states/step_0000500/        what the run goes on from, see `state`
+runs/NAME/states/step_0000500/        what the run resumes from, see `state`
 runs/NAME/pipelines/step_0000500/     a pipeline that `from_pretrained` loads, written at each evaluation
-runs/NAME/best -> pipelines/...       symbolic links, replaced in one atomic step
+runs/NAME/best -> pipelines/...       symbolic links, each replaced in one atomic step
 runs/NAME/last -> pipelines/...
 """
 
@@ -25,11 +25,11 @@ class Progress:
 
     Attributes:
         step: Optimizer steps done.
-        seconds: Wall time spent on them, evaluations included, over all starts of the run.
-        scores: What each evaluated pipeline is worth, by step; more is better.
+        seconds: Wall time of the steps and evaluations, over all starts of the run.
+        scores: The worth of each evaluated pipeline, by step. More is better.
         data: Fingerprint of the images and labels.
-        metric: What the scores are, as `selection` names it; empty for a run that has not begun.
-        classifier: Hash of the file of the classifier that they are by; empty for none.
+        metric: What the scores measure, as `selection` names it; empty for a new run.
+        classifier: Hash of the classifier's file; empty for none.
     """
 
     step: int = 0
@@ -40,12 +40,12 @@ class Progress:
     classifier: str = ""
 
     def best_steps(self, count: int) -> list[int]:
-        """The steps of the `count` best pipelines, best first; of equal ones the later comes first."""
+        """The steps of the `count` best pipelines, best first. Of equal ones the later comes first."""
         return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)[:count]
 
 
 def write_progress(state: Path, progress: Progress) -> None:
-    """Write `progress.json` into a folder of `states/`, with a checksum of its own."""
+    """Write `progress.json` into a folder of `states/`, with its checksum."""
     content = asdict(progress)
     write_json(state / "progress.json", {**content, "sha256": _digest(content)})
 
@@ -60,26 +60,26 @@ def read_progress(state: Path) -> Progress:
     try:
         digest = content.pop("sha256")
         if digest != _digest(content):
-            raise ValueError("not what was written: damaged, or changed since")
+            raise ValueError("the checksum does not match")
         progress = Progress(**content)
         progress.scores = {int(step): score for step, score in progress.scores.items()}
     except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise DataError(f"{state / 'progress.json'}: no progress of a run ({first_line(error)})") from None
+        raise DataError(f"{state / 'progress.json'}: damaged ({first_line(error)})") from None
     return progress
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """Of the content as JSON gives it back: with text for the steps of the scores."""
+    """Hash of the content as JSON reads it back, with strings for the steps of the scores."""
     return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
 def step_name(step: int) -> str:
-    """Folder name of a step; names sort like numbers."""
+    """Folder name of a step. The names sort like the numbers."""
     return f"step_{step:07d}"
 
 
 def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:
-    """Write `run/pipelines/step_N`, in the place of what a run that was stopped before its state left there."""
+    """Write `run/pipelines/step_N`. It replaces one that was written before a crash, without a state that knows it."""
     target = run / "pipelines" / step_name(step)
     remove(target)
     with atomic_path(target) as temporary:
@@ -87,14 +87,14 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> N
 
 
 def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
-    """Point last/ and best/ at pipelines that `progress` knows of; then delete those that no state needs.
+    """Link last/ and best/ to pipelines that `progress` knows, then delete those that no state needs.
 
-    To be called when `progress` is in a state. A run that goes on from the one before still finds its best.
+    Call it after `progress` is saved in a state. A run that resumes from an older state still finds its best pipeline.
 
     Args:
         run: Folder of the run.
         progress: With the score of every evaluation.
-        keep: How many of the best pipelines stay; the last one stays in any case.
+        keep: How many of the best pipelines stay. The last one always stays.
     """
     folder = run / "pipelines"
     if progress.scores:

@@ -1,11 +1,11 @@
-"""What best/ is chosen by: for each kind of images, what to sample while a run trains, and the score of the samples.
+"""How best/ is chosen: for each kind of images, what a run samples at an evaluation, and the score of the samples.
 
     objects found     i-CLEVR: the conditions of a list, read by the classifier resnet18
-    labels found      other labelled images: every label alike, read by a classifier of that data set
-    Frechet distance  other images: the features of such a classifier, of samples and of real images
+    labels found      other labelled images: each label equally often, read by a classifier of that data set
+    Frechet distance  other images: the features of such a classifier, for samples and for real images
 
-The classifier of the last two is also the one that `evaluate_distribution` uses, so a score of its is a little too good
-where it has chosen. All scores of a run are of one kind, by one classifier.
+`evaluate --against` uses the classifier of the last two as well, so its score of a chosen pipeline is a little too
+good. All scores of a run are of one kind, by one classifier.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,132 +30,126 @@ from lab_ddpm.evaluation.classifiers import (
     classifier_file,
     load_classifier,
 )
-from lab_ddpm.evaluation.distribution import extract, frechet_distance
-from lab_ddpm.evaluation.measuring import found_in
-from lab_ddpm.evaluation.object_scores import Scores
-from lab_ddpm.evaluation.score import score_seeds
+from lab_ddpm.evaluation.distances import extract, frechet_distance
+from lab_ddpm.evaluation.scores import found_in, score_seeds
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import file_hash
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.progress import Progress
 
-_FEWEST_IMAGES = 4  # that have a distance
-_REAL_IMAGES = 5000  # that the features of samples are compared with
+_FEWEST_IMAGES = 4  # a distance needs them
+_REAL_IMAGES = 5000  # number of images whose features the samples are compared with
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A way to choose; this one samples every label alike and chooses nothing: the newest pipeline is the best.
+    """A way to choose. This one scores nothing: the newest pipeline is the best.
 
     Attributes:
-        metric: Its name in the config, and in what `score` returns.
-        classifier_hash: Of the file of the classifier; empty for none.
-        conditions: What to sample: one image each.
+        metric: Its name in the config and in the result of `score`.
+        conditions: What to sample, one image each.
     """
 
     metric: str
-    classifier_hash: str
     conditions: list[Condition]
 
-    def score(self, images: Images) -> Scores | Mapping[str, Mapping[str, object]]:
-        """Scores by name, each with its "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
+    def score(self, images: Images) -> Mapping[str, Any]:
+        """Scores by name, each with "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
         return {}
 
-    def worth(self, scores: Mapping) -> float:
-        """What the best pipeline has most of."""
+    def worth(self, scores: Mapping[str, Any]) -> float:
+        """A number that is highest for the best pipeline."""
         return scores[self.metric]["mean"] if scores else 0.0
 
 
 @dataclass(frozen=True)
 class ObjectsFound(Selection):
-    """The scores of i-CLEVR."""
+    """The scores of i-CLEVR, with intervals for other conditions of the same kind."""
 
     classifier: nn.Module
 
-    def score(self, images: Images) -> Scores:
-        """As in `Selection`; intervals over other conditions of the same kind."""
+    def score(self, images: Images) -> Mapping[str, Any]:
+        """As in `Selection`."""
         classifiers = {SELECTING_CLASSIFIER: self.classifier}
         return score_seeds(images, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
 
 
 @dataclass(frozen=True)
 class LabelsFound(Selection):
-    """Labels found / labels asked: the class accuracy."""
+    """Labels found / labels asked for: the class accuracy, with Wilson's interval."""
 
     labels: tuple[str, ...]
     classifier: nn.Module
 
-    def score(self, images: Images) -> Mapping[str, Mapping[str, object]]:
-        """As in `Selection`; Wilson's interval."""
+    def score(self, images: Images) -> Mapping[str, Any]:
+        """As in `Selection`."""
         found = found_in(self.classifier, images, encode(self.conditions, self.labels))
         return {self.metric: found["micro"]}
 
 
 @dataclass(frozen=True)
 class FrechetDistance(Selection):
-    """The distance of the features of samples from those of real images."""
+    """The distance of the features of samples from those of real images, without an interval."""
 
     features: nn.Module
     real: torch.Tensor
 
-    def score(self, images: Images) -> Mapping[str, Mapping[str, object]]:
-        """As in `Selection`; without an interval."""
+    def score(self, images: Images) -> Mapping[str, Any]:
+        """As in `Selection`."""
         return {self.metric: {"mean": frechet_distance(self.real, extract(self.features, images)), "ci95": None}}
 
-    def worth(self, scores: Mapping) -> float:
-        """The smaller the distance, the better."""
+    def worth(self, scores: Mapping[str, Any]) -> float:
+        """The smallest distance is the best."""
         return -scores[self.metric]["mean"]
 
 
-def make_selection(
-    config: TrainConfig,
-    dataset: ImageDataset,
-    device: torch.device,
-    begun_metric: str = "",
-    begun_classifier: str = "",
-) -> Selection:
-    """The way that `config.evaluation.metric` names, or, for "auto", the first that could be had when the run began.
+def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.device, progress: Progress) -> Selection:
+    """The way to choose that `config.evaluation.metric` names. "auto" takes the first that is possible at the start.
 
     Args:
         config: Of the run.
         dataset: The training images, with labels if the model is conditional.
         device: Where classifiers run.
-        begun_metric, begun_classifier: The `metric` and the `classifier_hash` that the run began with, if it did.
+        progress: Of the run. A new one gets the metric and the classifier; one that continues keeps them.
 
     Raises:
-        UserError, DataError: The split or the classifier is not there or not usable, or the run began with another
+        UserError, DataError: The split or the classifier is missing or not usable, or the run started with another
             classifier.
     """
     settings, labels = config.evaluation, dataset.labels
     metric = settings.metric
     if metric == "auto":
-        metric = begun_metric or _first_metric(config, labels)
+        metric = progress.metric or _first_metric(config, labels)
     conditions = every_label(labels, settings.num_images)
     if metric == "none":
-        return Selection(metric, "", conditions)
+        progress.metric = metric
+        return Selection(metric, conditions)
     file = _classifier_file(config)
     found = file_hash(file) if file.is_file() else ""
-    if begun_metric and found != begun_classifier:
+    if progress.metric and found != progress.classifier:
         raise UserError(
-            f"{file} must be the classifier that the scores of the run are by (sha256 {begun_classifier}), got "
+            f"{file} must be the classifier that scored the run so far (sha256 {progress.classifier}), got "
             f"{found or 'no file'}; put that one back, or choose another `--name`"
         )
+    progress.metric, progress.classifier = metric, found
     if metric in ("micro", "exact_match"):
-        path = resolve_split(settings.split, config.data.root)
-        return ObjectsFound(metric, found, load_conditions(path, labels), load_classifier(file, labels).to(device))
+        conditions = load_conditions(resolve_split(settings.split, config.data.root), labels)
+        return ObjectsFound(metric, conditions, load_classifier(file, labels).to(device))
     classifier = load_classifier(file, labels or None, dataset.images.shape[-1]).to(device)
     if metric == "labels_found":
-        return LabelsFound(metric, found, conditions, labels, classifier)
+        return LabelsFound(metric, conditions, labels, classifier)
     check_at_least("evaluation.num_images", settings.num_images, _FEWEST_IMAGES)
     features, (real, _) = Features(classifier), dataset.some(_REAL_IMAGES, seed=0)
-    return FrechetDistance(metric, found, conditions, features, extract(features, real))
+    return FrechetDistance(metric, conditions, features, extract(features, real))
 
 
 def _first_metric(config: TrainConfig, labels: tuple[str, ...]) -> str:
     if config.data.dataset == "iclevr":
         return "micro" if labels else "none"
-    there = config.evaluation.classifier is not None or _classifier_file(config).is_file()  # a named one must be there
-    return "none" if not there else "labels_found" if labels else "frechet"
+    if config.evaluation.classifier is None and not _classifier_file(config).is_file():
+        return "none"
+    return "labels_found" if labels else "frechet"
 
 
 def _classifier_file(config: TrainConfig) -> Path:

@@ -14,14 +14,12 @@ from lab_ddpm.tools.files import write_text
 from lab_ddpm.tools.presets import flatten
 from lab_ddpm.training.config import TrainConfig
 
-_PROJECT = "lab_ddpm"
-
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
-    """Begin to report, or go on from `step`; on the main process, which alone reports.
+    """Start or continue reporting, on the main process.
 
-    TensorBoard's files are in `folder/lab_ddpm/`; what an interrupted run had reported beyond `step` is forgotten.
-    Weights & Biases goes on with the run whose id is in `folder/wandb_id`, and ignores the steps that it has seen.
+    TensorBoard's files are in `folder/lab_ddpm/`; what was reported after `step` is forgotten. Weights & Biases
+    continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen.
     """
     if config.trackers == "none" or not accelerator.is_main_process:
         return
@@ -32,11 +30,11 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
         key: value if isinstance(value, (bool, float, int)) else str(value)
         for key, value in flatten(config.as_dict(), "/").items()
     }
-    accelerator.init_trackers(_PROJECT, settings, {config.trackers: options})
+    accelerator.init_trackers("lab_ddpm", settings, {config.trackers: options})
 
 
 def _wandb_id(folder: Path) -> str:
-    """One for each folder that is begun, however many are called the same."""
+    """An id for each new run folder: several runs may have one name."""
     path = folder / "wandb_id"
     if not path.is_file():
         write_text(path, uuid.uuid4().hex)
@@ -44,7 +42,7 @@ def _wandb_id(folder: Path) -> str:
 
 
 def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> None:
-    """Numbers by name, nested ones with a slash between the names; ends of intervals as `low` and `high`."""
+    """Report numbers by name. Nested names get a slash, and the ends of intervals the names `low` and `high`."""
     if not accelerator.trackers:
         return
     numbers: dict[str, Any] = {}
@@ -58,7 +56,7 @@ def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> No
 
 
 def report_image(accelerator: Accelerator, name: str, image: Images, step: int) -> None:
-    """An image (H, W, C)."""
+    """Report an image, (H, W, C) uint8."""
     for tracker in accelerator.trackers:
         options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: image[None]}, step=step, **options)

@@ -1,56 +1,102 @@
-"""Looking at a run while it trains: sample the conditions of its selection, write a grid and a strip, score."""
+"""Looking at a run while it trains: sample, write a grid and a strip, score, and keep the best pipelines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import time
+from collections.abc import Sequence
 
 import torch
 
-from lab_ddpm.data.images import image_grid, write_png
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.images import Images, image_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.drawing.figures import DenoisingRecorder
-from lab_ddpm.generation.sampler import Sampler
-from lab_ddpm.tools.hardware import this_process
-from lab_ddpm.training.progress import step_name
-from lab_ddpm.training.selection import Selection
+from lab_ddpm.generation.generate import generate
+from lab_ddpm.tools.interruption import Interrupted
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.log import TrainingLog
+from lab_ddpm.training.progress import keep_pipelines, save_pipeline, step_name
+from lab_ddpm.training.selection import make_selection
+from lab_ddpm.training.state import TrainingState
 
 _GRID_COLUMNS, _GRID_IMAGES = 8, 64
 
 
 class Validation:
-    """Samples pipelines of one run, each time with the same conditions and the same noise, and scores them.
+    """The evaluations of one run. All have the same conditions and the same noise.
 
     Args:
-        selection: What to sample, and the score.
-        seed: Of the run.
-        run: Its folder; grids go to `run/samples/`.
+        config: Of the run.
+        images: The training images.
+        state: Of the run, loaded.
+        steps_per_epoch: Steps in an epoch.
     """
 
-    def __init__(self, selection: Selection, seed: int, run: Path) -> None:
-        self.selection, self.run = selection, run
-        self.seeds = image_seeds(seed, len(selection.conditions))
+    def __init__(self, config: TrainConfig, images: ImageDataset, state: TrainingState, steps_per_epoch: int) -> None:
+        self.config, self.state, self.fit = config, state, images.fit
+        self.period, self.total_steps = (
+            config.evaluation.every_epochs * steps_per_epoch,
+            config.epochs * steps_per_epoch,
+        )
+        self.selection = make_selection(config, images, state.accelerator.device, state.progress)
+        self._keep_pipelines()  # what a crash may have left undone
 
-    def __call__(self, pipeline: LabelConditionalPipeline, step: int, between_steps: Callable[[], None]) -> Mapping:
-        """Sample, write `samples/step_N.png` and the newest denoising strip, score.
+    def run_if_due(self, log: TrainingLog, signals: Sequence[int]) -> None:
+        """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
 
-        Every process calls it and gets the same scores. What `between_steps` raises, which is called before each
-        denoising step, ends it with nothing written.
+        Args:
+            log: Of the run.
+            signals: Grows when the run is asked to stop. A single process then stops between two denoising steps.
+
+        Raises:
+            Interrupted: It was asked to stop. The state is saved.
         """
-        recorder = DenoisingRecorder(num_train_timesteps=pipeline.denoiser.config["num_train_timesteps"])
+        state, progress = self.state, self.state.progress
+        step = progress.step
+        is_due = step % self.period == 0 or step == self.total_steps
+        if step == 0 or step in progress.scores or not is_due:
+            return
+        state.save()  # whatever ends the evaluation costs no step
+        started = time.perf_counter()
+        with state.averaged_weights() as denoiser, state.accelerator.autocast():
+            sampling = self.config.sampling
+            pipeline = LabelConditionalPipeline(
+                denoiser,
+                sampling["scheduler"],
+                sampling["steps"],
+                sampling["guidance_scale"],
+                sampling["guidance_stop"],
+                self.fit,
+            )
+            scores = self.selection.score(self._sample(pipeline, signals))
+            if state.accelerator.is_main_process:
+                save_pipeline(pipeline, state.folder, step)
+        progress.scores[step] = self.selection.worth(scores)
+        progress.seconds += time.perf_counter() - started
+        log.evaluated(scores)
+        state.save()
+        self._keep_pipelines()
 
-        def watch(timestep: int, images: torch.Tensor) -> None:
-            between_steps()
-            recorder(timestep, images)
+    def _sample(self, pipeline: LabelConditionalPipeline, signals: Sequence[int]) -> Images:
+        """Images of the selection's conditions. Writes their grid and the newest denoising strip."""
+        step, accelerator = self.state.progress.step, self.state.accelerator
+        recorder, conditions = DenoisingRecorder(pipeline.denoiser), self.selection.conditions
 
-        conditions = self.selection.conditions
-        sampler = Sampler(pipeline)
-        title = f"sampling after step {step}"
-        images = sampler.sample(conditions, self.seeds, progress=title, on_state=watch).images
-        if this_process().is_main_process:
-            samples = self.run / "samples"
+        def watch(timestep: int, samples: torch.Tensor) -> None:
+            if signals and accelerator.num_processes == 1:  # several must sample to the end together
+                raise Interrupted(signals[0], f"step {step}")
+            recorder(timestep, samples)
+
+        seeds = image_seeds(self.config.seed, len(conditions))
+        images = generate(pipeline, conditions, seeds, progress=f"sampling after step {step}", on_state=watch).images
+        if accelerator.is_main_process:
+            folder = self.state.folder / "samples"
             shown = images[:: -(-len(images) // _GRID_IMAGES)]
-            write_png(samples / f"{step_name(step)}.png", image_grid(shown, _GRID_COLUMNS))
-            recorder.write(samples, conditions)
-        return self.selection.score(images)
+            write_png(folder / f"{step_name(step)}.png", image_grid(shown, _GRID_COLUMNS))
+            recorder.write(folder, conditions)
+        return images
+
+    def _keep_pipelines(self) -> None:
+        if self.state.accelerator.is_main_process:
+            keep_pipelines(self.state.folder, self.state.progress, self.config.evaluation.keep)

@@ -1,0 +1,146 @@
+"""What a run tells while it trains: the progress bar, the lines of metrics.jsonl, and the printed scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from tqdm.auto import tqdm
+
+from lab_ddpm.tools.metrics_log import append_record, rewind
+from lab_ddpm.training.accelerator import cpu_preset
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.progress import Progress, step_name
+from lab_ddpm.training.trackers import report, report_image, start_trackers
+
+_STEPS_TO_TIME = 5
+_DAY = 86_400.0
+
+
+class TrainingLog:
+    """The log of one run. All processes call it, and the main process writes.
+
+    Args:
+        config: Of the run.
+        accelerator: Of the run.
+        folder: Folder of the run.
+        steps_per_epoch: Steps in an epoch.
+        progress: Of the run. What was logged after it is forgotten; it will be logged again.
+    """
+
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, folder: Path, steps_per_epoch: int, progress: Progress
+    ) -> None:
+        self.config, self.accelerator, self.progress = config, accelerator, progress
+        self.folder, self.path, self.steps_per_epoch = folder, folder / "metrics.jsonl", steps_per_epoch
+        self.total_steps = config.epochs * steps_per_epoch
+        if accelerator.is_main_process:
+            rewind(self.path, progress.step, progress.scores)
+        start_trackers(accelerator, config, folder, progress.step)
+        self._terms: list[dict[str, torch.Tensor]] = []  # of each part of the current step
+        self._steps, self._seconds, self._busy = 0, 0.0, 0.0
+        self._mark = time.perf_counter()
+
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """Print where the run is, and show a progress bar over the remaining steps."""
+        step, warmup_steps, tell = self.progress.step, self.config.optimizer.warmup_steps, self.accelerator.print
+        if step in self.progress.scores and step == self.total_steps:
+            tell(f"{self.folder} is finished: all {self.total_steps} steps are done")
+        elif step:
+            tell(f"continuing from step {step} of {self.total_steps}")
+        elif self.progress.metric == "none":
+            tell("nothing scores these images: the newest pipeline will be best/")
+        if not step and warmup_steps >= self.total_steps:
+            tell(
+                f"`optimizer.warmup_steps` is {warmup_steps}, and the run has {self.total_steps} steps: the learning "
+                "rate never reaches its peak"
+            )
+        disable = not self.accelerator.is_main_process
+        name = self.config.name
+        with tqdm(total=self.total_steps, initial=step, desc=name, unit="step", disable=disable) as self._bar:
+            yield
+
+    def restart_clock(self) -> None:
+        """Leave what happened since the last step (an evaluation, a save) out of the next step's time."""
+        self._mark = time.perf_counter()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the time of the block as work: the rest of a step's time is overhead."""
+        started = time.perf_counter()
+        yield
+        self._busy += time.perf_counter() - started
+
+    def note_terms(self, terms: Mapping[str, torch.Tensor]) -> None:
+        """Remember the terms of the loss of a part of the current step."""
+        self._terms.append({name: term.detach() for name, term in terms.items()})
+
+    def step_done(self, learning_rate: float) -> None:
+        """Time a step, and log it if it is due."""
+        self._bar.update()
+        now = time.perf_counter()
+        self.progress.seconds += now - self._mark
+        self._seconds += now - self._mark
+        self._mark = now
+        self._steps += 1
+        if self.progress.step % self.config.log_every_steps == 0:
+            self._append_loss(learning_rate)
+        self._terms.clear()
+        if self._steps == _STEPS_TO_TIME:
+            self._warn_if_slow(self._seconds / self._steps)
+
+    def _append_loss(self, learning_rate: float) -> None:
+        """The terms of the loss, as means over the parts of the step and the processes."""
+        means = torch.stack([torch.stack(list(terms.values())) for terms in self._terms]).mean(dim=0)
+        values = self.accelerator.reduce(means, "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        self._bar.set_postfix(loss=f"{sum(values):.4f}", refresh=False)
+        self._append(
+            loss=sum(values),
+            terms=dict(zip(self._terms[0], values, strict=True)),
+            learning_rate=learning_rate,
+            images_per_second=self.config.batch_size * self._steps / self._seconds,
+            overhead=1 - self._busy / self._seconds,
+        )
+
+    def evaluated(self, scores: Mapping[str, Any]) -> None:
+        """Show the grid of the evaluation that has just been done, and log and print its scores."""
+        progress, metric = self.progress, self.progress.metric
+        if self.accelerator.trackers:
+            with Image.open(self.folder / "samples" / f"{step_name(progress.step)}.png") as grid:
+                report_image(self.accelerator, "samples", np.asarray(grid.convert("RGB")), progress.step)
+        if not scores:
+            return
+        best, *others = progress.best_steps(2)
+        if best != progress.step:
+            verdict = f"the best is still that of step {best}"
+        elif others and progress.scores[others[0]] == progress.scores[best]:
+            verdict = f"as good as that of step {others[0]}: best/ is the later one"
+        else:
+            verdict = "the best so far"
+        self.accelerator.print(f"step {progress.step}: {metric} {scores[metric]['mean']:.4f}, {verdict}")
+        self._append(validation=scores)
+
+    def _warn_if_slow(self, seconds_per_step: float) -> None:
+        days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
+        if days > 1:
+            preset = cpu_preset(self.config)
+            hint = f"{preset} is made for machines without a GPU. " if preset else ""
+            self.accelerator.print(
+                f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
+                f"{hint}Continuing."
+            )
+
+    def _append(self, **values: object) -> None:
+        step, progress = self.progress.step, self.progress
+        if self.accelerator.is_main_process:
+            place = {"step": step, "epoch": step / self.steps_per_epoch, "seconds": progress.seconds}
+            append_record(self.path, {**place, **values})
+        report(self.accelerator, values, step)

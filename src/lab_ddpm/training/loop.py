@@ -1,0 +1,128 @@
+"""A training run, in the order in which things happen.
+
+The same command again resumes a run from its newest state. On one CPU process it gives bit for bit the weights of a run
+that was never stopped: the random numbers of a sample depend only on its place in the stream (`data.batches`), and
+everything else is in the state (`state`).
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from lab_ddpm.data.batches import StreamDataset, StreamSampler, image_weights, stream_batches
+from lab_ddpm.data.dataset import open_training_images
+from lab_ddpm.diffusion.loss import DenoisingLoss
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.interruption import Interrupted, stop_signals
+from lab_ddpm.training.accelerator import make_accelerator
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.initial_weights import take_weights
+from lab_ddpm.training.log import TrainingLog
+from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.run_folder import claim_run_folder
+from lab_ddpm.training.state import TrainingState, newest_state
+from lab_ddpm.training.validation import Validation
+
+
+def train(config: TrainConfig) -> Path:
+    """Train from the newest state of a run, or from its start, to its end.
+
+    Returns:
+        The folder of the run: `runs_dir/name`.
+
+    Raises:
+        UserError: Settings that do not fit each other, this machine, the images or the run in the folder.
+        DataError: Images or states that cannot be used, or a loss that is not finite.
+        Interrupted: On SIGTERM or SIGINT, after saving.
+    """
+    accelerator = make_accelerator(config)
+    with claim_run_folder(config, accelerator.is_main_process) as folder:
+        with accelerator.main_process_first():  # it decodes the images, and the others read what it has decoded
+            images = open_training_images(
+                config.data.dataset,
+                config.data.root,
+                config.data.image_size,
+                config.data.conditional,
+                with_masks=config.model["layout_scale"] > 0,
+            )
+        if config.batch_size > len(images):
+            raise UserError(
+                f"`batch_size` must be at most {len(images)}, the number of images in {config.data.root}, "
+                f"got {config.batch_size}"
+            )
+        weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
+        steps_per_epoch = math.ceil(len(images) / config.batch_size)
+        total_steps = config.epochs * steps_per_epoch
+
+        denoiser = make_denoiser(config, images)
+        if config.init_from is not None and newest_state(folder) is None:
+            take_weights(denoiser, config.init_from)
+        loss = DenoisingLoss(**config.loss)
+        if loss.detail_only:
+            denoiser.requires_grad_(False).detailer.requires_grad_()
+        state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
+        state.load(images.fingerprint())
+        model, progress = state.model, state.progress
+        validation = Validation(config, images, state, steps_per_epoch)
+        log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
+
+        parts = config.gradient_accumulation_steps
+        samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
+        order = StreamSampler(
+            weights, config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
+        )
+        batches = stream_batches(samples, order, config.data.num_workers)
+        with stop_signals(_announcement(accelerator)) as signals, log.bar():
+            validation.run_if_due(log, signals)  # the run may have stopped between a step and its evaluation
+            log.restart_clock()
+            for batch in accelerator.prepare_data_loader(batches):
+                with log.working(), accelerator.accumulate(model):
+                    terms = loss(model, batch)
+                    total = sum(terms.values())
+                    state.watch(total)
+                    accelerator.backward(total)
+                    if accelerator.sync_gradients:
+                        state.clip_gradients(config.optimizer.max_grad_norm)
+                    learning_rate = state.lr_scheduler.get_last_lr()[0]
+                    state.optimizer.step()
+                    state.lr_scheduler.step()
+                    state.optimizer.zero_grad()
+                log.note_terms(terms)
+                if not accelerator.sync_gradients:  # a part of a batch
+                    continue
+                state.average_weights()
+                progress.step += 1
+                if progress.step % config.log_every_steps == 0:
+                    state.check_finite()
+                log.step_done(learning_rate)
+                if _is_asked_to_stop(accelerator, signals):
+                    state.save()
+                    raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
+                validation.run_if_due(log, signals)
+                if progress.step % config.save_every_steps == 0 or progress.step == total_steps:
+                    state.save()
+                log.restart_clock()
+    accelerator.end_training()
+    return folder
+
+
+def _announcement(accelerator: Accelerator) -> str | None:
+    """What to print when a signal arrives; None on all but one process of a machine."""
+    if not accelerator.is_local_main_process:
+        return None
+    several = ", or when all processes have sampled" if accelerator.num_processes > 1 else ""
+    return f"stopping at the next step{several}"
+
+
+def _is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int]) -> bool:
+    """Whether a signal has arrived at any of the processes."""
+    if accelerator.num_processes == 1:
+        return bool(signals)
+    if signals:
+        accelerator.set_trigger()
+    return accelerator.check_trigger()

@@ -1,0 +1,39 @@
+"""The settings of a section are the arguments of a constructor, so they are written once.
+
+The constructors are read from their source: importing their modules loads torch, and `--help` and a mistyped option
+would have to wait for it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+_PACKAGE = Path(__file__).parents[1]
+_NAMES = {"Literal": Literal, "Sequence": Sequence, "Size": Any, "Scheduler": str}  # a setting names its scheduler
+
+
+def read_signature(module: str, name: str) -> type:
+    """A class with the constructor arguments of another one, and nothing else.
+
+    Args:
+        module: File of the other class, relative to the package.
+        name: Its name. It has an `__init__`, or is a dataclass.
+    """
+    kept: list[ast.stmt] = []
+    for node in ast.parse((_PACKAGE / module).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal["):
+            kept.append(node)  # the choices that an argument is annotated with
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            inits = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+            for init in inits:
+                init.decorator_list, init.body = [], [ast.Pass()]
+            fields: list[ast.stmt] = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+            kept.append(ast.ClassDef(name, bases=[], keywords=[], body=[*(inits or fields)], decorator_list=[]))
+    namespace: dict[str, Any] = dict(_NAMES)
+    tree = ast.fix_missing_locations(ast.Module(kept, type_ignores=[]))
+    exec(compile(tree, module, "exec", dont_inherit=True), namespace)  # else annotations would stay text, as here
+    return namespace[name] if "__init__" in vars(namespace[name]) else dataclass(namespace[name])
