@@ -101,9 +101,10 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
                 f"{pipeline.checkpoint} has other labels than the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
             )
         labels = (options.root or ROOT) / "train.json"
-        if is_main and "unseen" in lists and labels.is_file():
+        if "unseen" in lists and labels.is_file():
             seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
-            print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")
+            if seen and is_main:
+                print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")
         for split, conditions in lists.items():
             images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images
             results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)

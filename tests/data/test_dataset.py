@@ -24,18 +24,18 @@ def test_an_unconditional_model_sees_the_same_images_without_their_labels(tiny_d
 
 def test_a_conditional_model_needs_labels(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    with pytest.raises(UserError, match=r"`model\.conditional` must be false .* have no labels"):
+    with pytest.raises(UserError, match=r"data\.conditional"):
         open_training_images("folder", tmp_path, 16, conditional=True)
     assert len(open_training_images("folder", tmp_path, 16, conditional=False)) == 6
 
 
-def test_an_unknown_data_set_is_refused_with_the_choices(tmp_path: Path) -> None:
+def test_an_unknown_data_set_is_refused(tmp_path: Path) -> None:
     for open_part in (open_dataset, lambda name, root, size: open_held_out(name, root, None, size)):
-        with pytest.raises(UserError, match=r"did you mean 'mnist'\? `dataset` must be one of"):
+        with pytest.raises(UserError, match="`dataset`"):
             open_part("mnits", tmp_path, 16)
 
 
-def test_held_out_images_are_a_part_of_the_data_set_or_a_folder_but_not_both_and_not_neither(
+def test_held_out_images_are_a_part_of_the_data_set_or_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torchvision_data, "DEBIAN_FASHION_MNIST", Path("/absent"))
@@ -43,16 +43,15 @@ def test_held_out_images_are_a_part_of_the_data_set_or_a_folder_but_not_both_and
     write_folder(tmp_path / "other", count=3)
     assert open_held_out("mnist", tmp_path / "digits", None, 32).names[0] == "test/0"
     assert len(open_held_out("folder", tmp_path / "absent", tmp_path / "other", 16)) == 3
-    with pytest.raises(UserError, match="`held-out` must not be given for 'mnist'"):
+    with pytest.raises(UserError, match="`held-out`"):
         open_held_out("mnist", tmp_path / "digits", tmp_path / "other", 32)
-    with pytest.raises(UserError, match="`held-out` must be given for 'folder'"):
+    with pytest.raises(UserError, match="`held-out`"):
         open_held_out("folder", tmp_path / "other", None, 16)
 
 
-def test_a_folder_is_named_after_itself_and_the_others_by_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_named_after_the_data_set_or_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pets").mkdir()
     monkeypatch.chdir(tmp_path / "pets")
     assert short_name("folder", ".") == "pets"
+    assert short_name("folder", "flowers/train") == "flowers"
     assert short_name("mnist", "data/digits") == "mnist"

@@ -20,6 +20,7 @@ from lab_ddpm.data.images import (
     fit_image,
     image_grid,
     read_image,
+    read_mask,
     resize_images,
     to_tensor,
     to_uint8,
@@ -27,8 +28,6 @@ from lab_ddpm.data.images import (
     write_png,
 )
 from lab_ddpm.tools.errors import DataError, UserError
-
-images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6))
 
 
 def noise(height: int, width: int, channels: int = 3) -> Images:
@@ -41,35 +40,22 @@ def png_bytes(image: Images) -> bytes:
     return stream.getvalue()
 
 
-@given(images)
-def test_a_image_survives_the_way_to_a_tensor_and_back(image: Images) -> None:
+@given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=4, max_side=6)))
+def test_images_become_tensors_and_images_again(image: Images) -> None:
     tensor = to_tensor(image)
     assert tensor.shape == (*image.shape[:-3], image.shape[-1], *image.shape[-3:-1])
     assert tensor.dtype == torch.float32
     np.testing.assert_array_equal(to_uint8(tensor), image)
 
 
-def test_every_level_has_its_place_between_minus_one_and_one() -> None:
+def test_levels_are_between_minus_one_and_one_and_others_are_clipped() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    torch.testing.assert_close(to_tensor(levels).flatten(), torch.linspace(-1, 1, 256))
-
-
-def test_values_outside_the_range_are_clipped() -> None:
-    assert to_uint8(torch.tensor([-9.0, -1.001, 1.001, 9.0]).reshape(1, 2, 2)).flatten().tolist() == [
-        0,
-        0,
-        255,
-        255,
-    ]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_image_of_a_read_only_cache_becomes_a_tensor_of_its_own(channels: int) -> None:
-    image = noise(4, 4, channels)
-    image.flags.writeable = False
-    before = image.copy()
-    to_tensor(image).zero_()
-    np.testing.assert_array_equal(image, before)
+    levels.flags.writeable = False
+    tensor = to_tensor(levels)
+    torch.testing.assert_close(tensor.flatten(), torch.linspace(-1, 1, 256))
+    tensor.zero_()
+    assert levels.max() == 255  # of a read-only cache, the tensor is a copy
+    assert to_uint8(torch.tensor([-9.0, -1.001, 1.001, 9.0]).reshape(1, 2, 2)).flatten().tolist() == [0, 0, 255, 255]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
@@ -79,13 +65,12 @@ def test_every_kind_of_image_is_read_as_the_same_colours(tmp_path: Path, mode: s
         image = Image.fromarray(levels.astype(np.uint16) * 257)
     else:
         image = Image.fromarray(levels).convert("RGB").convert(mode)
-    assert image.mode == mode
     path = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
     image.save(path)
     np.testing.assert_array_equal(read_image(path, 16), levels[..., None].repeat(3, axis=-1))
 
 
-def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off(tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path) -> None:
     levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(levels * 257).save(tmp_path / "image.png")
     np.testing.assert_array_equal(read_image(tmp_path / "image.png", 16)[..., 0], levels)
@@ -97,7 +82,7 @@ def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -
     assert (read_image(tmp_path / "image.png", 16) == [200, 100, 50]).all()
 
 
-@pytest.mark.parametrize(("height", "width"), [(240, 320), (64, 200), (300, 64), (50, 50), (10, 16)])
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (64, 200), (10, 16)])
 def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, height: int, width: int) -> None:
     image = noise(height, width)
     write_png(tmp_path / "image.png", image)
@@ -106,7 +91,7 @@ def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, h
     assert difference.abs().max() <= 2 / 255  # one of 255 levels of a range that is 2 wide
 
 
-def test_a_image_gets_the_height_and_the_width_that_are_asked_for() -> None:
+def test_images_are_squashed_cropped_or_padded_to_height_and_width() -> None:
     stripes = Image.fromarray(np.array([[0] * 4 + [100] * 4 + [200] * 4] * 2, dtype=np.uint8))
     squashed = fit_image(stripes, (2, 3), "squash", 1)[..., 0]
     assert squashed.shape == (2, 3)
@@ -114,39 +99,30 @@ def test_a_image_gets_the_height_and_the_width_that_are_asked_for() -> None:
     cropped = fit_image(stripes, (4, 6), "crop", 1)[..., 0]
     assert cropped.shape == (4, 6)
     assert (cropped == 100).all()  # the middle 3 x 2
-
-
-def test_a_image_is_padded_in_both_directions() -> None:
     white = Image.new("RGB", (3, 2), "white")
-    np.testing.assert_array_equal(
-        fit_image(white, (4, 5), "pad")[..., 0] // 255,
-        [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]],
-    )
-    with pytest.raises(UserError, match="must be at least 2 x 3 for these images, got 4 x 2"):
+    padded = [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(fit_image(white, (4, 5), "pad")[..., 0] // 255, padded)
+    with pytest.raises(UserError, match="`image_size`"):
         fit_image(white, (4, 2), "pad")
 
 
 @pytest.mark.parametrize("size", [8, 20, 64])
-def test_images_in_memory_are_resized_as_files_are(tmp_path: Path, size: int) -> None:
+def test_images_in_memory_are_resized_like_files(tmp_path: Path, size: int) -> None:
     write_png(tmp_path / "image.png", noise(20, 20))
     resized = resize_images(np.stack([noise(20, 20)] * 2), size)
     np.testing.assert_array_equal(resized, np.stack([read_image(tmp_path / "image.png", size)] * 2))
 
 
-def test_a_image_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
-    write_png(tmp_path / "image.png", noise(64, 64))
-    np.testing.assert_array_equal(read_image(tmp_path / "image.png", 64), noise(64, 64))
-
-
-@pytest.mark.parametrize("length", [0, 4, 20, 40, -1000, -100], ids="{} bytes".format)
-def test_a_truncated_image_is_named(tmp_path: Path, length: int) -> None:
-    (tmp_path / "cut.png").write_bytes(png_bytes(noise(32, 32))[:length])
-    with pytest.raises(DataError, match=r"cut.png: broken image"):
-        read_image(tmp_path / "cut.png", 32)
+def test_a_resized_mask_has_no_new_values(tmp_path: Path) -> None:
+    write_png(tmp_path / "mask.png", np.array([[3] * 8 + [24] * 8] * 16, dtype=np.uint8)[..., None])
+    assert set(read_mask(tmp_path / "mask.png", 7).ravel().tolist()) == {3, 24}
+    write_png(tmp_path / "mask.png", noise(8, 8))
+    with pytest.raises(DataError, match=r"mask\.png"):
+        read_mask(tmp_path / "mask.png", 7)
 
 
 @given(st.data())
-def test_a_damaged_image_is_read_or_named_and_nothing_else(tmp_path_factory, data: st.DataObject) -> None:
+def test_a_damaged_image_is_read_or_named(tmp_path_factory, data: st.DataObject) -> None:
     content = bytearray(png_bytes(noise(8, 8)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -156,43 +132,36 @@ def test_a_damaged_image_is_read_or_named_and_nothing_else(tmp_path_factory, dat
         assert read_image(path, 8).shape == (8, 8, 3)
 
 
-def test_a_image_that_claims_to_be_gigantic_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + png_bytes(noise(8, 8))[33:])
-    with pytest.raises(DataError, match=r"bomb.png: broken image"):
-        read_image(tmp_path / "bomb.png", 8)
-
-
-def test_a_file_that_is_no_image_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("red cube", encoding="utf-8")
-    with pytest.raises(DataError, match=r"^[^ ]*text.png: broken image \(cannot identify image file\)$"):
-        read_image(tmp_path / "text.png", 8)
-    with pytest.raises(DataError, match=r"absent.png: no such image"):
-        read_image(tmp_path / "absent.png", 8)
+    gigantic = b"\x89PNG\r\n\x1a\n" + chunk + png_bytes(noise(8, 8))[33:]
+    for content in (gigantic, b"red cube", png_bytes(noise(32, 32))[:-100], b"", None):
+        if content is None:
+            (tmp_path / "image.png").unlink()
+        else:
+            (tmp_path / "image.png").write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            read_image(tmp_path / "image.png", 8)
+        assert str(caught.value).startswith(f"{tmp_path / 'image.png'}: ")
+        assert str(caught.value).count("image.png") == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_written_image_is_read_back_unchanged(tmp_path: Path, channels: int) -> None:
-    write_png(tmp_path / "new" / "image.png", noise(5, 7, channels))
-    with Image.open(tmp_path / "new" / "image.png") as image:
+def test_a_written_image_is_read_back_and_a_failure_leaves_the_old_one(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "new" / "image.png"
+    write_png(path, noise(5, 7, channels))
+    with pytest.raises(TypeError):
+        write_png(path, np.zeros((4, 4, 5), dtype=np.uint8))
+    assert list(path.parent.iterdir()) == [path]
+    with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image).reshape(5, 7, channels), noise(5, 7, channels))
 
 
-def test_a_image_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    write_png(tmp_path / "image.png", noise(4, 4))
-    before = (tmp_path / "image.png").read_bytes()
-    with pytest.raises(TypeError):
-        write_png(tmp_path / "image.png", np.zeros((4, 4, 5), dtype=np.uint8))
-    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
-    assert (tmp_path / "image.png").read_bytes() == before
-
-
-def test_a_gif_holds_every_frame_and_rests_on_the_last(tmp_path: Path) -> None:
-    frames = [np.full((4, 4, 3), level, dtype=np.uint8) for level in (0, 100, 200)]
-    write_gif(tmp_path / "frames.gif", frames)
+def test_a_gif_shows_every_frame_and_the_last_one_longer(tmp_path: Path) -> None:
+    write_gif(tmp_path / "frames.gif", [np.full((4, 4, 3), level, dtype=np.uint8) for level in (0, 100, 200)])
+    shown = []
     with Image.open(tmp_path / "frames.gif") as gif:
-        shown = []
         for index in range(3):
             gif.seek(index)
             shown.append((np.asarray(gif.convert("RGB"))[0, 0, 0], gif.info["duration"]))
@@ -213,8 +182,4 @@ def test_a_grid_shows_the_images_row_by_row_on_white(count: int, columns: int, c
         np.testing.assert_array_equal(grid[top : top + height, left : left + width], cell)
         grid[top : top + height, left : left + width] = 255
     assert (grid == 255).all()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_grid_of_one_image_is_the_image(channels: int) -> None:
-    np.testing.assert_array_equal(image_grid(noise(4, 4, channels)[None], 8), noise(4, 4, channels))
+    np.testing.assert_array_equal(image_grid(cells[:1], 8), cells[0])

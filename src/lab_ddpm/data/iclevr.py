@@ -1,6 +1,6 @@
-"""The vocabulary of i-CLEVR and its condition lists.
+"""The vocabulary and the condition lists of i-CLEVR.
 
-Object `colour shape` has the index `8 * shape + colour`, which is the order of the official `objects.json`.
+The object "COLOUR SHAPE" has the index `8 * shape + colour`, as in the official `objects.json`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from lab_ddpm.tools.shipped import find
 SHAPES = ("cube", "sphere", "cylinder")
 COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
-MOST_OBJECTS = 3  # in an image of the data set, and of the replica
+MOST_OBJECTS = 3  # in an image
 
 ROOT = Path("data/iclevr")
 SPLITS = ("test", "new_test", "val", "new_val", "unseen", "many")
 
 
 def resolve_split(split: str, root: str | Path = ROOT) -> Path:
-    """The file of a split: `root/SPLIT.json` for a name in `SPLITS`, else the path of a JSON file of one's own.
+    """The file of a split: `root/SPLIT.json` for a name in `SPLITS`, or the path of any other JSON file.
 
     Raises:
-        UserError: Neither a known split nor a `.json` path.
+        UserError: Neither a known name nor a `.json` path.
         DataError: The file does not exist.
     """
     if split not in SPLITS and not split.endswith(".json"):

@@ -1,9 +1,9 @@
-"""Images and labels as arrays that an epoch can read without decoding anything.
+"""Images and labels as arrays, decoded once.
 
-Every data set is checked and decoded once, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy` whose key
-is a hash of the image files themselves; afterwards it is memory-mapped, unless its own checksum says that it is
-damaged. So that the files are not read at each start, `PART.json` beside it remembers the key together with what `stat`
-tells of the files. A read-only folder has its cache in the user's own cache folder.
+Every data set is checked and decoded, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy`, which is then
+memory-mapped. KEY is a hash of the image files; `PART.json` remembers it together with the sizes and times of the
+files, so that they are not read at each start. A damaged cache is noticed by its own checksum and made again. The cache
+of a read-only folder is in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class ImageDataset:
     """Images and labels in the order of the names.
 
     Attributes:
-        names: N names, unique.
+        names: N unique names.
         images: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for images without labels.
-        fit: How they got their size, as in `images.fit_image`.
+        fit: How the images got their size, as in `images.fit_image`.
         content: Hash of the image files and of how they were read.
-        masks: (N, H, W, 1) uint8, memory-mapped: at every pixel the place of the label that stands there + 1, 0 where
-            none does; None for images that were opened without.
+        masks: (N, H, W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0; None
+            for images that were opened without masks.
     """
 
     names: list[str]
@@ -56,16 +56,16 @@ class ImageDataset:
         return len(self.names)
 
     def some(self, count: int, seed: int) -> tuple[Images, torch.Tensor]:
-        """At most `count` images and their labels, at random: folders come sorted by class."""
+        """Up to `count` images, chosen at random (folders are sorted by class), and their labels."""
         chosen = np.random.default_rng(seed).permutation(len(self))[:count]
         return self.images[chosen], self.class_labels[chosen]
 
     def some_labels(self, count: int, seed: int) -> torch.Tensor:
-        """(count, num_labels): the labels of images drawn at random, with replacement."""
+        """(count, num_labels): the labels of images that are drawn at random with replacement."""
         return self.class_labels[np.random.default_rng(seed).integers(len(self), size=count)]
 
     def fingerprint(self) -> str:
-        """Hash of everything that a training sees of it."""
+        """Hash of everything that a training run sees of the data set."""
         digest = hashlib.sha256(repr((self.content, self.names, self.labels, self.images.shape)).encode())
         digest.update(self.class_labels.numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -80,26 +80,26 @@ def cached_images(
     decode: Callable[[int], Images],
     problems: Sequence[str] = (),
 ) -> tuple[Images, str]:
-    """The cache of a data set, written first where it is not there yet.
+    """The images of a cache, which is written first if it is not there.
 
     Args:
         folder: The folder of the data set.
-        part: Which part of it, for the cache's name: of each part and size the newest cache is kept.
+        part: The part of the data set, for the name of the cache. One cache is kept for each part and size.
         files: All files that the images come from.
         settings: How they are read.
         shape: (N, H, W, C).
-        decode: Image number -> (H, W, C) uint8; raises `DataError` for a broken one.
-        problems: What is already known to be wrong, one line each.
+        decode: Image number -> (H, W, C) uint8; raises `DataError` for a broken image.
+        problems: One line for each problem that is known already.
 
     Returns:
         (N, H, W, C) uint8, memory-mapped, and the hash of the files and the settings.
 
     Raises:
-        DataError: With `problems` and a line for every image that is broken.
+        DataError: There are `problems` or broken images; the message has one line for each.
     """
     caches = _cache_folder(folder)
     caches.mkdir(parents=True, exist_ok=True)
-    with FileLock(caches / ".lock"):  # the second of two runs waits for the first one's cache
+    with FileLock(caches / ".lock"):  # a second run waits for the cache of the first
         key = _content_key(files, settings, caches / f"{part}.json")
         name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"
@@ -115,7 +115,7 @@ def cached_images(
 def cached_files(
     folder: Path, paths: Sequence[Path], image_size: Size, fit: str, problems: Sequence[str] = ()
 ) -> tuple[Images, str]:
-    """`cached_images` of image files, read in colour as `images.read_image` does it: (N, H, W, 3) uint8."""
+    """`cached_images` of image files, read in colour by `images.read_image`: (N, H, W, 3) uint8."""
     return cached_images(
         folder,
         "train",
@@ -128,12 +128,12 @@ def cached_files(
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
-    """Hash of the names and the bytes of all files, and of how they are read; remembered in the file `memory`."""
+    """Hash of the names and contents of all files, and of how they are read; the file `memory` remembers it."""
     stats = [path.stat() for path in paths]
-    # the inode too: the folders of two classes may be swapped
+    # with the inode, because the folders of two classes may be swapped
     status = [(path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
     looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
-    with suppress(DataError, KeyError, TypeError):  # nothing is remembered yet, or not as here
+    with suppress(DataError, KeyError, TypeError):  # nothing is remembered, or in another form
         remembered: Any = read_json(memory)
         if remembered["looks"] == looks:
             return str(remembered["key"])
@@ -152,7 +152,7 @@ def _sum_of(cache: Path) -> Path:
 
 
 def _is_intact(cache: Path) -> bool:
-    """Whether it is there, whole and as it was written."""
+    """Whether the cache is there and as it was written."""
     try:
         return sha256(cache) == _sum_of(cache).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
@@ -173,7 +173,7 @@ def _write(
         raise DataError("\n".join(problems) or f"{cache.parent.parent}: no images")
     with atomic_path(cache) as temporary:
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        with open(temporary, "rb+") as file:  # a memory map that meets a full disk later would kill the process
+        with open(temporary, "rb+") as file:  # reserve the space: writing to a map on a full disk kills
             file.seek(-images.nbytes, os.SEEK_END)
             for image in images:
                 file.write(bytes(image.nbytes))

@@ -1,12 +1,12 @@
-"""A folder of images of one's own: without labels, with a sub-folder per class, or with a label file.
+"""A folder of the user's own images.
 
     root/*.jpg                     images without labels
-    root/CLASS/*.jpg               one label per image: the name of the folder it is in (at any depth)
-    root/metadata.jsonl            any number of labels per image, which may lie at any depth, see `metadata`
+    root/CLASS/*.jpg               one label per image: the name of its folder (images may be at any depth below it)
+    root/metadata.jsonl            any number of labels per image (images may be at any depth), see `metadata`
     root/images/, root/train.json  the same, see `labelled_images`
 
-An image of any size and shape is cut to the largest central part of the proportions that are asked for, and resized;
-grey ones become colour, transparent ones are laid on white.
+Images of any size are cropped to the largest central part of the right proportions, and resized. Grey images become
+colour, transparent ones get a white background.
 """
 
 from __future__ import annotations
@@ -29,25 +29,30 @@ PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
 def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) -> ImageDataset:
-    """Check, decode (once) and open the images of `root`, with what labels there are, and with masks if asked for.
+    """Check, decode (once) and open the images of `root` and their labels.
+
+    Args:
+        root: The folder.
+        image_size: Of the opened images, in pixels.
+        with_masks: Whether to open the masks of a `labelled_images` folder too.
 
     Raises:
-        UserError: Masks are asked for where there is no label file, which they belong to.
-        DataError: No images, files that are not images, broken ones, or classes for only a part of them; all of
-            the files are named. Or the sub-folders are the parts of a data set, such as train/ and test/.
+        UserError: Masks of a folder of another layout.
+        DataError: No images, files that are no images, broken images, or classes for only a part of them; the message
+            names all of them. Or the sub-folders are the parts of a data set, such as train/ and test/.
     """
     root = Path(root)
     if (root / LABEL_FILE).is_file():
         return open_labelled_images(root, image_size, read_vocabulary(root), _FIT, with_masks)
     if with_masks:
-        raise UserError(f"`model.layout_scale` must be 0 for {root}: masks go with a label file, {LABEL_FILE}")
+        raise UserError(f"`model.layout_scale` must be 0 for {root}: only a folder with {LABEL_FILE} can have masks")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of images")
     if metadata := find_metadata(root):
         return _open_with_metadata(metadata, image_size)
     paths = visible_files(root)
     if not paths:
-        raise DataError(f"{root}: a folder of images must hold some, got none")
+        raise DataError(f"{root}: no images in this folder")
     extensions = Image.registered_extensions()
     problems = [f"{path}: not an image" for path in paths if path.suffix.lower() not in extensions]
     paths = [path for path in paths if path.suffix.lower() in extensions]
@@ -57,12 +62,12 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
     nested = {path.relative_to(root).parts[0] for path in paths if len(path.relative_to(root).parts) > 2}
     if len(parts) > 1 or (parts and parts == list(labels)) or nested & set(parts):
         raise DataError(
-            f"{root}: holds the parts of a data set ({', '.join(parts)}), which are no classes; name the one to train "
-            f"on, such as {root / next((part for part in parts if part.lower().startswith('train')), parts[0])}"
+            f"{root}: its folders {', '.join(parts)} are parts of a data set, not classes; name one of them, such as "
+            f"{root / next((part for part in parts if part.lower().startswith('train')), parts[0])}"
         )
     if labels and "" in classes:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
-        problems += [f"{path}: must be in a sub-folder that names its class, as the others are" for path in unlabelled]
+        problems += [f"{path}: must be in a sub-folder that names its class, like the others" for path in unlabelled]
     images, key = cached_files(root, paths, image_size, _FIT, problems)
     class_labels = torch.zeros(len(paths), len(labels))
     if labels:

@@ -1,9 +1,8 @@
-"""Images: files, uint8 arrays, tensors in [-1, 1], and the two conversions between them.
+"""Images as files, as uint8 arrays and as tensors in [-1, 1].
 
-An image on disk or on its way to a figure is a uint8 array (H, W, C); an image that a network sees is a float
-tensor (C, H, W) with `x = uint8 / 127.5 - 1`. An i-CLEVR image of any size is read in one way only: decoded as RGB
-and resized directly (squashed, not cropped or padded) with an antialiased bilinear filter. The official classifier
-expects exactly this, and scores drop by up to half under any other preprocessing.
+Files and figures are uint8 arrays (H, W, C). Networks see float tensors (C, H, W) with `x = uint8 / 127.5 - 1`. Images
+of i-CLEVR are always read in the same way: as RGB, resized directly (not cropped or padded) with an antialiased
+bilinear filter. The official classifier expects this; with other preprocessing scores drop by up to a half.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torchvision.utils import make_grid
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
 
-# Pillow's complaints about the small print of a file that it reads, or is about to refuse.
+# Pillow warns of details of files that it reads anyway, or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 Images = NDArray[np.uint8]
@@ -55,7 +54,7 @@ def to_pil(image: Images) -> Image.Image:
 
 
 def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Images:
-    """Read an image file as (H, W, channels) uint8; see `fit_image`. A camera's rotation mark is obeyed.
+    """Read an image file as (H, W, channels) uint8, rotated as its EXIF data say; see `fit_image`.
 
     Raises:
         DataError: The file is missing, truncated or not an image.
@@ -65,9 +64,9 @@ def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int 
 
 
 def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
-    """Read an image file of whole numbers (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
+    """Read a mask (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
 
-    It gets its size as `read_image` does it, and keeps its values: each pixel is one of the file's.
+    It is resized like an image of `read_image`, but without interpolation: every value is one of the file's.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
@@ -79,20 +78,20 @@ def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
 
 
 def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Images:
-    """Bring an image of any mode and size into one form.
+    """Convert an image of any mode and size.
 
     Args:
-        image: Grey ones become colour, 16 bits become 8, transparent ones are laid on white.
-        size: Of the result.
-        fit: "squash" resizes directly; "crop" cuts out the largest central part of the right proportions and resizes
-            it; "pad" surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
+        image: Grey becomes colour, 16 bits become 8, transparent images get a white background.
+        size: Of the result, in pixels.
+        fit: "squash" resizes directly; "crop" resizes the largest central part of the right proportions; "pad"
+            surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
         channels: 3, or 1 for grey.
 
     Returns:
         (H, W, channels) uint8.
 
     Raises:
-        UserError: An image that is to be padded is larger than `size`.
+        UserError: "pad" with an image that is larger than `size`.
     """
     image = _fit(_as_rgb(image), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
@@ -114,7 +113,7 @@ def _fit(image: Image.Image, size: Size, fit: str, resampling: Image.Resampling)
 
 @contextmanager
 def naming_broken_images(place: object) -> Iterator[None]:
-    """Turn what Pillow raises for a bad file into a `DataError` that names its place."""
+    """Turn what Pillow raises for a broken file into a `DataError` that names `place`."""
     try:
         yield
     except FileNotFoundError:
@@ -123,13 +122,13 @@ def naming_broken_images(place: object) -> Iterator[None]:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         reason = str(error)
-        for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its whole path
+        for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
             reason = reason.replace(f" '{name}'", "")
         raise DataError(f"{place}: broken image ({reason})") from None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # grey of 16 bits, which Pillow cuts off at 255
+    if image.mode.startswith("I;16"):  # grey of 16 bits, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -138,7 +137,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize_images(images: Images, size: int) -> Images:
-    """(N, H, W, 3) uint8 -> (N, size, size, 3), each resized as `read_image` does it."""
+    """(N, H, W, 3) uint8 -> (N, size, size, 3), resized like the images of `read_image`."""
     if images.shape[1:3] == (size, size):
         return images
     resized = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in images]
@@ -146,13 +145,13 @@ def resize_images(images: Images, size: int) -> Images:
 
 
 def write_png(path: str | Path, image: Images) -> None:
-    """Write a (H, W, C) uint8 image as a PNG file, whole or not at all."""
+    """Write a (H, W, C) uint8 image as a PNG file, atomically."""
     with atomic_path(path) as temporary:
         to_pil(image).save(temporary, format="PNG")
 
 
 def write_gif(path: str | Path, frames: Sequence[Images]) -> None:
-    """Write (H, W, 3) uint8 frames as an endless GIF, 80 ms each; the last one stays for two seconds."""
+    """Write (H, W, 3) uint8 frames as a looping GIF, with 80 ms per frame and two seconds for the last one."""
     first, *rest = [Image.fromarray(frame) for frame in frames]
     durations = [80] * (len(frames) - 1) + [2000]
     with atomic_path(path) as temporary:
@@ -160,7 +159,7 @@ def write_gif(path: str | Path, frames: Sequence[Images]) -> None:
 
 
 def image_grid(images: Images, columns: int) -> Images:
-    """Lay (N, H, W, C) images out row by row on white -> one (H', W', C) image; a single one as it is."""
+    """(N, H, W, C) images row by row on white -> one (H', W', C) image; a single image stays as it is."""
     tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1)
     grid = make_grid(tensor, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
     return grid[..., : images.shape[-1]]  # torchvision makes grey ones colour

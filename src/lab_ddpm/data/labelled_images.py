@@ -1,8 +1,8 @@
 """Images with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
 
-`train.json` is {image name: [label, ...]}. `root/masks/*.png`, of the same names but for the ending, may say what
-stands where: grey of 8 bits, at each pixel the place of a label in the vocabulary + 1, and 0 where none of them stands.
-The official data, the replica and one's own multi-label images are all read by this module.
+`train.json` is {image name: [label, ...]}. There may be masks with the same names (but always .png) in `root/masks/`:
+grey of 8 bits, at each pixel 1 + the index of the label that is there, or 0. The official data, the replica and the
+user's own multi-label images are all read by this module.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def open_labelled_images(
 
     Args:
         root: Folder with `images/` and `train.json`.
-        image_size: To read the images at.
+        image_size: Of the opened images, in pixels.
         labels: The vocabulary of `train.json`.
         fit: How an image gets that size, as in `images.fit_image`.
         with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Missing, extra or broken images or masks, or labels that are not valid; all of them are named.
+        DataError: Missing, extra or broken images or masks, or labels that are not valid; the message names all of
+            them.
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
@@ -54,7 +55,7 @@ def _cached_masks(
     root: Path, conditions: Mapping[str, Condition], image_size: Size, labels: Sequence[str], fit: str
 ) -> tuple[Images, str]:
     if not (root / "masks").is_dir():
-        raise DataError(f"{root / 'masks'}: no such folder of masks, which say what stands where")
+        raise DataError(f"{root / 'masks'}: no such folder of masks")
     names = sorted(conditions)
     paths = [root / "masks" / f"{Path(name).stem}.png" for name in names]
     missing = {path for path in paths if not path.is_file()}
@@ -71,15 +72,15 @@ def _cached_masks(
         return mask
 
     files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
-    # what a mask means, and whether it is right, depends on the labels too
+    # whether a mask is right depends on the labels too
     return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:
-    """The labels of one's own images: `root/objects.json` if there is one, else all names in `train.json`, sorted.
+    """The labels of the user's own images: those of `root/objects.json` if it is there, else of `train.json`, sorted.
 
     Raises:
-        DataError: A file that is missing or of another shape.
+        DataError: A file is missing or of another shape.
     """
     root = Path(root)
     if (root / "objects.json").is_file():
@@ -94,13 +95,13 @@ def read_vocabulary(root: str | Path) -> tuple[str, ...]:
 
 
 def has_images(root: str | Path) -> bool:
-    """Whether `root` holds a complete-looking data set: a label file and at least one image."""
+    """Whether `root` has a label file and at least one image."""
     root = Path(root)
     return (root / LABEL_FILE).is_file() and any((root / "images").glob("*.png"))
 
 
 def image_places(folder: Path) -> dict[str, str]:
-    """{file name: path} of all files in `folder` that are not hidden, but for a metadata file.
+    """{file name: path} of all files in `folder`, except hidden ones and a metadata file.
 
     Raises:
         DataError: There is no such folder.
@@ -112,7 +113,7 @@ def image_places(folder: Path) -> dict[str, str]:
 
 
 def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
-    """One line for every listed image that has no place, and for every image in place that is not listed."""
+    """One line for every name without a file in `places`, and one for every file whose name is not in `names`."""
     listed = set(names)
     missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
     problems = [f"{name}: listed in {LABEL_FILE}, but missing" for name in missing]

@@ -4,8 +4,8 @@
     file_name,labels                                                      metadata.csv
     a.png,"red cube, cyan sphere"
 
-`file_name` is relative to the folder of the file. Labels in one text are separated by commas. What else stands in a
-line is not read.
+`file_name` is relative to the folder of the file. Labels in one text are separated by commas. Other keys and columns
+are ignored.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
 
 def find_metadata(root: Path) -> Path | None:
-    """The metadata file in a folder, if it has one.
+    """The metadata file of a folder, if there is one.
 
     Raises:
-        DataError: It has two.
+        DataError: There are two.
     """
     found = [path for name in METADATA_FILES if (path := root / name).is_file()]
     if len(found) > 1:
@@ -37,7 +37,7 @@ def find_metadata(root: Path) -> Path | None:
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
-    """The labels of the images by file name, and one line for everything that is wrong.
+    """The labels of the images by file name, and one line for every problem.
 
     Raises:
         DataError: The file is not UTF-8, is empty, or is a table without the two columns.
@@ -65,7 +65,7 @@ def write_metadata(path: Path, conditions: Mapping[str, Sequence[str]]) -> None:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, what stands there) of every line; a text that is no JSON comes as it is."""
+    """(place, content) of every line; a line that is no JSON is returned as text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -88,7 +88,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _entry(entry: Any) -> tuple[str, Condition]:
-    """The image and its labels, or a `ValueError` that says what is wrong with them."""
+    """The image and its labels, or a `ValueError` that says what is wrong."""
     if not isinstance(entry, dict):
         raise ValueError('must be a JSON object such as {"file_name": "a.png", "labels": ["red cube"]}')
     name, labels = entry.get("file_name"), entry.get("labels")

@@ -1,26 +1,30 @@
-"""A folder of images to score, matched to a list of conditions by the numbers in the file names."""
+"""A folder of images to score, one for each condition of a list, matched by the numbers in the file names."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, read_image
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import read_json
 
 
 def find_numbered_images(folder: str | Path, count: int) -> list[Path]:
     """The PNG files of the conditions 0 ... count - 1, in this order.
 
-    The number of an image is the last run of digits in its name without the ending: `7.png`, `07.png`,
-    `seed3_07.png` and `7_sample.png` all belong to condition 7. Files without a digit (`grid.png`), hidden
-    files and folders are passed over.
+    The number of an image is the last group of digits in its name: `7.png`, `07.png`, `seed3_07.png` and `7_sample.png`
+    belong to condition 7. Files without digits (`grid.png`), hidden files and folders are ignored.
 
     Raises:
-        DataError: The folder is missing, or its images are not one per condition; names every misfit.
+        DataError: The folder is missing, or it does not have one image per condition; the message names every file
+            and number that is wrong.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -46,10 +50,10 @@ def find_numbered_images(folder: str | Path, count: int) -> list[Path]:
 
 
 def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
-    """Read the images of `find_numbered_images` -> (count, size, size, 3) uint8, resized directly.
+    """The images of `find_numbered_images`, resized directly: (count, size, size, 3) uint8.
 
     Raises:
-        DataError: As `find_numbered_images`, or images are broken; every one of them is named.
+        DataError: As `find_numbered_images`, or images are broken; the message names all of them.
     """
     images, problems = [], []
     for path in find_numbered_images(folder, count):
@@ -60,3 +64,21 @@ def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
     if problems:
         raise DataError("\n".join(problems))
     return np.stack(images)
+
+
+def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
+    """In how many tries `generate` made the images of a folder; 1 if its `manifest.json` is not there.
+
+    Raises:
+        UserError: The images were made for other conditions.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest: Any = read_json(path)
+        made = [tuple(image["condition"]) for image in manifest["images"]]
+        tries = int(manifest.get("tries", 1))
+    except (AttributeError, KeyError, TypeError, ValueError):  # no manifest, or that of another program
+        return 1
+    if made != list(conditions):
+        raise UserError(f"{path}: these images were made for other conditions")
+    return tries

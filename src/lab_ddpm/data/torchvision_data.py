@@ -1,8 +1,7 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and Flowers102, read and downloaded by torchvision's classes.
+"""MNIST, Fashion-MNIST, CIFAR-10 and Flowers102, downloaded and read by torchvision's classes.
 
-torchvision shows a progress bar and checks the hash of what it downloads; CIFAR-10's batches, which are pickles, it
-opens only after that check. Where Debian's package `dataset-fashion-mnist` is installed, it is used and nothing is
-downloaded.
+torchvision checks the hash of every downloaded file, and opens the batches of CIFAR-10, which are pickles, only after
+that check. If Debian's package `dataset-fashion-mnist` is installed, its files are used and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind
 
 @dataclass(frozen=True)
 class _Source:
-    """How torchvision's class for a data set is used.
+    """How a data set is read by its class of torchvision.
 
     Attributes:
-        make: (root, split) -> a torchvision data set, downloading what is missing.
-        training, held_out: The splits of which each part consists.
-        folder: Where the class has its files, below the root.
-        files: The files to put there by hand where there is no network.
+        make: (root, split) -> a torchvision data set, which downloads missing files.
+        training, held_out: The splits of the two parts.
+        folder: Where the class keeps its files, below the root.
+        files: What a user without a network must put there.
         channels: 1 or 3.
         fit: As in `images.fit_image`.
         targets: The attribute that holds the classes.
@@ -52,39 +51,21 @@ class _Source:
     targets: str = "targets"
 
 
-def _mnist(root: Path, split: str) -> Any:
-    return datasets.MNIST(root, train=split == "train", download=True)
-
-
-def _fashion_mnist(root: Path, split: str) -> Any:
-    _take_debian_files(root / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST)
-    return datasets.FashionMNIST(root, train=split == "train", download=True)
-
-
-def _cifar10(root: Path, split: str) -> Any:
-    return datasets.CIFAR10(root, train=split == "train", download=True)
-
-
-def _flowers102(root: Path, split: str) -> Any:
-    return datasets.Flowers102(root, split=split, download=True)
+def _by_train(dataset: Callable[..., Any]) -> Callable[[Path, str], Any]:
+    return lambda root, split: dataset(root, train=split == "train", download=True)
 
 
 _IDX = ", ".join(f"{name}.gz" for name in _IDX_FILES)
+_CIFAR10 = "data_batch_1 ... data_batch_5, test_batch and batches.meta (from cifar-10-python.tar.gz)"
 _SOURCES = {
-    "mnist": _Source(_mnist, ("train",), ("test",), "MNIST/raw", _IDX, 1, "pad"),
-    "fashion_mnist": _Source(_fashion_mnist, ("train",), ("test",), "FashionMNIST/raw", _IDX, 1, "pad"),
-    "cifar10": _Source(
-        _cifar10,
-        ("train",),
-        ("test",),
-        "cifar-10-batches-py",
-        "data_batch_1 ... data_batch_5, test_batch and batches.meta (from cifar-10-python.tar.gz)",
-        3,
-        "crop",
+    "mnist": _Source(_by_train(datasets.MNIST), ("train",), ("test",), "MNIST/raw", _IDX, 1, "pad"),
+    "fashion_mnist": _Source(
+        _by_train(datasets.FashionMNIST), ("train",), ("test",), "FashionMNIST/raw", _IDX, 1, "pad"
     ),
-    # Its official training part is the smallest of the three; a generative model takes the large one too.
+    "cifar10": _Source(_by_train(datasets.CIFAR10), ("train",), ("test",), "cifar-10-batches-py", _CIFAR10, 3, "crop"),
+    # The official training part is the smallest of the three, so a generative model is trained on the large one too.
     "flowers102": _Source(
-        _flowers102,
+        lambda root, split: datasets.Flowers102(root, split=split, download=True),
         ("train", "test"),
         ("val",),
         "flowers-102",
@@ -98,21 +79,23 @@ TORCHVISION_DATASETS = tuple(_SOURCES)
 
 
 def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bool = False) -> ImageDataset:
-    """Download (where it is not there yet), decode (once) and open a data set.
+    """Download (if needed), decode (once) and open a data set.
 
     Args:
         name: One of `TORCHVISION_DATASETS`.
         root: The folder that torchvision's class gets.
-        image_size: To read the images at. The 28 x 28 digits and clothes are padded with black, photographs are
-            cut to the central part of these proportions and resized.
-        held_out: The part that is never trained on, in place of the training part.
+        image_size: Of the opened images. The 28 x 28 digits and clothes are padded with black, photographs are cropped
+            to the central part of these proportions and resized.
+        held_out: Open the part that is never trained on, in place of the training part.
 
     Raises:
-        DataError: The files are neither there nor to be downloaded, or broken; the message says what to put where.
+        DataError: The files are missing and cannot be downloaded, or are broken; the message says what to put where.
     """
     source, root = _SOURCES[name], Path(root)
     folder = root / source.folder
     splits = source.held_out if held_out else source.training
+    if name == "fashion_mnist":
+        _take_debian_files(folder, DEBIAN_FASHION_MNIST)
     try:
         parts = [source.make(root, split) for split in splits]
     except (
@@ -126,8 +109,8 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
     ) as e:
         reason = " ".join(str(e).split()) or type(e).__name__
         raise DataError(
-            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder}, in the place of "
-            "broken files, and start again"
+            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder}, replacing broken "
+            "files, and start again"
         ) from None
     places = [(part, index) for part in parts for index in range(len(part))]
 
@@ -153,7 +136,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:
-    """Unpack the files of Debian's package into `folder`, where it is installed and they are not there yet."""
+    """Unpack the files of Debian's package into `folder`, if it is installed and they are not there yet."""
     for name in _IDX_FILES:
         packed = package / f"{name}.gz"
         if packed.is_file() and not (folder / name).is_file():

@@ -69,7 +69,7 @@ def score(
     if class_labels.ndim != 2:
         raise UserError(f"`conditions` must be (N, {len(OBJECTS)}) rows, got {tuple(class_labels.shape)}")
     if not class_labels.any(dim=1).all():
-        raise UserError("a condition must name at least one object, got an empty one")
+        raise UserError("a condition must name at least one label, got an empty one")
     fitted = np.stack([fit_image(image, IMAGE_SIZE, "squash") for image in pillow])
     network = load_classifier(classifier_file(classifier), OBJECTS)
     return score_seeds(fitted, class_labels, {classifier: network})[classifier]
