@@ -13,8 +13,7 @@ from diffusers.configuration_utils import register_to_config
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.reverse_process import image_seeds
+from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample
 
 MEANS, STD = (-0.3, 0.4), 0.15
 
@@ -30,7 +29,9 @@ class GaussianOracle(Denoiser):
         small |= {"sample_size": 16, "labels": ("dark", "bright"), "condition_dropout": 0.1}
         super().__init__(prediction_type=prediction_type, beta_schedule=beta_schedule, **small)
 
-    def predict_patches(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+    def predict_without_detail(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
+    ) -> torch.Tensor:
         """As in `Denoiser`."""
         abar = self.alpha_bar(timesteps).double().reshape(-1, 1, 1, 1)
         mean = (class_labels.double() @ torch.tensor(MEANS).double()).reshape(-1, 1, 1, 1)
@@ -42,9 +43,8 @@ class GaussianOracle(Denoiser):
 
 def sample_oracle(scheduler: Any, steps: int, **settings: Any) -> list[torch.Tensor]:
     """8 images of each of the two labels."""
-    pipeline = LabelConditionalPipeline(GaussianOracle(**settings), scheduler)
-    generators = [torch.Generator().manual_seed(seed) for seed in image_seeds(0, 16)]
-    return list(pipeline.sample(torch.eye(2).repeat_interleave(8, dim=0), generators, steps).chunk(2))
+    rows, sampling = torch.eye(2).repeat_interleave(8, dim=0), Sampling(scheduler, steps)
+    return list(sample(GaussianOracle(**settings), rows, image_seeds(0, 16), sampling).chunk(2))
 
 
 def check_distribution(images: list[torch.Tensor], tolerance: float = 0.1) -> None:

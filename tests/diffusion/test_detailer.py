@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from conftest import tiny_denoiser
-from lab_ddpm.data.batches import Sample
+from lab_ddpm.data.batches import Batch
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.detailer import Detailer
-from lab_ddpm.diffusion.noise import add_noise
+from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
 
@@ -26,11 +26,11 @@ def detailed_denoiser(layout_scale: float = 2.0) -> Denoiser:
     return denoiser
 
 
-def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sample:
+def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Batch:
     """An image for each timestep, its labels and its layout kept."""
     random = torch.Generator().manual_seed(0)
     count = len(timesteps)
-    return Sample(
+    return Batch(
         clean_images=torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
         masks=torch.randint(25, (count, 1, 16, 16), generator=random),
         class_labels=torch.eye(24)[:count],
@@ -44,7 +44,7 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Sampl
 def test_the_less_noisy_images_get_detail_and_no_layout_does(layout_scale: float) -> None:
     denoiser = detailed_denoiser(layout_scale)
     noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
-    before, after = (predict(noisy, TIMESTEPS, rows) for predict in (denoiser.predict_patches, denoiser.predict))
+    before, after = (predict(noisy, TIMESTEPS, rows) for predict in (denoiser.predict_without_detail, denoiser))
     changes = (denoiser.space.decode(after) - denoiser.space.decode(before)).abs().amax(dim=(1, 2, 3))
     assert (changes > 1e-3).tolist() == [True, True, False, False]
     assert torch.equal(after[2:], before[2:])
@@ -52,18 +52,18 @@ def test_the_less_noisy_images_get_detail_and_no_layout_does(layout_scale: float
         torch.testing.assert_close(denoiser.space.layout(after), denoiser.space.layout(before))
     for index, timestep in enumerate(TIMESTEPS):  # of one timestep for all, whole or not, it is the same
         for given in (timestep, timestep.float()):
-            torch.testing.assert_close(denoiser.predict(noisy, given, rows)[index], after[index])
+            torch.testing.assert_close(denoiser(noisy, given, rows)[index], after[index])
 
 
 @torch.no_grad()
 def test_it_begins_with_none(tmp_path: Any) -> None:
     denoiser = tiny_denoiser(**SETTINGS, layout_scale=2.0)
     noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
-    assert torch.equal(denoiser.predict(noisy, TIMESTEPS, rows), denoiser.predict_patches(noisy, TIMESTEPS, rows))
+    assert torch.equal(denoiser(noisy, TIMESTEPS, rows), denoiser.predict_without_detail(noisy, TIMESTEPS, rows))
     changed = detailed_denoiser()
     changed.save_pretrained(tmp_path)
     loaded = Denoiser.from_pretrained(tmp_path)
-    assert torch.equal(loaded.predict(noisy, TIMESTEPS, rows), changed.predict(noisy, TIMESTEPS, rows))
+    assert torch.equal(loaded(noisy, TIMESTEPS, rows), changed(noisy, TIMESTEPS, rows))
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def test_what_it_sees_is_what_is_missing_of_the_noisy_image() -> None:
     for t in (0, 300):
         timestep = torch.tensor(t)
         alpha_bar = denoiser.alpha_bar(timestep)
-        denoiser.detailer(clean, add_noise(clean, noise, alpha_bar), timestep, alpha_bar)
+        denoiser.detailer(clean, denoiser.noise_scheduler.add_noise(clean, noise, timestep), timestep, alpha_bar)
         sigma = (1 - alpha_bar).sqrt()
         expected = denoiser.space.decode(noise) * sigma / (sigma + 0.03)
         torch.testing.assert_close(seen[-1][:, :3], expected, atol=1e-4, rtol=1e-4)
@@ -128,13 +128,13 @@ def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> 
 def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> None:
     denoiser = detailed_denoiser()
     batch = draw_batch(denoiser)
-    terms = denoiser(batch).terms
+    terms = DenoisingLoss()(denoiser, batch)
     assert list(terms) == ["image", "layout", "detail"]
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
-    noisy = add_noise(clean, batch["noise"], denoiser.alpha_bar(TIMESTEPS).reshape(-1, 1, 1, 1))
+    noisy = denoiser.noise_scheduler.add_noise(clean, batch["noise"], TIMESTEPS)
     with torch.no_grad():
-        errors = (denoiser.predict(noisy, TIMESTEPS, batch["class_labels"]) - clean).square()
+        errors = (denoiser(noisy, TIMESTEPS, batch["class_labels"]) - clean).square()
     expected = space.parts(errors)[0].mean(dim=(1, 2, 3))[:2].sum() / 4
     assert terms["detail"].item() == pytest.approx(expected.item(), rel=1e-4)
     terms["detail"].backward()
@@ -144,7 +144,7 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
 
 def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> None:
     denoiser = detailed_denoiser()
-    terms = denoiser(draw_batch(denoiser, torch.tensor([700, 900]))).terms
+    terms = DenoisingLoss()(denoiser, draw_batch(denoiser, torch.tensor([700, 900])))
     assert terms["detail"].item() == 0
     terms["detail"].backward()
     gradients = [weight.grad for weight in denoiser.detailer.parameters()]
@@ -155,10 +155,8 @@ def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> 
 def test_images_that_get_no_detail_teach_none_where_it_is_all_that_learns() -> None:
     denoiser = detailed_denoiser()
     batch = draw_batch(denoiser, torch.tensor([0, 250, 500, 999]))
-    denoiser.register_to_config(detail_only=True)
-    scaled = denoiser(batch).terms
-    denoiser.register_to_config(detail_only=False)
-    expected = denoiser(draw_batch(denoiser, torch.tensor([0, 150, 300, 599]))).terms
+    scaled = DenoisingLoss(detail_only=True)(denoiser, batch)
+    expected = DenoisingLoss()(denoiser, draw_batch(denoiser, torch.tensor([0, 150, 300, 599])))
     assert list(scaled) == ["detail"]
     assert scaled["detail"].item() == pytest.approx(expected["detail"].item())
 
@@ -178,11 +176,11 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     for _ in range(80):
         uniforms = torch.rand(16, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
         noise = torch.randn(16, *denoiser.space.shape, generator=random)
-        batch = Sample(
+        batch = Batch(
             clean_images=images, masks=torch.empty(0), class_labels=torch.zeros(16, 0), noise=noise, uniforms=uniforms
         )
         optimizer.zero_grad()
-        terms = denoiser(batch).terms
+        terms = DenoisingLoss()(denoiser, batch)
         terms["detail"].backward()
         optimizer.step()
         losses.append((terms["detail"] / terms["image"]).item())
@@ -192,17 +190,10 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
 
 def test_how_many_of_the_timesteps_get_detail_is_a_setting() -> None:
     denoiser = tiny_denoiser(**SETTINGS, detail_share=0.25)
-    assert denoiser.is_detailed(torch.tensor([0, 249, 250, 599])).tolist() == [True, True, False, False]
+    assert denoiser.gets_detail(torch.tensor([0, 249, 250, 599])).tolist() == [True, True, False, False]
 
 
-def test_where_detail_is_all_that_learns_the_network_of_patches_cannot() -> None:
-    denoiser = tiny_denoiser(**SETTINGS, detail_only=True)
-    learning = {name.split(".")[0] for name, weight in denoiser.named_parameters() if weight.requires_grad}
-    assert learning == {"detailer"}
-    with pytest.raises(UserError, match="`detail_only` must be false without `detail_channels`"):
-        tiny_denoiser(detail_only=True)
-
-
-def test_it_needs_a_predicted_clean_sample() -> None:
-    with pytest.raises(UserError, match="`detail_channels` must be empty for `prediction_type` 'epsilon'"):
-        tiny_denoiser(**{**SETTINGS, "prediction_type": "epsilon"})
+def test_detail_alone_cannot_be_learnt_without_a_detailer() -> None:
+    denoiser = tiny_denoiser(labels=OBJECTS)
+    with pytest.raises(UserError, match="detail_only"):
+        DenoisingLoss(detail_only=True)(denoiser, draw_batch(denoiser))

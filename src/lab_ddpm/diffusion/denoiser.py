@@ -1,69 +1,44 @@
-"""The denoiser: the network, the noise that it was made for, its training loss, and the clean image that it sees.
+"""The denoiser: the network, and the clean image that it sees in a noisy one.
 
-    emb         = time_embedding(t) + label_embedding(c),     label_embedding = Linear(num_labels -> 4 * channels[0])
-    loss        = E[ w(t) l(prediction(x_t, t, c), target) ]                                see `noise`, `loss_weights`
-    x_0(x_t, c) = clip(the clean image that the guided prediction implies)                see `guidance`
+    prediction  = unet(x_t, t, label_embedding(c)),          label_embedding = Linear(num_labels -> 4 * channels[0])
+    x_0(x_t, c) = clip(the clean sample that the guided prediction implies)            see `noise`, `guidance`
 
-c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its objects. The *null label*,
-under which there is no condition, is the zero vector; `condition_dropout` trains it, classifier-free guidance needs it,
-and s = 1 is the unguided model.
+c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its labels. The *null label*
+is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
-What is noised and denoised is the *sample* x: the image in patches, and beside it what stands where (`sample_space`,
-`layout`).
+What is noised and denoised is the *sample* x: the image in patches, and beside it the layout of a model that has one
+(`sample_space`, `layout`).
 
-The UNet is held, not inherited from: a `class_embedding` that is set on a `UNet2DModel` after its construction is
-lost by `from_pretrained`, while this model's `config.json` describes it completely.
+The UNet is held, not inherited from. A `class_embedding` that is set on a `UNet2DModel` after its construction is lost
+by `from_pretrained`; the `config.json` of this model describes it completely.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from numpy.typing import NDArray
 from torch import nn
 
-from lab_ddpm.data.batches import Sample
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
-from lab_ddpm.diffusion.loss_weights import LOSS_WEIGHTS, TIMESTEP_DENSITIES, draw_timesteps, loss_weights
-from lab_ddpm.diffusion.network import make_unet
-from lab_ddpm.diffusion.noise import (
-    BETA_SCHEDULES,
-    PREDICTION_TYPES,
-    NoiseLevels,
-    add_noise,
-    to_clean,
-    training_target,
-)
+from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
 from lab_ddpm.diffusion.sample_space import SampleSpace
+from lab_ddpm.diffusion.unet import check_unet, make_unet
 from lab_ddpm.tools.checksums import check_sums, write_sums
-from lab_ddpm.tools.errors import DataError, UserError, check_choice, check_positive
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_positive, check_share
 from lab_ddpm.tools.weights import naming_disk_errors
 
-LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
-LAYOUT_WEIGHT = 1 / 3  # of the layout's loss, which is that of the layout before it is scaled
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The terms of a training loss by name, scalars that are weighted already."""
-
-    terms: dict[str, torch.Tensor]
-
-    @property
-    def total(self) -> torch.Tensor:
-        """Their sum, to go backward from."""
-        return torch.stack(list(self.terms.values())).sum()
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 
 class Denoiser(ModelMixin, ConfigMixin):
@@ -71,35 +46,36 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     Args:
         labels: The names of the labels in the order of the multi-hot vector; empty for an unconditional model.
-        sample_size: Of the images, see `images.Size`; divisible by `patch_size`.
-        in_channels: Channels of the images.
+        sample_size: Of the images, see `images.Size`.
+        in_channels: Channels of the images: 1 or 3.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
-        layout_scale: What the layout is multiplied by; 0 for a model without one.
-        block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
-            norm_num_groups: See `network.make_unet`.
+        layout_scale: What the layout is multiplied by; 0 for a model without one. Recommended: 2.
+        block_out_channels: Channels of each resolution level of the UNet, which halves the one before.
+        layers_per_block: Residual blocks in each level.
+        attention_levels: The levels with self-attention, counted from 0. The middle block always has some.
+        attention_head_dim: Channels of an attention head.
+        resnet_time_scale_shift: How the embedding enters a residual block: "default" (added) or "scale_shift".
+        norm_num_groups: Groups of channels that are normalised together.
         detail_channels: Of each level of the network that adds detail, see `detailer`; empty for a model without one.
-        detail_share: Of the timesteps, the less noisy ones: which get detail.
+            Recommended: 32, 96.
+        detail_share: The share of the timesteps that get detail, the less noisy ones.
         num_train_timesteps: T, the number of noise levels.
-        beta_schedule: One of `noise.BETA_SCHEDULES`.
-        prediction_type: What the network predicts, one of `noise.PREDICTION_TYPES`.
-        clip_sample: Whether the predicted clean sample is clipped, its image to [-1, 1]. At the noisiest step of
+        beta_schedule: Of diffusers' `DDPMScheduler`.
+        prediction_type: What the network predicts, see `noise`.
+        clip_sample: Whether the predicted clean sample is clipped, its image to [-1, 1]. At the noisiest timestep of
             squaredcos_cap_v2 the signal is 5e-5 of the image, and an error of the predicted noise is divided by it.
-        loss: "mse", "l1" or "huber" (threshold 1).
-        loss_weight, loss_weight_gamma: See `loss_weights.loss_weights`.
-        timestep_density, logit_mean, logit_std: See `loss_weights.draw_timesteps`.
-        layout_dropout: Probability that a training sample's noisy layout is replaced by zeros, which stand for an
-            unknown one: reading images needs it.
-        condition_dropout: Probability that a training sample's labels are replaced by the null label
+        layout_dropout: The share of the training samples whose noisy layout is replaced by zeros, which stand for an
+            unknown one. A model needs some to read images.
+        condition_dropout: The share of the training samples whose labels are replaced by the null label
             (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
-        detail_only: Whether the detailer alone learns, from those timesteps that get detail.
 
     Attributes:
         space: The samples that it denoises.
-        alpha_bar: Its noise schedule.
-        runtime: What computes `predict` in PyTorch's place, as `sampling.onnx_runtime`; None for nothing.
+        noise_scheduler: Its training noise.
+        runtime: What computes `forward` in PyTorch's place, see `generation.onnx_runtime`; None for nothing.
 
     Raises:
-        UserError: An unknown choice.
+        UserError: A value that is out of range or does not fit the others.
     """
 
     @register_to_config
@@ -114,60 +90,63 @@ class Denoiser(ModelMixin, ConfigMixin):
         layers_per_block: int = 2,
         attention_levels: Sequence[int] = (4,),
         attention_head_dim: int = 8,
-        resnet_time_scale_shift: str = "default",
+        resnet_time_scale_shift: Literal["default", "scale_shift"] = "default",
         norm_num_groups: int = 32,
         detail_channels: Sequence[int] = (),
         detail_share: float = 0.6,
         num_train_timesteps: int = 1000,
-        beta_schedule: str = "squaredcos_cap_v2",
-        prediction_type: str = "epsilon",
+        beta_schedule: BetaSchedule = "squaredcos_cap_v2",
+        prediction_type: PredictionType = "epsilon",
         clip_sample: bool = True,
-        loss: str = "mse",
-        loss_weight: str = "none",
-        loss_weight_gamma: float | None = None,
-        timestep_density: str = "uniform",
-        logit_mean: float = 0.0,
-        logit_std: float = 1.0,
         layout_dropout: float = 0.0,
         condition_dropout: float = 0.0,
-        detail_only: bool = False,
     ) -> None:
         super().__init__()
-        check_choice("beta_schedule", beta_schedule, BETA_SCHEDULES)
-        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
-        check_choice("loss", loss, LOSSES)
-        check_choice("loss_weight", loss_weight, LOSS_WEIGHTS)
-        check_choice("timestep_density", timestep_density, TIMESTEP_DENSITIES)
-        if layout_scale and not labels:
-            raise UserError(f"`layout_scale` must be 0 for a model without labels, got {layout_scale}")
-        if layout_scale and prediction_type != "sample":
-            # noise that is independent of all that the network sees cannot be predicted where the layout is unknown
-            raise UserError(f"`layout_scale` must be 0 for `prediction_type` {prediction_type!r}, got {layout_scale}")
-        if detail_channels and prediction_type != "sample":
-            raise UserError(f"`detail_channels` must be empty for `prediction_type` {prediction_type!r}")
-        if detail_only and not detail_channels:
-            raise UserError("`detail_only` must be false without `detail_channels`")
+        check_choice("beta_schedule", beta_schedule, get_args(BetaSchedule))
+        check_choice("prediction_type", prediction_type, get_args(PredictionType))
+        check_at_least("num_train_timesteps", num_train_timesteps, 2)
+        check_at_least("patch_size", patch_size, 1)
+        check_at_least("layout_scale", layout_scale, 0)
+        check_positive("detail_share", detail_share)
+        check_share("detail_share", detail_share)
+        for channels in detail_channels:
+            check_at_least("detail_channels", channels, 1)
+        check_unet(
+            block_out_channels,
+            layers_per_block,
+            attention_levels,
+            attention_head_dim,
+            resnet_time_scale_shift,
+            norm_num_groups,
+        )
+        _check_size(height_width(sample_size), patch_size, len(block_out_channels), len(detail_channels))
+        for name, value in {"layout_scale": layout_scale, "condition_dropout": condition_dropout}.items():
+            if value and not labels:
+                raise UserError(f"`{name}` must be 0 for a model without labels, got {value}")
+        for name, value in {"layout_scale": layout_scale, "detail_channels": detail_channels}.items():
+            # where the layout is unknown, the noise on it cannot be predicted; a detailer needs the clean image
+            if value and prediction_type != "sample":
+                raise UserError(f"`prediction_type` must be 'sample' for `{name}` {value}, got {prediction_type!r}")
+        for name, value in {"layout_dropout": layout_dropout, "condition_dropout": condition_dropout}.items():
+            if not 0 <= value < 1:
+                raise UserError(f"`{name}` must be in [0, 1), got {value}")
+        if layout_dropout and not layout_scale:
+            raise UserError(f"`layout_dropout` must be 0 for a model without a layout, got {layout_dropout}")
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
-            size=self.space.shape[1:],
-            in_channels=self.space.shape[0],
-            out_channels=self.space.shape[0],
-            block_out_channels=block_out_channels,
-            layers_per_block=layers_per_block,
-            attention_levels=attention_levels,
-            attention_head_dim=attention_head_dim,
-            resnet_time_scale_shift=resnet_time_scale_shift,
-            norm_num_groups=norm_num_groups,
+            self.space.shape,
+            block_out_channels,
+            layers_per_block,
+            attention_levels,
+            attention_head_dim,
+            resnet_time_scale_shift,
+            norm_num_groups,
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
-        self.requires_grad_(not detail_only)  # what is there so far: the network of patches
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
-        self.alpha_bar = NoiseLevels(num_train_timesteps, beta_schedule)
+        self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
-        self._loss_weights = loss_weights(
-            self.alpha_bar.alphas_cumprod, prediction_type, loss_weight, loss_weight_gamma
-        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
@@ -181,14 +160,14 @@ class Denoiser(ModelMixin, ConfigMixin):
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         denoiser, info = loaded
         if misfits := [key for keys in info.values() for key in keys]:
-            place = pretrained_model_name_or_path
             raise DataError(
-                f"{place}: the weights are those of another model ({len(misfits)} misfits, {misfits[0]} ...)"
+                f"{pretrained_model_name_or_path}: the weights are those of another model "
+                f"({len(misfits)} misfits, {misfits[0]} ...)"
             )
         return denoiser
 
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
-        """As in diffusers, and the checksums of the weights, which `from_pretrained` looks at."""
+        """As in diffusers, with checksums of the weights, which `from_pretrained` checks."""
         with naming_disk_errors(Path(save_directory)):
             super().save_pretrained(save_directory, *arguments, **options)
         write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])
@@ -199,8 +178,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         return tuple(self.config["labels"])
 
     @property
-    def _detailed_below(self) -> float:
-        return self.config["detail_share"] * self.config["num_train_timesteps"]
+    def num_detailed_timesteps(self) -> int:
+        """The timesteps below this one get detail, where there is a detailer."""
+        return math.ceil(self.config["detail_share"] * self.config["num_train_timesteps"])
+
+    def gets_detail(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Which of the timesteps get detail, where there is a detailer."""
+        return timesteps < self.config["detail_share"] * self.config["num_train_timesteps"]
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""
@@ -209,7 +193,7 @@ class Denoiser(ModelMixin, ConfigMixin):
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
 
-        Tensors of rows stay as they are, (B, K, num_labels) of composed conditions (`guidance`) too.
+        Rows stay as they are, also the (B, K, num_labels) rows of composed conditions (`guidance`).
 
         Raises:
             UserError: A label that the model does not know, or one that a condition names twice; rows of another shape.
@@ -224,67 +208,53 @@ class Denoiser(ModelMixin, ConfigMixin):
         """
         return compose(all_of, none_of, self.labels).to(self.device)
 
-    def check_guidance(self, class_labels: torch.Tensor, asked: float | None, own: float) -> float:
-        """The guidance scale to sample (B, num_labels) or (B, K, num_labels) rows with: `asked`, or `own` for None.
+    def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """abar of the training noise at (...) timesteps in [0, T - 1], which need not be whole: float32."""
+        levels = self.noise_scheduler.alphas_cumprod.to(timesteps.device)
+        self.noise_scheduler.alphas_cumprod = levels  # there it stays, so that it is moved once
+        return alpha_bar_at(levels, timesteps)
 
-        Raises:
-            UserError: The rows do not fit the model; a scale that is not positive and finite; guidance is asked for
-                where there is no condition; or a model that was trained without condition dropout is to be guided or
-                sampled under the null label.
-        """
-        if asked is not None:
-            check_positive("guidance_scale", asked)
-        if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != len(self.labels):
-            raise UserError(
-                f"`class_labels` must be (B, {len(self.labels)}) for this model, got {tuple(class_labels.shape)}"
-            )
-        conditional = class_labels.flatten(1).any(dim=1)
-        if not conditional.any():
-            if asked is not None and asked != 1.0:
-                raise UserError(f"`guidance_scale` must be 1 where there is no condition, got {asked}")
-            own, asked = 1.0, None
-        scale = own if asked is None else float(asked)
-        if self.labels and not self.config["condition_dropout"]:
-            if scale != 1.0:
-                raise UserError(f"`guidance_scale` must be 1 for a model without condition dropout, got {scale}")
-            if class_labels.ndim == 3 or not conditional.all():
-                raise UserError("a model trained without condition dropout knows no null label to sample under")
-        return scale
-
-    def guidance_at(self, timestep: int, guidance_scale: float, guidance_stop: float) -> float:
-        """The guidance scale of a timestep, if the share `guidance_stop` of them is guided, from the noisiest on."""
-        return guidance_scale if timestep >= (1 - guidance_stop) * self.config["num_train_timesteps"] else 1.0
-
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """The model's own prediction, of its `prediction_type`.
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        class_labels: torch.Tensor,
+        windows: torch.Tensor | None = None,
+    ) -> Any:
+        """The model's prediction, of its `prediction_type`.
 
         Args:
             noisy: (B, *space.shape) samples x_t, of variance about 1.
             timesteps: (B,) or scalar, in [0, T - 1].
-            class_labels: (B, num_labels) multi-hot or mixtures; without a meaning for an unconditional model.
+            class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them.
+            windows: For training a model with a detailer: (B, 2) in [0, 1), where to add detail, see
+                `Detailer.windows`.
 
         Returns:
-            float32 of the shape of `noisy`.
+            float32 of the shape of `noisy`. With `windows` a pair: the prediction without detail, and windows of the
+            prediction with detail, through which no gradient reaches the UNet.
         """
         if self.runtime is not None:
             return self.runtime(noisy, timesteps, class_labels)
-        prediction = self.predict_patches(noisy, timesteps, class_labels)
+        prediction = self.predict_without_detail(noisy, timesteps, class_labels)
         if self.detailer is None:
             return prediction
-        is_detailed, levels = self.is_detailed(timesteps), (-1, 1, 1, 1)
-        if not is_detailed.any():
+        gets_detail, alpha_bar = (
+            values.reshape(-1, 1, 1, 1) for values in (self.gets_detail(timesteps), self.alpha_bar(timesteps))
+        )
+        if windows is not None:
+            predicted, seen = (self.detailer.windows(samples, windows) for samples in (prediction.detach(), noisy))
+            return prediction, self.detailer(predicted, seen, timesteps, alpha_bar)
+        if not gets_detail.any():
             return prediction
-        detailed = self.detailer(prediction, noisy, timesteps, self.alpha_bar(timesteps).reshape(levels))
-        return torch.where(is_detailed.reshape(levels), detailed, prediction)
+        return torch.where(gets_detail, self.detailer(prediction, noisy, timesteps, alpha_bar), prediction)
 
-    def predict_patches(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        """What the UNet predicts: `predict` before any detail is added, of the same arguments."""
+    def predict_without_detail(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
+    ) -> torch.Tensor:
+        """What the UNet predicts: `forward` without a detailer, of the same arguments."""
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
-
-    def is_detailed(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Which of the timesteps get detail, where there is a detailer."""
-        return timesteps < self._detailed_below
 
     @torch.no_grad()
     def predict_clean(
@@ -301,58 +271,18 @@ class Denoiser(ModelMixin, ConfigMixin):
         Returns:
             float32 of the shape of `noisy`.
         """
-        prediction = guided(
-            lambda samples, rows: self.predict(samples, timestep, rows), noisy, class_labels, guidance_scale
-        )
+        prediction = guided(lambda samples, rows: self(samples, timestep, rows), noisy, class_labels, guidance_scale)
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
 
-    def loss(self, batch: Sample) -> Loss:
-        """The training loss of a batch, as a mean over its samples.
 
-        Args:
-            batch: Of B training samples, see `batches.Sample` for its tensors; its random numbers decide the noise, the
-                timesteps and whose labels and layouts are dropped.
-        """
-        config, space, noise = self.config, self.space, batch["noise"]
-        clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
-        timestep_uniforms, label_uniforms, layout_uniforms, *places = batch["uniforms"].unbind(dim=1)
-        timesteps = draw_timesteps(
-            timestep_uniforms,
-            math.ceil(self._detailed_below) if config["detail_only"] else config["num_train_timesteps"],
-            config["timestep_density"],
-            config["logit_mean"],
-            config["logit_std"],
-        )
-        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
-        alpha_bar = self.alpha_bar(timesteps)[:, None, None, None]
-        noisy = space.without_layout(add_noise(clean, noise, alpha_bar), layout_uniforms < config["layout_dropout"])
-        prediction = self.predict_patches(noisy, timesteps, class_labels)
-        target = training_target(clean, noise, alpha_bar, config["prediction_type"])
-        self._loss_weights = self._loss_weights.to(clean.device)
-        weights = self._loss_weights[timesteps]
-
-        def weighted(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            errors = LOSSES[config["loss"]](prediction, target, reduction="none")
-            return (weights * errors.mean(dim=(1, 2, 3))).sum() / len(clean)
-
-        terms = {}
-        if not config["detail_only"]:
-            terms["image"] = weighted(space.parts(prediction)[0], space.parts(target)[0], weights)
-            if space.has_layout:
-                terms["layout"] = LAYOUT_WEIGHT * weighted(space.layout(prediction), space.layout(target), weights)
-        if self.detailer is not None:
-            is_detailed = self.is_detailed(timesteps)
-            rows = is_detailed.clone()
-            rows[0] = True  # even where it counts nothing: DistributedDataParallel wants a gradient of every batch
-            windows = torch.stack(places, dim=1)[rows]
-            predicted, seen, wanted = (
-                self.detailer.windows(part[rows], windows) for part in (prediction.detach(), noisy, target)
+def _check_size(size: tuple[int, int], patch_size: int, levels: int, detail_levels: int) -> None:
+    """Raise `UserError` unless all levels of the networks halve the sides of the images."""
+    unit = math.lcm(patch_size * 2 ** (levels - 1), 2 ** max(detail_levels - 1, 0))
+    for side in size:
+        check_at_least("sample_size", side, 1)
+        if side % unit:
+            raise UserError(
+                f"`sample_size` must be a multiple of {unit} for this model (`patch_size` times 2 for each level after "
+                f"the first), got {side}"
             )
-            detailed = self.detailer(predicted, seen, timesteps[rows], alpha_bar[rows])
-            terms["detail"] = weighted(space.parts(detailed)[0], space.parts(wanted)[0], (weights * is_detailed)[rows])
-        return Loss(terms)
-
-    def forward(self, batch: Sample) -> Loss:
-        """`loss`, through whatever wraps the model: DistributedDataParallel, autocast."""
-        return self.loss(batch)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.reverse_process import image_seeds, reverse_process
-from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, sampling_timesteps
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_share, did_you_mean
+from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
+from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -32,45 +32,42 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     Args:
         denoiser: The trained model.
-        scheduler: Any diffusers scheduler with betas, or a name of `schedulers.SCHEDULERS`; one that is put in its
-            place later (`pipe.scheduler = EulerDiscreteScheduler()`) is brought to the denoiser's noise schedule too.
-        guidance_scale: The guidance that the model was chosen with; taken where a call names none.
+        scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`. Another one may be put in its place
+            (`pipe.scheduler = EulerDiscreteScheduler()`). Each is used on the denoiser's noise schedule.
+        num_inference_steps, guidance_scale, guidance_stop: What a call takes that names none, see `sampling.Sampling`.
         fit: How its training images got their size, as in `images.fit_image`.
-        num_inference_steps: Of the scheduler; taken where a call names none.
-        guidance_stop: The share of the noise levels, from the noisiest on, that is guided; below it the guidance scale
-            is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders). Taken where a call
-            names none.
+
+    Attributes:
+        checkpoint: The folder that it was loaded from, if `load_pipeline` did it.
     """
+
+    checkpoint: Path | None = None
 
     def __init__(
         self,
         denoiser: Denoiser,
         scheduler: str | Scheduler,
-        guidance_scale: float = 1.0,
-        fit: str = "squash",
         num_inference_steps: int = 50,
+        guidance_scale: float = 1.0,
         guidance_stop: float = 1.0,
+        fit: str = "squash",
     ) -> None:
         super().__init__()
-        self.register_modules(denoiser=denoiser)
-        self.register_modules(scheduler=make_scheduler(scheduler, denoiser))
+        named = isinstance(scheduler, str)
+        self.register_modules(denoiser=denoiser, scheduler=make_scheduler(scheduler, denoiser) if named else scheduler)
         self.register_to_config(
-            guidance_scale=guidance_scale,
-            fit=fit,
             num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
             guidance_stop=guidance_stop,
+            fit=fit,
         )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """A scheduler that is put in its place is brought to the noise schedule of the denoiser."""
-        super().__setattr__(name, make_scheduler(value, self.denoiser) if name == "scheduler" else value)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
-        """As in diffusers; what comes with the package (`pretrained/iclevr-cpu`) is found from any folder.
+        """As in diffusers. What comes with the package (`pretrained/iclevr-cpu`) is found from any folder.
 
         Raises:
-            DataError: There is no such folder, and the Hub gave no such pipeline either.
+            DataError: There is no such folder, and the Hub has no such pipeline either.
         """
         path = find(pretrained_model_name_or_path)
         try:
@@ -79,8 +76,40 @@ class LabelConditionalPipeline(DiffusionPipeline):
             if path.exists():
                 raise
             raise DataError(
-                f"{did_you_mean(path, pipelines())}{path}: no such folder, and the Hub gave no pipeline of this name"
+                f"{did_you_mean(path, pipelines())}{path}: no such folder, and the Hub has no pipeline of this name"
             ) from error
+
+    @property
+    def sampling(self) -> Sampling:
+        """How it samples where a call does not say otherwise."""
+        config = self.config
+        guidance = config["guidance_scale"], config["guidance_stop"]
+        return Sampling(self.scheduler, config["num_inference_steps"], *guidance)
+
+    def with_sampling(
+        self,
+        scheduler: str | Scheduler = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_stop: float | None = None,
+    ) -> LabelConditionalPipeline:
+        """The same model, sampled otherwise; None keeps what this pipeline has.
+
+        Raises:
+            UserError: A number out of range, or a sampling that does not fit the model.
+        """
+        own = self.sampling
+        asked = Sampling(
+            own.scheduler if scheduler is None else scheduler,
+            own.steps if steps is None else steps,
+            own.guidance_scale if guidance_scale is None else guidance_scale,
+            own.guidance_stop if guidance_stop is None else guidance_stop,
+        )
+        sampling_timesteps(asked, self.denoiser)  # what does not fit is refused now, not in the middle of the work
+        guidance = asked.guidance_scale, asked.guidance_stop
+        other = LabelConditionalPipeline(self.denoiser, asked.scheduler, asked.steps, *guidance, self.config["fit"])
+        other.checkpoint = self.checkpoint
+        return other
 
     @torch.no_grad()
     def __call__(
@@ -94,8 +123,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
-        noisy_samples: torch.Tensor | None = None,
-        start_timestep: int | None = None,
         guidance_stop: float | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Sample one image per condition.
@@ -106,24 +133,20 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 images under no condition.
             num_inference_steps: Denoising steps. None takes the pipeline's own.
             guidance_scale: 1 is unguided. None takes the pipeline's own.
-            seed: Of all random numbers; see `image_seeds`.
-            generator: In place of a seed: one CPU generator per image, or one for all. With neither, images are
-                new at each call.
-            batch_size: Images, where there are no conditions; None is one.
+            seed: Of all random numbers, see `image_seeds`.
+            generator: In place of a seed, the source of the images' seeds: one for each image, or one for all. With
+                neither, images are new at each call.
+            batch_size: The number of images, where there are no conditions; None is one.
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
             return_dict: False returns a tuple with the images in place of an object with `.images`.
-            callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step with the sample,
-                see `denoiser`, on the scale of the scheduler; what it returns under that name, if anything, takes its
-                place.
-            noisy_samples: (B, *space.shape) samples at the noise level of `start_timestep` to go on from, in place of
-                pure noise.
-            start_timestep: The first of the scheduler's timesteps that is at most this one is where it starts.
+            callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step, with the
+                (B, *space.shape) samples that the step leads to. What it returns under that name, if anything, takes
+                their place.
             guidance_stop: In [0, 1]. None takes the pipeline's own.
 
         Raises:
-            UserError: A condition or a guidance that does not fit the model; both conditions and a batch size, or a
-                seed and a generator; only one of `noisy_samples` and `start_timestep`; or a sampler that scales its
-                samples is to start in the middle.
+            UserError: A condition or a sampling that does not fit the model; both conditions and a batch size, or a
+                seed and a generator.
         """
         check_choice("output_type", output_type, OUTPUT_TYPES)
         if conditions is None:
@@ -134,82 +157,38 @@ class LabelConditionalPipeline(DiffusionPipeline):
             raise UserError(f"`batch_size` must not be given with conditions, one per image, got {batch_size}")
         else:
             class_labels = self.denoiser.class_labels(conditions)
-        if seed is not None and generator is not None:
-            raise UserError("`seed` and `generator` must not be given both")
-        if seed is not None:
-            check_at_least("seed", seed, 0)
-        if generator is None:
-            seed = int(torch.randint(2**31, ())) if seed is None else seed
-            generator = [torch.Generator().manual_seed(word) for word in image_seeds(seed, len(class_labels))]
-        elif isinstance(generator, torch.Generator):
-            generator = [generator] * len(class_labels)
-        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
-        timesteps = sampling_timesteps(self.scheduler, steps)
-        calls = len(timesteps) if start_timestep is None else int((timesteps <= start_timestep).sum())
-        with self.progress_bar(total=calls) as bar:  # pyright: ignore[reportCallIssue]
+        seeds = _seeds(seed, generator, len(class_labels))
+        sampling = self.with_sampling(None, num_inference_steps, guidance_scale, guidance_stop).sampling
+        timesteps = sampling_timesteps(sampling, self.denoiser).tolist()
+        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
+            states = 0
 
-            def step_end(step: int, timestep: int, sample: torch.Tensor) -> torch.Tensor:
+            def step_end(_: int, samples: torch.Tensor) -> torch.Tensor | None:
+                nonlocal states
+                states += 1
+                if states == 1:  # the noise that it begins with
+                    return None
                 bar.update()
                 if callback_on_step_end is None:
-                    return sample
-                changed = callback_on_step_end(self, step, timestep, {"sample": sample}) or {}
-                return changed.get("sample", sample)
+                    return None
+                step = states - 2
+                return (callback_on_step_end(self, step, int(timesteps[step]), {"sample": samples}) or {}).get("sample")
 
-            sample = self.sample(
-                class_labels,
-                generator,
-                steps,
-                self.denoiser.check_guidance(class_labels, guidance_scale, self.config["guidance_scale"]),
-                noisy_samples=noisy_samples,
-                start_timestep=start_timestep,
-                guidance_stop=guidance_stop,
-                on_step_end=step_end,
-            )
-        return _output(self.denoiser.space.decode(sample), output_type, return_dict)
-
-    def sample(
-        self,
-        class_labels: torch.Tensor,
-        generators: Sequence[torch.Generator],
-        num_inference_steps: int,
-        guidance_scale: float = 1.0,
-        scheduler: Scheduler = None,
-        guidance_stop: float | None = None,
-        **options: Any,
-    ) -> torch.Tensor:
-        """`reverse_process`, by default with the pipeline's own scheduler and guidance stop.
-
-        Args:
-            class_labels, generators, num_inference_steps, guidance_scale: As there.
-            scheduler: As there; None takes the pipeline's own.
-            guidance_stop: As there, in [0, 1]; None takes the pipeline's own.
-            **options: `noisy_samples`, `start_timestep`, `known`, `on_state` and `on_step_end`, as there.
-
-        Returns:
-            (B, *space.shape) clean samples, which `space.decode` makes images.
-
-        Raises:
-            UserError: As `reverse_process`, or a share out of range.
-        """
-        stop: float = self.config["guidance_stop"] if guidance_stop is None else guidance_stop
-        check_share("guidance_stop", stop)
-        return reverse_process(
-            self.denoiser,
-            scheduler or self.scheduler,
-            class_labels,
-            generators,
-            num_inference_steps,
-            guidance_scale,
-            stop,
-            **options,
-        )
+            samples = sample(self.denoiser, class_labels, seeds, sampling, on_state=step_end)
+        images = self.denoiser.space.decode(samples)
+        outputs: Any = [to_pil(image) for image in to_uint8(images)] if output_type == "pil" else (images + 1) / 2
+        if output_type == "np":
+            outputs = outputs.movedim(1, -1).cpu().numpy()
+        return ImagePipelineOutput(images=outputs) if return_dict else (outputs,)
 
 
-def _output(decoded: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple[Any]:
-    if output_type == "pil":
-        images: Any = [to_pil(image) for image in to_uint8(images)]
-    elif output_type == "np":
-        images = ((images + 1) / 2).movedim(1, -1).cpu().numpy()
-    else:
-        images = (images + 1) / 2
-    return ImagePipelineOutput(images=images) if return_dict else (images,)
+def _seeds(seed: int | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int) -> list[int]:
+    """The seeds of the images of a call."""
+    if seed is not None and generator is not None:
+        raise UserError("`seed` and `generator` must not be given both")
+    if generator is None:
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        check_at_least("seed", seed, 0)
+        return image_seeds(seed, count)
+    sources = [generator] * count if isinstance(generator, torch.Generator) else generator
+    return [int(torch.randint(2**32, (), generator=source, device=source.device)) for source in sources]

@@ -1,0 +1,151 @@
+"""The training objective: how wrong a model is about a batch, and how much each timestep counts.
+
+    loss = E[ w(t) l(model(x_t, t, c), target) ]          target: eps, x_0 or v, see `noise`
+
+A unit of error of x_0 is 1 / SNR units of error of eps and 1 / (SNR + 1) units of error of v, with
+SNR = abar / (1 - abar) (arXiv:2303.09556, section 3.4). So a weight w_0(SNR) on the error of x_0 becomes w = w_0 times
+that factor:
+
+    "none"           w = 1, whatever is predicted
+    "min_snr"        w_0 = min(SNR, gamma)                      (arXiv:2303.09556, eq. 8)
+    "clamped_snr"    w_0 = min(SNR + 1, gamma): the weight of v with a ceiling
+    "p2"             w = (1 + SNR)^-gamma on the simple loss    (arXiv:2204.00227, eq. 8 with k = 1)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from accelerate.utils import extract_model_from_parallel
+
+from lab_ddpm.data.batches import Batch
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
+
+LossName = Literal["mse", "l1", "huber"]
+LossWeight = Literal["none", "min_snr", "clamped_snr", "p2"]
+TimestepDensity = Literal["uniform", "logit_normal"]
+
+LAYOUT_WEIGHT = 1 / 3  # of the layout's term, which is measured before the layout is scaled
+_ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+_GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
+
+
+class DenoisingLoss:
+    """The loss of a denoiser.
+
+    Args:
+        name: The error: "mse", "l1" or "huber" (threshold 1).
+        weight: How much a noise level counts, see above.
+        gamma: Of the weight. None takes 5 for "min_snr", 1 for "p2" and 8 for "clamped_snr".
+        timestep_density: How timesteps are drawn: "uniform", or "logit_normal", where t / T = sigmoid(mean + std * n)
+            with n normal (arXiv:2403.03206, eq. 19).
+        logit_mean, logit_std: Of the "logit_normal" density.
+        detail_only: Only the term of the detailer, at the timesteps that get detail. For a model whose UNet is trained.
+
+    Raises:
+        UserError: An unknown choice, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        name: LossName = "mse",
+        weight: LossWeight = "none",
+        gamma: float | None = None,
+        timestep_density: TimestepDensity = "uniform",
+        logit_mean: float = 0.0,
+        logit_std: float = 1.0,
+        detail_only: bool = False,
+    ) -> None:
+        check_choice("name", name, get_args(LossName))
+        check_choice("weight", weight, get_args(LossWeight))
+        check_choice("timestep_density", timestep_density, get_args(TimestepDensity))
+        check_finite("logit_mean", logit_mean)
+        check_positive("logit_std", logit_std)
+        if gamma is not None:
+            check_positive("gamma", gamma)
+            if weight == "none":
+                raise UserError(f"`gamma` must not be given for `weight` 'none', got {gamma}")
+        self.name, self.weight, self.gamma = name, weight, gamma
+        self.timestep_density, self.logit_mean, self.logit_std = timestep_density, logit_mean, logit_std
+        self.detail_only = detail_only
+
+    def __call__(self, model: Callable[..., Any], batch: Batch) -> dict[str, torch.Tensor]:
+        """The terms of the loss of a batch.
+
+        Args:
+            model: A `Denoiser`, or what accelerate made of one.
+            batch: B training samples. Its random numbers decide the noise, the timesteps, and which labels and layouts
+                are dropped.
+
+        Returns:
+            Weighted scalars by name, each a mean over the batch. Their sum is the loss.
+
+        Raises:
+            UserError: `detail_only` for a model without a detailer.
+        """
+        denoiser: Denoiser = extract_model_from_parallel(model, keep_fp32_wrapper=True)
+        config, space, noise_scheduler = denoiser.config, denoiser.space, denoiser.noise_scheduler
+        if self.detail_only and denoiser.detailer is None:
+            raise UserError("`detail_only` needs a model with `detail_channels`")
+        clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
+        timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"][:, :3].unbind(dim=1)
+        windows = batch["uniforms"][:, 3:]
+        timesteps = self.draw_timesteps(timestep_uniforms, denoiser)
+        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
+        noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
+        noisy = space.without_layout(noisy, layout_uniforms < config["layout_dropout"])
+        if config["prediction_type"] == "v_prediction":
+            target = noise_scheduler.get_velocity(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
+        else:
+            target = clean if config["prediction_type"] == "sample" else noise
+        alphas_cumprod = noise_scheduler.alphas_cumprod
+        weights = loss_weights(alphas_cumprod, config["prediction_type"], self.weight, self.gamma)[timesteps]
+
+        def mean_error(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            errors = _ERRORS[self.name](prediction, target, reduction="none")
+            return (weights * errors.mean(dim=(1, 2, 3))).mean()
+
+        if denoiser.detailer is None:
+            prediction, terms = model(noisy, timesteps, class_labels), {}
+        else:
+            prediction, detailed = model(noisy, timesteps, class_labels, windows)
+            wanted = denoiser.detailer.windows(target, windows)
+            detail_weights = weights * denoiser.gets_detail(timesteps)
+            terms = {"detail": mean_error(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)}
+        if self.detail_only:
+            return terms
+        if space.has_layout:
+            layout_error = mean_error(space.layout(prediction), space.layout(target), weights)
+            terms = {"layout": LAYOUT_WEIGHT * layout_error, **terms}
+        return {"image": mean_error(space.parts(prediction)[0], space.parts(target)[0], weights), **terms}
+
+    def draw_timesteps(self, uniforms: torch.Tensor, denoiser: Denoiser) -> torch.Tensor:
+        """(B,) uniform numbers in [0, 1) as (B,) timesteps of the model, by the density's inverse distribution."""
+        if self.timestep_density == "logit_normal":
+            normals = math.sqrt(2) * torch.erfinv(2 * uniforms - 1)
+            uniforms = torch.sigmoid(self.logit_mean + self.logit_std * normals)
+        count = denoiser.num_detailed_timesteps if self.detail_only else denoiser.config["num_train_timesteps"]
+        return (uniforms * count).long().clamp(0, count - 1)
+
+
+def loss_weights(
+    alphas_cumprod: torch.Tensor, prediction_type: str, weight: str, gamma: float | None = None
+) -> torch.Tensor:
+    """w(t) on the error of the prediction, for each of the (T,) `alphas_cumprod`: (T,) float32."""
+    if weight == "none":
+        return torch.ones_like(alphas_cumprod)
+    gamma = _GAMMAS[weight] if gamma is None else gamma
+    alphas_cumprod = alphas_cumprod.double()
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    if weight == "min_snr":
+        clean_weight = snr.clamp(max=gamma)
+    elif weight == "clamped_snr":
+        clean_weight = (snr + 1).clamp(max=gamma)
+    else:
+        clean_weight = snr * (1 + snr) ** -gamma
+    return (clean_weight * {"sample": 1.0, "epsilon": 1 / snr, "v_prediction": 1 / (snr + 1)}[prediction_type]).float()

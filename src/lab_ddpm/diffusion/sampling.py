@@ -1,0 +1,209 @@
+"""Sampling: from noise to clean samples.
+
+    x_T ~ N(0, I);   x_{t-1} = scheduler.step(x_0(x_t, c), t, x_t)          with x_0(x_t, c) of `denoiser`
+
+`Sampling` says how: the scheduler, the number of steps, the guidance. `sample` does it, and checks it.
+
+Where a part of the clean sample is known (`Known`), it takes the place of what is predicted there. The rest is drawn to
+go with it.
+
+An image is a function of its seed: `image_seeds(seed, n)` gives each of n images its own, so that none depends on the
+batch it is in.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.noise import from_clean
+from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
+from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_share
+
+FINISHED = -1  # the timestep of finished images
+# Called with (timestep, (B, *space.shape) noisy samples) before each network call, and with the FINISHED ones at the
+# end; what it returns, if anything, takes their place.
+StateCallback = Callable[[int, torch.Tensor], torch.Tensor | None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled.
+
+    Attributes:
+        scheduler: See `schedulers.make_scheduler`.
+        steps: Denoising steps.
+        guidance_scale: 1 is unguided (arXiv:2207.12598).
+        guidance_stop: The share of the noise levels that is guided, from the noisiest on. Below it the guidance scale
+            is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders).
+
+    Raises:
+        UserError: A number out of range.
+    """
+
+    scheduler: str | Scheduler = "ddim"
+    steps: int = 50
+    guidance_scale: float = 1.0
+    guidance_stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_at_least("steps", self.steps, 1)
+        check_positive("guidance_scale", self.guidance_scale)
+        check_share("guidance_stop", self.guidance_stop)
+
+    def guidance_at(self, timestep: int, num_train_timesteps: int) -> float:
+        """The guidance scale of a timestep in [0, T - 1]."""
+        return self.guidance_scale if timestep >= (1 - self.guidance_stop) * num_train_timesteps else 1.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of clean samples before they are drawn.
+
+    Attributes:
+        values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
+        until: (B, *space.shape) long: they are known from the noisiest timestep down to this one. 0 is to the end, T is
+            not at all.
+    """
+
+    values: torch.Tensor
+    until: torch.Tensor
+
+    def __getitem__(self, rows: Sequence[int]) -> Known:
+        """What is known of some of the samples."""
+        return Known(self.values[rows], self.until[rows])
+
+    def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
+        """The samples, with what is known at a timestep in its place."""
+        return torch.where((self.until <= timestep).to(sample.device), self.values.to(sample), sample)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where sampling starts, if not from pure noise.
+
+    Attributes:
+        samples: (B, *space.shape) noisy samples x_t.
+        timestep: t. Sampling starts at the first of the scheduler's timesteps that is at most t.
+    """
+
+    samples: torch.Tensor
+    timestep: int
+
+
+def image_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of `count` images of run `seed`: 32-bit hashes of (seed, index).
+
+    Hashed because torch's CPU generator ignores all but the low 32 bits, and because seed + index would give
+    neighbouring runs the same noise.
+    """
+    return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
+
+
+def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
+    """The timesteps of the network calls, falling, on the denoiser's device; see `prepare_scheduler`."""
+    return prepare_scheduler(sampling, denoiser)[1]
+
+
+def prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
+    """A scheduler that is ready for a run, and its timesteps, falling, on the denoiser's device.
+
+    Raises:
+        UserError: The model cannot be sampled so.
+    """
+    if sampling.guidance_scale != 1 and denoiser.labels and not denoiser.config["condition_dropout"]:
+        raise UserError(
+            f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
+        )
+    scheduler = make_scheduler(sampling.scheduler, denoiser)
+    return scheduler, set_timesteps(scheduler, sampling.steps, denoiser.device)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    class_labels: torch.Tensor,
+    seeds: Sequence[int],
+    sampling: Sampling,
+    known: Known | None = None,
+    start: Start | None = None,
+    on_state: StateCallback | None = None,
+) -> torch.Tensor:
+    """Draw clean samples, which `denoiser.space.decode` makes images.
+
+    Args:
+        denoiser: The model, on any device.
+        class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`. Rows of zeros are
+            the null label, which guidance does not change.
+        seeds: B, one for each sample.
+        sampling: How.
+        known: What is known of the samples.
+        start: Noisy samples to go on from.
+        on_state: Watches, and may change the samples.
+
+    Returns:
+        (B, *space.shape) float32, clipped.
+
+    Raises:
+        UserError: Shapes that do not fit each other, a sampling that does not fit the model, or the null label for a
+            model that does not know it.
+    """
+    _check_shapes(denoiser, class_labels, seeds, known, start)
+    scheduler, timesteps = prepare_scheduler(sampling, denoiser)
+    if start is not None:
+        if start.timestep < timesteps[-1]:
+            raise UserError(f"`timestep` must be at least {int(timesteps[-1])}, got {start.timestep}")
+        timesteps = timesteps[timesteps <= start.timestep]
+    if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
+        scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": generators} if takes_generator else {}
+    class_labels, device = class_labels.to(denoiser.device), denoiser.device
+    num_train_timesteps: int = denoiser.config["num_train_timesteps"]
+
+    noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
+    # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
+    state = noisy * scheduler.init_noise_sigma if start is None else noisy / _scale(scheduler, timesteps[0])
+    for timestep in timesteps:
+        noisy = scheduler.scale_model_input(state, timestep)
+        if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:
+            noisy, state = changed, changed / _scale(scheduler, timestep)
+        guidance_scale = sampling.guidance_at(int(timestep), num_train_timesteps)
+        clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
+        if known is not None:
+            clean = known.put_into(clean, int(timestep))
+        output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
+        state = scheduler.step(output, timestep, state, **options).prev_sample
+    state = denoiser.space.clip(state if known is None else known.put_into(state))  # not all schedulers end with x_0
+    if on_state is not None and (changed := on_state(FINISHED, state)) is not None:
+        state = changed
+    return state
+
+
+def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
+    return scheduler.scale_model_input(torch.ones((), device=timestep.device), timestep)
+
+
+def _check_shapes(
+    denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], known: Known | None, start: Start | None
+) -> None:
+    num_labels = len(denoiser.labels)
+    if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != num_labels:
+        raise UserError(f"`class_labels` must be (B, {num_labels}) for this model, got {tuple(class_labels.shape)}")
+    if not 0 < len(class_labels) == len(seeds):
+        raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(class_labels)} conditions")
+    knows_null_label = not num_labels or denoiser.config["condition_dropout"]
+    if not knows_null_label and (class_labels.ndim == 3 or not class_labels.any(dim=1).all()):
+        raise UserError("a model without `condition_dropout` knows no null label: each image needs a condition")
+    shape = (len(class_labels), *denoiser.space.shape)
+    if known is not None and not known.values.shape == known.until.shape == shape:
+        raise UserError(f"what is known must be of {shape}, got {tuple(known.values.shape)}")
+    if start is not None and start.samples.shape != shape:
+        raise UserError(f"the noisy samples must be of {shape}, got {tuple(start.samples.shape)}")
