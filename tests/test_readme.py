@@ -24,7 +24,7 @@ PAGES = sorted(ROOT.glob("docs/*.md"))
 CARD = ROOT / "pretrained/iclevr-cpu/README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *PAGES, *ROOT.glob("evaluator/*.md"), *ROOT.glob("pretrained/*/*.md")]
 RECIPES = [*ROOT.glob("configs/*.yaml"), *ROOT.glob("benchmarks/configs/*.yaml"), ROOT / "Makefile"]
-PROGRAM = r"(?:python|accelerate launch .*|torchrun .*) (?P<folder>scripts|benchmarks)/(?P<file>\w+)\.py"
+PROGRAM = r"(?:python|(?:accelerate launch|torchrun)(?: \S+)*?) (?P<folder>scripts|benchmarks)/(?P<file>\w+)\.py"
 COMMAND = re.compile(rf"(?:{PROGRAM}|lab-ddpm (?P<name>[a-z][a-z-]+))\b")
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
