@@ -117,7 +117,7 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
         "block_out_channels": (32, 64),
         "layers_per_block": 1,
         "attention_levels": (1,),
-        "condition_dropout": 0.1,
+        "condition_dropout": 0.1 if settings.get("labels") else 0.0,
     }
     return Denoiser(**(small | settings)).eval()
 

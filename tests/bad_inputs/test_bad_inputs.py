@@ -89,7 +89,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("train --nonsense 1", 2, "nonsense"),
     ("train --data.nonsense 1", 2, "nonsense"),
     # conditions
-    ("generate --objects ''", 2, "object"),
+    ("generate --objects ''", 2, "label"),
     ("generate --objects 'pink cube'", 2, "pink cube"),
     ("generate --objects 'red cube, red cube'", 2, "red cube"),
     ("generate --objects", 2, "--objects"),
@@ -205,7 +205,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     (f"report {BEST}", 1, BEST),
     ("playground --port 99999", 2, "port"),
     ("playground --checkpoint absent --port 47123", 1, "absent"),
-    ("export", 2, "hub"),
+    ("export", 2, "kind"),
     (f"export hub {BEST} data", 1, "data"),
     ("export onnx --checkpoint absent", 1, "absent"),
     ("import-checkpoint data/train.json --out new", 2, "data/train.json"),
