@@ -1,4 +1,4 @@
-"""The lab report of a run, with a random network and random classifiers: what it measures is what is in it."""
+"""The command `report`: the page, and the lab report of an i-CLEVR run with a random network and random classifiers."""
 
 from pathlib import Path
 
@@ -9,81 +9,98 @@ from conftest import save_random_classifiers, tiny_denoiser
 from lab_ddpm.cli import main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.report.lab_report import why_no_lab_report
 from lab_ddpm.tools.metrics_log import append_record
-from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     save_random_classifiers()
-    denoiser = tiny_denoiser(labels=OBJECTS, num_train_timesteps=20)
     folder = tmp_path / "runs" / "tiny"
-    LabelConditionalPipeline(denoiser, "ddim").save_pretrained(folder / "best")
-    settings = TrainConfig(name="tiny", batch_size=4).as_dict()
-    settings["data"]["root"] = str(tiny_dataset)
-    settings["diffusion"]["num_train_timesteps"] = 20
-    settings["evaluation"]["steps"] = 5
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    for step in (10, 20):
-        place = {"step": step, "epoch": step / 10, "seconds": 60.0 * step}
-        append_record(folder / "metrics.jsonl", {**place, "loss": 1 / step, "learning_rate": 1e-3})
+    denoiser = tiny_denoiser(labels=OBJECTS, num_train_timesteps=20)
+    LabelConditionalPipeline(denoiser, "ddim", 5).save_pretrained(folder / "best")
+    arguments = ["--data.root", str(tiny_dataset), "--model.num_train_timesteps", "20"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(parse_config(arguments).as_dict()))
+    record = {"step": 20, "epoch": 2.0, "seconds": 1200.0, "loss": 0.05, "learning_rate": 1e-3}
+    append_record(folder / "metrics.jsonl", record)
     return folder
 
 
-def test_the_outline_is_filled_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lab-report", str(run), "--steps", "2", "--num-seeds", "2"]) == 0
-    out = run / "lab_report"
-    text = (out / "report.md").read_text()
+def test_the_outline_is_filled_in(run: Path) -> None:
+    assert main(["report", str(run), "--steps", "2", "--num-seeds", "1"]) == 0
+    assert (run / "report.html").is_file()
+    text = (run / "lab_report" / "report.md").read_text()
     for words in (
         "squaredcos_cap_v2",
         "T = 20 timesteps",
         "the noise eps",
-        "| learning rate | 0.001, 500 steps of warm-up, then cosine decay to zero |",
-        "20.0 minutes, evaluations included",
-        "ddim with 2 steps",
+        "20.0 minutes",
+        "| ddim | 2 |",
         "| ddpm | 20 |",
     ):
         assert words in text, words
     assert text.count("| test | ") == text.count("| new_test | ") == 2
-    page = (out / "report.html").read_text()
-    assert page.count("<table>") == 4
+    html = (run / "lab_report" / "report.html").read_text()
+    assert html.count("<table>") == 4
     for image in ("test.png", "new_test.png", "strip.png", "loss.png"):
-        assert (out / image).is_file()
-        assert f'src="{image}"' in page
+        assert (run / "lab_report" / image).is_file()
+        assert f'src="{image}"' in html
 
 
-def test_a_run_of_detail_says_so(run: Path) -> None:
-    settings = {"prediction_type": "sample", "num_train_timesteps": 20}
-    plain, detailed = (tiny_denoiser(labels=OBJECTS, detail_channels=levels, **settings) for levels in ((), (8, 16)))
-    LabelConditionalPipeline(detailed, "ddim").save_pretrained(run / "best")
+def test_what_a_run_of_layout_and_detail_adds(run: Path) -> None:
+    settings = {"prediction_type": "sample", "layout_scale": 2.0, "detail_channels": (8, 16)}
+    denoiser = tiny_denoiser(labels=OBJECTS, num_train_timesteps=20, **settings)
+    LabelConditionalPipeline(denoiser, "ddim", 2, 2.0, 0.5).save_pretrained(run / "best")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    config |= {"init_from": "runs/plain/best", "objective": {**config["objective"], "detail_only": True}}
-    config["model"]["detail_channels"] = [8, 16]
-    config["diffusion"]["prediction_type"] = "sample"
+    config["init_from"] = "runs/plain/best"
+    config["model"] |= {**settings, "detail_channels": [8, 16], "condition_dropout": 0.1}
+    config["loss"] |= {"detail_only": True, "timestep_density": "logit_normal", "weight": "min_snr"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert main(["lab-report", str(run), "--steps", "2", "--num-seeds", "2"]) == 0
-    text = (run / "lab_report" / "report.md").read_text()
+    assert main(["report", str(run), "--num-seeds", "1", "--out", "elsewhere"]) == 0
+    text = Path("elsewhere/lab_report/report.md").read_text()
     for words in (
-        "| detail | at the less noisy 0.6 of the timesteps, by convolutions over single pixels of 8, 16 channels |",
-        "In this run the detail alone learns.",
-        "| begins with the weights of | runs/plain/best |",
+        "8, 16 channels",
+        "| layout |",
+        "logit_normal",
+        "min_snr",
+        "Only the detail network",
+        "runs/plain/best",
     ):
         assert words in text, words
-    counts = [sum(weight.numel() for weight in model.parameters()) for model in (plain, detailed)]
-    assert counts[0] < counts[1]
-    assert f"with {counts[1] / 1e6:.1f} M parameters in all" in text
+    assert f"with {sum(weight.numel() for weight in denoiser.parameters()) / 1e6:.1f} M parameters" in text
+    assert not (run / "lab_report").exists()
 
 
-def test_a_run_without_labels_is_refused_as_such(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    LabelConditionalPipeline(tiny_denoiser(), "ddim").save_pretrained(run / "best")
-    assert main(["lab-report", str(run)]) == 2
-    assert "is unconditional" in capsys.readouterr().err
+def test_other_runs_and_page_only_have_no_lab_report(run: Path) -> None:
+    assert main(["report", str(run), "--page-only"]) == 0
+    assert (run / "report.html").is_file()
+    config = (run / "config.yaml").read_text()
+    for arguments in (["--data.conditional", "false"], ["--data.dataset", "mnist"]):
+        (run / "config.yaml").write_text(yaml.safe_dump(parse_config(arguments).as_dict()))
+        assert why_no_lab_report(run)
+    (run / "config.yaml").write_text(config)
+    assert why_no_lab_report(run) is None
+    (run / "best").rename(run / "other")
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").is_file()
+    assert not (run / "lab_report").exists()
 
 
-def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lab-report", str(tmp_path / "nowhere")]) == 1
-    assert main(["lab-report", str(run), "--num-seeds", "0"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
-    assert "no such run folder" in lines[0]
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["runs/nowhere"], 1, "runs/nowhere"),
+        (["runs/tiny", "--num-seeds", "0"], 2, "num-seeds"),
+        (["runs/tiny", "--steps", "0"], 2, "steps"),
+        (["runs/tiny", "--page-only", "--steps", "2"], 2, "--steps"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, named: str
+) -> None:
+    assert main(["report", *arguments]) == code
+    assert named in capsys.readouterr().err.splitlines()[-1]
+    assert not (run / "report.html").exists()
