@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import Sampling, check_sampling, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
@@ -105,7 +105,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             own.guidance_scale if guidance_scale is None else guidance_scale,
             own.guidance_stop if guidance_stop is None else guidance_stop,
         )
-        sampling_timesteps(asked, self.denoiser)  # what does not fit is refused now, not in the middle of the work
+        check_sampling(self.denoiser, asked)  # what does not fit is refused now, not in the middle of the work
         guidance = asked.guidance_scale, asked.guidance_stop
         other = LabelConditionalPipeline(self.denoiser, asked.scheduler, asked.steps, *guidance, self.config["fit"])
         other.checkpoint = self.checkpoint

@@ -111,8 +111,15 @@ def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
     return prepare_scheduler(sampling, denoiser)[1]
 
 
-def prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
-    """A scheduler that is ready for a run, and its timesteps, falling, on the denoiser's device.
+def check_sampling(denoiser: Denoiser, sampling: Sampling) -> None:
+    """Raise `UserError` if the model, which may be on the meta device, cannot be sampled so."""
+    prepare_scheduler(sampling, denoiser, torch.device("cpu"))
+
+
+def prepare_scheduler(
+    sampling: Sampling, denoiser: Denoiser, device: torch.device | None = None
+) -> tuple[Scheduler, torch.Tensor]:
+    """A scheduler that is ready for a run, and its timesteps, falling, on a device (default: the denoiser's).
 
     Raises:
         UserError: The model cannot be sampled so.
@@ -122,7 +129,7 @@ def prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
         )
     scheduler = make_scheduler(sampling.scheduler, denoiser)
-    return scheduler, set_timesteps(scheduler, sampling.steps, denoiser.device)
+    return scheduler, set_timesteps(scheduler, sampling.steps, device or denoiser.device)
 
 
 @torch.no_grad()
