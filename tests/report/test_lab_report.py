@@ -36,7 +36,7 @@ def test_the_outline_is_filled_in(run: Path) -> None:
         "squaredcos_cap_v2",
         "T = 20 timesteps",
         "the noise eps",
-        "20.0 minutes",
+        "20.0 min",
         "| ddim | 2 |",
         "| ddpm | 20 |",
     ):
@@ -60,14 +60,7 @@ def test_what_a_run_of_layout_and_detail_adds(run: Path) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["report", str(run), "--num-seeds", "1", "--out", "elsewhere"]) == 0
     text = Path("elsewhere/lab_report/report.md").read_text()
-    for words in (
-        "8, 16 channels",
-        "| layout |",
-        "logit_normal",
-        "min_snr",
-        "Only the detail network",
-        "runs/plain/best",
-    ):
+    for words in ("8, 16 channels", "| layout |", "logit_normal", "min_snr", "Only the detail", "runs/plain/best"):
         assert words in text, words
     assert f"with {sum(weight.numel() for weight in denoiser.parameters()) / 1e6:.1f} M parameters" in text
     assert not (run / "lab_report").exists()
