@@ -206,7 +206,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("playground --port 99999", 2, "port"),
     ("playground --checkpoint absent --port 47123", 1, "absent"),
     ("export", 2, "kind"),
-    (f"export hub {BEST} data", 1, "data"),
+    (f"export hub --checkpoint {BEST} --out data", 1, "data"),
     ("export onnx --checkpoint absent", 1, "absent"),
     ("import-checkpoint data/train.json --out new", 2, "data/train.json"),
     ("train-classifier --names nonsense", 2, "nonsense"),

@@ -1,6 +1,6 @@
-"""A flipped byte and a cut in every file that a run leaves or reads: noticed in one line, or without any effect.
+"""A flipped byte, or a cut, in every file that a run writes or reads is noticed in one line or has no effect.
 
-What was good before stays: once the damaged file is put back or removed as the line says, the same command goes on.
+The good files stay: when the damaged file is restored, or removed as the line says, the same command continues.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import pytest
 
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
-from lab_ddpm.generation.onnx_runtime import export_onnx
+from lab_ddpm.export.onnx import export_onnx
+
+pytestmark = pytest.mark.slow
 
 RUN = Path("runs/tiny")
-LAYOUT = {"model__layout_scale": 2.0, "diffusion__prediction_type": "sample", "objective__layout_dropout": 0.1}
+LAYOUT = {"model__layout_scale": 2.0, "model__prediction_type": "sample", "model__layout_dropout": 0.1}
 GENERATE = ["generate", "--checkpoint", str(RUN / "best"), "--split", "data/few.json", "--steps", "2"]
 
 
