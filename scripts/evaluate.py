@@ -1,4 +1,4 @@
-"""Sample conditions and score the images, score a folder, or compare with a data set (--against)."""
+"""Score sampled images or a folder of images, or compare with a data set (--against)."""
 
 import sys
 from argparse import Namespace
@@ -134,7 +134,7 @@ def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, ou
     from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
     from lab_ddpm.data.images import write_png
     from lab_ddpm.diffusion.sampling import image_seeds
-    from lab_ddpm.drawing.figures import copies_figure
+    from lab_ddpm.drawing.figures import image_table
     from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
     from lab_ddpm.evaluation.comparison import Comparison
     from lab_ddpm.evaluation.intervals import as_text, mean_interval
@@ -163,7 +163,7 @@ def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, ou
 
     (first, scores), *_ = runs
     figures, images, nearest = comparison.find_copies(first.images, COPIES_SHOWN)
-    write_png(out / "copies.png", copies_figure(images, nearest))
+    write_png(out / "copies.png", image_table([["sample", *images], ["nearest", *nearest]]))
     content = {
         **sampling_record(pipeline, first),
         "conditional": is_conditional,

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab_ddpm.cli import load_torch, run
@@ -86,12 +87,12 @@ def train_on_other_images(options: Namespace) -> list[Path]:
         raise DataError(
             f"both parts must have the same labels, got {list(training.labels)} and {list(held_out.labels)}"
         )
-    parts = [(part.images, part.class_labels) for part in (training, held_out)]
+    learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))
     recipe, labels = RECIPES["images"], training.labels
-    return [train_and_save(recipe, name, *parts, labels, options.out, options.epochs, options.seed)]
+    return [train_and_save(recipe, name, learnt, measured, labels, options.out, options.epochs, options.seed)]
 
 
-def check_out(out: Path, names: list[str]) -> None:
+def check_out(out: Path, names: Sequence[str]) -> None:
     for path in (out / f"{name}.safetensors" for name in names):
         if path.exists():
             raise DataError(f"{path} exists and is never overwritten; choose another `--out`")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lab_ddpm.evaluation.classifiers import Features, build_classifier
-from lab_ddpm.evaluation.distribution import compare, covered, extract, nearest
+from lab_ddpm.evaluation.distances import compare, covered, extract, frechet_distance, nearest
 from lab_ddpm.tools.errors import UserError
 
 
@@ -13,47 +13,34 @@ def cloud(count: int, mean: float = 0.0, std: float = 1.0, seed: int = 0) -> tor
     return mean + std * torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_set_against_itself() -> None:
-    scores = compare(cloud(500), cloud(500))
+def test_the_distances_of_a_set_from_itself_are_zero() -> None:
+    scores = compare(cloud(200), cloud(200))
     assert scores["frechet"] == pytest.approx(0, abs=1e-3)
-    assert scores["kernel"] == pytest.approx(0, abs=0.1)  # it is unbiased, so a little below 0
+    assert scores["kernel"] == pytest.approx(0, abs=0.2)  # it is unbiased, so a little below 0
     assert scores["precision"] == scores["recall"] == 1
 
 
-def test_two_samples_of_one_distribution_are_near() -> None:
-    scores = compare(cloud(3000), cloud(3000, seed=1))
-    assert scores["frechet"] < 0.02
-    assert scores["precision"] > 0.9
-    assert scores["recall"] > 0.9
+def test_the_frechet_distance_of_gaussians_is_that_of_the_formula() -> None:
+    distance = frechet_distance(cloud(5000), cloud(5000, mean=2.0, std=3.0, seed=1))
+    assert distance == pytest.approx(4 * 2.0**2 + 4 * (3.0 - 1) ** 2, rel=0.03)
 
 
-def test_the_frechet_distance_of_gaussians_is_the_one_of_the_formula() -> None:
-    scores = compare(cloud(5000), cloud(5000, mean=2.0, std=3.0, seed=1))
-    assert scores["frechet"] == pytest.approx(4 * 2.0**2 + 4 * (3.0 - 1) ** 2, rel=0.03)
-
-
-def test_the_kernel_distance_of_shifted_gaussians_is_the_one_of_the_formula() -> None:
+def test_the_kernel_distance_of_shifted_gaussians_is_that_of_the_formula() -> None:
     # E (x.y / 4 + 1)^3 is 1.75 within standard normals in 4 dimensions, 2.5 between them and the shifted ones, 12.875
     # within those
-    scores = compare(cloud(5000), cloud(5000, mean=1.0, seed=1))
-    assert scores["kernel"] == pytest.approx(1.75 - 2 * 2.5 + 12.875, rel=0.1)
+    scores = compare(cloud(800), cloud(800, mean=1.0, seed=1))
+    assert scores["kernel"] == pytest.approx(1.75 - 2 * 2.5 + 12.875, rel=0.15)
 
 
 def test_precision_is_about_the_samples_and_recall_about_the_real_images() -> None:
-    narrow = compare(cloud(2000), cloud(2000, std=0.2, seed=1))
+    narrow = compare(cloud(400), cloud(400, std=0.2, seed=1))
     assert narrow["precision"] > 0.95
     assert narrow["recall"] < 0.5
-    wide = compare(cloud(2000, std=0.2), cloud(2000, seed=1))
-    assert wide["precision"] < 0.5
-    assert wide["recall"] > 0.95
-
-
-def test_far_points_are_not_covered() -> None:
     assert covered(cloud(50), cloud(20, mean=100.0)) == 0
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(UserError, match="at least 4 images"):
+    with pytest.raises(UserError):
         compare(cloud(3), cloud(50))
 
 
@@ -80,5 +67,5 @@ def test_features_do_not_depend_on_the_batch(channels: int) -> None:
 
 
 def test_features_of_a_resnet_are_refused() -> None:
-    with pytest.raises(UserError, match="referee's architecture"):
+    with pytest.raises(UserError, match="resnet18"):
         Features(build_classifier("resnet18", 10))
