@@ -12,15 +12,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torchvision.utils import make_grid
 
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
+
+if TYPE_CHECKING:  # processes that only read and write files start without torch
+    import torch
 
 # Pillow warns of details of files that it reads anyway, or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
@@ -39,12 +41,14 @@ def height_width(size: Size) -> tuple[int, int]:
 
 def to_tensor(images: Images) -> torch.Tensor:
     """(..., H, W, C) uint8 -> (..., C, H, W) float32 in [-1, 1]."""
+    import torch
+
     return torch.from_numpy(np.moveaxis(images, -1, -3).astype(np.float32, order="C")) / 127.5 - 1.0
 
 
 def to_uint8(images: torch.Tensor) -> Images:
     """(..., C, H, W) in [-1, 1] (values outside are clipped) -> (..., H, W, C) uint8; inverse of `to_tensor`."""
-    rounded = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    rounded = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
     return np.moveaxis(rounded.numpy(), -3, -1)
 
 
@@ -160,6 +164,9 @@ def write_gif(path: str | Path, frames: Sequence[Images]) -> None:
 
 def image_grid(images: Images, columns: int) -> Images:
     """(N, H, W, C) images row by row on white -> one (H', W', C) image; a single image stays as it is."""
+    import torch
+    from torchvision.utils import make_grid
+
     tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1)
     grid = make_grid(tensor, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
     return grid[..., : images.shape[-1]]  # torchvision makes grey ones colour
