@@ -30,7 +30,9 @@ def parser() -> Parser:
     composed = "conditions that must{} hold besides --objects or --unconditional"
     parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format(""))
     parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format(" not"))
-    parser.add_argument("--tries", type=int, default=1, help="draws of an image in which the model sees mistakes (default: 1)")
+    parser.add_argument(
+        "--tries", type=int, default=1, help="draws of an image in which the model sees mistakes (default: 1)"
+    )
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")

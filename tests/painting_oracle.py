@@ -27,7 +27,9 @@ class PaintingOracle(Denoiser):
         small |= {"sample_size": 32, "patch_size": 4, "labels": LABELS, "condition_dropout": 0.1, "layout_scale": 16.0}
         super().__init__(prediction_type="sample", layout_dropout=layout_dropout, **small)
 
-    def predict_without_detail(self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+    def predict_without_detail(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
+    ) -> torch.Tensor:
         """As in `Denoiser`."""
         masks = torch.arange(3)[:, None, None, None].expand(3, 1, *self.space.shape[1:])
         patches = self.space.encode(paint(masks), make_layout(masks, 2, 1))[None]  # (1, 3, channels, h, w)

@@ -1,4 +1,4 @@
-"""Checkpoints: which is taken where none is named, and how a shipped one samples."""
+"""Which checkpoint is loaded, and which is refused."""
 
 import os
 import time
@@ -15,13 +15,13 @@ SHIPPED = sorted(path for path in (Path(__file__).parents[2] / "pretrained").ite
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_a_shipped_pipeline_starts_at_the_noisiest_step_without_our_commands_too(path: Path) -> None:
+def test_the_scheduler_of_a_shipped_pipeline_starts_at_the_noisiest_step_in_diffusers_too(path: Path) -> None:
     scheduler = load_pipeline(path).scheduler
     scheduler.set_timesteps(5)
     assert scheduler.timesteps[0] == scheduler.config["num_train_timesteps"] - 1
 
 
-def test_the_newest_run_is_the_default_and_else_the_shipped_pipeline(
+def test_the_default_is_the_newest_run_or_the_shipped_pipeline(
     tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -35,25 +35,27 @@ def test_the_newest_run_is_the_default_and_else_the_shipped_pipeline(
 
 
 @pytest.mark.parametrize("part", ["model_index.json", "scheduler/scheduler_config.json", "denoiser/config.json"])
-def test_a_broken_part_is_one_line(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, part: str) -> None:
+def test_a_broken_part_is_refused(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, part: str) -> None:
     tiny_pipeline.save_pretrained(tmp_path)
     (tmp_path / part).write_text("{")
-    with pytest.raises(DataError, match="this checkpoint is broken"):
+    with pytest.raises(DataError, match=str(tmp_path)):
         load_pipeline(tmp_path)
 
 
-def test_the_hash_is_of_weights_and_settings(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+def test_the_hash_covers_weights_and_settings(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
     tiny_pipeline.save_pretrained(tmp_path / "one")
     tiny_pipeline.save_pretrained(tmp_path / "two")
     assert checkpoint_hash(tmp_path / "one") == checkpoint_hash(tmp_path / "two")
-    LabelConditionalPipeline(tiny_pipeline.denoiser, "ddim", 2.0).save_pretrained(tmp_path / "two")
+    tiny_pipeline.with_sampling(guidance_scale=2.0).save_pretrained(tmp_path / "two")
     assert checkpoint_hash(tmp_path / "one") != checkpoint_hash(tmp_path / "two")
 
 
-def test_a_name_is_looked_for_on_the_hub_and_a_path_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_name_is_looked_up_on_the_hub_unless_its_folder_exists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match="someone/tiny: no such checkpoint folder, nor on the Hub"):
+    with pytest.raises(DataError, match="Hub"):
         load_pipeline("someone/tiny")
     (tmp_path / "someone").mkdir()
     with pytest.raises(DataError, match=r"someone/tiny: no such checkpoint folder$"):
