@@ -69,7 +69,7 @@ def test_mistakes_are_counted_by_kind_and_shown(tmp_path: Path, layout_scale: fl
     referee = Sees("red cylinder", "gray cube")
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     masks = np.full((3, 16, 16, 1), OBJECTS.index("red cube") + 1, dtype=np.uint8) if layout_scale else None
-    real = ImageDataset(["a", "b", "c"], images, np.zeros((3, 24)), OBJECTS, "squash", "key", masks)
+    real = ImageDataset(["a", "b", "c"], images, torch.zeros(3, 24), OBJECTS, "squash", "key", masks)
     measure(pipeline, lists, referee, 2, real, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "table.json").read_text())["lists"]
     shares = {row["what"]: (row["share"]["mean"], row["of"]) for row in content["own"]["rows"]}
