@@ -24,7 +24,7 @@ from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.presets import read_preset
 from lab_ddpm.training.config_parser import make_config, parse_config
 
-many = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 names = st.sampled_from(OBJECTS) | st.text(max_size=8)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | names

@@ -1,4 +1,4 @@
-"""How many cores a launched process computes on."""
+"""How many cores a launched process uses."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 CORES = min(psutil.cpu_count(logical=False) or 1, ALLOWED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "threads_asked", "threads"),
     [(LAUNCH, None, CORES), ([sys.executable], "1", 1)],
@@ -29,7 +30,7 @@ CORES = min(psutil.cpu_count(logical=False) or 1, ALLOWED)
 def test_a_launched_process_computes_on_all_cores(
     tmp_path: Path, launch: list[str], threads_asked: str | None, threads: int
 ) -> None:
-    """`accelerate launch` sets OMP_NUM_THREADS=1 where it is not set: training would take one core of a laptop."""
+    """`accelerate launch` sets OMP_NUM_THREADS=1 if it is not set, and training would use one core of a laptop."""
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if threads_asked:

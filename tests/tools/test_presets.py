@@ -1,4 +1,4 @@
-"""Every preset trains two steps and samples, on a few images in the format of its data set."""
+"""The settings of every preset fit together, and it trains and samples on a few images in its data set's format."""
 
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.dataset import IMAGE_SIZES
 from lab_ddpm.data.images import height_width
 from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.model import check_settings
 from real_formats import write_cifar10, write_flowers102, write_folder, write_mnist
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+PRESETS = sorted(CONFIGS.glob("*.yaml"))
+DAILY = ("iclevr_cpu", "fashion_mnist_cpu", "folder_cpu")  # trained by `make test`; the others by `make test-all`
 SMALL = {
     "epochs": 1,
     "batch_size": 10,
@@ -46,13 +49,22 @@ def write_data(dataset: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         write_folder(root, count=12)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_the_settings_of_a_preset_fit_together(path: Path) -> None:
+    config = parse_config(["--config", str(path)])
+    check_settings(config)
+    assert config.data.image_size == IMAGE_SIZES[config.data.dataset] or path.stem == "faces"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=() if path.stem in DAILY else pytest.mark.slow) for path in PRESETS],
+)
 def test_preset_trains_and_samples(
     path: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = parse_config(["--config", str(path)])
-    assert config.data.image_size == IMAGE_SIZES[config.data.dataset] or path.stem == "faces"
     root = tmp_path / "data"
     if config.data.dataset != "iclevr":
         root = tmp_path / "images"
