@@ -15,16 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from filelock import FileLock
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Images, Size, height_width, read_image
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, remove, sha256, write_json, write_text
+
+if TYPE_CHECKING:
+    import torch
 
 Result = TypeVar("Result")
 
