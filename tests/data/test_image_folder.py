@@ -65,14 +65,6 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     assert sorted(Path(line.split(": ")[0]).name for line in lines) == ["broken.png", "loose.png", "notes.txt"]
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"0.png": "cat"}', '{"0.png": [1]}'])
-def test_a_label_file_of_another_shape(tmp_path: Path, content: str) -> None:
-    write_folder(tmp_path / "images", count=1)
-    (tmp_path / "train.json").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"train\.json"):
-        open_folder(tmp_path, 16)
-
-
 def test_no_folder_and_no_images(tmp_path: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         with pytest.raises(DataError, match=str(folder)):

@@ -76,12 +76,6 @@ def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_image(tmp_path / "image.png", 16)[..., 0], levels)
 
 
-def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> None:
-    image = Image.new("RGB", (16, 16), (200, 100, 50)).quantize(4)
-    image.save(tmp_path / "image.png", transparency=bytes([255, 0, 128, 0]))
-    assert (read_image(tmp_path / "image.png", 16) == [200, 100, 50]).all()
-
-
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (64, 200), (10, 16)])
 def test_reading_resizes_as_torchvision_does_with_antialiasing(tmp_path: Path, height: int, width: int) -> None:
     image = noise(height, width)
