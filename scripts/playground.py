@@ -30,9 +30,12 @@ def main(arguments: list[str]) -> None:
     load_torch("opening the playground")
 
     from lab_ddpm.playground.backend import Backend
+
+    backend = Backend(options.checkpoint)  # a wrong checkpoint is refused before Gradio is loaded, which takes seconds
+
     from lab_ddpm.playground.page import serve
 
-    serve(Backend(options.checkpoint), options.port, options.open)
+    serve(backend, options.port, options.open)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ import os
 import sys
 from pathlib import Path
 
-from lab_ddpm.cli import load_torch, run
+from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.extras import need
 
 
 def parser() -> Parser:
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-scenes", options.num_scenes, 1)
     check_at_least("seed", options.seed, 0)
     check_at_least("workers", workers, 1)
-    load_torch("rendering")
+    need("mitsuba")
 
     from lab_ddpm.data.conditions import load_conditions
     from lab_ddpm.iclevr.condition_lists import write_condition_lists

@@ -147,17 +147,17 @@ class Backend:
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
         """The lines of Python that make the same images."""
         sampling = self._sampled_by(settings).sampling
-        scheduler = f"scheduler={settings.scheduler!r}, " if self._other_scheduler(settings) else ""
+        scheduler = f'scheduler="{settings.scheduler}", ' if self._other_scheduler(settings) else ""
         how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
         lines = ["from lab_ddpm import open_pipeline", f'pipe = open_pipeline("{self.checkpoint}", {how})']
         if places:
             placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
             number, seeds = settings.number, f"image_seeds({settings.seed}, {settings.number})"
-            imports = [
+            lines[1:1] = [
                 "from lab_ddpm.diffusion.sampling import image_seeds",
                 "from lab_ddpm.generation.placing import Place, generate_placed",
             ]
-            lines = [*imports, *lines, f"images = generate_placed(pipe, [[{placed}]] * {number}, {seeds}).images"]
+            lines.append(f"images = generate_placed(pipe, [[{placed}]] * {number}, {seeds}).images")
         else:
             what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"
             lines.append(f"images = pipe({what}, seed={settings.seed}).images")
