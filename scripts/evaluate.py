@@ -3,9 +3,9 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from lab_ddpm.cli import load_torch, run
+from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -69,17 +69,18 @@ def refuse(options: Namespace, chosen: str, *others: str) -> None:
 
 def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     """Score the images of condition lists, sampled or from a folder, with both classifiers of i-CLEVR."""
-    places = {split: resolve_split(split, options.root or ROOT) for split in options.split or ("test", "new_test")}
+    root = options.root or ROOT
+    places = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
+    lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     load_torch("scoring images" if options.images else "sampling and scoring images")
-    from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels
     from lab_ddpm.data.numbered_images import check_manifest, read_numbered_images
     from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
+    from lab_ddpm.evaluation.intervals import as_text
     from lab_ddpm.evaluation.scores import score_seeds
     from lab_ddpm.generation.generate import generate_seeds, open_pipeline, sampling_record
     from lab_ddpm.tools.hardware import this_process
 
     is_main, device = this_process().is_main_process, this_process().device
-    lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     files = {name: classifier_file(name) for name in CLASSIFIERS}
     classifiers = {name: load_classifier(file, OBJECTS).to(device) for name, file in files.items()}
     if is_main:
@@ -100,36 +101,30 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
             raise UserError(
                 f"{pipeline.checkpoint} has other labels than the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
             )
-        labels = (options.root or ROOT) / "train.json"
-        if "unseen" in lists and labels.is_file():
-            seen = count_seen(lists["unseen"], load_labels(labels, OBJECTS))
+        if "unseen" in lists and (root / "train.json").is_file():
+            seen = count_seen(lists["unseen"], load_labels(root / "train.json", OBJECTS))
             if seen and is_main:
-                print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {labels}")
+                print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {root / 'train.json'}")
         for split, conditions in lists.items():
             images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images
             results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
         record = {**sampling_record(pipeline), "seeds": list(range(num_seeds))}
 
-    if is_main:
-        hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
-        used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
-        write_json(out / "metrics.json", {**record, **used, "splits": results})
-        print_scores(results)
-        print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
-
-
-def print_scores(results: dict[str, Any]) -> None:
-    from lab_ddpm.evaluation.intervals import as_text
-
+    if not is_main:
+        return
+    hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
+    used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
+    write_json(out / "metrics.json", {**record, **used, "splits": results})
     print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
     for split, by_classifier in results.items():
         for name, scores in by_classifier.items():
             micro, exact_match = (as_text(scores[key], ".4f") for key in ("micro", "exact_match"))
             print(f"{split:<12} {name:<10} {micro:<24} {exact_match}")
+    print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
 
 def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, out: Path) -> None:
-    """Compare generated images with the training images of a data set; a conditional model gets labels of these."""
+    """Compare generated images with the training images of a data set; a conditional model gets their labels."""
     load_torch(f"comparing generated images with {options.against}")
     from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
     from lab_ddpm.data.images import write_png
