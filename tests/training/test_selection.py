@@ -16,9 +16,9 @@ from lab_ddpm.data.conditions import encode, every_label
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.diffusion.reverse_process import image_seeds
 from lab_ddpm.evaluation.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
-from lab_ddpm.evaluation.distribution import compare, extract
+from lab_ddpm.evaluation.distances import compare, extract
 from lab_ddpm.evaluation.intervals import wilson_interval
-from lab_ddpm.evaluation.object_scores import labels_found
+from lab_ddpm.evaluation.scores import labels_found
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.generation.sampler import Sampler
 from lab_ddpm.tools.metrics_log import read_records
