@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from conftest import LAUNCH_TWO, save_random_classifiers, save_tiny_pipeline, tiny_arguments, tiny_denoiser
-from lab_ddpm.cli import GROUPS, commands, main, run
+from lab_ddpm.cli import GROUPS, commands, main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS
 from lab_ddpm.generation.checkpoint import checkpoint_hash
-from lab_ddpm.tools.extras import EXTRAS
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.extras import EXTRAS, need
 from lab_ddpm.tools.files import sha256
 
 ROOT = Path(__file__).parents[1]
@@ -96,11 +97,11 @@ def test_a_script_runs_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", EXTRAS)
 def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
-    module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    assert run(lambda _: __import__(module), []) == 1
-    assert f"pip install 'lab_ddpm[{EXTRAS[module]}]'" in capsys.readouterr().err
+    monkeypatch.setattr("lab_ddpm.tools.extras.find_spec", lambda _: None)  # as if nothing were installed
+    with pytest.raises(UserError, match=rf"pip install 'lab_ddpm\[{EXTRAS[module]}\]'"):
+        need(module)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     package = module.replace("_", "-")
     assert any(entry.startswith(package) for entry in project["optional-dependencies"][EXTRAS[module]])

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
-from lab_ddpm.tools.extras import EXTRAS, not_installed
 from lab_ddpm.tools.interruption import Interrupted, signal_handlers
 from lab_ddpm.tools.shipped import SHIPPED
 
@@ -64,11 +63,6 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
     except UserError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return error.exit_code
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        print(f"lab-ddpm: {not_installed(error.name)}", file=sys.stderr)
-        return 1
     except OSError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1

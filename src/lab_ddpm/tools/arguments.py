@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
-RUNTIMES_HELP = "torch, onnx (see lab-ddpm export onnx) or auto (onnx on a CPU, if it was exported)"
 _OWN = "the checkpoint's own"
 SPLITS_HELP = "test, new_test, val, new_val, unseen, many or a JSON file of conditions"
 
@@ -57,7 +56,8 @@ def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: 
     samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, dpmpp_sde_early, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", help=samplers)
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
-    parser.add_argument("--runtime", default="auto", help=f"what runs the network: {RUNTIMES_HELP} (default: auto)")
+    runtimes = "torch, onnx (see lab-ddpm export onnx) or auto: onnx on a CPU, if it was exported (default: auto)"
+    parser.add_argument("--runtime", default="auto", help=runtimes)
     parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {_OWN})")
     stop = f"share of the noise levels that is guided, from the highest down (default: {_OWN})"
     parser.add_argument("--guidance-stop", type=float, help=stop)
@@ -68,10 +68,3 @@ def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         name: getattr(options, name) for name in ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
     }
-
-
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name a data set and its held-out part."""
-    parser.add_argument("--dataset", required=True, help="iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder")
-    parser.add_argument("--root", type=Path, required=True, help="its folder")
-    parser.add_argument("--held-out", type=Path, help="for iclevr and folder: images that were not trained on")

@@ -20,12 +20,7 @@ EXTRAS = {
 
 
 def need(*modules: str) -> None:
-    """Raise the error of `not_installed` for the first module that is missing, before any long work."""
+    """Raise `UserError`, with the command that installs it, for the first of these modules that is missing."""
     for module in modules:
         if find_spec(module) is None:
-            raise not_installed(module)
-
-
-def not_installed(module: str) -> UserError:
-    """What to tell a user who lacks a module of `EXTRAS`."""
-    return UserError(f"{module} is not installed: pip install 'lab_ddpm[{EXTRAS[module]}]'", exit_code=1)
+            raise UserError(f"{module} is not installed: pip install 'lab_ddpm[{EXTRAS[module]}]'", exit_code=1)
