@@ -87,7 +87,7 @@ JOBS = {
     ),
     "train": Job((*_COMMAND, "train", "--config", "training.yaml"), ("runs/run/last/**/*", "runs/run/samples/*.png")),
     "generate": Job(
-        (*_COMMAND, "generate", "--checkpoint", "pipeline", "--split", "few.json", "--steps", "400"),
+        (*_COMMAND, "generate", "--checkpoint", "pipeline", "--split", "few.json", "--steps", "500"),
         ("generated/few/*.png",),
     ),
     "sweep": Job(
@@ -173,7 +173,7 @@ def torture(job: Job, template: Path, folder: Path, kills: int, seed: int, lost:
     place = _fresh(template, folder)
     started = time.perf_counter()
     if _start(job, place).wait() != 0:
-        raise RuntimeError(f"{' '.join(job.arguments)} failed undisturbed in {place}")
+        raise RuntimeError(f"{' '.join(job.arguments)}: {(place / _ERRORS).read_text().strip()}")
     duration, expected = time.perf_counter() - started, _results(job, place)
     assert expected
     place = _fresh(template, folder)
