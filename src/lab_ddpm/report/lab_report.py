@@ -145,4 +145,6 @@ def _compare_with_ddpm(
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    cpu = "1 CPU thread" if threads == 1 else f"{threads} CPU threads"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
