@@ -1,1 +1,1 @@
-"""A page in the browser to ask a pipeline for images."""
+"""A page in the browser that generates the images that you choose."""

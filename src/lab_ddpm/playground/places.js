@@ -1,4 +1,4 @@
-// Dragging moves the disc under the pointer; where it is let go is kept in `props.value`.
+// Dragging moves the disc under the pointer; its last position is written to `props.value`.
 let dragged = null;
 
 function position(event) {

@@ -135,9 +135,7 @@ def _compare_with_ddpm(
     results = {}
     for name, sampled in (("ddpm", ddpm), ("own", pipeline)):
         started = time.perf_counter()
-        images = generate_seeds(
-            sampled, conditions, 1, progress=f"{sampled.sampling.steps} steps"
-        ).images
+        images = generate_seeds(sampled, conditions, 1, progress=f"{sampled.sampling.steps} steps").images
         seconds = (time.perf_counter() - started) / len(conditions)
         found = score_seeds(images, encode(conditions, OBJECTS), {"referee": referee})["referee"]["micro"]["mean"]
         results[name] = {"steps": sampled.sampling.steps, "seconds": seconds, "found": found}
