@@ -10,7 +10,8 @@ from accelerate.utils import set_seed
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.diffusion.sampling import Sampling, check_sampling
+from lab_ddpm.diffusion.sampling import Sampling
+from lab_ddpm.diffusion.schedulers import make_scheduler, set_timesteps
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config import TrainConfig
 
@@ -32,7 +33,8 @@ def check_settings(config: TrainConfig) -> None:
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
             denoiser = Denoiser(labels, config.data.image_size, **config.model)
-        check_sampling(denoiser, Sampling(**config.sampling))
+        sampling = Sampling(**config.sampling)
+        set_timesteps(make_scheduler(sampling.scheduler, denoiser), sampling.steps, torch.device("cpu"))
     except UserError as error:
         names = {"sample_size": "data.image_size"}
         for section in ("model", "loss", "sampling"):
