@@ -56,17 +56,6 @@ def test_the_images_are_those_of_sample_and_of_the_pipeline(tiny_pipeline: Label
     assert generated.seeds == SEEDS
 
 
-def test_on_state_sees_every_batch(tiny_pipeline: LabelConditionalPipeline) -> None:
-    seen: list[tuple[int, int]] = []
-    drawn(
-        tiny_pipeline.with_sampling("ddim", 2),
-        [0, 1, 2, 3, 4],
-        batch_size=3,
-        on_state=lambda timestep, samples: seen.append((timestep, len(samples))),
-    )
-    assert seen == [(999, 3), (499, 3), (-1, 3), (999, 2), (499, 2), (-1, 2)]
-
-
 def test_a_checkpoint_is_sampled_in_its_own_way_unless_told_otherwise(
     tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
 ) -> None:
@@ -100,11 +89,3 @@ def test_images_of_another_kind_are_not_compared(tmp_path: Path) -> None:
     for other in (images(3, ("a", "b")), images(1, ("a", "c"))):
         with pytest.raises(UserError):
             check_data(grey, other)
-
-
-@pytest.mark.parametrize(("conditions", "seeds"), [([()], [0, 1]), ([], [])])
-def test_each_image_needs_a_seed(
-    tiny_pipeline: LabelConditionalPipeline, conditions: list[tuple[str, ...]], seeds: list[int]
-) -> None:
-    with pytest.raises(UserError):
-        generate(tiny_pipeline, conditions, seeds)

@@ -29,7 +29,7 @@ def ends() -> torch.Tensor:
 
 
 def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str = "ddim", **settings: Any) -> Walk:
-    return interpolate_images(pipeline.with_sampling(scheduler), ends, **({"count": 5} | settings))
+    return interpolate_images(pipeline.with_sampling(scheduler), ends, **{"count": 5, **settings})
 
 
 def test_inverted_images_decode_to_themselves(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
@@ -61,22 +61,12 @@ def test_in_one_step_a_mixture_becomes_the_mean_of_its_posterior(
     assert even.sum() < sampled.sum()
 
 
-def test_the_way_back_is_the_way_there(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
-    there, back = (walk(oracle, images, timestep=499).images for images in (ends, ends.flip(0)))
-    torch.testing.assert_close(there, back.flip(0), atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.parametrize(("noise", "still"), [("shared", True), ("own", False), ("fresh", False)])
 def test_between_two_equal_images_shared_noise_changes_nothing(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, still: bool
 ) -> None:
     distances = walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise=noise).distances()
     assert (distances < 1e-6).all() == still
-
-
-def test_walks_of_neighbouring_seeds_share_no_noise(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
-    walks = [walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise="fresh", seed=seed).images for seed in range(3)]
-    assert torch.pdist(torch.cat(walks).flatten(1)).min() > 1
 
 
 def test_spherical_mixing_keeps_the_variance_of_noise() -> None:
@@ -99,9 +89,7 @@ def test_a_walk_between_conditions_begins_and_ends_at_their_images(tiny_pipeline
     ("settings", "named"),
     [
         ({"mixing": "cubic"}, "spherical"),
-        ({"noise": "none"}, "inverted"),
-        ({"count": 1}, "count"),
-        ({"noise": "inverted", "scheduler": "dpmpp"}, "ddim"),
+        ({"noise": "inverted", "scheduler": "ddpm"}, "ddim"),
         ({"timestep": 1000}, "999"),
     ],
 )

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from conftest import tiny_denoiser
-from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.generation.placing import Place, generate_placed, known_places, layout_of_places, parse_place
 from lab_ddpm.tools.errors import UserError
@@ -37,21 +36,10 @@ def test_a_disc_is_free_below_half_of_the_timesteps() -> None:
     assert not (denoiser.space.masks(known.put_into(zeros, 499)) > 0).any()
 
 
-def test_of_two_overlapping_discs_the_nearer_centre_counts() -> None:
-    layout = layout_of_places(PaintingOracle(), [Place("dark", 10, 16), Place("bright", 14, 16)])
-    masks = read_layout(layout, 2)[0, 0]
-    assert set(torch.nonzero(masks == 1)[:, 1].tolist()) == {2}
-    assert set(torch.nonzero(masks == 2)[:, 1].tolist()) == {3}
-    touched = torch.nonzero(layout[0, -1] > -1)
-    assert touched[:, 0].unique().tolist() == [3, 4]
-    assert touched[:, 1].unique().tolist() == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("size", [16, 64])
-def test_a_disc_is_seen_wherever_it_is_put(size: int) -> None:
-    denoiser = tiny_denoiser(labels=LABELS, sample_size=size, layout_scale=2.0, prediction_type="sample", patch_size=4)
-    for x in torch.linspace(0, size - 1, 9).tolist():
-        for y in torch.linspace(0, size - 1, 9).tolist():
+def test_a_disc_is_seen_wherever_it_is_put() -> None:
+    denoiser = tiny_denoiser(labels=LABELS, layout_scale=2.0, prediction_type="sample", patch_size=4)
+    for x in torch.linspace(0, 15, 9).tolist():
+        for y in torch.linspace(0, 15, 9).tolist():
             assert layout_of_places(denoiser, [Place("bright", x, y)])[:, -1].max() > 0
 
 
@@ -64,13 +52,8 @@ def test_a_place_is_read() -> None:
 
 @pytest.mark.parametrize(
     "places",
-    [
-        [Place("drak", 1, 1)],
-        [Place("dark", 1, 1), Place("dark", 9, 9)],
-        [Place("dark", 9, 9), Place("bright", 9, 9)],
-        [Place("dark", 32, 1)],
-    ],
-    ids=["unknown", "twice", "covered", "outside"],
+    [[Place("drak", 1, 1)], [Place("dark", 9, 9), Place("bright", 9, 9)], [Place("dark", 32, 1)]],
+    ids=["unknown", "covered", "outside"],
 )
 def test_wrong_places_are_refused(places: list[Place]) -> None:
     with pytest.raises(UserError):

@@ -9,7 +9,7 @@ nearest one that it visits is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class DenoisingRecorder:
 
     Attributes:
         indices: The followed images of the batch, known once it has begun.
+        strip_levels, animation_levels: The noise levels t to be shown.
     """
 
     def __init__(self, denoiser: Denoiser, count: int = 8) -> None:
@@ -48,8 +49,8 @@ class DenoisingRecorder:
         self._space, self._count = denoiser.space, count
         self._num_train_timesteps: int = denoiser.config["num_train_timesteps"]
         last = self._num_train_timesteps - 1
-        self._strip_levels = [last - self._num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
-        self._animation_levels = np.linspace(last, 0, _ANIMATION_FRAMES).round().astype(int).tolist()
+        self.strip_levels = [last - self._num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
+        self.animation_levels = np.linspace(last, 0, _ANIMATION_FRAMES).round().astype(int).tolist()
         self._nearest: dict[int, tuple[int, Images]] = {}
         self._finished: Images | None = None
 
@@ -63,7 +64,7 @@ class DenoisingRecorder:
         if timestep == FINISHED:
             self._finished = state
             return
-        for level in [*self._strip_levels, *self._animation_levels]:
+        for level in [*self.strip_levels, *self.animation_levels]:
             if level not in self._nearest or abs(timestep - level) < abs(self._nearest[level][0] - level):
                 self._nearest[level] = (timestep, state)
 
@@ -75,52 +76,27 @@ class DenoisingRecorder:
             conditions: Of the whole list, which the first batch is the beginning of.
         """
         captions = [", ".join(conditions[index]) for index in self.indices]
-        write_png(out / "strip.png", denoising_strip(self.strip_states(), captions, self._num_train_timesteps))
-        write_gif(out / "denoising.gif", denoising_frames(self.animation_states(), captions))
+        write_png(out / "strip.png", self._strip(captions))
+        write_gif(out / "denoising.gif", self._frames(captions))
 
-    def strip_states(self) -> dict[int, Images]:
-        """Noise level t -> (P, H, W, C) uint8, noisiest first, `FINISHED` last; for `denoising_strip`.
-
-        A level that is nearest to several of the shown ones appears once.
-        """
-        return self._states(self._strip_levels)
-
-    def animation_states(self) -> dict[int, Images]:
-        """The same for `denoising_frames`: from pure noise on, in even steps."""
-        return self._states(self._animation_levels)
-
-    def _states(self, levels: Sequence[int]) -> dict[int, Images]:
+    def states(self, levels: Sequence[int]) -> dict[int, Images]:
+        """The visited noise levels t that are nearest to `levels` -> (P, H, W, C) uint8, and `FINISHED` at the end."""
         if self._finished is None:
             raise RuntimeError("nothing is recorded yet: no batch is finished")
         return dict(self._nearest[level] for level in levels) | {FINISHED: self._finished}
 
+    def _strip(self, captions: Sequence[str]) -> Images:
+        """One row per image with its caption, one column per noise level under its i and t."""
+        states, last = self.states(self.strip_levels), self._num_train_timesteps - 1
+        header = [f"i = {last}, finished" if t == FINISHED else f"i = {last - t}, t = {t}" for t in states]
+        rows = [[caption, *images] for caption, *images in zip(captions, *states.values(), strict=True)]
+        return image_table([["", *header], *rows])
 
-def denoising_strip(states: Mapping[int, Images], captions: Sequence[str], num_train_timesteps: int = 1000) -> Images:
-    """One row per image with its caption, one column per noise level under its i and t.
-
-    Args:
-        states: From `DenoisingRecorder.strip_states`: t -> (P, H, W, C) uint8.
-        captions: P captions.
-        num_train_timesteps: T.
-
-    Returns:
-        (H', W', 3) uint8.
-    """
-    last = num_train_timesteps - 1
-    header = [f"i = {last}, finished" if t == FINISHED else f"i = {last - t}, t = {t}" for t in states]
-    rows = [[caption, *images] for caption, *images in zip(captions, *states.values(), strict=True)]
-    return image_table([["", *header], *rows])
-
-
-def denoising_frames(states: Mapping[int, Images], captions: Sequence[str]) -> list[Images]:
-    """Frames for `images.write_gif`: a captioned grid at each noise level.
-
-    Args:
-        states: From `DenoisingRecorder.animation_states`: t -> (P, H, W, C) uint8.
-        captions: P captions.
-    """
-    nearest = Image.Resampling.NEAREST  # noise in large pixels halves the size of a GIF
-    return [labelled_grid(images, captions, _ANIMATION_COLUMNS, nearest) for images in states.values()]
+    def _frames(self, captions: Sequence[str]) -> list[Images]:
+        """A captioned grid at each noise level, from pure noise on in even steps."""
+        nearest = Image.Resampling.NEAREST  # noise in large pixels halves the size of a GIF
+        states = self.states(self.animation_levels)
+        return [labelled_grid(images, captions, _ANIMATION_COLUMNS, nearest) for images in states.values()]
 
 
 def interpolation_strip(walk: Walk, ends: Sequence[Images], captions: Sequence[str]) -> Images:

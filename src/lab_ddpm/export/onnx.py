@@ -12,8 +12,9 @@ import torch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.export.graph import PredictionGraph
 from lab_ddpm.generation.checkpoint import checkpoint_hash
-from lab_ddpm.generation.onnx_runtime import HASH_KEY, ONNX_FILE, check_installed
+from lab_ddpm.generation.onnx_runtime import HASH_KEY, ONNX_FILE
 from lab_ddpm.tools.checksums import write_sums
+from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import atomic_path
 
 _MAX_BATCH = 2**16
@@ -32,7 +33,7 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
     Raises:
         UserError: onnxruntime or onnxscript is not installed.
     """
-    check_installed("onnxruntime", "onnxscript")
+    need("onnxruntime", "onnxscript")
     graph = PredictionGraph(denoiser)
     with redirect_stdout(StringIO()), warnings.catch_warnings(), torch.no_grad():  # it prints its progress
         warnings.simplefilter("ignore")

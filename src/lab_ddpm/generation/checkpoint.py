@@ -41,16 +41,14 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         raise DataError(f"{path}: not a saved pipeline (it has no model_index.json){hint}")
     try:
         settings = json.loads(index.read_text(encoding="utf-8"))
-        found = settings["_class_name"]
-        found = found[-1] if isinstance(found, list) else found  # `export hub` writes a list of a file and a class
-        if found != LabelConditionalPipeline.__name__:
-            raise DataError(f"{path}: must hold a {LabelConditionalPipeline.__name__}, got a {found}")
+        if LabelConditionalPipeline.__name__ not in settings["_class_name"]:  # a list if `export hub` wrote it
+            raise DataError(f"{path}: must hold a LabelConditionalPipeline, got a {settings['_class_name']}")
         for part in ("denoiser", "scheduler"):
             if not (path / part).is_dir():
                 raise DataError(f"{path}: this checkpoint is incomplete (it has no {part}/)")
         for config in (path / "denoiser" / "config.json", path / "scheduler" / "scheduler_config.json"):
             if not isinstance(json.loads(config.read_text(encoding="utf-8")), dict):
-                raise DataError(f"{config}: must be a JSON object")
+                raise DataError(f"{config}: must be a JSON object")  # diffusers takes a string for a name on the Hub
         denoiser = Denoiser.from_pretrained(path / "denoiser")
         name = settings["scheduler"][1]
         if not name.endswith("Scheduler"):

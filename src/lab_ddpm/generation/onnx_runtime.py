@@ -15,7 +15,8 @@ import torch
 
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.checksums import check_sums
-from lab_ddpm.tools.errors import DataError, UserError, first_line
+from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.extras import need
 
 ONNX_FILE = "denoiser.onnx"
 HASH_KEY = "lab_ddpm.denoiser_hash"  # in the file's metadata: of the network that it was exported from
@@ -26,13 +27,6 @@ def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
     return device.type == "cpu" and (checkpoint / ONNX_FILE).is_file() and find_spec("onnxruntime") is not None
 
 
-def check_installed(*packages: str) -> None:
-    """Raise `UserError` naming the first package that is missing."""
-    for package in packages:
-        if find_spec(package) is None:
-            raise UserError(f"{package} is not installed: pip install 'lab_ddpm[onnx]'")
-
-
 def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
     """The network in a pipeline's folder, for `Denoiser.runtime`; it uses as many threads as torch.
 
@@ -40,7 +34,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
         UserError: ONNX Runtime is not installed.
         DataError: The file is missing or broken, or was exported from another pipeline.
     """
-    check_installed("onnxruntime")
+    need("onnxruntime")
     import onnxruntime
 
     file, again = checkpoint / ONNX_FILE, f"`lab-ddpm export onnx --checkpoint {checkpoint}` writes it"
