@@ -40,10 +40,11 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.
     import torch
 
     index = {name: column for column, name in enumerate(labels)}
-    class_labels = torch.zeros(len(conditions), len(labels))
-    for row, condition in enumerate(conditions):
+    for condition in conditions:
         check_condition(condition, labels)
-        class_labels[row, [index[name] for name in condition]] = 1.0
+    ones = [(row, index[name]) for row, condition in enumerate(conditions) for name in condition]
+    class_labels = torch.zeros(len(conditions), len(labels))
+    class_labels[tuple(torch.tensor(ones, dtype=torch.long).reshape(-1, 2).T)] = 1.0
     return class_labels
 
 

@@ -11,12 +11,12 @@ colour, transparent ones get a white background.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from lab_ddpm.data.conditions import encode
+from lab_ddpm.data.conditions import encode, to_rows
 from lab_ddpm.data.image_cache import ImageDataset, cached_files
 from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import LABEL_FILE, open_labelled_images, read_vocabulary
@@ -50,29 +50,39 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
         raise DataError(f"{root}: no such folder of images")
     if metadata := find_metadata(root):
         return _open_with_metadata(metadata, image_size)
-    paths = visible_files(root)
-    if not paths:
+    return _open_with_classes(root, image_size)
+
+
+def _open_with_classes(root: Path, image_size: Size) -> ImageDataset:
+    """Images whose labels are the names of their sub-folders, or images without labels."""
+    files = visible_files(root)
+    if not files:
         raise DataError(f"{root}: no images in this folder")
     extensions = Image.registered_extensions()
-    problems = [f"{path}: not an image" for path in paths if path.suffix.lower() not in extensions]
-    paths = [path for path in paths if path.suffix.lower() in extensions]
-    classes = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
+    paths = [path for path in files if path.suffix.lower() in extensions]
+    problems = [f"{path}: not an image" for path in files if path.suffix.lower() not in extensions]
+    names = [path.relative_to(root) for path in paths]
+    classes = [name.parts[0] if len(name.parts) > 1 else "" for name in names]
     labels = tuple(sorted(set(classes) - {""}))
-    parts = [label for label in labels if label.lower() in PARTS]
-    nested = {path.relative_to(root).parts[0] for path in paths if len(path.relative_to(root).parts) > 2}
-    if len(parts) > 1 or (parts and parts == list(labels)) or nested & set(parts):
-        raise DataError(
-            f"{root}: its folders {', '.join(parts)} are parts of a data set, not classes; name one of them, such as "
-            f"{root / next((part for part in parts if part.lower().startswith('train')), parts[0])}"
-        )
-    if labels and "" in classes:
+    _check_parts(root, names, labels)
+    if labels:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
         problems += [f"{path}: must be in a sub-folder that names its class, like the others" for path in unlabelled]
     images, key = cached_files(root, paths, image_size, _FIT, problems)
-    class_labels = torch.zeros(len(paths), len(labels))
-    if labels:
-        class_labels[range(len(paths)), [labels.index(name) for name in classes]] = 1.0
-    return ImageDataset([str(path.relative_to(root)) for path in paths], images, class_labels, labels, _FIT, key)
+    class_labels = to_rows([(name,) if name else () for name in classes], labels)
+    return ImageDataset([str(name) for name in names], images, class_labels, labels, _FIT, key)
+
+
+def _check_parts(root: Path, names: Sequence[Path], labels: Sequence[str]) -> None:
+    """Raise `DataError` if sub-folders are parts of a data set, such as train/ and test/, and not classes."""
+    parts = [label for label in labels if label.lower() in PARTS]
+    nested = {name.parts[0] for name in names if len(name.parts) > 2}
+    if len(parts) > 1 or (parts and parts == list(labels)) or nested & set(parts):
+        example = next((part for part in parts if part.lower().startswith("train")), parts[0])
+        raise DataError(
+            f"{root}: its folders {', '.join(parts)} are parts of a data set, not classes; name one of them, such as "
+            f"{root / example}"
+        )
 
 
 def _open_with_metadata(metadata: Path, image_size: Size) -> ImageDataset:
