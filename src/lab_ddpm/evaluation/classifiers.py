@@ -45,7 +45,7 @@ _NUM_FEATURES = 256
 _REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES]
 
 
-class NoFit(DataError):
+class WrongClassifier(DataError):
     """A classifier that was made for other labels or other images."""
 
 
@@ -133,7 +133,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
 
     Raises:
         UserError: A file of another kind.
-        DataError: The file is missing, broken or of another architecture; `NoFit` if the labels or channels differ.
+        DataError: The file is missing, broken or of another architecture; `WrongClassifier` if the labels or channels differ.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -142,13 +142,15 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
         raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
     name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     if labels is not None and list(labels) != own_labels:
-        raise NoFit(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
+        raise WrongClassifier(
+            f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}"
+        )
     kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
     own_channels = kernels[0].shape[1] if kernels else 3
     classifier = build_classifier(name, len(own_labels), own_channels)
     check_state(path, state, classifier.state_dict())
     if channels not in (None, own_channels):
-        raise NoFit(f"{path}: made for {KINDS[own_channels]} images, and these are {KINDS[channels]}")
+        raise WrongClassifier(f"{path}: made for {KINDS[own_channels]} images, and these are {KINDS[channels]}")
     classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 

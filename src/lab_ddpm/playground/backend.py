@@ -20,7 +20,14 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, resize_images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import FINISHED, image_seeds
-from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE, NoFit, classifier_file, load_classifier, predict
+from lab_ddpm.evaluation.classifiers import (
+    EVALUATOR_DIR,
+    IMAGE_SIZE,
+    WrongClassifier,
+    classifier_file,
+    load_classifier,
+    predict,
+)
 from lab_ddpm.evaluation.scores import top_k
 from lab_ddpm.generation.generate import generate, open_pipeline, sampling_record
 from lab_ddpm.generation.interpolation import interpolate_conditions
@@ -201,7 +208,7 @@ def _find_classifier(labels: Sequence[str], channels: int) -> nn.Module | None:
     for name in dict.fromkeys(file.name for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         try:
             return load_classifier(EVALUATOR_DIR / name, labels, channels)
-        except NoFit:
+        except WrongClassifier:
             continue
         except DataError as error:
             print(f"no captions by this classifier: {error}")
