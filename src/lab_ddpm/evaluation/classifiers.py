@@ -133,7 +133,8 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
 
     Raises:
         UserError: A file of another kind.
-        DataError: The file is missing, broken or of another architecture; `WrongClassifier` if the labels or channels differ.
+        DataError: The file is missing, broken or of another architecture.
+        WrongClassifier: It has other labels or reads another number of channels.
     """
     path = find(path)
     if path.suffix not in (".safetensors", ".pth"):
