@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,20 +27,19 @@ from torch import nn
 
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
+from lab_ddpm.diffusion.checked_weights import CheckedWeights
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.unet import check_unet, make_unet
-from lab_ddpm.tools.checksums import check_sums, write_sums
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_positive, check_share
-from lab_ddpm.tools.weights import naming_disk_errors
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 
-class Denoiser(ModelMixin, ConfigMixin):
+class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     """A label-conditional diffusion model.
 
     Args:
@@ -147,30 +145,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
         self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
-        """As in diffusers, which leaves weights random that it does not find, with a warning; here that is an error.
-
-        Raises:
-            DataError: Weights are missing, unknown or damaged.
-        """
-        check_sums(pretrained_model_name_or_path)
-        options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
-        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
-        denoiser, info = loaded
-        if misfits := [key for keys in info.values() for key in keys]:
-            raise DataError(
-                f"{pretrained_model_name_or_path}: the weights are those of another model "
-                f"({len(misfits)} misfits, {misfits[0]} ...)"
-            )
-        return denoiser
-
-    def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
-        """As in diffusers, with checksums of the weights, which `from_pretrained` checks."""
-        with naming_disk_errors(Path(save_directory)):
-            super().save_pretrained(save_directory, *arguments, **options)
-        write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])
 
     @property
     def labels(self) -> tuple[str, ...]:

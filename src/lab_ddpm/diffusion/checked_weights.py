@@ -1,0 +1,37 @@
+"""Weights that are checked: none is missing, unknown or changed since it was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lab_ddpm.tools.checksums import check_sums, write_sums
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.weights import naming_disk_errors
+
+
+class CheckedWeights:
+    """Before diffusers' `ModelMixin` among the bases of a model: its weights are checked when they are loaded."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
+        """As in diffusers, which leaves weights random that it does not find, with a warning; here that is an error.
+
+        Raises:
+            DataError: Weights are missing, unknown or damaged.
+        """
+        check_sums(pretrained_model_name_or_path)
+        options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
+        model, info = super().from_pretrained(pretrained_model_name_or_path, **options)  # pyright: ignore
+        if misfits := [key for keys in info.values() for key in keys]:
+            raise DataError(
+                f"{pretrained_model_name_or_path}: the weights are those of another model "
+                f"({len(misfits)} misfits, {misfits[0]} ...)"
+            )
+        return model
+
+    def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
+        """As in diffusers, with checksums of the weights, which `from_pretrained` checks."""
+        with naming_disk_errors(Path(save_directory)):
+            super().save_pretrained(save_directory, *arguments, **options)  # pyright: ignore
+        write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])
