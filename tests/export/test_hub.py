@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +61,10 @@ def test_it_makes_the_same_images_without_the_package(exported: tuple[Path, Path
 
 
 def test_the_card_has_the_scores(exported: tuple[Path, Path]) -> None:
-    card = ModelCard.load(exported[1] / "README.md")
+    card: Any = ModelCard.load(exported[1] / "README.md")
     assert "# A card" in card.text
     assert 'from_pretrained("someone/tiny", trust_remote_code=True)' in card.text
     results = card.data.eval_results
-    assert results is not None
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
     assert results[0].metric_name == "micro by referee: 0.750 [0.700, 0.800]"
     assert (exported[1] / "grid.png").is_file()

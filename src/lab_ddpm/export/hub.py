@@ -19,7 +19,7 @@ from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
-_TITLE = "The pipeline of this folder, written by `lab-ddpm export hub`. It needs diffusers and torchvision, but not lab_ddpm."
+_TITLE = "The pipeline of this folder, by `lab-ddpm export hub`: it needs diffusers and torchvision, but not lab_ddpm."
 _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
 _BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show and name
 
