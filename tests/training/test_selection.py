@@ -120,9 +120,9 @@ def test_none_does_not_score_even_with_a_classifier() -> None:
     assert validations() == {}
 
 
-@pytest.mark.parametrize("found", ["another", "no file"])
+@pytest.mark.parametrize(("found", "code"), [("another", 2), ("no file", 1)])
 def test_a_run_does_not_resume_with_scores_of_another_classifier(
-    found: str, capsys: pytest.CaptureFixture[str]
+    found: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_folder(Path("pets"), CLASSES, count=12)
     save_pet_classifier()
@@ -134,7 +134,7 @@ def test_a_run_does_not_resume_with_scores_of_another_classifier(
         save_pet_classifier(seed=1)
     else:
         CLASSIFIER.unlink()
-    assert main(command) == 2
+    assert main(command) == code
     assert str(CLASSIFIER) in capsys.readouterr().err.splitlines()[-1]
     assert validations() == before
     CLASSIFIER.write_bytes(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lab_ddpm.data.iclevr import OBJECTS
@@ -16,6 +18,11 @@ from lab_ddpm.tools.errors import UserError, check_choice
 # Height and width in the presets, in pixels.
 IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
 DATASETS = tuple(IMAGE_SIZES)
+_OPENERS: dict[str, Callable[..., ImageDataset]] = {
+    "iclevr": partial(open_labelled_images, labels=OBJECTS),
+    "folder": open_folder,
+    **{name: partial(open_torchvision, name) for name in TORCHVISION_DATASETS},
+}
 
 
 def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: bool = False) -> ImageDataset:
@@ -32,13 +39,9 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
         DataError: Images, labels or masks are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
-    if dataset == "iclevr":
-        return open_labelled_images(root, image_size, OBJECTS, with_masks=with_masks)
-    if dataset == "folder":
-        return open_folder(root, image_size, with_masks)
-    if with_masks:
+    if with_masks and dataset in TORCHVISION_DATASETS:
         raise UserError(f"`model.layout_scale` must be 0 for {dataset!r}, which has no masks")
-    return open_torchvision(dataset, root, image_size)
+    return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {})
 
 
 def open_training_images(

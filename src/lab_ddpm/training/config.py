@@ -204,6 +204,15 @@ class TrainConfig:
         """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""
         return plain(asdict(self))
 
+    def by_dotted_key(self) -> dict[str, Any]:
+        """The same without nesting: {"seed": 0, "model.patch_size": 4, ...}."""
+        flat: dict[str, Any] = {}
+        for key, value in self.as_dict().items():
+            flat |= (
+                {f"{key}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {key: value}
+            )
+        return flat
+
 
 def plain(value: Any) -> Any:
     """Lists instead of tuples, at any depth."""

@@ -55,7 +55,6 @@ def train(config: TrainConfig) -> Path:
                 f"`batch_size` must be at most {len(images)}, the number of images in {config.data.root}, "
                 f"got {config.batch_size}"
             )
-        weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
@@ -72,12 +71,14 @@ def train(config: TrainConfig) -> Path:
         log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
 
         parts = config.gradient_accumulation_steps
+        weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
         samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
         order = StreamSampler(
             weights, config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
         batches = stream_batches(samples, order, config.data.num_workers)
-        with stop_signals(_announcement(accelerator)) as signals, log.bar():
+        announcement = _announcement(accelerator)
+        with stop_signals(announcement) as signals, log.bar():
             validation.run_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
             for batch in accelerator.prepare_data_loader(batches):

@@ -13,26 +13,29 @@ from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sampling import Sampling
 from lab_ddpm.diffusion.schedulers import make_scheduler, set_timesteps
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
 
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. One seed always gives one model."""
     set_seed(config.seed)
-    return Denoiser(dataset.labels, config.data.image_size, dataset.images.shape[-1], **config.model)
+    given = {"labels": dataset.labels, "sample_size": config.data.image_size, "in_channels": dataset.images.shape[-1]}
+    return Denoiser.from_config({**config.model, **given})
 
 
 def check_settings(config: TrainConfig) -> None:
     """Build what the settings describe on PyTorch's "meta" device, which needs no memory and no images.
 
     Raises:
-        UserError: A setting that is out of range or does not fit the others. It is named.
+        UserError: A setting that is out of range, or does not fit the others or this machine. It is named.
     """
+    check_machine(config)
     labels = ("label",) if config.data.conditional else ()  # the real ones are in files
     try:
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
-            denoiser = Denoiser(labels, config.data.image_size, **config.model)
+            denoiser = Denoiser.from_config({**config.model, "labels": labels, "sample_size": config.data.image_size})
         sampling = Sampling(**config.sampling)
         set_timesteps(make_scheduler(sampling.scheduler, denoiser), sampling.steps, torch.device("cpu"))
     except UserError as error:

@@ -64,4 +64,4 @@ def _check_same_settings(config: TrainConfig, path: Path) -> None:
 
 def settled(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the result of a run, by dotted key."""
-    return {key: value for key, value in flatten(config.as_dict(), ".").items() if key not in _FREE_KEYS}
+    return {key: value for key, value in config.by_dotted_key().items() if key not in _FREE_KEYS}

@@ -49,10 +49,12 @@ class Selection:
     Attributes:
         metric: Its name in the config and in the result of `score`.
         conditions: What to sample, one image each.
+        file: The classifier; None for none.
     """
 
     metric: str
     conditions: list[Condition]
+    file: Path | None = None
 
     def score(self, images: Images) -> Mapping[str, Any]:
         """Scores by name, each with "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
@@ -63,7 +65,7 @@ class Selection:
         return scores[self.metric]["mean"] if scores else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ObjectsFound(Selection):
     """The scores of i-CLEVR, with intervals for other conditions of the same kind."""
 
@@ -75,7 +77,7 @@ class ObjectsFound(Selection):
         return score_seeds(images, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelsFound(Selection):
     """Labels found / labels asked for: the class accuracy, with Wilson's interval."""
 
@@ -88,7 +90,7 @@ class LabelsFound(Selection):
         return {self.metric: found["micro"]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrechetDistance(Selection):
     """The distance of the features of samples from those of real images, without an interval."""
 
@@ -117,44 +119,63 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
         UserError, DataError: The split or the classifier is missing or not usable, or the run started with another
             classifier.
     """
-    settings, labels = config.evaluation, dataset.labels
-    metric = settings.metric
+    metric = config.evaluation.metric
     if metric == "auto":
-        metric = progress.metric or _first_metric(config, labels)
-    conditions = every_label(labels, settings.num_images)
-    if metric == "none":
-        progress.metric = metric
-        return Selection(metric, conditions)
-    file = _classifier_file(config)
-    found = file_hash(file) if file.is_file() else ""
-    if progress.metric and found != progress.classifier:
+        metric = progress.metric or _first_metric(config, dataset.labels)
+    selection = _MAKERS[metric](metric, config, dataset, device)
+    classifier = "" if selection.file is None else file_hash(selection.file)
+    if progress.metric and classifier != progress.classifier:
         raise UserError(
-            f"{file} must be the classifier that scored the run so far (sha256 {progress.classifier}), got "
-            f"{found or 'no file'}; put that one back, or choose another `--name`"
+            f"{selection.file} must be the classifier that scored the run so far (sha256 {progress.classifier}), got "
+            f"{classifier}; put that one back, or choose another `--name`"
         )
-    progress.metric, progress.classifier = metric, found
-    if metric in ("micro", "exact_match"):
-        conditions = load_conditions(resolve_split(settings.split, config.data.root), labels)
-        return ObjectsFound(metric, conditions, load_classifier(file, labels).to(device))
-    classifier = load_classifier(file, labels or None, dataset.images.shape[-1]).to(device)
-    if metric == "labels_found":
-        return LabelsFound(metric, conditions, labels, classifier)
-    check_at_least("evaluation.num_images", settings.num_images, _FEWEST_IMAGES)
-    features, (real, _) = Features(classifier), dataset.some(_REAL_IMAGES, seed=0)
-    return FrechetDistance(metric, conditions, features, extract(features, real))
+    progress.metric, progress.classifier = metric, classifier
+    return selection
 
 
 def _first_metric(config: TrainConfig, labels: tuple[str, ...]) -> str:
     if config.data.dataset == "iclevr":
         return "micro" if labels else "none"
-    if config.evaluation.classifier is None and not _classifier_file(config).is_file():
+    if config.evaluation.classifier is None and not _classifier_of_images(config).is_file():
         return "none"
     return "labels_found" if labels else "frechet"
 
 
-def _classifier_file(config: TrainConfig) -> Path:
-    if config.evaluation.classifier is not None:
-        return find(config.evaluation.classifier)
-    if config.data.dataset == "iclevr":
-        return classifier_file(SELECTING_CLASSIFIER)
-    return find(EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors")
+def _classifier_of_images(config: TrainConfig) -> Path:
+    own = EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors"
+    return find(config.evaluation.classifier or own)
+
+
+def _newest(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    return Selection(metric, every_label(dataset.labels, config.evaluation.num_images))
+
+
+def _objects_found(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    file = classifier_file(SELECTING_CLASSIFIER)
+    conditions = load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
+    return ObjectsFound(metric, conditions, file, classifier=load_classifier(file, OBJECTS).to(device))
+
+
+def _labels_found(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    file, labels = _classifier_of_images(config), dataset.labels
+    classifier = load_classifier(file, labels, dataset.images.shape[-1]).to(device)
+    conditions = every_label(labels, config.evaluation.num_images)
+    return LabelsFound(metric, conditions, file, labels=labels, classifier=classifier)
+
+
+def _frechet_distance(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    file, labels = _classifier_of_images(config), dataset.labels
+    features = Features(load_classifier(file, labels or None, dataset.images.shape[-1]).to(device))
+    check_at_least("evaluation.num_images", config.evaluation.num_images, _FEWEST_IMAGES)
+    real, _ = dataset.some(_REAL_IMAGES, seed=0)
+    conditions = every_label(labels, config.evaluation.num_images)
+    return FrechetDistance(metric, conditions, file, features=features, real=extract(features, real))
+
+
+_MAKERS = {
+    "none": _newest,
+    "micro": _objects_found,
+    "exact_match": _objects_found,
+    "labels_found": _labels_found,
+    "frechet": _frechet_distance,
+}
