@@ -113,13 +113,6 @@ def test_without_a_classifier_the_newest_is_the_best_also_after_one_has_come() -
     assert best_step() == 6
 
 
-def test_none_does_not_score_even_with_a_classifier() -> None:
-    write_folder(Path("pets"), CLASSES)
-    save_pet_classifier()
-    assert main(pets(evaluation__metric="none", epochs=2)) == 0
-    assert validations() == {}
-
-
 @pytest.mark.parametrize(("found", "code"), [("another", 2), ("no file", 1)])
 def test_a_run_does_not_resume_with_scores_of_another_classifier(
     found: str, code: int, capsys: pytest.CaptureFixture[str]
@@ -142,14 +135,6 @@ def test_a_run_does_not_resume_with_scores_of_another_classifier(
     assert validations() == before
 
 
-def test_of_equal_scores_the_later_pipeline_is_best() -> None:
-    write_folder(Path("pets"), CLASSES, count=12)
-    save_pet_classifier()
-    assert main(pets(optimizer__learning_rate=1e-12, epochs=2)) == 0  # changes no image
-    assert len({score["labels_found"]["mean"] for score in validations().values()}) == 1
-    assert best_step() == 6
-
-
 @pytest.mark.usefixtures("tiny_dataset")
 def test_iclevr_is_chosen_by_the_objects_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_random_classifiers(names=("resnet18",))
@@ -166,19 +151,7 @@ def test_iclevr_is_chosen_by_the_objects_found(tmp_path: Path, capsys: pytest.Ca
     ("settings", "code", "named"),
     [
         ({"evaluation__metric": "labels_found"}, 1, "evaluator/pets.safetensors"),
-        ({"evaluation__classifier": "absent.safetensors"}, 1, "absent.safetensors"),
         ({"evaluation__classifier": "birds.safetensors"}, 1, "birds.safetensors"),  # of other labels
-        (
-            {**UNCONDITIONAL, "evaluation__classifier": "evaluator/fashion_mnist.safetensors"},
-            1,
-            "fashion_mnist",
-        ),  # grey
-        ({**UNCONDITIONAL, "evaluation__classifier": "evaluator/resnet18.safetensors"}, 2, "resnet18"),  # no features
-        (
-            {**UNCONDITIONAL, "evaluation__classifier": "birds.safetensors", "evaluation__num_images": 3},
-            2,
-            "evaluation.num_images",
-        ),
     ],
     ids=str,
 )

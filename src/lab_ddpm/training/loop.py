@@ -23,7 +23,7 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.model import freeze_all_but_detail, make_denoiser
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.state import TrainingState, newest_state
 from lab_ddpm.training.validation import Validation
@@ -40,7 +40,7 @@ def train(config: TrainConfig) -> Path:
         DataError: Images or states that cannot be used, or a loss that is not finite.
         Interrupted: On SIGTERM or SIGINT, after saving.
     """
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config)  # device, precision, processes
     with claim_run_folder(config, accelerator.is_main_process) as folder:
         with accelerator.main_process_first():  # it decodes the images, and the others read what it has decoded
             images = open_training_images(
@@ -58,18 +58,20 @@ def train(config: TrainConfig) -> Path:
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
+        # the model, and what changes it
         denoiser = make_denoiser(config, images)
         if config.init_from is not None and newest_state(folder) is None:
             take_weights(denoiser, config.init_from)
         loss = DenoisingLoss(**config.loss)
         if loss.detail_only:
-            denoiser.requires_grad_(False).detailer.requires_grad_()
+            freeze_all_but_detail(denoiser)
         state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
         validation = Validation(config, images, state, steps_per_epoch)
         log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
 
+        # the stream of samples that is still to come
         parts = config.gradient_accumulation_steps
         weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
         samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
@@ -79,7 +81,7 @@ def train(config: TrainConfig) -> Path:
         batches = stream_batches(samples, order, config.data.num_workers)
         announcement = _announcement(accelerator)
         with stop_signals(announcement) as signals, log.bar():
-            validation.run_if_due(log, signals)  # the run may have stopped between a step and its evaluation
+            validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
             for batch in accelerator.prepare_data_loader(batches):
                 with log.working(), accelerator.accumulate(model):
@@ -104,7 +106,7 @@ def train(config: TrainConfig) -> Path:
                 if _is_asked_to_stop(accelerator, signals):
                     state.save()
                     raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
-                validation.run_if_due(log, signals)
+                validation.evaluate_if_due(log, signals)
                 if progress.step % config.save_every_steps == 0 or progress.step == total_steps:
                     state.save()
                 log.restart_clock()

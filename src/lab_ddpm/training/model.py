@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from accelerate.utils import set_seed
@@ -20,8 +22,18 @@ from lab_ddpm.training.config import TrainConfig
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. One seed always gives one model."""
     set_seed(config.seed)
-    given = {"labels": dataset.labels, "sample_size": config.data.image_size, "in_channels": dataset.images.shape[-1]}
-    return Denoiser.from_config({**config.model, **given})
+    return _build(config, dataset.labels, dataset.images.shape[-1])
+
+
+def _build(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Denoiser:
+    given = {"labels": labels, "sample_size": config.data.image_size, "in_channels": in_channels}
+    return cast(Denoiser, Denoiser.from_config({**config.model, **given}))
+
+
+def freeze_all_but_detail(denoiser: Denoiser) -> None:
+    """Let only the detailer learn."""
+    for name, parameter in denoiser.named_parameters():
+        parameter.requires_grad_(name.startswith("detailer."))
 
 
 def check_settings(config: TrainConfig) -> None:
@@ -31,11 +43,11 @@ def check_settings(config: TrainConfig) -> None:
         UserError: A setting that is out of range, or does not fit the others or this machine. It is named.
     """
     check_machine(config)
-    labels = ("label",) if config.data.conditional else ()  # the real ones are in files
+    labels = ["label"] if config.data.conditional else []  # the real ones are in files, which are not read yet
     try:
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
-            denoiser = Denoiser.from_config({**config.model, "labels": labels, "sample_size": config.data.image_size})
+            denoiser = _build(config, labels, in_channels=3)
         sampling = Sampling(**config.sampling)
         set_timesteps(make_scheduler(sampling.scheduler, denoiser), sampling.steps, torch.device("cpu"))
     except UserError as error:

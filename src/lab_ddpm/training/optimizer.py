@@ -31,13 +31,13 @@ def make_optimizer(denoiser: Denoiser, config: OptimizerConfig) -> torch.optim.O
 
     With Muon, the first and the last convolutions, the embeddings, the biases and the norms are AdamW's.
     """
-    options = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    lr, weight_decay = config.learning_rate, config.weight_decay
     if config.name == "adamw":
-        return torch.optim.AdamW(denoiser.parameters(), **options, fused=True)
+        return torch.optim.AdamW(denoiser.parameters(), lr, weight_decay=weight_decay, fused=True)
     matrices, rest = [], []
     for name, parameter in denoiser.named_parameters():
         (matrices if parameter.ndim > 1 and name.startswith(_LEVELS) else rest).append(parameter)
-    return Muon(matrices, rest, **options)
+    return Muon(matrices, rest, lr, weight_decay)
 
 
 class Muon(torch.optim.Optimizer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -55,13 +54,8 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     if not path.is_file() or not any((path.parent / "states").glob("step_*")):
         return
-    before, now = flatten(read_mapping(path), "."), settled(config)
-    changed = [key for key in now if before.get(key) != now[key]]
+    before, now = flatten(read_mapping(path), "."), config.by_dotted_key()
+    changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
     if changed:
         differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
         raise UserError(f"{path} is of a run with other settings ({differences}); choose another `--name`")
-
-
-def settled(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the result of a run, by dotted key."""
-    return {key: value for key, value in config.by_dotted_key().items() if key not in _FREE_KEYS}

@@ -35,14 +35,12 @@ class Validation:
 
     def __init__(self, config: TrainConfig, images: ImageDataset, state: TrainingState, steps_per_epoch: int) -> None:
         self.config, self.state, self.fit = config, state, images.fit
-        self.period, self.total_steps = (
-            config.evaluation.every_epochs * steps_per_epoch,
-            config.epochs * steps_per_epoch,
-        )
+        self.period = config.evaluation.every_epochs * steps_per_epoch
+        self.total_steps = config.epochs * steps_per_epoch
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
         self._keep_pipelines()  # what a crash may have left undone
 
-    def run_if_due(self, log: TrainingLog, signals: Sequence[int]) -> None:
+    def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> None:
         """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
 
         Args:
