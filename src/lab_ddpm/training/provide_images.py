@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab_ddpm.data.batches import check_count_weights
 from lab_ddpm.data.conditions import load_conditions
-from lab_ddpm.data.iclevr import OBJECTS, resolve_split
+from lab_ddpm.data.iclevr import OBJECTS, SPLITS, resolve_split
 from lab_ddpm.data.labelled_images import has_images
 from lab_ddpm.evaluation.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
@@ -48,6 +48,8 @@ def _render(config: TrainConfig, root: Path) -> None:
         )
     if config.init_from is not None:
         load_source(config.init_from, {**config.model, "in_channels": 3})
+    if config.evaluation.split not in SPLITS:
+        resolve_split(config.evaluation.split, root)  # before the first file is written
     write_condition_lists(root)
     _check_evaluation(config)
     if preset := cpu_preset(config):
