@@ -1,4 +1,4 @@
-"""Add, remove or replace one object of an image; the rest stays as it is."""
+"""Add, remove or replace one object in an image; the rest of the image stays the same."""
 
 import sys
 from pathlib import Path
@@ -13,12 +13,12 @@ from lab_ddpm.tools.files import check_writable
 def parser() -> Parser:
     parser = Parser("edit", __doc__)
     parser.add_argument("image", type=Path, help="image file")
-    shown = 'what it shows: "red cube" "cyan sphere", or with commas'
+    shown = 'the objects that the image shows: "red cube" "cyan sphere", or separated by commas'
     parser.add_argument("--objects", nargs="+", required=True, metavar="LABEL", help=shown)
     change = parser.add_mutually_exclusive_group(required=True)
-    change.add_argument("--add", metavar="LABEL@X,Y", help='"blue cube@20,30": its centre in pixels')
-    change.add_argument("--remove", metavar="LABEL")
-    change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='"red cube" "green cube"')
+    change.add_argument("--add", metavar="LABEL@X,Y", help='e.g. "blue cube@20,30"; X,Y is its centre')
+    change.add_argument("--remove", metavar="LABEL", help='e.g. "red cube"')
+    change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='e.g. "red cube" "green cube"')
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--seed", type=int, default=0, help="default: 0")

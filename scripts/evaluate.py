@@ -1,4 +1,4 @@
-"""Score sampled images or a folder of images, or compare with a data set (--against)."""
+"""Score a model or a folder of images, or compare a model's images with a data set (--against)."""
 
 import sys
 from argparse import Namespace
@@ -16,21 +16,21 @@ COPIES_SHOWN = 16
 
 def parser() -> Parser:
     parser = Parser("evaluate", __doc__)
-    parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; may be repeated (default: test and new_test)")
+    parser.add_argument("--split", action="append", help=f"{SPLITS_HELP}; repeatable (default: test and new_test)")
     parser.add_argument("--images", type=Path, help="score the numbered PNG files of this folder instead of sampling")
     add_checkpoint(parser)
     add_sampling(parser)
-    parser.add_argument("--root", type=Path, help=f"folder of the lists, or of the data set (default: {ROOT})")
+    parser.add_argument("--root", type=Path, help=f"folder of the lists or of the data set (default: {ROOT})")
     parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4; with --against: 3)")
     parser.add_argument("--out", type=Path, help="default: evaluation; with --against: distances")
     sets = parser.add_argument_group("distances between generated images and those of a data set")
     datasets = "compare with iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder (needs --root)"
     sets.add_argument("--against", metavar="DATASET", help=datasets)
-    sets.add_argument("--held-out", type=Path, help="for iclevr and folder: a folder of images not trained on")
-    features = "inception, or the file of a classifier (default: evaluator/DATASET.safetensors)"
+    sets.add_argument("--held-out", type=Path, help="for iclevr and folder: images not used in training")
+    features = "inception, or a classifier's file (default: evaluator/DATASET.safetensors)"
     sets.add_argument("--features", help=features)
     sets.add_argument("--unconditional", action="store_true", default=None, help="sample without conditions")
-    sets.add_argument("--num-images", type=int, help="for each seed (default: 5000)")
+    sets.add_argument("--num-images", type=int, help="images per seed (default: 5000)")
     return parser
 
 
@@ -94,12 +94,12 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
         results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
         record = {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}
         if tries > 1 and is_main:
-            print(f"note: each image is the best of up to {tries} (`--tries`), chosen by the model itself")
+            print(f"note: each image is the best of up to {tries} tries (`--tries`), as judged by the model itself")
     else:
         pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
         if pipeline.denoiser.labels != OBJECTS:
             raise UserError(
-                f"{pipeline.checkpoint} has other labels than the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
+                f"the labels of {pipeline.checkpoint} are not the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
             )
         if "unseen" in lists and (root / "train.json").is_file():
             seen = count_seen(lists["unseen"], load_labels(root / "train.json", OBJECTS))
@@ -143,7 +143,7 @@ def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, ou
     check_data(pipeline, training)
     is_conditional = bool(pipeline.denoiser.labels) and not options.unconditional
     if is_conditional and not training.labels:
-        raise UserError("these images have no labels to sample under: use `--unconditional`")
+        raise UserError("these images have no labels to use as conditions: use `--unconditional`")
     features = options.features or str(EVALUATOR_DIR / f"{short_name(options.against, options.root)}.safetensors")
     comparison = Comparison(training, held_out, features, num_images)
 

@@ -11,14 +11,14 @@ from lab_ddpm.tools.errors import UserError
 def parser() -> Parser:
     parser = Parser("export", __doc__)
     kinds = (
-        "hub: a new folder, which loads without lab_ddpm; "
-        "onnx: denoiser.onnx in the checkpoint's folder, which commands on a CPU then use; "
-        "torch: denoiser.pt2 there, for torch.export.load without lab_ddpm"
+        "hub: a new folder that loads without lab_ddpm; "
+        "onnx: denoiser.onnx in the checkpoint's folder, which sampling on a CPU then uses; "
+        "torch: denoiser.pt2 in the same folder, for programs without lab_ddpm"
     )
     parser.add_argument("kind", choices=("hub", "onnx", "torch"), help=kinds)
     add_checkpoint(parser)
-    parser.add_argument("--out", type=Path, help="of hub: the new folder (default: hub)")
-    parser.add_argument("--name", help="of hub: USER/NAME on the Hub, for the card (default: OUT)")
+    parser.add_argument("--out", type=Path, help="for hub: the new folder (default: hub)")
+    parser.add_argument("--name", help="for hub: USER/NAME on the Hub, for the model card (default: OUT)")
     return parser
 
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
         out = options.out or Path("hub")
         export_hub(checkpoint, out, options.name)
-        print(f"wrote {out}; `hf upload {options.name or 'USER/NAME'} {out}` puts it on the Hub")
+        print(f"wrote {out}; upload it to the Hub with `hf upload {options.name or 'USER/NAME'} {out}`")
         return
     if options.kind == "onnx":
         from lab_ddpm.export.onnx import export_onnx as export

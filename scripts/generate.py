@@ -17,27 +17,25 @@ DEFAULT_IMAGES = 64
 def parser() -> Parser:
     parser = Parser("generate", __doc__)
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument("--split", help=f"an image per condition of: {SPLITS_HELP} (default for i-CLEVR: test)")
-    wanted.add_argument(
-        "--objects", nargs="+", metavar="LABEL", help='a condition: "red cube" "cyan sphere", or with commas'
-    )
+    wanted.add_argument("--split", help=f"a list of conditions: {SPLITS_HELP} (default for i-CLEVR: test)")
+    wanted.add_argument("--objects", nargs="+", metavar="LABEL", help='all in each image: "red cube" "cyan sphere"')
     wanted.add_argument(
         "--place", nargs="+", metavar="LABEL@X,Y", help='objects and their centres in pixels: "red cube@20,30"'
     )
-    wanted.add_argument("--unconditional", action="store_true", help="images under no condition")
-    number = "of --objects or --place (default: 1), of --unconditional or of all labels in turn (default: 64)"
+    wanted.add_argument("--unconditional", action="store_true", help="images without a condition")
+    number = "default: 1 with --objects or --place; 64 with --unconditional, and for all labels in turn"
     parser.add_argument("--num-images", type=int, help=number)
-    composed = "conditions that must{} hold besides --objects or --unconditional"
-    parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format(""))
-    parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format(" not"))
+    composed = "with --objects or --unconditional: conditions that must {} hold"
+    parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format("also"))
+    parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format("not"))
     parser.add_argument(
-        "--tries", type=int, default=1, help="draws of an image in which the model sees mistakes (default: 1)"
+        "--tries", type=int, default=1, help="draw an image up to so often if the model sees mistakes (default: 1)"
     )
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--out", type=Path, help="default: generated/NAME, after what is generated")
+    parser.add_argument("--out", type=Path, help="default: generated/NAME, such as generated/objects")
     parser.add_argument("--progress", action="store_true", help="also write the denoising strip and a GIF")
     return parser
 
@@ -68,7 +66,7 @@ def main(arguments: list[str]) -> None:
         conditions = [tuple(dict.fromkeys(label for condition in all_of for label in condition))] * len(conditions)
         name, details = "composed", {"and": all_of, "not": none_of}
     if denoiser.labels == OBJECTS and max(map(len, conditions)) > MOST_OBJECTS and this_process().is_main_process:
-        print(f"more than {MOST_OBJECTS} objects: no training image shows so many, and some may be missing")
+        print(f"more than {MOST_OBJECTS} objects: no training image shows so many, so some may be missing")
     folder = GeneratedFolder(options.out or Path("generated") / name)
 
     seeds = image_seeds(options.seed, len(conditions))
@@ -84,7 +82,7 @@ def main(arguments: list[str]) -> None:
     if this_process().is_main_process:
         if options.tries > 1:
             later = sum(used != first for used, first in zip(generated.seeds, seeds, strict=True))
-            print(f"{later} of {len(seeds)} images are later tries, in which the model sees fewer mistakes")
+            print(f"for {later} of {len(seeds)} images a later try is kept: the model sees fewer mistakes in it")
         print(folder.write(generated, conditions, pipeline, name, recorder, details))
 
 
@@ -113,9 +111,9 @@ def choose_conditions(
         split = "test"
     if split is not None:
         if not labels:
-            raise UserError(f"`split` needs a model with labels, and {checkpoint} is unconditional")
+            raise UserError(f"`split` needs a model with labels, but {checkpoint} is unconditional")
         if split in SPLITS and labels != OBJECTS:
-            raise UserError(f"`split` {split!r} is of i-CLEVR, and {checkpoint} was not trained on its objects")
+            raise UserError(f"`split` {split!r} is for i-CLEVR, but {checkpoint} was not trained on its objects")
         return Path(split).stem, load_conditions(resolve_split(split, options.root), labels)
     if options.unconditional or not labels:
         return "unconditional", [()] * (num_images or DEFAULT_IMAGES)

@@ -11,11 +11,11 @@ def parser() -> Parser:
     parser = Parser("import-checkpoint", __doc__)
     parser.add_argument("path", type=Path, help=".pth, .pt, .bin or .safetensors with class_embedding.* keys")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pipeline, e.g. runs/report/best")
-    parser.add_argument("--image-size", type=int, default=64, help="of its images, in pixels (default: 64)")
+    parser.add_argument("--image-size", type=int, default=64, help="size of its images in pixels (default: 64)")
     parser.add_argument("--attention-head-dim", type=int, default=8, help="default: 8, as in diffusers")
-    schedule = "that it was trained with (default: squaredcos_cap_v2)"
+    schedule = "noise schedule that it was trained with (default: squaredcos_cap_v2)"
     parser.add_argument("--beta-schedule", default="squaredcos_cap_v2", help=schedule)
-    prediction = "what it predicts: epsilon, sample or v_prediction (default: epsilon)"
+    prediction = "what the network predicts: epsilon, sample or v_prediction (default: epsilon)"
     parser.add_argument("--prediction-type", default="epsilon", help=prediction)
     return parser
 

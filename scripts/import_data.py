@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     try:
         print(f"wrote {write_masks(options.out)} masks to {options.out / 'masks'}/")
     except DataError as error:
-        print(f"found no masks, which only models with a layout need: {error}")
+        print(f"found no masks (only models with a layout need them): {error}")
 
 
 if __name__ == "__main__":

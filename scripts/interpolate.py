@@ -1,4 +1,4 @@
-"""Walk from one image, or one condition, to another; write the strip and the distances along it."""
+"""Change one image or condition into another in small steps; write the images and the distances between them."""
 
 import sys
 from pathlib import Path
@@ -19,10 +19,10 @@ def parser() -> Parser:
     ends.add_argument("--conditions", nargs=2, metavar="LABELS", help='e.g. "red cube, gray sphere" "cyan cylinder"')
     add_checkpoint(parser)
     add_sampling(parser, scheduler="ddpm", steps="all that it was trained with")
-    parser.add_argument("--timestep", type=int, help="of images: noise level of the mixture (default: the middle)")
+    parser.add_argument("--timestep", type=int, help="with --images: noise level of the mixture (default: T / 2)")
     parser.add_argument("--count", type=int, default=10, help="number of images from end to end (default: 10)")
-    parser.add_argument("--mixing", help="of images: linear or spherical (default: linear)")
-    parser.add_argument("--noise", help="of images: shared, own, fresh or inverted (default: shared)")
+    parser.add_argument("--mixing", help="with --images: linear or spherical (default: linear)")
+    parser.add_argument("--noise", help="with --images: shared, own, fresh or inverted (default: shared)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     return parser

@@ -1,4 +1,4 @@
-"""Open a page in the browser that generates the images you choose; only this machine can see it."""
+"""Start a web page that generates the images you choose; only this machine can see it."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ def parser() -> Parser:
     parser = Parser("playground", __doc__)
     add_checkpoint(parser)
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
-    parser.add_argument("--open", action="store_true", help="also open the browser")
+    parser.add_argument("--open", action="store_true", help="also open the page in the browser")
     return parser
 
 

@@ -13,7 +13,7 @@ from lab_ddpm.tools.extras import need
 
 def parser() -> Parser:
     parser = Parser("render", __doc__)
-    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes of three images (default: 6003)")
+    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes, with three images each (default: 6003)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")

@@ -13,8 +13,8 @@ def parser() -> Parser:
     parser = Parser("report", __doc__)
     parser.add_argument("run_folder", type=Path, help="e.g. runs/iclevr")
     parser.add_argument("--out", type=Path, help="folder for report.html and lab_report/ (default: the run's folder)")
-    parser.add_argument("--page-only", action="store_true", help="write no lab report, for which images are sampled")
-    parser.add_argument("--num-seeds", type=int, help="seeds of the lab report's scores (default: 4)")
+    parser.add_argument("--page-only", action="store_true", help="skip the lab report, which samples images")
+    parser.add_argument("--num-seeds", type=int, help="seeds for the lab report's scores (default: 4)")
     add_sampling(parser)
     return parser
 

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     provide_images(config)  # renders the replica if i-CLEVR has no images
     folder = train(config)
     if os.environ.get("RANK", "0") == "0":
-        print(f"the run is {folder}: its best pipeline is {folder / 'best'}, its curve {folder / 'metrics.jsonl'}")
+        print(f"the run is in {folder}; its best pipeline: {folder / 'best'}, its log: {folder / 'metrics.jsonl'}")
 
 
 if __name__ == "__main__":

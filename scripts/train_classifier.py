@@ -14,15 +14,15 @@ from lab_ddpm.tools.files import check_writable
 
 def parser() -> Parser:
     parser = Parser("train-classifier", __doc__)
-    parser.add_argument("--dataset", default="iclevr", help="iclevr, or another one with labels (default: iclevr)")
+    parser.add_argument("--dataset", default="iclevr", help="iclevr or another with labels (default: iclevr)")
     roots = f"folders of training images (default: {ROOT})"
     parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help=roots)
-    held_out = "folder of images to measure on; default for iclevr: 5 %% of the scenes"
+    held_out = "folder of images to test on (default for iclevr: 5 %% of the scenes)"
     parser.add_argument("--held-out", type=Path, help=held_out)
     parser.add_argument("--names", nargs="+", help="for iclevr: resnet18, referee (default: both)")
-    size = "for other data sets: height and width, or one number for both (default: as in their presets)"
+    size = "for other data sets: height and width, or one number for both (default: as in their configs)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
-    parser.add_argument("--epochs", type=int, help="default: that of the classifier's recipe")
+    parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("evaluator"), help="default: evaluator")
     return parser
@@ -81,11 +81,12 @@ def train_on_other_images(options: Namespace) -> list[Path]:
     check_out(options.out, [name])
     training = open_dataset(dataset, root, size)
     if not training.labels:
-        raise DataError(f"{root}: a classifier learns labels, and these images have none")
+        raise DataError(f"{root}: a classifier learns labels, but these images have none")
     held_out = open_held_out(dataset, root, options.held_out, size)
     if held_out.labels != training.labels:
         raise DataError(
-            f"both parts must have the same labels, got {list(training.labels)} and {list(held_out.labels)}"
+            f"training and held-out images must have the same labels, got {list(training.labels)} and"
+            f" {list(held_out.labels)}"
         )
     learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))
     recipe, labels = RECIPES["images"], training.labels

@@ -1,1 +1,1 @@
-"""Help for all other packages: errors, files, arguments, signals, worker processes, YAML presets."""
+"""Helpers for all other packages: errors, files, arguments, signals, worker processes, YAML presets."""

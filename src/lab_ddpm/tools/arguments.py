@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         command: Its name.
-        description: What it does: the first line of a script's docstring is taken.
+        description: What it does. Only the first line is shown, so that a script can pass its docstring.
     """
 
     def __init__(self, command: str, description: str | None) -> None:
@@ -42,24 +42,24 @@ class Parser(argparse.ArgumentParser):
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """The argument that names a pipeline."""
-    parser.add_argument("--checkpoint", type=Path, help="pipeline folder; default: newest runs/*/best, else shipped")
+    parser.add_argument("--checkpoint", type=Path, help="pipeline folder (default: newest runs/*/best, else shipped)")
 
 
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
     """The other arguments of `generation.generate.open_pipeline`.
 
     Args:
-        parser: Takes them.
-        scheduler: Its default, as the help shows it.
-        steps: The same of the number of steps.
+        parser: The parser to add them to.
+        scheduler: The default scheduler, as the help names it.
+        steps: The default number of steps, as the help names it.
     """
     samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, dpmpp_sde_early, unipc, euler or heun (default: {scheduler})"
     parser.add_argument("--scheduler", help=samplers)
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
-    runtimes = "torch, onnx (see lab-ddpm export onnx) or auto: onnx on a CPU, if it was exported (default: auto)"
+    runtimes = "torch, onnx (see lab-ddpm export onnx), or auto: onnx on a CPU if it was exported (default: auto)"
     parser.add_argument("--runtime", default="auto", help=runtimes)
-    parser.add_argument("--guidance-scale", type=float, help=f"1 is unguided (default: {_OWN})")
-    stop = f"share of the noise levels that is guided, from the highest down (default: {_OWN})"
+    parser.add_argument("--guidance-scale", type=float, help=f"1 means no guidance (default: {_OWN})")
+    stop = f"share of the noise levels with guidance, counted from the noisiest (default: {_OWN})"
     parser.add_argument("--guidance-stop", type=float, help=stop)
 
 

@@ -1,6 +1,6 @@
-"""SHA256SUMS, the list that `sha256sum --check` reads: whether files are still what was written.
+"""SHA256SUMS, a list as `sha256sum --check` reads it: it shows whether files have changed since they were written.
 
-If a disk or a copy changes a byte in a file of weights, a weight has another value, and nothing else notices.
+If a disk or a copy changes a byte in a file of weights, a weight gets another value, and nothing else notices.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
-    """Write the list of the named files of a folder into it."""
+    """Write the list for the named files of a folder into that folder."""
     write_text(folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in sorted(names)))
 
 

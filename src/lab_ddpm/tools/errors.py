@@ -1,4 +1,4 @@
-"""Errors of the user: one exception class, one clear line, one exit code.
+"""Errors that the user can correct: one exception class, one clear line, one exit code.
 
 `cli` turns a `UserError` into one line on stderr and exit code 2 or 1, and an `OSError` (full disk, read-only folder)
 into one line and exit code 1. Any other exception is a bug and keeps its traceback.

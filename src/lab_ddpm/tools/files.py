@@ -122,7 +122,7 @@ def remove(path: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove what killed processes of this machine left half written, or half removed, in a folder.
 
-    It is done once per process. Temporary names without the number of a process belong to staging folders; they stay.
+    This is done once per process. Temporary names without a process number belong to staging folders; they stay.
     """
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         process, _, machine = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0].partition(".")

@@ -15,7 +15,7 @@ class Interrupted(Exception):
 
     Args:
         signal_number: The signal.
-        done: The work up to then, e.g. "step 40".
+        done: The last finished piece of work, e.g. "step 40".
     """
 
     def __init__(self, signal_number: int, done: str) -> None:

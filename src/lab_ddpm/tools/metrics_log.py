@@ -49,7 +49,7 @@ def images_per_second(records: Sequence[Record], batch_size: int) -> float:
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:
-    """Remove what training will log again: all after `step`, and scores of steps that are not in `evaluated`."""
+    """Remove what training will log again: all lines after `step`, and scores of steps that are not in `evaluated`."""
     kept = [
         record
         for record in read_records(path)

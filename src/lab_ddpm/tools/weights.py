@@ -20,7 +20,7 @@ def read_weights(path: Path) -> Any:
     """The content of a `.safetensors` file, or of a PyTorch file that holds plain weights only.
 
     Raises:
-        DataError: The file is broken, or holds other objects than plain weights.
+        DataError: The file is broken, or holds objects other than plain weights.
     """
     try:
         if path.suffix == ".safetensors":
@@ -28,9 +28,9 @@ def read_weights(path: Path) -> Any:
         with warnings.catch_warnings(action="ignore"):  # about a file that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise DataError(f"{path}: refused: it holds other objects than plain weights; save net.state_dict()") from None
+        raise DataError(f"{path}: refused: it holds objects other than plain weights; save net.state_dict()") from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: broken file of weights ({first_line(error)})") from None
+        raise DataError(f"{path}: broken weights file ({first_line(error)})") from None
 
 
 def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
