@@ -1,4 +1,4 @@
-"""Change one image or condition into another in small steps; write the images and the distances between them."""
+"""Change one image or condition into another in steps; write the images and their distances."""
 
 import sys
 from pathlib import Path

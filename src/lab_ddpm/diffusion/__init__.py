@@ -1,1 +1,1 @@
-"""The theory: noise levels, the denoiser and its loss, samplers, the pipeline from labels to images."""
+"""The theory: noise levels, the denoiser and its loss, samplers, and the pipeline from labels to images."""

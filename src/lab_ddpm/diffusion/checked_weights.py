@@ -1,4 +1,4 @@
-"""Weights that are checked: none is missing, unknown or changed since it was written."""
+"""Checks on loaded weights: none is missing, unknown, or changed since it was written."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lab_ddpm.tools.weights import naming_disk_errors
 
 
 class CheckedWeights:
-    """Before diffusers' `ModelMixin` among the bases of a model: its weights are checked when they are loaded."""
+    """A base class that checks a model's weights when they are loaded. List it before diffusers' `ModelMixin`."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
-        """As in diffusers, which leaves weights random that it does not find, with a warning; here that is an error.
+        """As in diffusers, but missing weights are an error. (diffusers warns and leaves them random.)
 
         Raises:
             DataError: Weights are missing, unknown or damaged.
@@ -31,7 +31,7 @@ class CheckedWeights:
         return model
 
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
-        """As in diffusers, with checksums of the weights, which `from_pretrained` checks."""
+        """As in diffusers, but also write checksums of the weights, which `from_pretrained` checks."""
         with naming_disk_errors(Path(save_directory)):
             super().save_pretrained(save_directory, *arguments, **options)  # pyright: ignore
         write_sums(Path(save_directory), [file.name for file in Path(save_directory).glob("*.safetensors")])

@@ -1,4 +1,4 @@
-"""The denoiser: the network, and the clean image that it sees in a noisy one.
+"""The denoiser: the network, and the clean image that it predicts from a noisy one.
 
     prediction  = unet(x_t, t, label_embedding(c)),          label_embedding = Linear(num_labels -> 4 * channels[0])
     x_0(x_t, c) = clip(the clean sample that the guided prediction implies)            see `noise`, `guidance`
@@ -6,11 +6,11 @@
 c is a multi-hot vector, so the embedding of a condition is the sum of the embeddings of its labels. The *null label*
 is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
-What is noised and denoised is the *sample* x: the image in patches, and beside it the layout of a model that has one
+The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
 (`sample_space`, `layout`).
 
-The UNet is held, not inherited from. A `class_embedding` that is set on a `UNet2DModel` after its construction is lost
-by `from_pretrained`; the `config.json` of this model describes it completely.
+The UNet is an attribute, not a base class. If a `class_embedding` is set on a finished `UNet2DModel`, `from_pretrained`
+loses it; the `config.json` of this model describes it completely.
 """
 
 from __future__ import annotations
@@ -44,33 +44,33 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     Args:
         labels: The names of the labels in the order of the multi-hot vector; empty for an unconditional model.
-        sample_size: Of the images, see `images.Size`.
+        sample_size: Size of the images, see `images.Size`.
         in_channels: Channels of the images: 1 or 3.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
-        layout_scale: What the layout is multiplied by; 0 for a model without one. Recommended: 2.
-        block_out_channels: Channels of each resolution level of the UNet, which halves the one before.
+        layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2.
+        block_out_channels: Channels of each level of the UNet. Each level has half the resolution of the one before.
         layers_per_block: Residual blocks in each level.
-        attention_levels: The levels with self-attention, counted from 0. The middle block always has some.
-        attention_head_dim: Channels of an attention head.
+        attention_levels: The levels with self-attention, counted from 0. The middle block always has it.
+        attention_head_dim: Channels of each attention head.
         resnet_time_scale_shift: How the embedding enters a residual block: "default" (added) or "scale_shift".
         norm_num_groups: Groups of channels that are normalised together.
-        detail_channels: Of each level of the network that adds detail, see `detailer`; empty for a model without one.
-            Recommended: 32, 96.
-        detail_share: The share of the timesteps that get detail, the less noisy ones.
+        detail_channels: Channels of each level of the network that adds detail, see `detailer`; empty for a model
+            without one. Recommended: 32, 96.
+        detail_share: The share of the timesteps that get detail, counted from the least noisy.
         num_train_timesteps: T, the number of noise levels.
-        beta_schedule: Of diffusers' `DDPMScheduler`.
+        beta_schedule: The noise schedule, as diffusers' `DDPMScheduler` names it.
         prediction_type: What the network predicts, see `noise`.
         clip_sample: Whether the predicted clean sample is clipped, its image to [-1, 1]. At the noisiest timestep of
             squaredcos_cap_v2 the signal is 5e-5 of the image, and an error of the predicted noise is divided by it.
-        layout_dropout: The share of the training samples whose noisy layout is replaced by zeros, which stand for an
-            unknown one. A model needs some to read images.
+        layout_dropout: The share of the training samples whose noisy layout is replaced by zeros, which mean "unknown".
+            A model that reads images needs a value above 0.
         condition_dropout: The share of the training samples whose labels are replaced by the null label
-            (arXiv:2207.12598). Without any, a conditional model is neither guided nor sampled under that label.
+            (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
 
     Attributes:
-        space: The samples that it denoises.
+        space: The space of the samples that it denoises.
         noise_scheduler: Its training noise.
-        runtime: What computes `forward` in PyTorch's place, see `generation.onnx_runtime`; None for nothing.
+        runtime: What computes `forward` instead of PyTorch, see `generation.onnx_runtime`; None for PyTorch.
 
     Raises:
         UserError: A value that is out of range or does not fit the others.
@@ -148,16 +148,16 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the model is conditional on; empty for an unconditional one."""
+        """The labels that a condition may name; empty for an unconditional model."""
         return tuple(self.config["labels"])
 
     @property
     def num_detailed_timesteps(self) -> int:
-        """The timesteps below this one get detail, where there is a detailer."""
+        """The timesteps below this one get detail, if there is a detailer."""
         return math.ceil(self.config["detail_share"] * self.config["num_train_timesteps"])
 
     def gets_detail(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Which of the timesteps get detail, where there is a detailer."""
+        """Which of the timesteps get detail, if there is a detailer."""
         return timesteps < self.config["detail_share"] * self.config["num_train_timesteps"]
 
     def null_labels(self, count: int) -> torch.Tensor:
@@ -167,7 +167,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
 
-        Rows stay as they are, also the (B, K, num_labels) rows of composed conditions (`guidance`).
+        Rows are returned as they are, including the (B, K, num_labels) rows of composed conditions (`guidance`).
 
         Raises:
             UserError: A label that the model does not know, or one that a condition names twice; rows of another shape.
@@ -175,7 +175,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         return to_rows(conditions, self.labels).to(self.device)
 
     def compose(self, all_of: Sequence[str | Condition] = (), none_of: Sequence[str | Condition] = ()) -> torch.Tensor:
-        """One composed condition, (K, num_labels), see `guidance`; `torch.stack` makes (B, K, num_labels) of several.
+        """One composed condition, (K, num_labels), see `guidance`; `torch.stack` joins several to (B, K, num_labels).
 
         Raises:
             UserError: A label that the model does not know, or one that a condition names twice.
@@ -183,7 +183,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         return compose(all_of, none_of, self.labels).to(self.device)
 
     def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """abar of the training noise at (...) timesteps in [0, T - 1], which need not be whole: float32."""
+        """abar of the training noise, float32, at (...) timesteps in [0, T - 1], which may be fractions."""
         levels = self.noise_scheduler.alphas_cumprod.to(timesteps.device)
         self.noise_scheduler.alphas_cumprod = levels  # there it stays, so that it is moved once
         return alpha_bar_at(levels, timesteps)
@@ -195,18 +195,18 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         class_labels: torch.Tensor,
         windows: torch.Tensor | None = None,
     ) -> Any:
-        """The model's prediction, of its `prediction_type`.
+        """What the network predicts: noise, clean sample or velocity, according to `prediction_type`.
 
         Args:
-            noisy: (B, *space.shape) samples x_t, of variance about 1.
+            noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) or scalar, in [0, T - 1].
             class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them.
-            windows: For training a model with a detailer: (B, 2) in [0, 1), where to add detail, see
+            windows: Only for training a detailer: (B, 2) in [0, 1), the places to add detail, see
                 `Detailer.windows`.
 
         Returns:
-            float32 of the shape of `noisy`. With `windows` a pair: the prediction without detail, and windows of the
-            prediction with detail, through which no gradient reaches the UNet.
+            float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and windows of the
+            prediction with detail. No gradient reaches the UNet through these windows.
         """
         if self.runtime is not None:
             return self.runtime(noisy, timesteps, class_labels)
@@ -226,7 +226,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     def predict_without_detail(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
     ) -> torch.Tensor:
-        """What the UNet predicts: `forward` without a detailer, of the same arguments."""
+        """What the UNet predicts: `forward` without the detailer, with the same arguments."""
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 
@@ -251,7 +251,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
 
 def _check_size(size: tuple[int, int], patch_size: int, levels: int, detail_levels: int) -> None:
-    """Raise `UserError` unless all levels of the networks halve the sides of the images."""
+    """Raise `UserError` unless the sides of the images can be halved at every level of the networks."""
     unit = math.lcm(patch_size * 2 ** (levels - 1), 2 ** max(detail_levels - 1, 0))
     for side in size:
         check_at_least("sample_size", side, 1)

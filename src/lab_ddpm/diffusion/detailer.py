@@ -1,16 +1,15 @@
-"""Detail: a small network over single pixels, which goes on from the image that a network of patches predicts.
+"""Detail: a small network over single pixels that sharpens the image that a network of patches predicts.
 
     detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)
 
-x is the image, and beside it the layout, that the network of patches predicts from x_t; r begins at zero. A network
-of patches has to learn an edge for every place that it can have within a patch, convolutions over pixels learn it once
-(compare the patch detailer of DiP, arXiv:2511.18822). The noisier the timestep, the less there is to add: pixels drown
-in noise, so the noisier timesteps get none (`Denoiser`'s `detail_share`). No gradient goes back into the network of
-patches.
+x is what the network of patches predicts from x_t: the image and the layout. r starts as zero. A network of patches has
+to learn an edge once for every place within a patch; convolutions over pixels learn it once for all (compare the patch
+detailer of DiP, arXiv:2511.18822). At high noise, single pixels tell nothing, so the noisier timesteps get no detail
+(`Denoiser`'s `detail_share`). No gradient flows back into the network of patches.
 
-r has the shape of a UNet, of residual blocks without normalisation: what a pixel gets depends on its surroundings
-alone, up to some 20 pixels away with two levels. So it is learnt from windows of images, which cost less than whole
-ones; near the edge of a window it sees zeros, as near that of an image.
+r is a UNet of residual blocks without normalisation. The detail of a pixel depends only on its surroundings, up to some
+20 pixels away with two levels. So r can be trained on windows of images, which cost less than whole images. Near the
+edge of a window it sees zeros, as it does near the edge of an image.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from torch import nn
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 WINDOW = 40  # pixels on a side
-_STEP, _SOFTENED, _CONTRAST = 0.1, 0.03, 2.0  # they bring what goes in, and what comes out, to a size of about 1
+_STEP, _SOFTENED, _CONTRAST = 0.1, 0.03, 2.0  # they scale the input and the output to a size of about 1
 _FREQUENCIES, _EMBEDDING = 64, 128  # of the timestep: its waves, and what the blocks get
 
 
@@ -34,14 +33,14 @@ class Detailer(nn.Module):
     """Adds detail to predicted clean samples.
 
     Args:
-        space: The samples.
-        channels: Of each level of r, which halves the one before it.
+        space: The space of the samples.
+        channels: Channels of each level of r. Each level has half the resolution of the one before.
     """
 
     def __init__(self, space: SampleSpace, channels: Sequence[int]) -> None:
         super().__init__()
         self.space = space
-        # windows hold whole patches, and halve as often as there are levels
+        # windows hold whole patches, and can be halved at every level
         self._unit = math.lcm(space.patch_size, 2 ** (len(channels) - 1))
         self.time_waves = Timesteps(_FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(_FREQUENCIES, _EMBEDDING)
@@ -52,11 +51,11 @@ class Detailer(nn.Module):
             nn.init.zeros_(parameter)
 
     def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        """A window of each sample, of `WINDOW` pixels on a side or what comes next to it, in whole patches.
+        """A window of each sample, in whole patches, with sides as close to `WINDOW` pixels as possible.
 
         Args:
-            samples: (B, C, H, W), of any channels.
-            uniforms: (B, 2) in [0, 1): where it lies, from top to bottom and from left to right.
+            samples: (B, C, H, W), with any number of channels.
+            uniforms: (B, 2) in [0, 1): where each window lies, from top to bottom and from left to right.
 
         Returns:
             (B, C, h, w).
@@ -75,10 +74,10 @@ class Detailer(nn.Module):
         """The detailed samples, or windows of them.
 
         Args:
-            prediction: (B, *space.shape) float32, what the network of patches predicts of the clean samples.
+            prediction: (B, *space.shape) float32, the clean samples that the network of patches predicts.
             noisy: (B, *space.shape) samples x_t.
             timesteps: (B,) or scalar.
-            alpha_bar: Of the timesteps, (B, 1, 1, 1) or scalar.
+            alpha_bar: abar at the timesteps, (B, 1, 1, 1) or scalar.
 
         Returns:
             float32 of the shape of `prediction`, with its layout.

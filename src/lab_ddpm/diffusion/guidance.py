@@ -1,11 +1,11 @@
-"""Classifier-free guidance, and conditions that are composed of others: AND, NOT.
+"""Classifier-free guidance, and conditions combined with AND and NOT.
 
     prediction = null + s sum_k w_k (prediction(c_k) - null)
 
 One condition with w = 1 is arXiv:2207.12598, eq. 6 (their w is s - 1). Several with w = 1 (AND) or w = -1 (NOT) are the
-conjunction and the negation of arXiv:2206.01714, section 4. `null` is the prediction under the null label.
+conjunction and the negation of arXiv:2206.01714, section 4. `null` is the prediction for the null label.
 
-A composed condition is a (K, num_labels) tensor, a row for each c_k, and the rows of a NOT are negative.
+A composed condition is a (K, num_labels) tensor with a row for each c_k. The rows of a NOT are negative.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def compose(
     """The rows of one composed condition.
 
     Args:
-        all_of: Conditions that shall hold together: "red cube, cyan sphere" or ("red cube", "cyan sphere") each.
-        none_of: Conditions that shall not hold.
+        all_of: Conditions that must all hold. Each is "red cube, cyan sphere" or ("red cube", "cyan sphere").
+        none_of: Conditions that must not hold.
         labels: The vocabulary.
 
     Returns:
@@ -46,8 +46,8 @@ def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, sc
     Args:
         predict: The network at one timestep.
         noisy: (B, ...) samples.
-        class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros count nothing.
-        scale: s above; 1 asks the network once for simple conditions, and s is without a meaning where there are none.
+        class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros have no effect.
+        scale: s above. With 1, simple conditions need one call of the network. Without conditions, s has no effect.
 
     Returns:
         What `predict` returns for simple conditions: (B, ...).

@@ -1,13 +1,13 @@
-"""The layout: a small map of what stands where, denoised beside the image.
+"""The layout: a small map of which object stands where, denoised together with the image.
 
-A label is written as the binary code of its place in the vocabulary, so L labels take ceil(log2 L) channels, and one
-more says whether there is anything at all. Averaged over the patches of the image:
+A label is written as the binary code of its place in the vocabulary, so L labels take ceil(log2 L) channels. One more
+channel says whether there is an object at all. The channels are averaged over the patches of the image:
 
-    code bits    -1 or +1 where something stands, 0 elsewhere
-    presence     +1 where something stands, -1 elsewhere
+    code bits    -1 or +1 where an object stands, 0 elsewhere
+    presence     +1 where an object stands, -1 elsewhere
 
-Scaled up, the map is less noisy than the image at every timestep, so what stands where is decided before what it
-looks like (compare ReDi, arXiv:2504.16064; semantic-first diffusion, arXiv:2512.04926).
+The map is scaled up, so at every timestep it is less noisy than the image. So the model decides first where objects
+stand, then what they look like (compare ReDi, arXiv:2504.16064; semantic-first diffusion, arXiv:2512.04926).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 
 def num_layout_channels(num_labels: int) -> int:
-    """Channels of the layout of a vocabulary: its code bits, and presence."""
+    """The number of channels of a layout: the code bits of the vocabulary, and presence."""
     return (num_labels - 1).bit_length() + 1
 
 
@@ -28,11 +28,11 @@ def label_codes(num_labels: int) -> torch.Tensor:
 
 
 def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.Tensor:
-    """Masks as layouts.
+    """Turn masks into layouts.
 
     Args:
-        masks: (B, 1, H, W) of whole numbers: the label's place + 1 at every pixel, 0 where nothing stands.
-        num_labels: Of the vocabulary.
+        masks: (B, 1, H, W) of whole numbers: the label's place + 1 at every pixel, 0 where there is no object.
+        num_labels: The number of labels in the vocabulary.
         patch_size: Height and width of the patches.
 
     Returns:
@@ -46,14 +46,14 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
 
 
 def labels_in(masks: torch.Tensor, num_labels: int) -> torch.Tensor:
-    """Which labels (B, 1, h, w) masks show anywhere: (B, num_labels) bool."""
+    """Which labels occur anywhere in (B, 1, h, w) masks: (B, num_labels) bool."""
     return torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(num_labels)], dim=1)
 
 
 def read_layout(layout: torch.Tensor, num_labels: int) -> torch.Tensor:
-    """The masks in layouts: (B, num_layout_channels, h, w) -> (B, 1, h, w) long, as in `make_layout`.
+    """Turn layouts into masks: (B, num_layout_channels, h, w) -> (B, 1, h, w) long, as in `make_layout`.
 
-    Something stands where presence is positive, and it is the label whose code is closest.
+    There is an object where presence is positive. Its label is the one with the closest code.
     """
     code, presence = layout[:, :-1], layout[:, -1:]
     likeness = torch.einsum("bchw,lc->blhw", code.float(), label_codes(num_labels).to(code.device))

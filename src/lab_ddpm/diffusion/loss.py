@@ -1,14 +1,13 @@
-"""The training objective: how wrong a model is about a batch, and how much each timestep counts.
+"""The training objective: the error of a model on a batch, and the weight of each timestep.
 
     loss = E[ w(t) l(model(x_t, t, c), target) ]          target: eps, x_0 or v, see `noise`
 
-A unit of error of x_0 is 1 / SNR units of error of eps and 1 / (SNR + 1) units of error of v, with
-SNR = abar / (1 - abar) (arXiv:2303.09556, section 3.4). So a weight w_0(SNR) on the error of x_0 becomes w = w_0 times
-that factor:
+With SNR = abar / (1 - abar), the squared error of x_0 is 1 / SNR times that of eps, and 1 / (SNR + 1) times that of v
+(arXiv:2303.09556, section 3.4). So a weight w_0(SNR) on the error of x_0 becomes w = w_0 times that factor:
 
     "none"           w = 1, whatever is predicted
     "min_snr"        w_0 = min(SNR, gamma)                      (arXiv:2303.09556, eq. 8)
-    "clamped_snr"    w_0 = min(SNR + 1, gamma): the weight of v with a ceiling
+    "clamped_snr"    w_0 = min(SNR + 1, gamma): the weight of v, but at most gamma
     "p2"             w = (1 + SNR)^-gamma on the simple loss    (arXiv:2204.00227, eq. 8 with k = 1)
 """
 
@@ -30,7 +29,7 @@ LossName = Literal["mse", "l1", "huber"]
 LossWeight = Literal["none", "min_snr", "clamped_snr", "p2"]
 TimestepDensity = Literal["uniform", "logit_normal"]
 
-LAYOUT_WEIGHT = 1 / 3  # of the layout's term, which is measured before the layout is scaled
+LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 
@@ -40,12 +39,13 @@ class DenoisingLoss:
 
     Args:
         name: The error: "mse", "l1" or "huber" (threshold 1).
-        weight: How much a noise level counts, see above.
-        gamma: Of the weight. None takes 5 for "min_snr", 1 for "p2" and 8 for "clamped_snr".
+        weight: The weight of each noise level, see above.
+        gamma: The parameter of the weight. None means 5 for "min_snr", 1 for "p2" and 8 for "clamped_snr".
         timestep_density: How timesteps are drawn: "uniform", or "logit_normal", where t / T = sigmoid(mean + std * n)
             with n normal (arXiv:2403.03206, eq. 19).
-        logit_mean, logit_std: Of the "logit_normal" density.
-        detail_only: Only the term of the detailer, at the timesteps that get detail. For a model whose UNet is trained.
+        logit_mean, logit_std: Mean and standard deviation of the "logit_normal" density.
+        detail_only: Use only the term of the detailer, at the timesteps that get detail. The UNet must already be
+            trained.
 
     Raises:
         UserError: An unknown choice, or a number out of range.
@@ -75,15 +75,15 @@ class DenoisingLoss:
         self.detail_only = detail_only
 
     def __call__(self, model: Callable[..., Any], batch: Batch) -> dict[str, torch.Tensor]:
-        """The terms of the loss of a batch.
+        """The terms of the loss for a batch.
 
         Args:
-            model: A `Denoiser`, or what accelerate made of one.
+            model: A `Denoiser`, or one that accelerate has wrapped.
             batch: B training samples. Its random numbers decide the noise, the timesteps, and which labels and layouts
                 are dropped.
 
         Returns:
-            Weighted scalars by name, each a mean over the batch. Their sum is the loss.
+            The weighted terms by name, each a scalar mean over the batch. Their sum is the loss.
 
         Raises:
             UserError: `detail_only` for a model without a detailer.
@@ -136,7 +136,7 @@ class DenoisingLoss:
 def loss_weights(
     alphas_cumprod: torch.Tensor, prediction_type: str, weight: str, gamma: float | None = None
 ) -> torch.Tensor:
-    """w(t) on the error of the prediction, for each of the (T,) `alphas_cumprod`: (T,) float32."""
+    """The weight w(t) of the prediction's error for each of the (T,) `alphas_cumprod`: (T,) float32."""
     if weight == "none":
         return torch.ones_like(alphas_cumprod)
     gamma = _GAMMAS[weight] if gamma is None else gamma

@@ -1,13 +1,13 @@
-"""The noise levels, and how the three things that a network may predict follow from each other.
+"""The noise levels, and how the three kinds of prediction follow from each other.
 
     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps                    (DDPM, arXiv:2006.11239, eq. 4)
 
     "epsilon"        the network predicts eps
-    "sample"         x_0
-    "v_prediction"   v = sqrt(abar) eps - sqrt(1 - abar) x_0         (arXiv:2202.00512, section 4)
+    "sample"         the network predicts x_0
+    "v_prediction"   the network predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0         (arXiv:2202.00512, section 4)
 
-diffusers' `DDPMScheduler` adds the training noise and makes v. It has no inverse, and only whole timesteps: those are
-here. `alpha_bar` is a scalar or (B, 1, 1, 1).
+diffusers' `DDPMScheduler` adds the training noise and computes v. This module adds what it lacks: the inverse, and abar
+between whole timesteps. `alpha_bar` is a scalar or (B, 1, 1, 1).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diffusers import DDPMScheduler
 
 
 def make_noise_scheduler(num_train_timesteps: int, beta_schedule: str) -> DDPMScheduler:
-    """The training noise of a model: `add_noise`, `get_velocity`, and `alphas_cumprod` (T,), abar from t = 0 on."""
+    """The training noise of a model: `add_noise`, `get_velocity`, and `alphas_cumprod` (T,), abar for t = 0, 1, ..."""
     with torch.device("cpu"):  # also where the model is built on the meta device
         return DDPMScheduler(num_train_timesteps, beta_schedule=beta_schedule)  # pyright: ignore[reportArgumentType]
 
@@ -36,7 +36,7 @@ def alpha_bar_at(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch
 def to_clean(
     prediction: torch.Tensor, noisy: torch.Tensor, alpha_bar: torch.Tensor, prediction_type: str
 ) -> torch.Tensor:
-    """The x_0 that a prediction for the x_t `noisy` implies; all (B, C, H, W)."""
+    """The clean x_0 that a prediction for x_t (`noisy`) implies; all are (B, C, H, W)."""
     if prediction_type == "sample":
         return prediction
     if prediction_type == "epsilon":
@@ -45,7 +45,7 @@ def to_clean(
 
 
 def from_clean(clean: torch.Tensor, noisy: torch.Tensor, alpha_bar: torch.Tensor, prediction_type: str) -> torch.Tensor:
-    """The prediction for the x_t `noisy` that implies the x_0 `clean`: the inverse of `to_clean`."""
+    """The prediction for x_t (`noisy`) that implies x_0 (`clean`): the inverse of `to_clean`."""
     if prediction_type == "sample":
         return clean
     if prediction_type == "epsilon":

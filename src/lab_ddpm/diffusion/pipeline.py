@@ -1,4 +1,4 @@
-"""The pipeline, in the shape of diffusers' own: conditions in, images out.
+"""The pipeline, built like those of diffusers: it takes conditions and returns images.
 
 A call with `seed=0` makes the images that the commands make with `--seed 0`.
 """
@@ -32,13 +32,13 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     Args:
         denoiser: The trained model.
-        scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`. Another one may be put in its place
-            (`pipe.scheduler = EulerDiscreteScheduler()`). Each is used on the denoiser's noise schedule.
-        num_inference_steps, guidance_scale, guidance_stop: What a call takes that names none, see `sampling.Sampling`.
-        fit: How its training images got their size, as in `images.fit_image`.
+        scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`. You can replace it
+            (`pipe.scheduler = EulerDiscreteScheduler()`). Every scheduler runs on the denoiser's noise schedule.
+        num_inference_steps, guidance_scale, guidance_stop: The defaults of a call, see `sampling.Sampling`.
+        fit: How the training images were brought to their size, as in `images.fit_image`.
 
     Attributes:
-        checkpoint: The folder that it was loaded from, if `load_pipeline` did it.
+        checkpoint: The folder that it was loaded from, if `load_pipeline` loaded it.
     """
 
     checkpoint: Path | None = None
@@ -64,7 +64,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
-        """As in diffusers. What comes with the package (`pretrained/iclevr-cpu`) is found from any folder.
+        """As in diffusers. The pipeline in the package (`pretrained/iclevr-cpu`) is found from any folder.
 
         Raises:
             DataError: There is no such folder, and the Hub has no such pipeline either.
@@ -81,7 +81,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     @property
     def sampling(self) -> Sampling:
-        """How it samples where a call does not say otherwise."""
+        """How the pipeline samples by default."""
         config = self.config
         guidance = config["guidance_scale"], config["guidance_stop"]
         return Sampling(self.scheduler, config["num_inference_steps"], *guidance)
@@ -93,7 +93,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         guidance_scale: float | None = None,
         guidance_stop: float | None = None,
     ) -> LabelConditionalPipeline:
-        """The same model, sampled otherwise; None keeps what this pipeline has.
+        """The same model with another way of sampling; None keeps this pipeline's value.
 
         Raises:
             UserError: A number out of range, or a sampling that does not fit the model.
@@ -105,7 +105,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             own.guidance_scale if guidance_scale is None else guidance_scale,
             own.guidance_stop if guidance_stop is None else guidance_stop,
         )
-        check_sampling(self.denoiser, asked)  # what does not fit is refused now, not in the middle of the work
+        check_sampling(self.denoiser, asked)  # refuse a misfit now, not in the middle of the work
         guidance = asked.guidance_scale, asked.guidance_stop
         other = LabelConditionalPipeline(self.denoiser, asked.scheduler, asked.steps, *guidance, self.config["fit"])
         other.checkpoint = self.checkpoint
@@ -128,20 +128,19 @@ class LabelConditionalPipeline(DiffusionPipeline):
         """Sample one image per condition.
 
         Args:
-            conditions: "red cube, cyan sphere" or ("red cube", "cyan sphere") each, or a (B, num_labels) tensor or
-                array, or (B, K, num_labels) of composed conditions (`Denoiser.compose`). None samples `batch_size`
-                images under no condition.
+            conditions: A list with "red cube, cyan sphere" or ("red cube", "cyan sphere") for each image, or a
+                (B, num_labels) tensor or array, or (B, K, num_labels) of composed conditions (`Denoiser.compose`).
+                None samples `batch_size` images without a condition.
             num_inference_steps: Denoising steps. None takes the pipeline's own.
-            guidance_scale: 1 is unguided. None takes the pipeline's own.
-            seed: Of all random numbers, see `image_seeds`.
-            generator: In place of a seed, the source of the images' seeds: one for each image, or one for all. With
-                neither, images are new at each call.
-            batch_size: The number of images, where there are no conditions; None is one.
+            guidance_scale: 1 means no guidance. None takes the pipeline's own.
+            seed: The seed of all random numbers, see `image_seeds`.
+            generator: Where the images' seeds come from, instead of `seed`: one generator for each image, or one for
+                all. If neither is given, every call makes new images.
+            batch_size: The number of images if there are no conditions; None means one.
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
-            return_dict: False returns a tuple with the images in place of an object with `.images`.
-            callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step, with the
-                (B, *space.shape) samples that the step leads to. What it returns under that name, if anything, takes
-                their place.
+            return_dict: False returns a tuple with the images instead of an object with `.images`.
+            callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step. x are the
+                (B, *space.shape) samples after the step. If it returns {"sample": ...}, this replaces them.
             guidance_stop: In [0, 1]. None takes the pipeline's own.
 
         Raises:
@@ -166,7 +165,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
             def step_end(_: int, samples: torch.Tensor) -> torch.Tensor | None:
                 nonlocal states
                 states += 1
-                if states == 1:  # the noise that it begins with
+                if states == 1:  # the noise that sampling starts from
                     return None
                 bar.update()
                 if callback_on_step_end is None:

@@ -1,7 +1,7 @@
-"""What is noised and denoised: an image in patches, and beside it the layout of a model that has one.
+"""What is noised and denoised: an image in patches and, for some models, a layout.
 
-Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels, which makes the UNet p^2 times cheaper: for
-machines without a GPU.
+Pixel-unshuffle (arXiv:1609.05158) folds p x p pixels into channels. This makes the UNet p^2 times cheaper, for machines
+without a GPU.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class SampleSpace:
         sample_size: Height and width of the images in pixels.
         in_channels: C, the channels of the images.
         patch_size: p; 1 for single pixels.
-        num_labels: Of the model's vocabulary.
-        layout_scale: What the layout is multiplied by; 0 for samples without one.
+        num_labels: The number of labels in the model's vocabulary.
+        layout_scale: Factor of the layout; 0 for samples without one.
     """
 
     sample_size: tuple[int, int]
@@ -35,26 +35,26 @@ class SampleSpace:
 
     @property
     def has_layout(self) -> bool:
-        """Whether samples have one."""
+        """Whether samples have a layout."""
         return bool(self.layout_scale)
 
     @property
     def layout_channels(self) -> int:
-        """Of one sample; 0 without a layout."""
+        """The number of layout channels in a sample; 0 without a layout."""
         return num_layout_channels(self.num_labels) if self.has_layout else 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
+        """The shape of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
         height, width = (side // self.patch_size for side in self.sample_size)
         return self.in_channels * self.patch_size**2 + self.layout_channels, height, width
 
     def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
-        """Clean samples.
+        """Turn images and layouts into clean samples.
 
         Args:
             images: (B, C, H, W) in [-1, 1].
-            layout: As `make_layout` returns it; None for an unknown one, or for samples without.
+            layout: As `make_layout` returns it; None for an unknown layout, or for samples without one.
 
         Returns:
             (B, *shape).
@@ -66,7 +66,7 @@ class SampleSpace:
         return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The channels of (B, *shape) that are the image's, C p^2 of them, and those of the layout."""
+        """Split (B, *shape) samples into the C p^2 channels of the image and the channels of the layout."""
         channels = self.in_channels * self.patch_size**2
         return sample[:, :channels], sample[:, channels:]
 
@@ -75,7 +75,7 @@ class SampleSpace:
         return F.pixel_shuffle(self.parts(sample)[0], self.patch_size)
 
     def make_layout(self, masks: torch.Tensor) -> torch.Tensor | None:
-        """The layouts of (B, 1, H, W) masks, see `layout.make_layout`; None for samples without."""
+        """The layouts of (B, 1, H, W) masks, see `layout.make_layout`; None for samples without a layout."""
         return make_layout(masks, self.num_labels, self.patch_size) if self.has_layout else None
 
     def layout(self, sample: torch.Tensor) -> torch.Tensor:
@@ -83,27 +83,27 @@ class SampleSpace:
         return self.parts(sample)[1] / self.layout_scale
 
     def masks(self, sample: torch.Tensor) -> torch.Tensor:
-        """What the layouts in samples show, patch by patch: (B, 1, H / p, W / p), see `layout.read_layout`."""
+        """The masks that the layouts in samples show, one value per patch: (B, 1, H / p, W / p), see `read_layout`."""
         return read_layout(self.layout(sample), self.num_labels)
 
     def by_patch(self, masks: torch.Tensor) -> torch.Tensor:
-        """(B, 1, H, W) masks as the layouts of clean samples show them: (B, 1, H / p, W / p), see `masks`."""
+        """Reduce (B, 1, H, W) masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
         return read_layout(make_layout(masks, self.num_labels, self.patch_size), self.num_labels)
 
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """The (B, *shape) samples with an unknown layout where the (B,) `rows` are true."""
+        """The (B, *shape) samples, with an unknown layout in those for which the (B,) `rows` are true."""
         image, layout = self.parts(sample)
         return _joined(image, layout * ~rows[:, None, None, None])
 
     def clip(self, sample: torch.Tensor) -> torch.Tensor:
-        """(B, *shape) samples in the range of clean ones: images [-1, 1], layouts [-layout_scale, layout_scale]."""
+        """Clip (B, *shape) samples: images to [-1, 1], layouts to [-layout_scale, layout_scale]."""
         image, layout = self.parts(sample)
         return _joined(image.clamp(-1, 1), layout.clamp(-self.layout_scale, self.layout_scale))
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """(B, *shape): one standard normal sample from each of B CPU generators.
+        """(B, *shape) standard normal noise: one sample from each of B CPU generators.
 
-        The image's noise comes first, as (C, H, W): it is the same for any patches, with or without a layout.
+        The image's noise is drawn first, as (C, H, W), so it does not depend on the patch size or the layout.
         """
         _, *size = self.shape
         samples = []
@@ -115,5 +115,5 @@ class SampleSpace:
 
 
 def _joined(image: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
-    """The two parts of samples in one; without a copy where there is no layout."""
+    """Join the two parts of samples; does not copy if there is no layout."""
     return torch.cat([image, layout], dim=1) if layout.shape[1] else image

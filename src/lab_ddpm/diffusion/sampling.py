@@ -2,13 +2,12 @@
 
     x_T ~ N(0, I);   x_{t-1} = scheduler.step(x_0(x_t, c), t, x_t)          with x_0(x_t, c) of `denoiser`
 
-`Sampling` says how: the scheduler, the number of steps, the guidance. `sample` does it, and checks it.
+`Sampling` holds the scheduler, the number of steps and the guidance. `sample` checks them and draws the samples.
 
-Where a part of the clean sample is known (`Known`), it takes the place of what is predicted there. The rest is drawn to
-go with it.
+If a part of the clean sample is known (`Known`), it replaces the predicted part. The rest is drawn to match it.
 
-An image is a function of its seed: `image_seeds(seed, n)` gives each of n images its own, so that none depends on the
-batch it is in.
+An image depends only on its seed: `image_seeds(seed, n)` gives each of n images its own, so that no image depends on
+the batch that it is in.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timeste
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_share
 
 FINISHED = -1  # the timestep of finished images
-# Called with (timestep, (B, *space.shape) noisy samples) before each network call, and with the FINISHED ones at the
-# end; what it returns, if anything, takes their place.
+# Called with (timestep, (B, *space.shape) noisy samples) before each network call, and at the end with FINISHED and the
+# clean samples. If it returns samples, they replace these.
 StateCallback = Callable[[int, torch.Tensor], torch.Tensor | None]
 
 
@@ -37,11 +36,11 @@ class Sampling:
     """How images are sampled.
 
     Attributes:
-        scheduler: See `schedulers.make_scheduler`.
+        scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`.
         steps: Denoising steps.
-        guidance_scale: 1 is unguided (arXiv:2207.12598).
-        guidance_stop: The share of the noise levels that is guided, from the noisiest on. Below it the guidance scale
-            is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders).
+        guidance_scale: 1 means no guidance (arXiv:2207.12598).
+        guidance_stop: The share of the noise levels with guidance, counted from the noisiest. At the other levels the
+            guidance scale is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders).
 
     Raises:
         UserError: A number out of range.
@@ -64,23 +63,23 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of clean samples before they are drawn.
+    """The parts of clean samples that are known before they are drawn.
 
     Attributes:
         values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
-        until: (B, *space.shape) long: they are known from the noisiest timestep down to this one. 0 is to the end, T is
-            not at all.
+        until: (B, *space.shape) long. Each value is fixed from the noisiest timestep down to this one: 0 means to the
+            end, T means not at all.
     """
 
     values: torch.Tensor
     until: torch.Tensor
 
     def __getitem__(self, rows: Sequence[int]) -> Known:
-        """What is known of some of the samples."""
+        """The known parts of some of the samples."""
         return Known(self.values[rows], self.until[rows])
 
     def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
-        """The samples, with what is known at a timestep in its place."""
+        """The samples, with the values that are known at a timestep put in."""
         return torch.where((self.until <= timestep).to(sample.device), self.values.to(sample), sample)
 
 
@@ -98,31 +97,31 @@ class Start:
 
 
 def image_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of `count` images of run `seed`: 32-bit hashes of (seed, index).
+    """The seeds of `count` images of run `seed`: 32-bit hashes of (seed, index).
 
-    Hashed because torch's CPU generator ignores all but the low 32 bits, and because seed + index would give
-    neighbouring runs the same noise.
+    They are hashes because torch's CPU generator uses only the low 32 bits, and because seed + index would give runs
+    with neighbouring seeds the same noise.
     """
     return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
 
 
 def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
-    """The timesteps of the network calls, falling, on the denoiser's device; see `prepare_scheduler`."""
+    """The timesteps of the network calls, in falling order, on the denoiser's device; see `prepare_scheduler`."""
     return prepare_scheduler(sampling, denoiser)[1]
 
 
 def check_sampling(denoiser: Denoiser, sampling: Sampling) -> None:
-    """Raise `UserError` if the model, which may be on the meta device, cannot be sampled so."""
+    """Raise `UserError` if the model cannot be sampled in this way. The model may be on the meta device."""
     prepare_scheduler(sampling, denoiser, torch.device("cpu"))
 
 
 def prepare_scheduler(
     sampling: Sampling, denoiser: Denoiser, device: torch.device | None = None
 ) -> tuple[Scheduler, torch.Tensor]:
-    """A scheduler that is ready for a run, and its timesteps, falling, on a device (default: the denoiser's).
+    """A scheduler that is ready for a run, and its falling timesteps on a device (default: the denoiser's).
 
     Raises:
-        UserError: The model cannot be sampled so.
+        UserError: The model cannot be sampled in this way.
     """
     if sampling.guidance_scale != 1 and denoiser.labels and not denoiser.config["condition_dropout"]:
         raise UserError(
@@ -142,17 +141,17 @@ def sample(
     start: Start | None = None,
     on_state: StateCallback | None = None,
 ) -> torch.Tensor:
-    """Draw clean samples, which `denoiser.space.decode` makes images.
+    """Draw clean samples; `denoiser.space.decode` turns them into images.
 
     Args:
         denoiser: The model, on any device.
         class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`. Rows of zeros are
             the null label, which guidance does not change.
-        seeds: B, one for each sample.
-        sampling: How.
-        known: What is known of the samples.
-        start: Noisy samples to go on from.
-        on_state: Watches, and may change the samples.
+        seeds: B seeds, one for each sample.
+        sampling: The scheduler, the steps and the guidance.
+        known: The parts of the samples that are known.
+        start: Noisy samples to start from instead of pure noise.
+        on_state: A function that watches the samples and may change them.
 
     Returns:
         (B, *space.shape) float32, clipped.
@@ -167,7 +166,7 @@ def sample(
         if start.timestep < timesteps[-1]:
             raise UserError(f"`timestep` must be at least {int(timesteps[-1])}, got {start.timestep}")
         timesteps = timesteps[timesteps <= start.timestep]
-    if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
+    if hasattr(scheduler, "set_begin_index"):  # else it searches for its timestep; Karras' spacing repeats some
         scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
@@ -208,9 +207,9 @@ def _check_shapes(
         raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(class_labels)} conditions")
     knows_null_label = not num_labels or denoiser.config["condition_dropout"]
     if not knows_null_label and (class_labels.ndim == 3 or not class_labels.any(dim=1).all()):
-        raise UserError("a model without `condition_dropout` knows no null label: each image needs a condition")
+        raise UserError("a model without `condition_dropout` cannot sample without conditions: each image needs one")
     shape = (len(class_labels), *denoiser.space.shape)
     if known is not None and not known.values.shape == known.until.shape == shape:
-        raise UserError(f"what is known must be of {shape}, got {tuple(known.values.shape)}")
+        raise UserError(f"the known values must have the shape {shape}, got {tuple(known.values.shape)}")
     if start is not None and start.samples.shape != shape:
-        raise UserError(f"the noisy samples must be of {shape}, got {tuple(start.samples.shape)}")
+        raise UserError(f"the noisy samples must have the shape {shape}, got {tuple(start.samples.shape)}")

@@ -1,9 +1,9 @@
-"""Samplers: diffusers schedulers, by name or from anywhere, always on the noise schedule of the denoiser.
+"""Samplers: diffusers schedulers, by name or as objects, always on the noise schedule of the denoiser.
 
-A scheduler that was made for another model (a linear schedule, say, for a network trained on squaredcos_cap_v2) starts
-every step from the wrong noise level, in silence. So `make_scheduler` makes each one anew. The noise schedule and what
-the network predicts come from the denoiser. What a scheduler was told about itself (the order of a solver, Karras'
-spacing) is kept.
+A scheduler that was made for another model, such as a linear schedule for a network trained on squaredcos_cap_v2,
+starts every step from the wrong noise level, without an error. So `make_scheduler` builds each one anew. It takes the
+noise schedule and the prediction type from the denoiser, and keeps the scheduler's other settings (the order of a
+solver, Karras' spacing).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Scheduler = Any
 # run of 5 steps at t = 800.
 _DEFAULTS = {"timestep_spacing": "trailing"}
 
-# A spacing of our own: t = T (1 - (i / n)^1.5) for step i of n. What stands where is decided in the noisiest steps, and
-# a short run needs most of its steps there. A scheduler's config carries it along under a private name.
+# Our own spacing: t = T (1 - (i / n)^1.5) for step i of n. The noisiest steps decide which object stands where, so a
+# short run needs most of its steps there. A scheduler's config keeps this setting under a private name.
 _EARLY, _EARLY_POWER = "_early_timesteps", 1.5
 _OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
 
-# The denoiser alone says what the noise levels are, and clips.
+# The denoiser alone sets the noise levels, and clips.
 _NEVER = {
     "trained_betas": None,
     "rescale_betas_zero_snr": False,
@@ -64,7 +64,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "heun": (HeunDiscreteScheduler, {}),
 }
 
-# These end in the distribution of the data, whatever they were told about themselves (tests/diffusion/test_schedulers).
+# These end in the distribution of the data with any of their settings (tests/diffusion/test_schedulers).
 PROVEN = (
     DDIMScheduler,
     DDPMScheduler,
@@ -86,7 +86,7 @@ _LEAST_COVERED = 0.95
 
 
 def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
-    """A fresh sampler on the noise schedule of `denoiser`.
+    """A new sampler on the noise schedule of `denoiser`.
 
     Args:
         scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" and "dpmpp_sde" (arXiv:2211.01095),
@@ -127,7 +127,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 
 
 def scheduler_name(scheduler: str | Scheduler, denoiser: Denoiser) -> str:
-    """The name by which `make_scheduler` makes one like it for the denoiser; without any, the name of its class."""
+    """The name from which `make_scheduler` makes an equal scheduler for the denoiser, or else the name of its class."""
     made = make_scheduler(scheduler, denoiser)
     for name, (scheduler_class, _) in SCHEDULERS.items():
         if isinstance(made, scheduler_class):
@@ -142,10 +142,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> torch.Tensor:
-    """Prepare a scheduler for a run: the timesteps of its network calls, falling, in [0, T - 1].
+    """Prepare a scheduler for a run; returns the falling timesteps of its network calls, in [0, T - 1].
 
     Heun's sampler calls the network twice in most steps. For 62 of the 1000 numbers of steps (61, 103, ...) diffusers
-    rounds to one step too many, at t = -1; it is left out.
+    rounds to an extra step at t = -1, which is left out.
 
     Raises:
         UserError: A number of steps that is not in [1, T], or for which "ddim" leaves noise in the image.
@@ -179,7 +179,7 @@ def _check_ddim_steps(steps: int, num_train_timesteps: int) -> None:
 
 
 def _early_timesteps(num_train_timesteps: int, steps: int) -> list[int]:
-    """`steps` timesteps, falling from T - 1, most of them where there is most noise; all differ."""
+    """`steps` different timesteps, falling from T - 1, most of them at high noise."""
     numbers = np.arange(steps)
     spaced = np.round(num_train_timesteps * (1 - (numbers / steps) ** _EARLY_POWER)) - 1
     return (np.minimum.accumulate(spaced + numbers) - numbers).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""The architecture: a diffusers `UNet2DModel` that takes the label embedding beside the time embedding."""
+"""The architecture: a diffusers `UNet2DModel` that takes a label embedding as well as the time embedding."""
 
 from __future__ import annotations
 
