@@ -7,11 +7,11 @@ import torch
 from diffusers import EulerDiscreteScheduler
 
 from conftest import tiny_denoiser
-from gaussian_oracle import GaussianOracle
+from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.sampling import Known, Sampling, Start, image_seeds, sample
+from lab_ddpm.diffusion.sampling import Known, Sampling, Start, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
 from lab_ddpm.tools.errors import UserError
 
@@ -99,6 +99,18 @@ def test_from_the_middle_it_goes_on_from_noisy_samples(denoiser: Denoiser, name:
     whole = states_of(denoiser, Sampling(name, 4))
     rest = sample(denoiser, CLASS_LABELS, SEEDS, Sampling(name, 4), start=Start(whole[499], 520))
     torch.testing.assert_close(rest, whole[-1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_from_the_middle_it_ends_in_the_distribution_of_the_data(name: str) -> None:
+    oracle, rows = GaussianOracle(), torch.eye(2).repeat_interleave(8, dim=0)
+    random = torch.Generator().manual_seed(0)
+    clean = rows @ torch.tensor(MEANS)
+    clean = clean.reshape(-1, 1, 1, 1) + STD * torch.randn(16, 3, 16, 16, generator=random)
+    start = int(sampling_timesteps(Sampling(name, 100), oracle)[-50])
+    noisy = oracle.noise_scheduler.add_noise(clean, torch.randn(clean.shape, generator=random), torch.tensor(start))
+    images = sample(oracle, rows, image_seeds(0, 16), Sampling(name, 100), start=Start(noisy, start))
+    check_distribution(list(images.chunk(2)))
 
 
 def test_what_is_known_is_drawn_and_the_rest_goes_with_it(denoiser: Denoiser) -> None:

@@ -32,7 +32,7 @@ from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
 from lab_ddpm.diffusion.sample_space import SampleSpace
-from lab_ddpm.diffusion.unet import check_unet, make_unet
+from lab_ddpm.diffusion.unet import make_unet
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
@@ -109,14 +109,6 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         check_share("detail_share", detail_share)
         for channels in detail_channels:
             check_at_least("detail_channels", channels, 1)
-        check_unet(
-            block_out_channels,
-            layers_per_block,
-            attention_levels,
-            attention_head_dim,
-            resnet_time_scale_shift,
-            norm_num_groups,
-        )
         _check_size(height_width(sample_size), patch_size, len(block_out_channels), len(detail_channels))
         for name, value in {"layout_scale": layout_scale, "condition_dropout": condition_dropout}.items():
             if value and not labels:
@@ -158,7 +150,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     def gets_detail(self, timesteps: torch.Tensor) -> torch.Tensor:
         """Which of the timesteps get detail, if there is a detailer."""
-        return timesteps < self.config["detail_share"] * self.config["num_train_timesteps"]
+        return timesteps < self.num_detailed_timesteps
 
     def null_labels(self, count: int) -> torch.Tensor:
         """(count, num_labels): no condition at all."""
@@ -184,9 +176,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
         """abar of the training noise, float32, at (...) timesteps in [0, T - 1], which may be fractions."""
-        levels = self.noise_scheduler.alphas_cumprod.to(timesteps.device)
-        self.noise_scheduler.alphas_cumprod = levels  # there it stays, so that it is moved once
-        return alpha_bar_at(levels, timesteps)
+        return alpha_bar_at(self.noise_scheduler.alphas_cumprod.to(timesteps.device), timesteps)
 
     def forward(
         self,
@@ -252,7 +242,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
 def _check_size(size: tuple[int, int], patch_size: int, levels: int, detail_levels: int) -> None:
     """Raise `UserError` unless the sides of the images can be halved at every level of the networks."""
-    unit = math.lcm(patch_size * 2 ** (levels - 1), 2 ** max(detail_levels - 1, 0))
+    unit = math.lcm(patch_size * 2 ** max(levels - 1, 0), 2 ** max(detail_levels - 1, 0))
     for side in size:
         check_at_least("sample_size", side, 1)
         if side % unit:

@@ -45,12 +45,12 @@ def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, sc
 
     Args:
         predict: The network at one timestep.
-        noisy: (B, ...) samples.
+        noisy: (B, C, H, W) samples.
         class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros have no effect.
         scale: s above. With 1, simple conditions need one call of the network. Without conditions, s has no effect.
 
     Returns:
-        What `predict` returns for simple conditions: (B, ...).
+        What `predict` returns for simple conditions: (B, C, H, W).
     """
     if class_labels.ndim == 2 and (scale == 1.0 or not class_labels.any()):
         return predict(noisy, class_labels)

@@ -140,7 +140,7 @@ def loss_weights(
     if weight == "none":
         return torch.ones_like(alphas_cumprod)
     gamma = _GAMMAS[weight] if gamma is None else gamma
-    alphas_cumprod = alphas_cumprod.double()
+    device, alphas_cumprod = alphas_cumprod.device, alphas_cumprod.cpu().double()  # not every device has float64
     snr = alphas_cumprod / (1 - alphas_cumprod)
     if weight == "min_snr":
         clean_weight = snr.clamp(max=gamma)
@@ -148,4 +148,5 @@ def loss_weights(
         clean_weight = (snr + 1).clamp(max=gamma)
     else:
         clean_weight = snr * (1 + snr) ** -gamma
-    return (clean_weight * {"sample": 1.0, "epsilon": 1 / snr, "v_prediction": 1 / (snr + 1)}[prediction_type]).float()
+    per_prediction = {"sample": 1.0, "epsilon": 1 / snr, "v_prediction": 1 / (snr + 1)}[prediction_type]
+    return (clean_weight * per_prediction).float().to(device)

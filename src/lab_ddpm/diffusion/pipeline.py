@@ -5,6 +5,7 @@ A call with `seed=0` makes the images that the commands make with `--seed 0`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,18 +99,17 @@ class LabelConditionalPipeline(DiffusionPipeline):
         Raises:
             UserError: A number out of range, or a sampling that does not fit the model.
         """
-        own = self.sampling
-        asked = Sampling(
-            own.scheduler if scheduler is None else scheduler,
-            own.steps if steps is None else steps,
-            own.guidance_scale if guidance_scale is None else guidance_scale,
-            own.guidance_stop if guidance_stop is None else guidance_stop,
-        )
+        asked = self._sampling(scheduler, steps, guidance_scale, guidance_stop)
         check_sampling(self.denoiser, asked)  # refuse a misfit now, not in the middle of the work
         guidance = asked.guidance_scale, asked.guidance_stop
         other = LabelConditionalPipeline(self.denoiser, asked.scheduler, asked.steps, *guidance, self.config["fit"])
         other.checkpoint = self.checkpoint
         return other
+
+    def _sampling(self, *given: Any) -> Sampling:
+        """The pipeline's own sampling with those of its fields that are given."""
+        fields = zip(("scheduler", "steps", "guidance_scale", "guidance_stop"), given, strict=True)
+        return dataclasses.replace(self.sampling, **{name: value for name, value in fields if value is not None})
 
     @torch.no_grad()
     def __call__(
@@ -157,7 +157,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         else:
             class_labels = self.denoiser.class_labels(conditions)
         seeds = _seeds(seed, generator, len(class_labels))
-        sampling = self.with_sampling(None, num_inference_steps, guidance_scale, guidance_stop).sampling
+        sampling = self._sampling(None, num_inference_steps, guidance_scale, guidance_stop)
         timesteps = sampling_timesteps(sampling, self.denoiser).tolist()
         with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
             states = 0

@@ -162,12 +162,15 @@ def sample(
     """
     _check_shapes(denoiser, class_labels, seeds, known, start)
     scheduler, timesteps = prepare_scheduler(sampling, denoiser)
+    first = 0
     if start is not None:
         if start.timestep < timesteps[-1]:
             raise UserError(f"`timestep` must be at least {int(timesteps[-1])}, got {start.timestep}")
-        timesteps = timesteps[timesteps <= start.timestep]
-    if hasattr(scheduler, "set_begin_index"):  # else it searches for its timestep; Karras' spacing repeats some
-        scheduler.set_begin_index(int((scheduler.timesteps > timesteps[0]).sum()))
+        # of equal timesteps the last one: with the first, Heun's sampler would end a step that it has not begun
+        first = int((timesteps >= timesteps[timesteps <= start.timestep][0]).sum()) - 1
+    if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
+        scheduler.set_begin_index(first)
+    timesteps = timesteps[first:]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}

@@ -26,8 +26,30 @@ def make_unet(
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
             norm_num_groups: See `denoiser.Denoiser`.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
+
+    Raises:
+        UserError: Numbers that do not fit each other.
     """
+    check_at_least("number of block_out_channels", len(block_out_channels), 1)
     levels = range(len(block_out_channels))
+    check_at_least("layers_per_block", layers_per_block, 1)
+    check_at_least("attention_head_dim", attention_head_dim, 1)
+    check_at_least("norm_num_groups", norm_num_groups, 1)
+    check_choice("resnet_time_scale_shift", resnet_time_scale_shift, ("default", "scale_shift"))
+    for channels in block_out_channels:
+        if channels < 1 or channels % norm_num_groups:
+            raise UserError(
+                f"`block_out_channels` must be multiples of `norm_num_groups`, got {channels} and {norm_num_groups}"
+            )
+    for level in attention_levels:
+        check_choice("attention_levels", level, levels)
+    # behind the last level stands the middle block, which attends too
+    narrowest = min(block_out_channels[level] for level in (*attention_levels, -1))
+    if attention_head_dim > narrowest:
+        raise UserError(
+            "`attention_head_dim` must be at most the channels of the last level and of those that attend, "
+            f"got {attention_head_dim} and {narrowest}"
+        )
     down = ["AttnDownBlock2D" if level in attention_levels else "DownBlock2D" for level in levels]
     up = ["AttnUpBlock2D" if level in attention_levels else "UpBlock2D" for level in reversed(levels)]
     channels, *size = shape
@@ -44,34 +66,3 @@ def make_unet(
         norm_num_groups=norm_num_groups,
         class_embed_type="identity" if takes_embedding else None,
     )
-
-
-def check_unet(
-    block_out_channels: Sequence[int],
-    layers_per_block: int,
-    attention_levels: Sequence[int],
-    attention_head_dim: int,
-    resnet_time_scale_shift: str,
-    norm_num_groups: int,
-) -> None:
-    """Raise `UserError` unless `make_unet` can build such a network."""
-    levels = len(block_out_channels)
-    check_at_least("number of block_out_channels", levels, 1)
-    check_at_least("layers_per_block", layers_per_block, 1)
-    check_at_least("attention_head_dim", attention_head_dim, 1)
-    check_at_least("norm_num_groups", norm_num_groups, 1)
-    check_choice("resnet_time_scale_shift", resnet_time_scale_shift, ("default", "scale_shift"))
-    for channels in block_out_channels:
-        if channels < 1 or channels % norm_num_groups:
-            raise UserError(
-                f"`block_out_channels` must be multiples of `norm_num_groups`, got {channels} and {norm_num_groups}"
-            )
-    for level in attention_levels:
-        check_choice("attention_levels", level, range(levels))
-    # behind the last level stands the middle block, which attends too
-    narrowest = min(block_out_channels[level] for level in (*attention_levels, -1))
-    if attention_head_dim > narrowest:
-        raise UserError(
-            "`attention_head_dim` must be at most the channels of the last level and of those that attend, "
-            f"got {attention_head_dim} and {narrowest}"
-        )
