@@ -1,1 +1,1 @@
-"""A trained model at work: generating, placing, editing and interpolating images."""
+"""Use of a trained model: generating, placing, editing and interpolating images."""

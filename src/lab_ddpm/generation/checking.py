@@ -1,7 +1,8 @@
-"""A model that looks at what it drew, and draws again if it sees too few or too many objects.
+"""Let a model check the images that it drew, and draw again if it sees too few or too many objects.
 
-It reads the finished image (`reading`), knowing its condition; the layout that was drawn with it is not used. No
-classifier takes part. A score of such images is the best of several tries: do not compare it with one of single draws.
+The model reads the finished image (`reading`), knowing its condition. It does not use the layout that was drawn with the
+image, and no classifier takes part. A score of such images is the best of several tries: do not compare it with a score
+of single draws.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def generate_checked(
     tries: int,
     progress: str | None = None,
 ) -> GeneratedImages:
-    """Generate one image per condition, and those with mistakes again from other seeds.
+    """Generate one image per condition; generate images with mistakes again from other seeds.
 
     Args:
-        pipeline: Its model reads images.
+        pipeline: A pipeline whose model reads images.
         conditions: N conditions.
-        seeds: N seeds, of the first try.
-        tries: Draws of one image at most; the one with the fewest mistakes is kept.
+        seeds: N seeds for the first try.
+        tries: How often an image is drawn at most. The try with the fewest mistakes is kept.
         progress: As in `generate`.
 
     Returns:
@@ -72,12 +73,12 @@ def generate_checked(
 
 
 def _agreed(counts: list[int]) -> list[int]:
-    """The counts of the main process: another device may read a border case differently."""
+    """The counts of the main process, because another device may read a borderline case differently."""
     return broadcast_object_list([counts])[0]
 
 
 def num_wrong(pipeline: LabelConditionalPipeline, images: Images, class_labels: torch.Tensor) -> list[int]:
-    """Mistakes that the model sees in each of (N, H, W, C) uint8 images: missing labels, and objects too many."""
+    """How many mistakes the model sees in each of (N, H, W, C) uint8 images: missing labels and extra objects."""
     denoiser = pipeline.denoiser
     masks = denoiser.space.masks(read_images(denoiser, to_tensor(images), class_labels)).cpu()
     asked = class_labels.cpu().bool()
@@ -87,9 +88,9 @@ def num_wrong(pipeline: LabelConditionalPipeline, images: Images, class_labels: 
 
 
 def count_objects(masks: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """The number of objects in each of (B, h, w) masks; two of one label count apart if they do not touch.
+    """The number of objects in each of (B, h, w) masks. Two objects of one label count as two if they do not touch.
 
-    A single patch does not count: where two objects meet, the average of their codes may be that of a third one.
+    A single patch does not count: where two objects meet, the average of their codes may be the code of a third object.
     """
     counts = np.zeros(len(masks), dtype=np.int64)
     for index, mask in enumerate(masks):

@@ -1,6 +1,6 @@
-"""Checkpoints: the pipelines on disk that the commands load, and the default one.
+"""Checkpoints: the pipelines on disk that the commands load, and the default checkpoint.
 
-A training writes them to `runs/NAME/best` and `runs/NAME/last`, see `training.progress`.
+Training writes them to `runs/NAME/best` and `runs/NAME/last`, see `training.progress`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PRETRAINED = Path("pretrained/iclevr-cpu")
 
 
 def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
-    """Load a pipeline folder, in evaluation mode, with its own sampling.
+    """Load a pipeline folder, in evaluation mode and with its own sampling.
 
     Raises:
-        DataError: The folder is missing, half-written or of another kind of model.
+        DataError: The folder is missing or incomplete, or holds another kind of model.
     """
     path = find_checkpoint(path)
     if not path.is_dir():
@@ -56,7 +56,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         scheduler = getattr(diffusers, name).from_pretrained(path / "scheduler")
         own = {key: settings[key] for key in ("num_inference_steps", "guidance_scale", "guidance_stop", "fit")}
         pipeline = LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
-        sampling_timesteps(pipeline.sampling, denoiser)  # refuses what does not fit
+        sampling_timesteps(pipeline.sampling, denoiser)  # refuses a sampling that does not fit
     except DataError:
         raise
     except (OSError, SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -66,12 +66,12 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
 
 
 def find_checkpoint(path: str | Path | None) -> Path:
-    """The folder of a pipeline; None takes the default one.
+    """The folder of a pipeline; None means the default checkpoint.
 
-    If USER/NAME is no folder, it is downloaded from the Hugging Face Hub: only weights and settings, never code.
+    If USER/NAME is not a folder, it is downloaded from the Hugging Face Hub: only weights and settings, never code.
 
     Raises:
-        DataError: The Hub has no such pipeline, or cannot be reached; or there is no default one.
+        DataError: The Hub has no such pipeline or cannot be reached, or there is no default checkpoint.
     """
     if path is None:
         return default_checkpoint()
@@ -102,7 +102,7 @@ def default_checkpoint() -> Path:
 
 
 def checkpoint_hash(path: str | Path, parts: Sequence[str] = ("model_index.json", "scheduler", "denoiser")) -> str:
-    """SHA-256 over the weights and settings of a pipeline folder, or parts of it; 16 hexadecimal digits."""
+    """SHA-256 of the weights and settings of a pipeline folder, or of parts of it; 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         entry = Path(path) / part

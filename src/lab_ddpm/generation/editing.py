@@ -1,7 +1,7 @@
-"""One object of an image is added, removed or replaced; the rest stays as it is.
+"""Add, remove or replace one object in an image; the rest of the image stays the same.
 
-The image is read (`reading`), its layout is edited, and the surroundings of the edited object are sampled anew. The
-rest of the image and the layout (`placing`) are known.
+The model reads the image (`reading`), its layout is edited, and the surroundings of the edited object are sampled
+again. The rest of the image and the layout (`placing`) are held fixed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lab_ddpm.generation.placing import Place, known_until, layout_of_places
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
-# How far around the object the image is sampled anew, as shares of its width: the edges, even on other objects, and
-# the shadow, where no other object stands.
+# How far around the object the image is sampled again, as shares of its width: for the edges, even on other objects,
+# and for the shadow, where no other object stands.
 _EDGE, _SHADOW = 4 / 64, 8 / 64
 
 
@@ -37,8 +37,8 @@ class Edited:
 
     Attributes:
         image: (H, W, C) uint8.
-        condition: What it shows now.
-        region: (H, W) bool: where it was sampled anew.
+        condition: The objects that it shows now.
+        region: (H, W) bool: where it was sampled again.
     """
 
     image: Images
@@ -52,8 +52,8 @@ def remove_object(
     """Remove an object from an (H, W, C) uint8 image of `condition`.
 
     Raises:
-        NotEdited: The model does not see it in the image.
-        UserError: The condition does not name it, or the model does not read images.
+        NotEdited: The model does not see the object in the image.
+        UserError: The condition does not name the object, or the model does not read images.
     """
     rest = _without(condition, label)
     sample, masks = _read(pipeline.denoiser, image, condition)
@@ -64,7 +64,7 @@ def remove_object(
 def replace_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, label: str, new_label: str, seed: int = 0
 ) -> Edited:
-    """Replace an object by another one, for example of another colour; raises as `remove_object`."""
+    """Replace an object by another one, for example of another colour. Raises the errors of `remove_object`."""
     denoiser = pipeline.denoiser
     rest = _without(condition, label)
     check_condition([*rest, new_label], denoiser.labels)
@@ -79,8 +79,8 @@ def add_object(
     """Add an object to an image.
 
     Raises:
-        NotEdited: Another object stands in the place.
-        UserError: As `remove_object`, or the place is outside the image.
+        NotEdited: Another object already stands there.
+        UserError: As for `remove_object`, or the place is outside the image.
     """
     denoiser = pipeline.denoiser
     check_condition([*condition, place.label], denoiser.labels)
@@ -90,7 +90,7 @@ def add_object(
     for label in condition:
         shown = masks == denoiser.labels.index(label) + 1
         if shown.any() and (shown & (disc[:, -1:] > 0)).sum() >= shown.sum() / 2:
-            raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, and the {label!r} stands there")
+            raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, but the {label!r} stands there")
     return _repaint(pipeline, sample, touched, disc, (*condition, place.label), seed)
 
 
@@ -115,7 +115,7 @@ def _without(condition: Condition, label: str) -> Condition:
 
 
 def _uniform_layout(denoiser: Denoiser, value: int) -> torch.Tensor:
-    """(1, channels, 1, 1): the layout of a patch with one label (its index + 1), or with nothing (0)."""
+    """(1, channels, 1, 1): the layout of a patch that shows one label (its index + 1), or no object (0)."""
     return make_layout(torch.full((1, 1, 1, 1), value), len(denoiser.labels), patch_size=1)
 
 
@@ -127,7 +127,7 @@ def _repaint(
     condition: Condition,
     seed: int,
 ) -> Edited:
-    """Give the (1, 1, h, w) patches that are `changed` another layout, and sample what lies around them anew."""
+    """Give the `changed` (1, 1, h, w) patches another layout, and sample the image around them again."""
     denoiser, space = pipeline.denoiser, pipeline.denoiser.space
     layout = torch.where(changed, new_layout, space.layout(sample))
     others = (space.masks(sample) > 0) & ~changed
@@ -143,6 +143,6 @@ def _repaint(
 
 
 def _around(patches: torch.Tensor, share: float) -> torch.Tensor:
-    """(1, 1, h, w) bool: the patches, and those within a share of the width from them."""
+    """(1, 1, h, w) bool: the patches, and those nearer to them than a share of the width."""
     margin = max(1, round(share * patches.shape[-1]))
     return F.max_pool2d(patches.float(), 2 * margin + 1, stride=1, padding=margin) > 0

@@ -1,8 +1,8 @@
 """Images for many conditions and seeds, split over the processes of an accelerate launch.
 
 Each image has its own CPU generator. It depends on its seed, its condition and the sampling, but not on the batch size
-or the number of processes. Values may differ by 1/255 in a few pixels, since convolutions of other batch sizes sum in
-another order.
+or the number of processes. Values may differ by 1/255 in a few pixels, because the order of a convolution's sums
+depends on the batch size.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class GeneratedImages:
 
     Attributes:
         images: (N, H, W, C) uint8.
-        class_labels: Their (N, num_labels) rows, or (N, K, num_labels) for composed conditions.
+        class_labels: The (N, num_labels) rows of their conditions, or (N, K, num_labels) for composed conditions.
         seeds: One per image.
-        guidance_scale: 1 if they are not guided.
-        masks: (N, h, w) uint8 if the model has a layout: what it put where, as in `layout.read_layout`.
+        guidance_scale: The scale that was used; 1 for images without guidance.
+        masks: (N, h, w) uint8 if the model has a layout: which object it put where, as in `layout.read_layout`.
     """
 
     images: Images
@@ -63,7 +63,7 @@ def open_pipeline(
     """Load a checkpoint and print which one it is.
 
     Args:
-        checkpoint: Folder of a pipeline; None takes the default one.
+        checkpoint: Folder of a pipeline; None means the default checkpoint.
         scheduler, steps, guidance_scale, guidance_stop: See `Sampling`; None keeps the checkpoint's own.
         runtime: What runs the network: "torch"; "onnx", from the file that `export onnx` writes; or "auto", which is
             "onnx" on a CPU if the file exists and ONNX Runtime is installed.
@@ -96,19 +96,19 @@ def generate(
 
     Args:
         pipeline: Its sampling is used.
-        conditions: N conditions, empty ones for the null label; or (N, num_labels) rows, or (N, K, num_labels) rows of
-            composed conditions (`guidance`).
+        conditions: N conditions, in which an empty one means the null label; or (N, num_labels) rows, or
+            (N, K, num_labels) rows of composed conditions (`guidance`).
         seeds: N seeds, from `image_seeds` for example.
         batch_size: Images at a time on each process.
         progress: Title of a progress bar over the denoising steps; None for no bar.
         on_state: See `sampling.sample`; called for every batch of this process.
-        known: What is known of the N samples.
+        known: The parts of the N samples that are known.
 
     Returns:
         The images in the order of the conditions, on every process.
 
     Raises:
-        UserError: Conditions or a guidance that do not fit the model, or another number of seeds.
+        UserError: The conditions or the guidance do not fit the model, or the number of seeds is wrong.
     """
     denoiser, sampling, space = pipeline.denoiser, pipeline.sampling, pipeline.denoiser.space
     rows = denoiser.class_labels(conditions)
@@ -144,7 +144,7 @@ def generate_seeds(
 
 
 def sampling_record(pipeline: LabelConditionalPipeline, generated: GeneratedImages | None = None) -> dict[str, object]:
-    """The checkpoint and the sampling, for manifest.json and metrics.json; the guidance is that of `generated`."""
+    """The checkpoint and the sampling, for manifest.json and metrics.json. The guidance is taken from `generated`."""
     sampling, checkpoint = pipeline.sampling, pipeline.checkpoint
     return {
         "checkpoint": str(checkpoint) if checkpoint else None,
@@ -167,13 +167,13 @@ def open_image(pipeline: LabelConditionalPipeline, file: str | Path) -> Images:
 
 
 def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:
-    """Raise `UserError` unless the model makes images like these, under the same labels if both have labels."""
+    """Raise `UserError` unless the model makes images like these, with the same labels if both have labels."""
     channels, own = images.images.shape[-1], pipeline.denoiser.config["in_channels"]
     if channels != own:
-        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, and those to compare are {KINDS[channels]}")
+        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, but those to compare are {KINDS[channels]}")
     labels = pipeline.denoiser.labels
     if labels and images.labels and labels != images.labels:
-        raise UserError(f"{pipeline.checkpoint} was trained on other labels than these images have")
+        raise UserError(f"{pipeline.checkpoint} was trained on labels that differ from those of these images")
 
 
 @contextmanager
@@ -181,12 +181,12 @@ def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None 
     """A progress bar over calls of the network, on the main process.
 
     Args:
-        calls: Their number.
-        title: Of the bar; None for no bar.
-        on_state: Called besides.
+        calls: The number of calls.
+        title: Title of the bar; None for no bar.
+        on_state: Another function to call at each step.
 
     Yields:
-        The `on_state` for `sampling.sample`.
+        The function to pass to `sampling.sample` as `on_state`.
     """
     with tqdm(total=calls, desc=title, unit="step", disable=title is None or not this_process().is_main_process) as bar:
 

@@ -21,6 +21,7 @@ from typing import Literal, get_args
 import torch
 
 from lab_ddpm.data.conditions import Condition
+from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Start, image_seeds, sample, sampling_timesteps
@@ -40,12 +41,12 @@ class Walk:
     Attributes:
         lambdas: (L,) from 0 to 1.
         images: (L, C, H, W) in [-1, 1].
-        timestep: The noise level that they were decoded from.
+        timestep: The noise level that they were decoded from; a fraction for "euler" and "heun".
     """
 
     lambdas: torch.Tensor
     images: torch.Tensor
-    timestep: int
+    timestep: float
 
     def distances(self) -> torch.Tensor:
         """(L - 1,) `distance` of neighbouring images."""
@@ -53,7 +54,7 @@ class Walk:
 
 
 def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1]; 1 is black against white."""
+    """(B,) root mean square differences of two batches (B, C, H, W) in [-1, 1]; black and white differ by 1."""
     return ((first - second) / 2).square().mean(dim=(1, 2, 3)).sqrt()
 
 
@@ -66,27 +67,49 @@ def interpolate_images(
     mixing: Mixing = "linear",
     noise: Noise = "shared",
     seed: int = 0,
-    one_step: bool = False,
     progress: str | None = None,
 ) -> Walk:
     """Walk from one image to another one.
 
     Args:
-        pipeline: Sampled with "ddpm" or "ddim"; "inverted" needs "ddim". The steps below t are made.
+        pipeline: Only its steps below t are used; "inverted" needs the sampler "ddim".
         clean_images: (2, C, H, W) in [-1, 1].
-        class_labels: (2, num_labels) labels of the two images, mixed linearly; None decodes under the null label.
-        timestep: t of the noise level, None for T / 2. The sampler's nearest timestep that is not above it is taken.
-        count: Number of images, with the reconstructions of both ends.
+        class_labels: (2, num_labels) labels of the two images, mixed linearly; None decodes with the null label.
+        timestep: t, the noise level; None means T / 2. The sampler's next timestep at or below t is used.
+        count: Number of images, including the reconstructions of both ends.
         mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
             curves", 1985), which keeps the length of the mixture.
-        noise: See above.
-        seed: Of all random numbers.
-        one_step: Decode by one prediction of the clean image, E[x_0 | x_t], instead of the reverse process, which draws
-            from p(x_0 | x_t).
+        noise: Which random numbers are used, see above.
+        seed: The seed of all random numbers.
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
         UserError: A number out of range, an unknown choice, or choices that cannot be combined.
+    """
+    lambdas, start, rows = mix_images(pipeline, clean_images, class_labels, timestep, count, mixing, noise, seed)
+    _, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
+    seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
+    timesteps = sampling_timesteps(pipeline.sampling, pipeline.denoiser)
+    with denoising_bar(int((timesteps <= start.timestep).sum()), progress) as advance:
+        samples = sample(pipeline.denoiser, rows, seeds, pipeline.sampling, start=start, on_state=advance)
+    return Walk(lambdas, pipeline.denoiser.space.decode(samples).cpu(), start.timestep)
+
+
+def mix_images(
+    pipeline: LabelConditionalPipeline,
+    clean_images: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    timestep: int | None = None,
+    count: int = 10,
+    mixing: Mixing = "linear",
+    noise: Noise = "shared",
+    seed: int = 0,
+) -> tuple[torch.Tensor, Start, torch.Tensor]:
+    """Encode two images to a noise level and mix them. The arguments and errors are those of `interpolate_images`.
+
+    Returns:
+        The (count,) lambdas, the (count, *space.shape) noisy mixtures with their timestep, and their
+        (count, num_labels) labels.
     """
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
@@ -94,36 +117,26 @@ def interpolate_images(
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     if noise == "inverted" and scheduler_name(sampling.scheduler, denoiser) != "ddim":
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
-    num_train_timesteps = denoiser.config["num_train_timesteps"]
-    timesteps = sampling_timesteps(sampling, denoiser).to(denoiser.device)
-    wanted: int = num_train_timesteps // 2 if timestep is None else timestep
-    if not int(timesteps[-1]) <= wanted <= int(timesteps[0]):
-        raise UserError(f"`timestep` must be in [{int(timesteps[-1])}, {int(timesteps[0])}], got {wanted}")
+    timesteps = sampling_timesteps(sampling, denoiser)
+    wanted: int = denoiser.config["num_train_timesteps"] // 2 if timestep is None else timestep
+    if not timesteps[-1] <= wanted <= timesteps[0]:
+        raise UserError(f"`timestep` must be in [{timesteps[-1]:g}, {timesteps[0]:g}], got {wanted}")
     start = timesteps[timesteps <= wanted][0]
     rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
     has_layout = denoiser.space.has_layout
     clean = read_images(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
-    # hashed, so that walks of neighbouring seeds share none
-    encoding_seed, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
+    # hashed, so that walks with neighbouring seeds share no noise
+    encoding_seed, *_ = image_seeds(seed, 1)
     if noise == "inverted":
         noisy = invert(pipeline, clean, rows, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
         drawn = denoiser.space.draw_noise([generator] * (1 if noise == "shared" else 2)).to(clean)
-        noisy = denoiser.noise_scheduler.add_noise(clean, drawn, start)
+        noisy = _add_noise(denoiser, clean, drawn, start)
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
-    mixed_rows = _mixed_labels(rows, lambdas)
-    if one_step:
-        scale = sampling.guidance_at(int(start), num_train_timesteps)
-        samples = denoiser.predict_clean(mixed, start, mixed_rows, scale)
-    else:
-        seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
-        with denoising_bar(int((timesteps <= start).sum()), progress) as advance:
-            beginning = Start(mixed, int(start))
-            samples = sample(denoiser, mixed_rows, seeds, sampling, start=beginning, on_state=advance)
-    return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(start))
+    return lambdas, Start(mixed, start.item()), _mixed_labels(rows, lambdas)
 
 
 def interpolate_conditions(
@@ -133,17 +146,17 @@ def interpolate_conditions(
     seed: int = 0,
     progress: str | None = None,
 ) -> Walk:
-    """Walk from one condition to another one, from the same noise: the labels are mixed linearly.
+    """Walk from one condition to another one with the same noise. The labels are mixed linearly.
 
     Args:
-        pipeline: Of a conditional model.
-        conditions: Two.
-        count: Number of images, with both ends.
-        seed: Of all random numbers; the ends are the first images that `generate` makes of it.
+        pipeline: The pipeline of a conditional model.
+        conditions: The two conditions.
+        count: Number of images, including both ends.
+        seed: The seed of all random numbers. The ends are the first images that `generate` makes with this seed.
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
-        UserError: Another number of conditions, or fewer than two images.
+        UserError: There are not two conditions, or fewer than two images.
     """
     check_at_least("count", count, 2)
     if len(conditions) != 2:
@@ -154,7 +167,7 @@ def interpolate_conditions(
     timesteps = sampling_timesteps(sampling, denoiser)
     with denoising_bar(len(timesteps), progress) as advance:
         samples = sample(denoiser, rows, image_seeds(seed, 1) * count, sampling, on_state=advance)
-    return Walk(lambdas, denoiser.space.decode(samples).cpu(), int(timesteps[0]))
+    return Walk(lambdas, denoiser.space.decode(samples).cpu(), timesteps[0].item())
 
 
 def invert(
@@ -163,30 +176,30 @@ def invert(
     """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, with t rising.
 
     Args:
-        pipeline: Sampled with "ddim".
-        clean: Clean samples, from `SampleSpace.encode`.
+        pipeline: A pipeline with the sampler "ddim".
+        clean: (B, *space.shape) clean samples, from `SampleSpace.encode`.
         class_labels: (B, num_labels).
         timestep: Where to stop; one of the sampler's timesteps.
 
     Returns:
-        The noisy samples that the sampler leads back to `clean`, up to its step size.
+        (B, *space.shape): the noisy samples from which the sampler leads back to `clean`, with an error that depends on its step size.
     """
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
-    timesteps = sampling_timesteps(sampling, denoiser).to(denoiser.device).flip(0)
+    timesteps = sampling_timesteps(sampling, denoiser).flip(0)
     timesteps = timesteps[timesteps <= timestep]
-    # A clean sample has no timestep. The sampler ends with a step from the first one: its noise leads back there.
+    # A clean sample has no timestep. The sampler's last step starts at the first timestep: its noise leads back there.
     noisy, now = clean, timesteps[0]
     for following in timesteps:
         scale = sampling.guidance_at(int(now), denoiser.config["num_train_timesteps"])
         predicted = denoiser.predict_clean(noisy, now, class_labels, scale)
         noise = from_clean(predicted, noisy, denoiser.alpha_bar(now), "epsilon")
-        noisy = denoiser.noise_scheduler.add_noise(clean if following == now else predicted, noise, following)
+        noisy = _add_noise(denoiser, clean if following == now else predicted, noise, following)
         now = following
     return noisy
 
 
 def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing) -> torch.Tensor:
-    """The point at `weight` between two tensors of one shape; 0 is the first, 1 the second."""
+    """The point at `weight` between two tensors of the same shape: 0 gives the first, 1 the second."""
     if mixing == "linear":
         return (1 - weight) * first + weight * second
     cosine = torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0).clamp(-1, 1)
@@ -194,6 +207,12 @@ def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing
     if angle < 1e-4:
         return (1 - weight) * first + weight * second
     return (torch.sin((1 - weight) * angle) * first + torch.sin(weight * angle) * second) / torch.sin(angle)
+
+
+def _add_noise(denoiser: Denoiser, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps. Unlike diffusers' `add_noise`, it takes fractions of timesteps."""
+    alpha_bar = denoiser.alpha_bar(timestep)
+    return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
 
 
 def _mixed_labels(class_labels: torch.Tensor, lambdas: torch.Tensor) -> torch.Tensor:

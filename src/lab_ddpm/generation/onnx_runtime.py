@@ -19,7 +19,7 @@ from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.extras import need
 
 ONNX_FILE = "denoiser.onnx"
-HASH_KEY = "lab_ddpm.denoiser_hash"  # in the file's metadata: of the network that it was exported from
+HASH_KEY = "lab_ddpm.denoiser_hash"  # in the file's metadata: the hash of the network that it was exported from
 
 
 def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
@@ -49,7 +49,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
     except Exception as error:  # its errors share no base class
         raise DataError(f"{file}: cannot be read ({first_line(error)}); {again}") from None
     if session.get_modelmeta().custom_metadata_map.get(HASH_KEY) != checkpoint_hash(checkpoint, ["denoiser"]):
-        raise DataError(f"{file}: was exported from another pipeline than that in {checkpoint}; {again}")
+        raise DataError(f"{file}: was not exported from the pipeline in {checkpoint}; {again}")
     takes = {node.name for node in session.get_inputs()}
 
     def predict(noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Objects in given places: a layout of discs is held fixed, and the image is sampled to go with it.
+"""Objects in given places: a layout of discs is held fixed, and the image is sampled to match it.
 
-A disc is not the outline of a cube. So it is known only while the noise is high, which decides what stands where; then
-the layout around it is free, and takes the outline of what is drawn there. The empty rest is known to the end.
+A disc is not the outline of a cube. So it is fixed only at high noise, which decides where objects stand. After that the
+layout around it is free, and takes the outline of the object that is drawn. The empty rest is fixed to the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab_ddpm.generation.generate import GeneratedImages, generate
 from lab_ddpm.tools.errors import UserError
 
 _RADIUS = 6 / 64  # of an object in a layout, as a share of the image's width; at least a patch, to be seen in it
-_DECIDED = 1 / 2  # the timestep, as a share of T, above which discs are known
+_DECIDED = 1 / 2  # the timestep, as a share of T, above which discs are fixed
 _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
 
@@ -40,7 +40,7 @@ def parse_place(text: str) -> Place:
     """Read a place such as `"red cube@20,30"`.
 
     Raises:
-        UserError: It is written in another way.
+        UserError: The text has another form.
     """
     found = _PLACE.fullmatch(text.strip())
     if found is None:
@@ -55,11 +55,11 @@ def disc_radius(denoiser: Denoiser) -> float:
 
 
 def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tensor:
-    """A (1, channels, h, w) layout of discs; where two overlap, the nearer centre counts.
+    """A (1, channels, h, w) layout of discs. Where two overlap, the disc with the nearer centre counts.
 
     Raises:
-        UserError: The model has no layout; a label is unknown or placed twice; a place is outside the image, or so
-            near to another one that nothing is left of it.
+        UserError: The model has no layout; a label is unknown or placed twice; a place is outside the image, or is
+            completely covered by another one.
     """
     space = denoiser.space
     if not space.has_layout:
@@ -83,10 +83,10 @@ def layout_of_places(denoiser: Denoiser, places: Sequence[Place]) -> torch.Tenso
 
 
 def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known:
-    """What is known of samples if all their objects stand in the given places: the layout.
+    """The part of samples that is known if all their objects stand in the given places: the layout.
 
     Raises:
-        UserError: As `layout_of_places`.
+        UserError: As for `layout_of_places`.
     """
     space = denoiser.space
     layouts = torch.cat([layout_of_places(denoiser, of_image) for of_image in places])
@@ -99,27 +99,27 @@ def known_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Known
 def generate_placed(
     pipeline: LabelConditionalPipeline, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any
 ) -> GeneratedImages:
-    """Generate one image for each list of places, which names all its objects.
+    """Generate one image for each list of places. A list names all objects of its image.
 
     Args:
-        pipeline: Its model has a layout.
-        places: N lists.
+        pipeline: A pipeline whose model has a layout.
+        places: N lists of places.
         seeds: N seeds.
         **options: Other arguments of `generate`.
 
     Raises:
-        UserError: As `layout_of_places`, or another number of seeds.
+        UserError: As for `layout_of_places`, or the number of seeds is wrong.
     """
     conditions = [tuple(place.label for place in of_image) for of_image in places]
     return generate(pipeline, conditions, seeds, known=known_places(pipeline.denoiser, places), **options)
 
 
 def known_until(denoiser: Denoiser, put: torch.Tensor) -> torch.Tensor:
-    """Until which timestep a layout is known, see `Known`: 0, but earlier for placed objects and a patch around them.
+    """Down to which timestep a layout is fixed, see `Known`: to 0, but not so far in and near the placed objects.
 
     Args:
         denoiser: The model.
-        put: (B, 1, h, w) bool, the patches of the placed objects.
+        put: (B, 1, h, w) bool: the patches of the placed objects. The patches next to them are treated alike.
 
     Returns:
         (B, 1, h, w) long.

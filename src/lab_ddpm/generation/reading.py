@@ -1,6 +1,6 @@
-"""Reading: what stands where in given images, as a model with a layout sees it.
+"""Reading: a model with a layout says which object stands where in given images.
 
-An image whose layout is unknown is scaled as at t = T / 10, but gets no noise, and goes through the network once.
+An image with an unknown layout is scaled as at t = T / 10, gets no noise, and goes through the network once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def read_images(denoiser: Denoiser, images: torch.Tensor, class_labels: torch.Te
     """The clean samples of images, with the layout that the network sees in them.
 
     Args:
-        denoiser: On the device to compute on.
+        denoiser: The model, on the device to compute on.
         images: (B, C, H, W) in [-1, 1].
-        class_labels: (B, num_labels) of what they show; zeros if it is unknown.
+        class_labels: (B, num_labels) labels of what they show; zeros if this is unknown.
 
     Returns:
-        (B, *space.shape) float32; `space.masks` gives what stands where.
+        (B, *space.shape) float32; `space.masks` says which object stands where.
 
     Raises:
         UserError: The model does not read images.

@@ -17,14 +17,14 @@ _CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu
 
 
 def cpu_preset(config: TrainConfig) -> str | None:
-    """The preset to recommend on a machine without a GPU, if the network of `config` works on single pixels."""
+    """The preset to recommend in place of `config` on a machine without a GPU; None if `config` suits the machine."""
     if uses_gpu(config.device) or config.model["patch_size"] > 1 or config.data.dataset not in _CPU_PRESETS:
         return None
     return f"configs/{_CPU_PRESETS[config.data.dataset]}"
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Raise `UserError` if `config` needs a GPU, a precision or a tracker that is not there."""
+    """Raise `UserError` if `config` needs a GPU, a precision or a tracker that this machine lacks."""
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")

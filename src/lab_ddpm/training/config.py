@@ -25,7 +25,7 @@ class DataConfig:
         image_size: Size in pixels to train at: [height, width], or one number for both.
         random_flip: Whether half of the images are mirrored, left to right.
         num_scenes: Scenes (of three images) to render if the i-CLEVR folder has no images.
-        count_weights: How often images with 1, 2, ... labels are drawn, compared with each other; empty: alike.
+        count_weights: How often images with 1, 2, ... labels are drawn, relative to each other; empty: equally often.
         repeated_colour_weight: Factor for images with two labels that begin with the same word: in i-CLEVR, two objects
             of one colour.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
@@ -60,10 +60,10 @@ class OptimizerConfig:
 
     Attributes:
         name: "adamw", or "muon" for the matrices inside the networks; see `optimizer`.
-        learning_rate: Its peak: it rises from 0 in a line, then falls to 0 at the last step as a cosine.
+        learning_rate: The peak. The rate rises linearly from 0, then falls along a cosine to 0 at the last step.
         weight_decay: Multiplied by the learning rate, not part of the gradient.
-        warmup_steps: Steps until the peak.
-        max_grad_norm: Larger gradients are scaled down to this norm, over all weights.
+        warmup_steps: Steps until the learning rate reaches its peak.
+        max_grad_norm: Gradients whose norm over all weights is larger are scaled down to this norm.
         ema_decay: Decay of the exponential moving average that is evaluated and saved; 0 for none.
     """
 
@@ -92,12 +92,12 @@ class EvaluationConfig:
         metric: The score that chooses best/. For i-CLEVR "micro" (objects found / objects asked for) or "exact_match",
             both by the classifier resnet18. For other images "labels_found" (labels found / labels asked for: the class
             accuracy) or "frechet" (distance of features; needs no labels), both by `classifier`. "none" scores nothing:
-            best/ is the newest pipeline. "auto" takes the first of these that works for the images, the model and the
-            classifiers that are there when the run starts.
+            best/ is the newest pipeline. "auto" takes the first of these that works with the images, the model and the
+            classifiers that exist when the run starts.
         classifier: File of the classifier, for images other than i-CLEVR; None for evaluator/DATASET.safetensors.
         num_images: Images to sample, for images other than i-CLEVR.
-        split: For i-CLEVR, the condition list to sample: the name of a split, or a JSON file. The default is not one of
-            the lists that results are reported on.
+        split: For i-CLEVR, the condition list to sample: the name of a split, or a JSON file. No results are reported
+            on the default list.
         keep: How many of the best pipelines stay on disk.
     """
 
@@ -122,18 +122,18 @@ class TrainConfig:
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
-        batch_size: Images in an optimizer step, over all processes and parts; at most all the images.
-        gradient_accumulation_steps: Parts that a batch is computed in, to save memory.
-        mixed_precision: "auto" is bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16 on
-            another GPU, and none on another CPU.
+        batch_size: Images in an optimizer step, over all processes and parts; at most the number of images.
+        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory.
+        mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
+            on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
         init_from: Folder of a pipeline whose weights the run starts from, see `initial_weights`; None for random ones.
-        trackers: "tensorboard" or "wandb" to watch the run there too, see `trackers`.
+        trackers: "tensorboard" or "wandb" to watch the run there too, see `trackers`; "none" for neither.
         save_every_steps: Steps between two states to resume from. The newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
-        model: Arguments of `diffusion.denoiser.Denoiser`, except those that the images decide.
+        model: Arguments of `diffusion.denoiser.Denoiser`, except those that follow from the images.
         loss: Arguments of `diffusion.loss.DenoisingLoss`.
-        sampling: Arguments of `diffusion.sampling.Sampling`: how the run is evaluated; saved with its pipelines.
+        sampling: Arguments of `diffusion.sampling.Sampling`. Evaluations use them, and pipelines are saved with them.
     """
 
     name: str = "iclevr"

@@ -19,7 +19,7 @@ from lab_ddpm.tools.presets import read_preset
 from lab_ddpm.training.config import TrainConfig, plain
 from lab_ddpm.training.signatures import read_signature
 
-# The sections that are arguments of a class: its module, its name, and the arguments that are not settings.
+# Sections whose settings are the arguments of a class: its module, its name, and the arguments that are not settings.
 _CLASSES = {
     "model": ("diffusion/denoiser.py", "Denoiser", {"labels", "sample_size", "in_channels"}),
     "loss": ("diffusion/loss.py", "DenoisingLoss", set[str]()),
@@ -77,7 +77,7 @@ def _make_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("--config", action="config", help="a preset of configs/; comes before any other option")
+    parser.add_argument("--config", action="config", help="a file of configs/; must be the first option")
     parser.add_class_arguments(TrainConfig, as_group=False, skip=set(_CLASSES))
     for section, (module, name, skipped) in _CLASSES.items():
         parser.add_class_arguments(read_signature(module, name), section, skip=set(skipped), instantiate=False)
@@ -85,7 +85,7 @@ def _make_parser() -> ArgumentParser:
 
 
 def _check_null(parser: ArgumentParser, values: Namespace) -> None:
-    """jsonargparse accepts null for any setting. Here it is only for settings that are None by default."""
+    """Refuse null for settings that are not None by default. (jsonargparse accepts it for any setting.)"""
     for key, default in parser.get_defaults().items():
         if default is not None and values[key] is None:
             raise ValueError(f"`{key}` must not be null")
@@ -93,7 +93,7 @@ def _check_null(parser: ArgumentParser, values: Namespace) -> None:
 
 @contextmanager
 def _one_line(place: str = "") -> Iterator[None]:
-    """jsonargparse's message about a setting as a `UserError`."""
+    """Turn jsonargparse's message about a setting into a `UserError` of one line."""
     try:
         yield
     except UserError:

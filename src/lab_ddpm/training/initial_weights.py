@@ -13,7 +13,7 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 
-# The arguments of a denoiser that its weights are made for.
+# The arguments of a denoiser that its weights depend on.
 _ARCHITECTURE = (
     *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
     *("norm_num_groups", "patch_size", "num_train_timesteps", "beta_schedule", "prediction_type", "in_channels"),
@@ -25,9 +25,10 @@ _EMBEDDING = "label_embedding.weight"
 def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     """Give a denoiser the weights of a pipeline.
 
-    If the labels differ, the labels that both know keep their embedding, and the new ones keep their random embedding.
-    The layout's channels keep their random weights too, unless both have a layout of the same labels and scale. So does
-    the detailer, if the pipeline has none. A pipeline's detailer is never dropped: its images were made with it.
+    If the labels differ, labels that both know take their embedding from the pipeline, and new ones keep their random
+    embedding. The layout's channels also keep their random weights, unless both have a layout of the same labels and
+    scale. So does the detailer, if the pipeline has none. A pipeline's detailer is never dropped: its images were made
+    with it.
 
     Args:
         denoiser: The model to train, with the same architecture and noise. The size of the images may differ.

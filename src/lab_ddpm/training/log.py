@@ -1,4 +1,4 @@
-"""What a run tells while it trains: the progress bar, the lines of metrics.jsonl, and the printed scores."""
+"""What a run reports while it trains: the progress bar, the lines of metrics.jsonl, and the printed scores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class TrainingLog:
     """The log of one run. All processes call it, and the main process writes.
 
     Args:
-        config: Of the run.
-        accelerator: Of the run.
+        config: The settings of the run.
+        accelerator: The accelerator of the run.
         folder: Folder of the run.
         steps_per_epoch: Steps in an epoch.
-        progress: Of the run. What was logged after it is forgotten; it will be logged again.
+        progress: How far the run is. Later lines of the log are deleted: they will be logged again.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class TrainingLog:
 
     @contextmanager
     def bar(self) -> Iterator[None]:
-        """Print where the run is, and show a progress bar over the remaining steps."""
+        """Print how far the run is, and show a progress bar over the remaining steps."""
         step, warmup_steps, tell = self.progress.step, self.config.optimizer.warmup_steps, self.accelerator.print
         if step in self.progress.scores and step == self.total_steps:
             tell(f"{self.folder} is finished: all {self.total_steps} steps are done")
         elif step:
             tell(f"continuing from step {step} of {self.total_steps}")
         elif self.progress.metric == "none":
-            tell("nothing scores these images: the newest pipeline will be best/")
+            tell("no classifier or metric scores these images: best/ will be the newest pipeline")
         if not step and warmup_steps >= self.total_steps:
             tell(
                 f"`optimizer.warmup_steps` is {warmup_steps}, and the run has {self.total_steps} steps: the learning "
@@ -69,22 +69,22 @@ class TrainingLog:
             yield
 
     def restart_clock(self) -> None:
-        """Leave what happened since the last step (an evaluation, a save) out of the next step's time."""
+        """Exclude the time since the last step (an evaluation, a save) from the next step's time."""
         self._mark = time.perf_counter()
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Count the time of the block as work: the rest of a step's time is overhead."""
+        """Count the time of the block as work. The rest of a step's time is overhead."""
         started = time.perf_counter()
         yield
         self._busy += time.perf_counter() - started
 
     def note_terms(self, terms: Mapping[str, torch.Tensor]) -> None:
-        """Remember the terms of the loss of a part of the current step."""
+        """Remember the loss terms of one part of the current step."""
         self._terms.append({name: term.detach() for name, term in terms.items()})
 
     def step_done(self, learning_rate: float) -> None:
-        """Time a step, and log it if it is due."""
+        """Measure the time of a step, and log the step if it is due."""
         self._bar.update()
         now = time.perf_counter()
         self.progress.seconds += now - self._mark
@@ -98,7 +98,7 @@ class TrainingLog:
             self._warn_if_slow(self._seconds / self._steps)
 
     def _append_loss(self, learning_rate: float) -> None:
-        """The terms of the loss, as means over the parts of the step and the processes."""
+        """Log the terms of the loss, as means over the parts of the step and the processes."""
         means = torch.stack([torch.stack(list(terms.values())) for terms in self._terms]).mean(dim=0)
         values = self.accelerator.reduce(means, "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
         self._bar.set_postfix(loss=f"{sum(values):.4f}", refresh=False)
@@ -111,7 +111,7 @@ class TrainingLog:
         )
 
     def evaluated(self, scores: Mapping[str, Any]) -> None:
-        """Show the grid of the evaluation that has just been done, and log and print its scores."""
+        """Report the evaluation that has just been done: its grid to the trackers, its scores to the log and screen."""
         progress, metric = self.progress, self.progress.metric
         if self.accelerator.trackers:
             with Image.open(self.folder / "samples" / f"{step_name(progress.step)}.png") as grid:

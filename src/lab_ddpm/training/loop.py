@@ -2,7 +2,7 @@
 
 The same command again resumes a run from its newest state. On one CPU process it gives bit for bit the weights of a run
 that was never stopped: the random numbers of a sample depend only on its place in the stream (`data.batches`), and
-everything else is in the state (`state`).
+everything else is saved in the state (`state`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from lab_ddpm.training.config import TrainConfig
 
 
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
-    """The untrained model for the images and labels of a data set. One seed always gives one model."""
+    """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
     set_seed(config.seed)
     return _build(config, dataset.labels, dataset.images.shape[-1])
 
@@ -31,13 +31,13 @@ def _build(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Deno
 
 
 def freeze_all_but_detail(denoiser: Denoiser) -> None:
-    """Let only the detailer learn."""
+    """Freeze all weights except those of the detailer."""
     for name, parameter in denoiser.named_parameters():
         parameter.requires_grad_(name.startswith("detailer."))
 
 
 def check_settings(config: TrainConfig) -> None:
-    """Build what the settings describe on PyTorch's "meta" device, which needs no memory and no images.
+    """Check the settings by building the model on PyTorch's "meta" device, which needs no memory and no images.
 
     Raises:
         UserError: A setting that is out of range, or does not fit the others or this machine. It is named.

@@ -1,12 +1,12 @@
-"""What changes the weights: AdamW, or Muon for the matrices inside the networks and AdamW for the rest.
+"""The optimizers: AdamW, or Muon for the matrices inside the networks and AdamW for the rest.
 
-Muon (arXiv:2502.16982) makes the momentum of a matrix orthogonal before it takes it as a step:
+Muon (arXiv:2502.16982) makes the momentum of a matrix orthogonal and uses the result as the step:
 
     M   = 0.95 M + 0.05 G,   U = 0.95 M + 0.05 G                      Nesterov's momentum of the gradient G
     W  <- W - lr (0.2 sqrt(max(rows, columns)) orthogonal(U) + weight_decay W)
 
-The factor gives a step the size of a step of AdamW, so one learning rate serves both. A convolution's kernel is the
-matrix (out, in * height * width).
+With this factor a step is as large as one of AdamW, so one learning rate serves both. A convolution's kernel is treated
+as a matrix (out, in * height * width).
 
 The libraries at hand (PyTorch, timm, pytorch-optimizer) make matrices orthogonal in bfloat16. A CPU that emulates
 bfloat16 takes 16 times as long for that as for the float32 here. PyTorch's Muon also refuses kernels.
@@ -29,7 +29,7 @@ _ROUNDS, _COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)  # of Newton-Schulz, arXiv
 def make_optimizer(denoiser: Denoiser, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer that `config.name` names: "adamw" (arXiv:1711.05101) or "muon".
 
-    With Muon, the first and the last convolutions, the embeddings, the biases and the norms are AdamW's.
+    With Muon, AdamW still trains the first and the last convolutions, the embeddings, the biases and the norms.
     """
     lr, weight_decay = config.learning_rate, config.weight_decay
     if config.name == "adamw":
@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
         matrices: Parameters with two dimensions or more.
         rest: All others; at least one.
         lr: Learning rate of both.
-        weight_decay: Of both. It is no part of the gradient.
+        weight_decay: Weight decay of both. It is not part of the gradient.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Change the parameters that have a gradient. A `closure` is not called."""
+        """Update the parameters that have a gradient. A `closure` is ignored."""
         matrices, rest = self.param_groups
         for parameter in matrices["params"]:
             if parameter.grad is not None:
@@ -79,10 +79,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Roughly the orthogonal factor of a float32 matrix: its singular values become numbers between 0.7 and 1.2.
+    """An approximate orthogonal factor of a float32 matrix: its singular values become numbers between 0.7 and 1.2.
 
-    Five rounds of Newton-Schulz X <- a X + b (X X') X + c (X X')^2 X. Each round multiplies by a polynomial of the
-    first X X'. So the rounds run on that small matrix, and X is multiplied once ("Gram Newton-Schulz").
+    This runs five rounds of Newton-Schulz X <- a X + b (X X') X + c (X X')^2 X. Each round multiplies X by a polynomial
+    of the first X X'. So the rounds run on that small matrix, and X is multiplied only once ("Gram Newton-Schulz").
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     wide = wide / wide.norm().clamp(min=1e-7)

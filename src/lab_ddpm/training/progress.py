@@ -1,4 +1,4 @@
-"""How far a run is, and the pipelines that it leaves.
+"""How far a run is, and the pipelines that it writes.
 
 runs/NAME/states/step_0000500/        what the run resumes from, see `state`
 runs/NAME/pipelines/step_0000500/     a pipeline that `from_pretrained` loads, written at each evaluation
@@ -26,7 +26,7 @@ class Progress:
     Attributes:
         step: Optimizer steps done.
         seconds: Wall time of the steps and evaluations, over all starts of the run.
-        scores: The worth of each evaluated pipeline, by step. More is better.
+        scores: The score of each evaluated pipeline, by step. Higher is better.
         data: Fingerprint of the images and labels.
         metric: What the scores measure, as `selection` names it; empty for a new run.
         classifier: Hash of the classifier's file; empty for none.
@@ -40,7 +40,7 @@ class Progress:
     classifier: str = ""
 
     def best_steps(self, count: int) -> list[int]:
-        """The steps of the `count` best pipelines, best first. Of equal ones the later comes first."""
+        """The steps of the `count` best pipelines, best first. If two are equal, the later one comes first."""
         return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)[:count]
 
 
@@ -69,7 +69,7 @@ def read_progress(state: Path) -> Progress:
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """Hash of the content as JSON reads it back, with strings for the steps of the scores."""
+    """Hash of the content as JSON reads it back, in which the steps of the scores are strings."""
     return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
@@ -79,7 +79,7 @@ def step_name(step: int) -> str:
 
 
 def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:
-    """Write `run/pipelines/step_N`. It replaces one that was written before a crash, without a state that knows it."""
+    """Write `run/pipelines/step_N`; replaces one that was written before a crash and that no state knows."""
     target = run / "pipelines" / step_name(step)
     remove(target)
     with atomic_path(target) as temporary:
@@ -93,8 +93,8 @@ def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
 
     Args:
         run: Folder of the run.
-        progress: With the score of every evaluation.
-        keep: How many of the best pipelines stay. The last one always stays.
+        progress: How far the run is, with the score of every evaluation.
+        keep: How many of the best pipelines to keep. The last one is always kept.
     """
     folder = run / "pipelines"
     if progress.scores:

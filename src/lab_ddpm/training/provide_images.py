@@ -1,4 +1,4 @@
-"""The images of i-CLEVR, rendered if a run finds none, and their masks, if a model needs them."""
+"""Render the images of i-CLEVR if a run finds none, and find their masks if a model needs them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lab_ddpm.training.initial_weights import load_source
 
 
 def provide_images(config: TrainConfig) -> None:
-    """Render the replica if `config` is of i-CLEVR and its folder has no images, and find their masks.
+    """Render the replica if `config` is for i-CLEVR and its folder has no images; find the masks that it needs.
 
     Raises:
-        UserError, DataError: The training would fail. Nothing is rendered.
+        UserError, DataError: The training would fail later. Nothing is rendered then.
     """
     root = Path(config.data.root)
     if config.data.dataset != "iclevr":
@@ -64,7 +64,7 @@ def _render(config: TrainConfig, root: Path) -> None:
 
 
 def _check_evaluation(config: TrainConfig) -> None:
-    """Raise what the evaluation would raise about missing or broken files."""
+    """Raise the errors about missing or broken files that the evaluation would raise later."""
     if config.data.conditional and config.evaluation.metric != "none":
         classifier_file(SELECTING_CLASSIFIER)
         load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
@@ -74,21 +74,21 @@ def _note_other_replica(config: TrainConfig, root: Path) -> None:
     replica = read_identity(root)
     if replica and replica["num_scenes"] != config.data.num_scenes and os.environ.get("RANK", "0") == "0":
         print(
-            f"{root} has a replica of {replica['num_scenes']} scenes, and `data.num_scenes` is "
+            f"{root} has a replica of {replica['num_scenes']} scenes, but `data.num_scenes` is "
             f"{config.data.num_scenes}: training on the scenes that are there. "
             f"`python scripts/render.py --num-scenes N --out {root}` adds scenes."
         )
 
 
 def _provide_masks(root: Path) -> None:
-    """Make the masks of `root` that are missing."""
+    """Make the missing masks of `root`."""
     names = {path.name for path in (root / "images").glob("*.png")}
     if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
         return
     _refuse_several_processes(f"{root} lacks masks: start one process once, which finds them,")
     if read_identity(root) is not None:
-        raise UserError(f"{root} lacks masks: run `python scripts/render.py` with the arguments of the first time")
-    print(f"{root} lacks masks, which say where each object is: finding them in the differences of its images")
+        raise UserError(f"{root} lacks masks: run `python scripts/render.py` again with the same arguments as before")
+    print(f"{root} lacks masks, which say where each object is: finding them from the differences between its images")
     print(f"wrote {write_masks(root)} masks to {root / 'masks'}/")
 
 

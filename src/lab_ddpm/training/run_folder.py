@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time trains in it, and its settings stay the same."""
+"""The folder of a run: only one process at a time trains in it, and its settings do not change."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ def _check_same_settings(config: TrainConfig, path: Path) -> None:
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
     if changed:
         differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
-        raise UserError(f"{path} is of a run with other settings ({differences}); choose another `--name`")
+        raise UserError(f"{path} belongs to a run with other settings ({differences}); choose another `--name`")

@@ -4,8 +4,8 @@
     labels found      other labelled images: each label equally often, read by a classifier of that data set
     Frechet distance  other images: the features of such a classifier, for samples and for real images
 
-`evaluate --against` uses the classifier of the last two as well, so its score of a chosen pipeline is a little too
-good. All scores of a run are of one kind, by one classifier.
+`evaluate --against` uses the same classifier as the last two, so its score of a chosen pipeline is a little too good.
+All scores of a run are of the same kind and by the same classifier.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Selection:
     """A way to choose. This one scores nothing: the newest pipeline is the best.
 
     Attributes:
-        metric: Its name in the config and in the result of `score`.
-        conditions: What to sample, one image each.
-        file: The classifier; None for none.
+        metric: The name of its score, in the config and in the result of `score`.
+        conditions: The conditions to sample, one image for each.
+        file: The file of the classifier; None for none.
     """
 
     metric: str
@@ -57,11 +57,11 @@ class Selection:
     file: Path | None = None
 
     def score(self, images: Images) -> Mapping[str, Any]:
-        """Scores by name, each with "mean" and "ci95", of the (N, H, W, C) uint8 samples of the conditions."""
+        """Score the (N, H, W, C) uint8 samples of the conditions: each score by name, with "mean" and "ci95"."""
         return {}
 
     def worth(self, scores: Mapping[str, Any]) -> float:
-        """A number that is highest for the best pipeline."""
+        """The score as a number that is highest for the best pipeline."""
         return scores[self.metric]["mean"] if scores else 0.0
 
 
@@ -110,10 +110,10 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
     """The way to choose that `config.evaluation.metric` names. "auto" takes the first that is possible at the start.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         dataset: The training images, with labels if the model is conditional.
-        device: Where classifiers run.
-        progress: Of the run. A new one gets the metric and the classifier; one that continues keeps them.
+        device: The device that classifiers run on.
+        progress: How far the run is. A new run gets its metric and classifier here; a continued one keeps them.
 
     Raises:
         UserError, DataError: The split or the classifier is missing or not usable, or the run started with another

@@ -1,7 +1,7 @@
-"""The settings of a section are the arguments of a constructor, so they are written once.
+"""Read the settings of a section from the arguments of a constructor, so that they are written only once.
 
-The constructors are read from their source: importing their modules loads torch, and `--help` and a mistyped option
-would have to wait for it.
+The constructors are read from their source code. Importing their modules would load torch, and `--help` and a mistyped
+option would have to wait for it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     runs/NAME/states/step_0000500/   everything that is needed to continue exactly
 
-A state is written under a temporary name, flushed to the disk and renamed. Older ones are deleted after that, so a
-crash at any moment costs no good state. No pickled code is run: weights are safetensors, and the rest is read with
+A state is written under a temporary name, flushed to the disk and renamed. Older ones are deleted only after that, so
+no crash can destroy the last good state. No pickled code is run: weights are safetensors, and the rest is read with
 `weights_only=True`.
 """
 
@@ -32,20 +32,20 @@ _KEPT = 2
 
 
 class TrainingState:
-    """A model in training, with everything that changes in a step.
+    """A model in training, with everything that a step changes.
 
-    The learning rate rises in a line, then falls to 0 as a cosine. The average of the weights has diffusers' warm-up.
+    The learning rate rises linearly, then falls to 0 along a cosine. The average of the weights has diffusers' warm-up.
 
     Args:
-        accelerator: Wraps the objects.
+        accelerator: Wraps the model, the optimizer and the learning rate.
         folder: Folder of the run.
-        denoiser: The model. Parameters that need no gradient stay as they are.
-        settings: Numbers of the optimizer and the average.
+        denoiser: The model. Parameters that need no gradient do not change.
+        settings: The settings of the optimizer and the average.
         total_steps: Steps until the learning rate is 0.
 
     Attributes:
         model: The denoiser as accelerate wrapped it.
-        optimizer, lr_scheduler: Also wrapped.
+        optimizer, lr_scheduler: As accelerate wrapped them.
         ema: The average of the weights; None for none.
         progress: How far the run is.
     """
@@ -65,7 +65,7 @@ class TrainingState:
         decay = settings.ema_decay
         self.ema = EMAModel(denoiser.parameters(), decay=decay, foreach=True) if decay else None
         self.model, self.optimizer, self.lr_scheduler = accelerator.prepare(denoiser, optimizer, lr_scheduler)
-        self._first_bad_step = torch.zeros((), dtype=torch.long, device=accelerator.device)  # 0: all were finite
+        self._first_bad_step = torch.zeros((), dtype=torch.long, device=accelerator.device)  # 0 if all were finite
 
     @property
     def denoiser(self) -> Denoiser:
@@ -74,7 +74,7 @@ class TrainingState:
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Denoiser]:
-        """The denoiser with its averaged weights, if there is an average, and in evaluation mode, inside the block."""
+        """Inside the block, the denoiser is in evaluation mode and has its averaged weights, if there is an average."""
         denoiser, parameters = self.denoiser.eval(), list(self.model.parameters())
         if self.ema is not None:
             self.ema.store(parameters)
@@ -87,7 +87,7 @@ class TrainingState:
             denoiser.train()
 
     def watch(self, value: torch.Tensor | float) -> None:
-        """Remember the current step if a value of it is not finite. Reading it each time would make a GPU wait."""
+        """Remember the current step if a value is not finite. To read it at once would make a GPU wait."""
         is_first = (self._first_bad_step == 0) & ~torch.as_tensor(value).detach().isfinite()
         self._first_bad_step = torch.where(is_first, self.progress.step + 1, self._first_bad_step)
 
@@ -98,7 +98,7 @@ class TrainingState:
             self.watch(norm)
 
     def average_weights(self) -> None:
-        """Take the weights of a new step into their average."""
+        """Update the average with the weights of a new step."""
         if self.ema is not None:
             self.ema.step(self.model.parameters())
 

@@ -1,4 +1,4 @@
-"""Where a run is watched beside its metrics.jsonl: TensorBoard or Weights & Biases, by Accelerate's trackers."""
+"""Other places to watch a run than its metrics.jsonl: TensorBoard or Weights & Biases, by Accelerate's trackers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab_ddpm.training.config import TrainConfig
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
     """Start or continue reporting, on the main process.
 
-    TensorBoard's files are in `folder/lab_ddpm/`; what was reported after `step` is forgotten. Weights & Biases
+    TensorBoard's files are in `folder/lab_ddpm/`; reports after `step` are deleted from them. Weights & Biases
     continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen.
     """
     if config.trackers == "none" or not accelerator.is_main_process:
@@ -34,7 +34,7 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
 
 
 def _wandb_id(folder: Path) -> str:
-    """An id for each new run folder: several runs may have one name."""
+    """The id of a run folder. Each new folder gets its own, because several runs may have the same name."""
     path = folder / "wandb_id"
     if not path.is_file():
         write_text(path, uuid.uuid4().hex)
@@ -42,7 +42,7 @@ def _wandb_id(folder: Path) -> str:
 
 
 def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> None:
-    """Report numbers by name. Nested names get a slash, and the ends of intervals the names `low` and `high`."""
+    """Report numbers by name. Nested names are joined by a slash; the ends of intervals are named `low` and `high`."""
     if not accelerator.trackers:
         return
     numbers: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Looking at a run while it trains: sample, write a grid and a strip, score, and keep the best pipelines."""
+"""Evaluation of a run while it trains: sample, write a grid and a strip, score, and keep the best pipelines."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Validation:
     """The evaluations of one run. All have the same conditions and the same noise.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         images: The training images.
-        state: Of the run, loaded.
+        state: The state of the run, already loaded.
         steps_per_epoch: Steps in an epoch.
     """
 
@@ -38,14 +38,15 @@ class Validation:
         self.period = config.evaluation.every_epochs * steps_per_epoch
         self.total_steps = config.epochs * steps_per_epoch
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
-        self._keep_pipelines()  # what a crash may have left undone
+        self._keep_pipelines()  # finish what a crash may have left undone
 
     def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> None:
         """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
 
         Args:
-            log: Of the run.
-            signals: Grows when the run is asked to stop. A single process then stops between two denoising steps.
+            log: The log of the run.
+            signals: Is no longer empty when the run is asked to stop. A single process then stops at the next denoising
+                step.
 
         Raises:
             Interrupted: It was asked to stop. The state is saved.
@@ -55,7 +56,7 @@ class Validation:
         is_due = step % self.period == 0 or step == self.total_steps
         if step == 0 or step in progress.scores or not is_due:
             return
-        state.save()  # whatever ends the evaluation costs no step
+        state.save()  # so that no step is lost if the evaluation is ended
         started = time.perf_counter()
         with state.averaged_weights() as denoiser, state.accelerator.autocast():
             sampling = self.config.sampling
@@ -77,7 +78,7 @@ class Validation:
         self._keep_pipelines()
 
     def _sample(self, pipeline: LabelConditionalPipeline, signals: Sequence[int]) -> Images:
-        """Images of the selection's conditions. Writes their grid and the newest denoising strip."""
+        """Sample images of the selection's conditions; writes their grid and the newest denoising strip."""
         step, accelerator = self.state.progress.step, self.state.accelerator
         recorder, conditions = DenoisingRecorder(pipeline.denoiser), self.selection.conditions
 
