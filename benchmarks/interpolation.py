@@ -32,7 +32,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.generation.generate import check_data, open_pipeline
-from lab_ddpm.generation.interpolation import Mixing, Noise, distance, interpolate_images
+from lab_ddpm.generation.interpolation import Mixing, Noise, Walk, distance, interpolate_images, mix_images
 from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
@@ -108,16 +108,9 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
             distances, errors = [], []
             for number, pair in enumerate(pairs):
                 ends: Images = images[pair]
-                walk = interpolate_images(
-                    sampled,
-                    to_tensor(ends),
-                    timestep=timestep,
-                    count=COUNT,
-                    mixing=way.mixing,
-                    noise=way.noise,
-                    seed=number,
-                    one_step=way.one_step,
-                )
+                settings: dict[str, Any] = {"mixing": way.mixing, "noise": way.noise, "seed": number}
+                interpolate = interpolate_in_one_step if way.one_step else interpolate_images
+                walk = interpolate(sampled, to_tensor(ends), timestep=timestep, count=COUNT, **settings)
                 distances.append(torch.cat([walk.distances(), distance(walk.images[:1], walk.images[-1:])]))
                 errors.append(distance(walk.images[[0, -1]], to_tensor(ends)).mean())
                 if number == 0:
@@ -140,6 +133,16 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
     write_text(out / "table.md", markdown_table(["t", "way", *measured], table))
     write_bytes(out / "distances.png", distance_curves(curves))
     return out / "table.md"
+
+
+def interpolate_in_one_step(pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, **settings: Any) -> Walk:
+    """`interpolate_images`, but decoded with one prediction of the clean image, E[x_0 | x_t].
+
+    The reverse process draws from p(x_0 | x_t) instead.
+    """
+    lambdas, start, rows = mix_images(pipeline, clean_images, **settings)
+    clean = pipeline.denoiser.predict_clean(start.samples, torch.tensor(start.timestep, device=pipeline.device), rows)
+    return Walk(lambdas, pipeline.denoiser.space.decode(clean).cpu(), start.timestep)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class Start:
     """
 
     samples: torch.Tensor
-    timestep: int
+    timestep: float
 
 
 def image_seeds(seed: int, count: int) -> list[int]:
