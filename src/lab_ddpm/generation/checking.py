@@ -1,8 +1,8 @@
 """Let a model check the images that it drew, and draw again if it sees too few or too many objects.
 
-The model reads the finished image (`reading`), knowing its condition. It does not use the layout that was drawn with the
-image, and no classifier takes part. A score of such images is the best of several tries: do not compare it with a score
-of single draws.
+The model reads the finished image (`reading`), knowing its condition. It does not use the layout that was drawn with
+the image, and no classifier takes part. A score of such images is the best of several tries: do not compare it with a
+score of single draws.
 """
 
 from __future__ import annotations

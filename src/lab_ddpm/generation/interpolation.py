@@ -182,7 +182,8 @@ def invert(
         timestep: Where to stop; one of the sampler's timesteps.
 
     Returns:
-        (B, *space.shape): the noisy samples from which the sampler leads back to `clean`, with an error that depends on its step size.
+        (B, *space.shape): the noisy samples from which the sampler leads back to `clean`, with an error that depends
+        on its step size.
     """
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     timesteps = sampling_timesteps(sampling, denoiser).flip(0)

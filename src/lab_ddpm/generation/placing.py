@@ -1,7 +1,7 @@
 """Objects in given places: a layout of discs is held fixed, and the image is sampled to match it.
 
-A disc is not the outline of a cube. So it is fixed only at high noise, which decides where objects stand. After that the
-layout around it is free, and takes the outline of the object that is drawn. The empty rest is fixed to the end.
+A disc is not the outline of a cube. So it is fixed only at high noise, which decides where objects stand. After that,
+the layout near it is free, and takes the outline of the object that is drawn. The empty rest is fixed to the end.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _provide_masks(root: Path) -> None:
     names = {path.name for path in (root / "images").glob("*.png")}
     if (root / "masks").is_dir() and names <= {path.name for path in (root / "masks").iterdir()}:
         return
-    _refuse_several_processes(f"{root} lacks masks: start one process once, which finds them,")
+    _refuse_several_processes(f"{root} lacks masks: let a single process find them")
     if read_identity(root) is not None:
         raise UserError(f"{root} lacks masks: run `python scripts/render.py` again with the same arguments as before")
     print(f"{root} lacks masks, which say where each object is: finding them from the differences between its images")
@@ -94,4 +94,4 @@ def _provide_masks(root: Path) -> None:
 
 def _refuse_several_processes(message: str) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(f"{message} before several processes")
+        raise UserError(f"{message} before you start several processes")
