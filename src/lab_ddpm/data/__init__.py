@@ -1,1 +1,1 @@
-"""Data sets as images and labels, and the stream of samples for training."""
+"""Data sets of images and labels, and the stream of samples for training."""

@@ -1,9 +1,9 @@
 """Images and labels as arrays, decoded once.
 
 Every data set is checked and decoded, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy`, which is then
-memory-mapped. KEY is a hash of the image files; `PART.json` remembers it together with the sizes and times of the
-files, so that they are not read at each start. A damaged cache is noticed by its own checksum and made again. The cache
-of a read-only folder is in the user's cache folder.
+memory-mapped. KEY is a hash of the image files. `PART.json` keeps it together with the sizes and times of the files, so
+that the files are not read at each start. A checksum detects a damaged cache, which is then made again. If the folder
+is read-only, the cache is in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class ImageDataset:
         images: (N, H, W, C) uint8, memory-mapped; C = 1 or 3.
         class_labels: (N, len(labels)) float32 multi-hot.
         labels: The names of the labels; empty for images without labels.
-        fit: How the images got their size, as in `images.fit_image`.
-        content: Hash of the image files and of how they were read.
+        fit: How the images were brought to their size, as in `images.fit_image`.
+        content: Hash of the image files and of the way they were read.
         masks: (N, H, W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0; None
             for images that were opened without masks.
     """
@@ -63,7 +63,7 @@ class ImageDataset:
         return self.images[chosen], self.class_labels[chosen]
 
     def some_labels(self, count: int, seed: int) -> torch.Tensor:
-        """(count, num_labels): the labels of images that are drawn at random with replacement."""
+        """The (count, num_labels) labels of images that are drawn at random with replacement."""
         return self.class_labels[np.random.default_rng(seed).integers(len(self), size=count)]
 
     def fingerprint(self) -> str:
@@ -82,16 +82,16 @@ def cached_images(
     decode: Callable[[int], Images],
     problems: Sequence[str] = (),
 ) -> tuple[Images, str]:
-    """The images of a cache, which is written first if it is not there.
+    """The images of a cache. If the cache does not exist, it is written first.
 
     Args:
         folder: The folder of the data set.
         part: The part of the data set, for the name of the cache. One cache is kept for each part and size.
         files: All files that the images come from.
-        settings: How they are read.
+        settings: The way they are read.
         shape: (N, H, W, C).
         decode: Image number -> (H, W, C) uint8; raises `DataError` for a broken image.
-        problems: One line for each problem that is known already.
+        problems: One line for each problem that is already known.
 
     Returns:
         (N, H, W, C) uint8, memory-mapped, and the hash of the files and the settings.
@@ -130,12 +130,12 @@ def cached_files(
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
-    """Hash of the names and contents of all files, and of how they are read; the file `memory` remembers it."""
+    """Hash of the names and contents of all files, and of the way they are read. The file `memory` keeps it."""
     stats = [path.stat() for path in paths]
     # with the inode, because the folders of two classes may be swapped
     status = [(path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
     looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
-    with suppress(DataError, KeyError, TypeError):  # nothing is remembered, or in another form
+    with suppress(DataError, KeyError, TypeError):  # nothing is kept, or in another form
         remembered: Any = read_json(memory)
         if remembered["looks"] == looks:
             return str(remembered["key"])
@@ -154,7 +154,7 @@ def _sum_of(cache: Path) -> Path:
 
 
 def _is_intact(cache: Path) -> bool:
-    """Whether the cache is there and as it was written."""
+    """Whether the cache exists and has not changed since it was written."""
     try:
         return sha256(cache) == _sum_of(cache).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):

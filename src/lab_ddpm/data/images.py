@@ -24,7 +24,7 @@ from lab_ddpm.tools.files import atomic_path
 if TYPE_CHECKING:  # processes that only read and write files start without torch
     import torch
 
-# Pillow warns of details of files that it reads anyway, or is about to refuse.
+# Pillow warns about details of files that it reads anyway or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 Images = NDArray[np.uint8]
@@ -68,16 +68,16 @@ def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int 
 
 
 def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
-    """Read a mask (grey of 8 bits, or with a palette) as (H, W, 1) uint8.
+    """Read a mask (8-bit grey, or with a palette) as (H, W, 1) uint8.
 
-    It is resized like an image of `read_image`, but without interpolation: every value is one of the file's.
+    It is resized like an image in `read_image`, but without interpolation: every value is one that the file holds.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
     """
     with naming_broken_images(path), Image.open(path) as mask:
         if mask.mode not in ("L", "P"):
-            raise DataError(f"{path}: a mask must be grey of 8 bits or have a palette, got mode {mask.mode}")
+            raise DataError(f"{path}: a mask must be 8-bit grey or have a palette, got mode {mask.mode}")
         return np.asarray(_fit(mask, size, fit, Image.Resampling.NEAREST))[..., None]
 
 
@@ -85,9 +85,9 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
     """Convert an image of any mode and size.
 
     Args:
-        image: Grey becomes colour, 16 bits become 8, transparent images get a white background.
-        size: Of the result, in pixels.
-        fit: "squash" resizes directly; "crop" resizes the largest central part of the right proportions; "pad"
+        image: An image of any mode. 16 bits become 8, and transparent images get a white background.
+        size: Size of the result in pixels.
+        fit: "squash" resizes directly; "crop" resizes the largest central part with the right proportions; "pad"
             surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
         channels: 3, or 1 for grey.
 
@@ -117,7 +117,7 @@ def _fit(image: Image.Image, size: Size, fit: str, resampling: Image.Resampling)
 
 @contextmanager
 def naming_broken_images(place: object) -> Iterator[None]:
-    """Turn what Pillow raises for a broken file into a `DataError` that names `place`."""
+    """Turn the errors that Pillow raises for a broken file into a `DataError` that names `place`."""
     try:
         yield
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def naming_broken_images(place: object) -> Iterator[None]:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # grey of 16 bits, which Pillow would clip at 255
+    if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -163,10 +163,10 @@ def write_gif(path: str | Path, frames: Sequence[Images]) -> None:
 
 
 def image_grid(images: Images, columns: int) -> Images:
-    """(N, H, W, C) images row by row on white -> one (H', W', C) image; a single image stays as it is."""
+    """Put (N, H, W, C) images row by row on white -> one (H', W', C) image. A single image is returned unchanged."""
     import torch
     from torchvision.utils import make_grid
 
     tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1)
     grid = make_grid(tensor, nrow=columns, padding=2, pad_value=255).movedim(0, -1).numpy()
-    return grid[..., : images.shape[-1]]  # torchvision makes grey ones colour
+    return grid[..., : images.shape[-1]]  # torchvision turns grey images into colour images

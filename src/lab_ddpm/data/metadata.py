@@ -65,7 +65,7 @@ def write_metadata(path: Path, conditions: Mapping[str, Sequence[str]]) -> None:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, content) of every line; a line that is no JSON is returned as text."""
+    """(place, content) of every line; a line that is not JSON is returned as text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

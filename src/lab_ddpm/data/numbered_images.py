@@ -1,4 +1,4 @@
-"""A folder of images to score, one for each condition of a list, matched by the numbers in the file names."""
+"""A folder of images to score: one for each condition of a list, matched by the number in the file name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
     """The images of `find_numbered_images`, resized directly: (count, size, size, 3) uint8.
 
     Raises:
-        DataError: As `find_numbered_images`, or images are broken; the message names all of them.
+        DataError: As for `find_numbered_images`, or images are broken; the message names all of them.
     """
     images, problems = [], []
     for path in find_numbered_images(folder, count):
@@ -67,7 +67,7 @@ def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
 
 
 def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
-    """In how many tries `generate` made the images of a folder; 1 if its `manifest.json` is not there.
+    """How many tries `generate` had for the images of a folder; 1 if there is no `manifest.json`.
 
     Raises:
         UserError: The images were made for other conditions.

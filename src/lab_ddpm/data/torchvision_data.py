@@ -29,13 +29,13 @@ _IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind
 
 @dataclass(frozen=True)
 class _Source:
-    """How a data set is read by its class of torchvision.
+    """How to read a data set with its torchvision class.
 
     Attributes:
         make: (root, split) -> a torchvision data set, which downloads missing files.
-        training, held_out: The splits of the two parts.
+        training, held_out: The splits to train on and to hold out.
         folder: Where the class keeps its files, below the root.
-        files: What a user without a network must put there.
+        files: The files that a user without a network connection must put there.
         channels: 1 or 3.
         fit: As in `images.fit_image`.
         targets: The attribute that holds the classes.
@@ -83,10 +83,10 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
 
     Args:
         name: One of `TORCHVISION_DATASETS`.
-        root: The folder that torchvision's class gets.
-        image_size: Of the opened images. The 28 x 28 digits and clothes are padded with black, photographs are cropped
-            to the central part of these proportions and resized.
-        held_out: Open the part that is never trained on, in place of the training part.
+        root: The folder to pass to torchvision's class.
+        image_size: Size of the opened images. The 28 x 28 digits and clothes are padded with black. Photographs are
+            cropped to the central part with these proportions, then resized.
+        held_out: Open the part that is never trained on instead of the training part.
 
     Raises:
         DataError: The files are missing and cannot be downloaded, or are broken; the message says what to put where.
@@ -136,7 +136,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:
-    """Unpack the files of Debian's package into `folder`, if it is installed and they are not there yet."""
+    """Unpack the files of Debian's package into `folder`, if it is installed and the files are not yet there."""
     for name in _IDX_FILES:
         packed = package / f"{name}.gz"
         if packed.is_file() and not (folder / name).is_file():

@@ -1,1 +1,1 @@
-"""Classifiers that read labels off images, scores with their intervals, and distances between sets of images."""
+"""Classifiers that read labels from images, scores with intervals, and distances between sets of images."""

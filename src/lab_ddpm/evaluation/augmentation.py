@@ -1,12 +1,12 @@
-"""Perturbations of images: changes that a classifier must not be confused by, in training and in measuring.
+"""Perturbations of images: changes that must not confuse a classifier. Training and measuring use them.
 
-A classifier that is trained on renders must also read images of diffusion models and of another renderer. Those differ
+A classifier that is trained on renders must also read images by diffusion models and by other renderers. Those differ
 in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in noise. Changes of colour must stay well
 below the distance between two object colours, such as red and brown or blue and purple.
 
 Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape; values may leave the range, and `augment` clips
-them. It draws one change per image, uniformly up to `strength`. torchvision's transforms are not used: they draw one
-change per batch, and from the global generator.
+them. It draws one change per image, uniformly up to `strength`. torchvision's transforms cannot be used: they draw one
+change per batch, from the global generator.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def augment(images: Images, changes: Mapping[str, tuple[float, float]], generato
     Args:
         images: (B, H, W, C) uint8.
         changes: {name in `PERTURBATIONS`: (share of the images in [0, 1], strength)}.
-        generator: On the CPU; the same state gives the same result.
+        generator: A generator on the CPU. The same state gives the same result.
 
     Returns:
         (B, C, H, W) float32 in [-1, 1].
@@ -44,14 +44,14 @@ def augment(images: Images, changes: Mapping[str, tuple[float, float]], generato
 
 
 def perturbed(images: Images, changes: Mapping[str, tuple[float, float]]) -> Images:
-    """(N, H, W, C) uint8 images after `augment`, as uint8 again, always with the same draws."""
+    """Apply `augment` to (N, H, W, C) uint8 images, always with the same random numbers; returns uint8 again."""
     generator = torch.Generator().manual_seed(0)
     batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
     return np.concatenate([to_uint8(augment(batch, changes, generator)) for batch in batches])
 
 
 def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
-    """(B, channels, 1, 1) in [-strength, strength]."""
+    """Uniform random numbers (B, channels, 1, 1) in [-strength, strength]."""
     return strength * (2 * torch.rand(len(images), channels, 1, 1, generator=generator) - 1)
 
 
@@ -112,7 +112,7 @@ def noise(images: torch.Tensor, strength: float, generator: torch.Generator) -> 
 
 
 def blotches(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Add smooth noise with a grain of 4 pixels, as in images of a diffusion model that was trained too briefly."""
+    """Add smooth noise with a grain of 4 pixels, as in images of a diffusion model after too little training."""
     count, channels, height, width = images.shape
     grain = torch.randn(count, channels, height // 4, width // 4, generator=generator)
     return images + _uniform(images, strength, generator).abs() * F.interpolate(grain, (height, width), mode="bilinear")
@@ -140,7 +140,7 @@ def _resample(images: torch.Tensor, factors: torch.Tensor, offsets: torch.Tensor
 
 
 def flip(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Mirror the share `strength` of the images left and right (all three shapes are symmetric)."""
+    """Mirror a share `strength` of the images, left to right (all three shapes are symmetric)."""
     chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < strength
     return torch.where(chosen, images.flip(-1), images)
 
@@ -149,6 +149,6 @@ PERTURBATIONS: dict[str, Perturbation] = {
     function.__name__: function
     for function in (
         *(flip, zoom, shift, lamp, brightness, contrast, saturation, tint),  # the scene, then its light
-        *(blur, resize, blotches, noise),  # what the camera or a model does to it, grain last
+        *(blur, resize, blotches, noise),  # then the effects of the camera or a model, grain last
     )
 }

@@ -1,8 +1,9 @@
-"""Training a classifier on labelled images, and measuring it on images that it has not seen.
+"""Train a classifier on labelled images, and measure it on images that it has not seen.
 
-Binary cross-entropy over a sigmoid per label, AdamW ("Decoupled Weight Decay Regularization", 2019,
-arXiv:1711.05101) and one cycle of the learning rate ("Super-Convergence", 2017, arXiv:1708.07120), with the settings
-of `recipes`. An image is drawn in proportion to the number of its labels, because a score counts labels.
+The loss is binary cross-entropy over a sigmoid per label. The optimizer is AdamW ("Decoupled Weight Decay
+Regularization", 2019, arXiv:1711.05101) with one cycle of the learning rate ("Super-Convergence", 2017,
+arXiv:1708.07120) and the settings of `recipes`. Images with more labels are drawn more often, in proportion to the
+number of labels, because a score counts labels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 
 Labelled = tuple[Images, torch.Tensor]  # (N, H, W, C) uint8 and (N, num_labels) multi-hot
 
-BATCH_SIZE = 64  # larger ones are no faster on a CPU, and take fewer steps
+BATCH_SIZE = 64  # larger batches are no faster on a CPU, and give fewer steps
 HELD_OUT_SHARE = 0.05
 
 
@@ -48,22 +49,22 @@ def train_and_save(
     epochs: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Train a classifier and write `out/NAME.safetensors`, and its figures as `out/NAME.json`.
+    """Train a classifier; write its weights to `out/NAME.safetensors` and its scores to `out/NAME.json`.
 
     Prints a note if the classifier finds no more labels than guessing would.
 
     Args:
         recipe: One of `recipes.RECIPES`.
-        name: Of the files.
+        name: Name of the files.
         training: Images to train on.
         held_out: Other images, to measure on.
         labels: The names of the columns of the labels.
         out: Folder of the files.
-        epochs: In place of the recipe's number.
-        seed: Of the weights, the order and the augmentation.
+        epochs: Replaces the recipe's number of epochs.
+        seed: The seed of the weights, the order and the augmentation.
 
     Returns:
-        The weight file.
+        The path of the weights.
 
     Raises:
         UserError: `epochs` is not positive.
@@ -74,7 +75,7 @@ def train_and_save(
     classifier = train_classifier(recipe, training, held_out, epochs, seed)
     minutes = (time.monotonic() - started) / 60
     path = save_classifier(classifier, recipe.architecture, out, labels, name)
-    found = found_in(load_classifier(path, labels), *held_out)  # of the file, not of the network in memory
+    found = found_in(load_classifier(path, labels), *held_out)  # the scores of the file, not of the network in memory
     figures = {
         "classifier": name,
         "training_images": len(training[0]),
@@ -99,13 +100,13 @@ def train_and_save(
 def train_classifier(
     recipe: Recipe, training: Labelled, held_out: Labelled, epochs: int, seed: int, batch_size: int = BATCH_SIZE
 ) -> nn.Module:
-    """Train a classifier and print after each epoch what it finds in the held-out images.
+    """Train a classifier; after each epoch, print how many labels it finds in the held-out images.
 
     Args:
         recipe: One of `recipes.RECIPES`.
         training: Images to train on.
-        held_out: Other images, used for the printed figures only.
-        epochs: Each draws as many images as there are.
+        held_out: Other images, used only for the printed scores.
+        epochs: The number of epochs. Each draws as many images as there are.
         seed: The same seed gives the same weights on the same machine.
         batch_size: Images per step.
 

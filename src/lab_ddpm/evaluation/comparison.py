@@ -1,4 +1,4 @@
-"""Generated images against the real images of a data set, as two sets; see `distances`."""
+"""Compare generated images with the real images of a data set, as two sets; see `distances`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from lab_ddpm.tools.hardware import this_process
 
 
 class Comparison:
-    """Compares generated images with training images, and the same number of held-out real images for reference.
+    """Compares generated images with training images, and for reference, held-out real images with training images.
 
-    No model can be expected to have better values than the held-out images.
+    No model can be expected to do better than the held-out images.
 
     Args:
         training: Images of the data set that the model was trained on.
         held_out: Images that it was not trained on, with the same labels.
         features: "inception", or the file of a classifier of the referee's architecture.
-        num_images: How many held-out images are compared, chosen at random; all, if there are fewer. (Distances of
-            fewer images come out larger.)
+        num_images: How many held-out images are compared, chosen at random; all if there are fewer. (Fewer images give
+            larger distances.)
 
     Attributes:
-        held_out: Their scores, as in `scores`.
-        num_held_out: Their number.
+        held_out: The scores of the held-out images, as in `scores`.
+        num_held_out: The number of held-out images.
 
     Raises:
         UserError: Too few images, or a classifier of another architecture.
@@ -51,11 +51,11 @@ class Comparison:
         self.held_out = self.scores(self._held_out, class_labels)
 
     def scores(self, images: Images, class_labels: torch.Tensor) -> dict[str, float]:
-        """Those of `distances.compare`, and "labels_found", the class accuracy, if there are labels and a classifier.
+        """The scores of `distances.compare`, and "labels_found" (the class accuracy) if labels and a classifier exist.
 
         Args:
             images: (N, H, W, C) uint8.
-            class_labels: (N, num_labels) multi-hot that the images were sampled under, or zeros.
+            class_labels: (N, num_labels) multi-hot labels that the images should show, or zeros.
         """
         found = compare(self._training_features, extract(self._network, images))
         if self._classifier is not None and class_labels.any():
@@ -63,7 +63,7 @@ class Comparison:
         return found
 
     def find_copies(self, images: Images, count: int) -> tuple[dict[str, float], Images, Images]:
-        """Whether a model repeats its training images.
+        """Measure whether a model repeats its training images.
 
         Args:
             images: (N, H, W, C) uint8.

@@ -31,7 +31,7 @@ _KERNEL_SUBSET = 1000
 
 
 class _Stored(nn.Module):
-    """The network that torchmetrics asks for: the features are computed already and pass through."""
+    """The network that torchmetrics asks for. The features are already computed, so it only passes them on."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Stored(nn.Module):
 
 
 class _InColour(nn.Module):
-    """A network of colour images, for grey ones too: (B, 1 or 3, H, W)."""
+    """Makes a network for colour images take grey ones too: (B, 1 or 3, H, W)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -89,13 +89,13 @@ def compare(real: torch.Tensor, generated: torch.Tensor) -> dict[str, float]:
         "frechet", "kernel", "precision" and "recall".
 
     Raises:
-        UserError: Fewer than four images in a set: there is no third neighbour.
+        UserError: A set has fewer than four images, so there is no third neighbour.
     """
     fewer = min(len(real), len(generated))
     if fewer <= NEIGHBOUR:
         raise UserError(f"at least {NEIGHBOUR + 1} images are needed in both sets, got {fewer}")
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)  # it says that it keeps all features
+        warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features
         torch.manual_seed(0)
         subset = min(_KERNEL_SUBSET, fewer)
         kernel = KernelInceptionDistance(feature=_Stored(real.shape[1]), subset_size=subset)
@@ -130,14 +130,14 @@ def covered(reference: torch.Tensor, points: torch.Tensor) -> float:
 
 
 def nearest(images: Images, training: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training image that is nearest to each image, by the root mean square difference of the pixels.
+    """Find the training image that is nearest to each image, by the root mean square difference of the pixels.
 
     Args:
         images: (M, H, W, C) uint8.
         training: (N, H, W, C) uint8.
 
     Returns:
-        (M,) distances, for pixels in [0, 1], and (M,) positions in `training`.
+        (M,) distances for pixel values in [0, 1], and (M,) positions in `training`.
     """
     wanted = torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
     best = torch.full((len(images),), torch.inf)

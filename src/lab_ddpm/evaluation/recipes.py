@@ -1,7 +1,7 @@
 """How each classifier is trained.
 
-The two of i-CLEVR differ in architecture, seed and augmentation, so that they do not make the same mistakes. "images"
-is for all other data sets.
+The two classifiers of i-CLEVR differ in architecture, seed and augmentation, so that they do not make the same
+mistakes. The recipe "images" is for all other data sets.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class Recipe:
 
     Attributes:
         architecture: One of `classifiers.CLASSIFIERS`.
-        epochs: Each draws as many images as there are.
+        epochs: The number of epochs. Each draws as many images as there are.
         learning_rate: The peak of the cycle.
         changes: {perturbation: (share of the images, strength)}, as `augmentation.augment` takes them. Every i-CLEVR
             image is moved and half of them are mirrored, because a few thousand scenes show too few positions.
-        seed_offset: Added to the user's seed, so that no two recipes draw the same numbers.
+        seed_offset: Added to the user's seed, so that no two recipes draw the same random numbers.
     """
 
     architecture: str
