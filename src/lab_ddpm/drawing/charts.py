@@ -1,6 +1,6 @@
-"""Curves and bars as PNG files: how a training went, and what its images scored.
+"""Curves and bars as PNG files: how a training went, and how its images scored.
 
-The charts exist in two themes, for pages that follow the reader's light or dark setting. They are small and have large
+The charts exist in two themes, for pages that follow the reader's light or dark setting. They are small with large
 letters, so that they can be read on a phone.
 """
 
@@ -39,7 +39,7 @@ _PALETTES: dict[Theme, tuple[str, str, list[str]]] = {  # background, ink, colou
 
 
 def training_curves(records: Sequence[Record], theme: Theme = "light") -> dict[str, bytes]:
-    """Charts of `metrics.jsonl`, as far as there are records for them.
+    """Charts of `metrics.jsonl`. Charts without records are left out.
 
     Args:
         records: From `metrics_log.read_records`.
@@ -99,7 +99,7 @@ def score_bars(splits: SplitScores, classifier: str, theme: Theme = "light") -> 
 
     Args:
         splits: List -> classifier -> scores.
-        classifier: Its scores are in the charts by number of objects and by object.
+        classifier: The classifier whose scores are in the charts by number of objects and by object.
         theme: "light" or "dark".
 
     Returns:
@@ -158,7 +158,7 @@ def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Score
 
 
 def _offset(number: int, count: int, span: float) -> float:
-    """The offset of the `number`-th of `count` marks, which share `span` evenly around 0."""
+    """The offset of the `number`-th of `count` marks that are spread evenly over `span`, around 0."""
     return span * ((number + 0.5) / count - 0.5)
 
 

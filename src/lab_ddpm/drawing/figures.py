@@ -1,6 +1,6 @@
-"""Images with text beside them: captioned grids, denoising and interpolation strips, the denoising animation.
+"""Images with text: captioned grids, denoising and interpolation strips, and the denoising animation.
 
-Pillow draws them pixel by pixel, without matplotlib: it resamples images, and is not installed everywhere.
+Pillow draws them pixel by pixel. Matplotlib would resample the images, and is not installed everywhere.
 
 A strip counts *progress* i = T - 1 - t: i = 0 is pure noise, i = T - 1 the finished image. For T = 1000 it shows
 i = 550, 600, ..., 950, the part in which objects appear, and 999. If the sampler does not visit a noise level t, the
@@ -30,17 +30,17 @@ _GAP = 6
 
 
 class DenoisingRecorder:
-    """An `on_state` of `sampling.sample` that keeps what a strip and an animation show.
+    """An `on_state` for `sampling.sample` that records the images of a strip and an animation.
 
-    It follows a few images of the first batch, evenly spread, and keeps only the noise levels that are shown. So a
-    sampler of 1000 steps needs little memory.
+    It follows a few images of the first batch, evenly spread, and keeps only the noise levels that are shown. So even
+    a sampler with 1000 steps needs little memory.
 
     Args:
         denoiser: The model.
         count: Number of images to follow.
 
     Attributes:
-        indices: The followed images of the batch, known once it has begun.
+        indices: The followed images of the batch, known once sampling has begun.
         strip_levels, animation_levels: The noise levels t to be shown.
     """
 
@@ -55,7 +55,7 @@ class DenoisingRecorder:
         self._finished: Images | None = None
 
     def __call__(self, timestep: int, samples: torch.Tensor) -> None:
-        """Take note of (B, *space.shape) samples that are about to be denoised from `timestep`."""
+        """Record (B, *space.shape) samples that are about to be denoised from `timestep`."""
         if self._finished is not None:
             return
         if not self.indices:
@@ -73,7 +73,7 @@ class DenoisingRecorder:
 
         Args:
             out: The folder.
-            conditions: Of the whole list, which the first batch is the beginning of.
+            conditions: The conditions of the whole list. The first batch is its beginning.
         """
         captions = [", ".join(conditions[index]) for index in self.indices]
         write_png(out / "strip.png", self._strip(captions))
@@ -86,14 +86,14 @@ class DenoisingRecorder:
         return dict(self._nearest[level] for level in levels) | {FINISHED: self._finished}
 
     def _strip(self, captions: Sequence[str]) -> Images:
-        """One row per image with its caption, one column per noise level under its i and t."""
+        """One row per image, with its caption; one column per noise level, with its i and t above."""
         states, last = self.states(self.strip_levels), self._num_train_timesteps - 1
         header = [f"i = {last}, finished" if t == FINISHED else f"i = {last - t}, t = {t}" for t in states]
         rows = [[caption, *images] for caption, *images in zip(captions, *states.values(), strict=True)]
         return image_table([["", *header], *rows])
 
     def _frames(self, captions: Sequence[str]) -> list[Images]:
-        """A captioned grid at each noise level, from pure noise on in even steps."""
+        """A captioned grid at each noise level, in even steps from pure noise to the finished images."""
         nearest = Image.Resampling.NEAREST  # noise in large pixels halves the size of a GIF
         states = self.states(self.animation_levels)
         return [labelled_grid(images, captions, _ANIMATION_COLUMNS, nearest) for images in states.values()]
@@ -103,9 +103,9 @@ def interpolation_strip(walk: Walk, ends: Sequence[Images], captions: Sequence[s
     """One row: the first source, the images from lambda 0 to 1, the second source.
 
     Args:
-        walk: From `interpolation`.
+        walk: A walk from `interpolation`.
         ends: The two sources (H, W, C) uint8; none for conditions.
-        captions: Of the two ends.
+        captions: The captions of the two ends.
 
     Returns:
         (H', W', 3) uint8.
@@ -182,7 +182,7 @@ def _enlarged(image: Images, resampling: Image.Resampling) -> Image.Image:
 
 
 def _text(text: str, width: int) -> Image.Image:
-    """Black on white, centred, in the lines that it takes to stay within `width` pixels if its commas allow it."""
+    """Text in black on white, centred, broken after commas so that it is at most `width` pixels wide if possible."""
     lines: list[str] = []
     for part in text.replace(", ", ",\n").split("\n"):
         if lines and _FONT.getlength(f"{lines[-1]} {part}") <= width:

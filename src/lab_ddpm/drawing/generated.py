@@ -42,10 +42,10 @@ class GeneratedFolder:
 
         Args:
             generated: The images.
-            conditions: One per image; empty ones have no caption.
-            pipeline: That made the images.
-            name: Of the list of conditions, for the manifest.
-            recorder: Watched the sampling; writes `strip.png` and `denoising.gif`.
+            conditions: One per image; an empty one gives no caption.
+            pipeline: The pipeline that made the images.
+            name: Name of the list of conditions, for the manifest.
+            recorder: The recorder that watched the sampling; writes `strip.png` and `denoising.gif`.
             details: Other options, for the manifest.
         """
         for file in self._previous:
@@ -75,7 +75,7 @@ class GeneratedFolder:
 
 
 def _previous_files(out: Path) -> list[Path]:
-    """The files of an earlier call. Otherwise a call with fewer images would leave some of them."""
+    """The files of an earlier call, to delete: a call with fewer images would leave some of them."""
     path = out / "manifest.json"
     if not path.is_file():
         if visible_files(out):

@@ -1,1 +1,1 @@
-"""Models for other programs: as a folder for the Hugging Face Hub, for ONNX Runtime, for torch.export."""
+"""Export of models: to a folder for the Hugging Face Hub, to ONNX Runtime, and to torch.export."""

@@ -1,4 +1,4 @@
-"""The card of a pipeline on the Hub: its README, with a block of metadata that the Hub reads."""
+"""The card of a pipeline on the Hub: its README, with a block of metadata for the Hub."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
 pipe({call}).images
 ```
 
-The code of the pipeline is `pipeline.py`; read it before you trust it. With lab_ddpm installed,
-`lab-ddpm generate --checkpoint {folder}` does not run it.
+The code of the pipeline is in `pipeline.py`; read it before you trust it. If lab_ddpm is installed,
+`lab-ddpm generate --checkpoint {folder}` makes images without running this code.
 """
 
 
@@ -32,9 +32,10 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
     """The card of a pipeline.
 
     Args:
-        checkpoint: Its folder. Its `README.md` and the scores of its `metrics.json`, if there are any, go in.
-        denoiser: Its model.
-        folder: Its name on the Hub, or the folder that it is loaded from.
+        checkpoint: The pipeline's folder. The card includes its `README.md` and the scores in its `metrics.json`, if
+            there are any.
+        denoiser: The pipeline's model.
+        folder: The pipeline's name on the Hub, or the folder to load it from.
 
     Raises:
         DataError: `metrics.json` is broken.
@@ -49,7 +50,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
         eval_results=_results(scores) if scores.is_file() else None,
     )
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n"
-    if text.startswith("---\n"):  # the folder is an export itself
+    if text.startswith("---\n"):  # the folder is itself an export
         text, _, _ = ModelCard(text).text.lstrip().partition(_USE_TITLE)
     call = f"[{', '.join(denoiser.labels[:2])!r}], seed=0" if denoiser.labels else "batch_size=4, seed=0"
     content = text.rstrip() + "\n" + _USE_TITLE + _USE.format(folder=folder, call=call)
@@ -67,7 +68,7 @@ def _results(path: Path) -> list[EvalResult] | None:
             for metric in ("micro", "exact_match")
         ] or None
     except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not as `lab-ddpm evaluate` writes it ({error!r})") from None
+        raise DataError(f"{path}: not in the form that `lab-ddpm evaluate` writes ({error!r})") from None
 
 
 def _result(split: str, classifier: str, metric: str, score: Mapping[str, Any]) -> EvalResult:

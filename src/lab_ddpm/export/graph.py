@@ -10,11 +10,11 @@ from torch import nn
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 
-_EXAMPLES = 4  # any number but 0 and 1, which torch.export takes for constants
+_EXAMPLES = 4  # any number but 0 and 1, which torch.export treats as constants
 
 
 class PredictionGraph(nn.Module):
-    """The network to be traced, in evaluation mode."""
+    """The network to trace, in evaluation mode."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PredictionGraph(nn.Module):
         return torch.cond(gets_detail, self.denoiser.detailer, lambda prediction, *_: prediction.clone(), inputs)
 
     def examples(self) -> tuple[torch.Tensor, ...]:
-        """Inputs to trace it with."""
+        """Example inputs to trace the network with."""
         noisy = torch.zeros(_EXAMPLES, *self.denoiser.space.shape)
         return noisy, torch.tensor(0.0), self.denoiser.null_labels(_EXAMPLES)
 

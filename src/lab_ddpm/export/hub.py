@@ -1,9 +1,9 @@
-"""A pipeline as a folder for the Hugging Face Hub, which loads where lab_ddpm is not installed.
+"""Write a pipeline as a folder for the Hugging Face Hub, which loads even if lab_ddpm is not installed.
 
     pipe = DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)
 
-diffusers takes a pipeline's class from `pipeline.py` beside `model_index.json`, and the class of a part from a file in
-the part's folder. Both files are the same here: the pipeline and all that it imports, in one file (`one_file`).
+diffusers takes a pipeline's class from `pipeline.py` next to `model_index.json`, and the class of a part from a file in
+the part's folder. Here both files are the same: the pipeline and everything that it imports, in one file (`one_file`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
 _TITLE = "The pipeline of this folder, by `lab-ddpm export hub`: it needs diffusers and torchvision, but not lab_ddpm."
 _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this name
-_BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show and name
+_BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show or name
 
 
 def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
@@ -30,7 +30,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
     Args:
         checkpoint: A pipeline's folder.
         out: A folder that does not exist yet.
-        name: USER/NAME on the Hub, for the card; None takes `out`.
+        name: USER/NAME on the Hub, for the card; None means `out`.
 
     Raises:
         DataError: `out` exists, or the pipeline is missing or broken.
@@ -41,7 +41,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
     pipeline = load_pipeline(checkpoint)
     card = make_card(checkpoint, pipeline.denoiser, name or str(out))
     with atomic_path(out) as folder:
-        for part in ("denoiser", "scheduler"):  # copied, not saved again: rounded weights stay as they are
+        for part in ("denoiser", "scheduler"):  # copied, not saved again, so that rounded weights do not change
             shutil.copytree(checkpoint / part, folder / part)
         source = one_file(_TITLE, LabelConditionalPipeline.__module__)
         for place in (folder, folder / "denoiser"):

@@ -1,7 +1,8 @@
-"""A module of lab_ddpm as one file, with the modules of lab_ddpm that it imports in front of it.
+"""Join a module of lab_ddpm and the modules of lab_ddpm that it imports to one file.
 
-diffusers loads a pipeline's code from a single file: of a local folder it copies only the modules that this file names
-itself, and all into one folder, where those of two models would overwrite each other. So the modules are joined here.
+diffusers loads a pipeline's code from one file. From a local folder it copies only the modules that this file itself
+names, and puts them all into one folder, where the modules of two models would overwrite each other. So the modules are
+joined here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _FUTURE = "from __future__ import annotations\n"
 
 
 def one_file(title: str, module: str) -> str:
-    """The source of a module that needs no lab_ddpm.
+    """The source of a module that works without lab_ddpm.
 
     Args:
-        title: Its docstring.
-        module: Its name, `lab_ddpm.diffusion.pipeline` for example.
+        title: The docstring of the new module.
+        module: The name of the module, such as `lab_ddpm.diffusion.pipeline`.
 
     Raises:
         ValueError: Two modules bind the same name, or one imports from lab_ddpm in a function.
@@ -49,6 +50,6 @@ def one_file(title: str, module: str) -> str:
 
 
 def _bound_names(source: str) -> list[str]:
-    """The names that a module binds, other than by an import."""
+    """The names that a module defines, other than by an import."""
     symbols = symtable.symtable(source, "module", "exec").get_symbols()
     return [symbol.get_name() for symbol in symbols if symbol.is_assigned() and not symbol.is_imported()]

@@ -1,4 +1,4 @@
-"""A model for ONNX Runtime; `generation.onnx_runtime` opens the file."""
+"""Export a model to ONNX Runtime; `generation.onnx_runtime` opens the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model for `torch.export.load`: a program that needs PyTorch but not lab_ddpm."""
+"""Export a model for `torch.export.load`, which needs PyTorch but not lab_ddpm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab_ddpm.export.graph import PredictionGraph
 from lab_ddpm.tools.files import atomic_path
 
 PROGRAM_FILE = "denoiser.pt2"
-MAX_BATCH = 63  # diffusers' upsampling takes another branch from 64 images on, and a graph has only one
+MAX_BATCH = 63  # with 64 images or more, diffusers' upsampling takes another branch, and a graph can have only one
 
 
 @torch.no_grad()

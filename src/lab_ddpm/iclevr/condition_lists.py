@@ -4,7 +4,7 @@ All combinations of a given number of the 24 objects are sorted by SHA-256("list
 that is the same on every platform. Each list takes the first combinations that fit it:
 
 - `unseen` (32 pairs, 40 triples): combinations that no training image of the replica contains. No object is in more
-  than 4 of the pairs, so that the training images stay balanced. Chosen first.
+  than 4 of the pairs, so that the training images stay balanced. This list is chosen first.
 - `test` (6 single objects, 12 pairs, 14 triples; 72 objects): the structure of the official `test.json`.
 - `new_test` (12 pairs, 20 triples; 84 objects): the structure of the official `new_test.json`, in which 10 pairs and 18
   triples repeat a colour.
@@ -12,7 +12,7 @@ that is the same on every platform. Each list takes the first combinations that 
   colour): for choosing checkpoints and settings.
 - `many` (32 of four objects, 32 of five): more objects than any training image shows.
 
-No combination is in two lists, and no list but `unseen` has a combination that contains an unseen one.
+No combination is in two lists. Only `unseen` has combinations that contain an unseen one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make_condition_lists() -> dict[str, list[Condition]]:
     test = take("test", 1, 6) + take("test", 2, 12) + take("test", 3, 14)
 
     def take_new(name: str, pairs: tuple[int, int], triples: tuple[int, int]) -> list[Condition]:
-        """Of each size: how many that repeat a colour, and how many that do not."""
+        """Take new combinations. `pairs` and `triples`: how many repeat a colour, and how many do not."""
         return (
             take(name, 2, pairs[0], repeat_colour=True)
             + take(name, 2, pairs[1], repeat_colour=False)

@@ -1,1 +1,1 @@
-"""A page in the browser that generates the images that you choose."""
+"""A web page that generates the images that you choose."""

@@ -23,15 +23,15 @@ from lab_ddpm.tools.errors import UserError
 HOST = "127.0.0.1"  # only this machine can open the page
 _KEPT = 64  # images in the gallery
 _MOST = 16  # images at a time
-_CACHE = (3600, 86_400)  # seconds: every hour, files of images that are a day old are removed
-_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from the network
+_CACHE = (3600, 86_400)  # in seconds: every hour, image files that are a day old are deleted
+_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # no web fonts
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour per line
     + "#images .caption-label { white-space: normal; max-width: 100%; } "
     # the images are small: the browser enlarges them, without smoothing
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
-# Of discs, as shares of width and height: the first object of an i-CLEVR scene is in the middle.
+# Places of the discs, as shares of width and height: the first object of an i-CLEVR scene is in the middle.
 _FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
 _HERE = Path(__file__).parent
 Captioned = list[tuple[Images, str]]  # (H, W, C) uint8, and the caption below
@@ -133,7 +133,7 @@ def build(backend: Backend) -> gr.Blocks:
 
 
 def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
-    """For i-CLEVR a column of colours for each shape; for other labels one group."""
+    """The boxes to tick: for i-CLEVR, a column of colours for each shape; for other labels, one group."""
     if tuple(labels) != OBJECTS:
         return [gr.CheckboxGroup(list(labels), label="Labels", elem_id="labels")] if labels else []
     with gr.Row():
@@ -146,7 +146,7 @@ def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
 
 
 def _canvas(backend: Backend) -> tuple[gr.Checkbox, gr.HTML]:
-    """Discs to drag, if the model has a layout."""
+    """The discs to drag, if the model has a layout."""
     space = backend.pipeline.denoiser.space
     placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=space.has_layout)
     height, width = space.sample_size
@@ -166,7 +166,7 @@ def _canvas(backend: Backend) -> tuple[gr.Checkbox, gr.HTML]:
 
 
 def _middles(backend: Backend, middles: Sequence[dict[str, Any]], ticked: Sequence[str]) -> list[dict[str, Any]]:
-    """The discs of the ticked labels; existing ones stay where they are."""
+    """The places of the discs of the ticked labels; existing discs stay where they are."""
     before = {middle["label"]: middle for middle in middles or ()}
     height, width = backend.pipeline.denoiser.space.sample_size
     discs = [before[label] for label in ticked if label in before]
@@ -212,9 +212,9 @@ def _captioned(images: Images, captions: Sequence[str] = ()) -> Captioned:
 
 
 def _shown(images: Captioned) -> list[tuple[str, str]]:
-    """For a gr.Gallery: files in Gradio's cache, which it removes by their age.
+    """Write images for a gr.Gallery to files in Gradio's cache, which Gradio deletes when they are old.
 
-    From arrays it would write the same file again each time, and a reader could get half a file.
+    If it got arrays, Gradio would write the same file again each time, and a reader could get half a file.
     """
     return [(str(_cached(image)), caption) for image, caption in images]
 
@@ -230,5 +230,5 @@ def _cached(image: Images) -> Path:
 
 
 def _folder() -> Path:
-    """Of this process alone, which removes it at its end."""
+    """A folder for this process alone, which deletes it at its end."""
     return Path(get_upload_folder()) / f"lab_ddpm-{os.getpid()}"

@@ -1,7 +1,7 @@
-"""The lab report that courses ask for, about a run on i-CLEVR: the outline, filled in.
+"""The lab report that courses ask for about a run on i-CLEVR: a template, filled in.
 
 Settings and curves come from the run's folder. The rest is measured: scores on both lists, images, and the speed of the
-pipeline's sampler next to DDPM.
+pipeline's sampler compared with DDPM.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ img {{ max-width: 100%; }}
 
 
 def why_no_lab_report(run: Path) -> str | None:
-    """Why there can be no lab report about a run; None if there can.
+    """The reason why there can be no lab report about a run; None if there can be one.
 
     Raises:
         DataError: A file of the run is broken.
@@ -79,7 +79,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
         The Markdown file.
 
     Raises:
-        UserError: The pipeline has other labels.
+        UserError: The labels of the pipeline are not those of i-CLEVR.
         DataError: There can be no lab report, or a file of the run, of the data or a classifier is broken or missing.
     """
     config, training = read_config(run), read_training(run)
@@ -130,7 +130,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
 def _compare_with_ddpm(
     pipeline: LabelConditionalPipeline, conditions: list[Condition], referee: torch.nn.Module
 ) -> dict[str, dict[str, Any]]:
-    """Speed and score of DDPM with all its steps, and of the pipeline's own sampling, with the same guidance."""
+    """Speed and score of DDPM with all its steps and of the pipeline's own sampling, with the same guidance."""
     ddpm = pipeline.with_sampling("ddpm", pipeline.denoiser.config["num_train_timesteps"])
     results = {}
     for name, sampled in (("ddpm", ddpm), ("own", pipeline)):

@@ -38,7 +38,7 @@ from lab_ddpm.training.config_parser import parse_config
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images of one `generated/LIST/`: (image, caption, entry of the manifest) each."""
+    """The images of one `generated/LIST/`, each as (image, caption, entry of the manifest)."""
 
     name: str
     images: Sequence[tuple[Embedded, str, Mapping[str, Any]]]
@@ -50,8 +50,8 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     """Write the page about the run in folder `run` to the file `out`.
 
     Args:
-        run: Such as runs/iclevr.
-        out: Such as runs/iclevr/report.html.
+        run: The run's folder, such as runs/iclevr.
+        out: The file to write, such as runs/iclevr/report.html.
         pretrained: The shipped pipeline: the folder of its `metrics.json`, and of `metrics.jsonl` and `config.yaml`,
             which tell how long it was trained.
 

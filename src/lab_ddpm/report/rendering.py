@@ -1,4 +1,4 @@
-"""The templates, filled in, and the images in them as data URIs."""
+"""Fill in the templates, with images as data URIs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab_ddpm.data.images import naming_broken_images
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a file in `templates/` with its values filled in, which are escaped in HTML."""
+    """The text of a file in `templates/` with its values filled in. In HTML the values are escaped."""
     environment = Environment(
         loader=PackageLoader("lab_ddpm.report"),
         autoescape=select_autoescape(),
@@ -29,7 +29,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Such as 42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
+    """A duration in words, such as 42 seconds, 5.3 minutes, 2.4 hours or 3.1 days."""
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -37,13 +37,13 @@ def _duration(seconds: float) -> str:
 
 
 def _guided_share(stop: float | None) -> str:
-    """What follows a guidance scale: nothing if all noise levels are guided."""
+    """The words after a guidance scale that say which noise levels are guided; none if all are."""
     return "" if stop in (None, 1) else f" in the noisiest {100 * stop:g} % of the noise levels"
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as a data URI, its size in pixels, and the data URI for the dark theme if it has another one."""
+    """An image as a data URI, its size in pixels, and another data URI if it looks different in the dark theme."""
 
     uri: str
     width: int
@@ -52,7 +52,7 @@ class Embedded:
 
 
 def embed(content: bytes, dark: bytes | None = None) -> Embedded:
-    """The bytes of an image file, and those for the dark theme."""
+    """Embed the bytes of an image file, and of its version for the dark theme."""
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         kind, (width, height) = str(image.format).lower(), image.size
@@ -64,7 +64,7 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 def embed_file(path: Path) -> Embedded:
-    """An image file.
+    """Embed an image file.
 
     Raises:
         DataError: It is missing or broken.
@@ -74,5 +74,5 @@ def embed_file(path: Path) -> Embedded:
 
 
 def embed_charts(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> dict[str, Embedded]:
-    """Charts by name, drawn in both themes."""
+    """Draw charts in both themes and embed them, by name."""
     return {name: embed(content, dark[name]) for name, content in light.items()}

@@ -27,7 +27,7 @@ class Training:
         seconds: Wall time, with evaluations.
         steps: Optimizer steps.
         epochs: Epochs so far.
-        all_epochs: Epochs that the run will have at its end.
+        all_epochs: Epochs of the whole run.
         images: Training images shown, with repetitions.
         init_from: The pipeline that it started from, whose own training is not counted; None for random weights.
     """
@@ -77,7 +77,7 @@ def read_config(folder: Path) -> TrainConfig | None:
 
 
 def read_training(folder: Path) -> Training | None:
-    """How long a run has been trained; None if it has no settings or no log."""
+    """How long a run has trained; None if it has no settings or no log."""
     config, log = read_config(folder), folder / "metrics.jsonl"
     with naming(log):
         records = read_records(log)
@@ -105,14 +105,14 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
 
 
 def common_classifier(results: Sequence[Result]) -> str | None:
-    """The last of `CLASSIFIERS`, so the referee if possible, that has scored all lists of all results."""
+    """The classifier that has scored all lists of all results: the referee if possible."""
     scored = [set(by_classifier) for result in results for by_classifier in result.splits.values()]
     common = set.intersection(*scored) if scored else set()
     return next((name for name in reversed(CLASSIFIERS) if name in common), None)
 
 
 def compare_results(own: Result | None, shipped: Result | None) -> str | None:
-    """What the intervals say about the run and the shipped pipeline, on the lists that both were scored on."""
+    """Say whether the run or the shipped pipeline is better, by the intervals on the lists that both were scored on."""
     if own is None or shipped is None or (name := common_classifier([own, shipped])) is None:
         return None
     common = [split for split in own.splits if split in shipped.splits]
@@ -152,10 +152,10 @@ def make_tables(results: Sequence[Result]) -> list[Table]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn the errors that unexpected content of a file causes into a `DataError` that names the file."""
+    """Turn errors that a file's unexpected content causes into a `DataError` that names the file."""
     try:
         yield
     except UserError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a file as this program writes it ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path}: not in the form that this program writes ({type(error).__name__}: {error})") from None

@@ -1,1 +1,1 @@
-"""Files from elsewhere, checked and put in place: the official data, and other people's weights."""
+"""Check files from elsewhere and put them in place: the official data, and weights of other programs."""

@@ -1,10 +1,10 @@
-"""The official i-CLEVR files, as courses hand them out, checked and copied to where the commands look for them.
+"""Check the official i-CLEVR files, as courses hand them out, and copy them to where the commands look for them.
 
     images -> out/images/      JSON lists -> out/      checkpoint.pth -> evaluator_dir/
 
 Everything is copied into a hidden folder inside `out` and checked there. Then it is renamed into place, `train.json`
-last. So an error changes nothing, and a killed import is completed by running it again. The files may come in parts:
-each import adds to the data set, and never mixes it with another one.
+last. So an error changes nothing, and to complete a killed import one runs it again. The files may come in parts: each
+import adds to the data set, and never mixes it with another one.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _check_space(found: OfficialFiles, out: Path) -> None:
 
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
-    """A new hidden folder in `out`, so that moving files out of it is renaming; a killed import may have left one."""
+    """A new hidden folder in `out`, from which files can be renamed into place. Removes those of killed imports."""
     is_new = not out.exists()
     staging = out / f"{TEMPORARY_PREFIX}import"
     remove(staging)
@@ -143,7 +143,7 @@ def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str,
 
 
 def _compare(labels: Mapping[str, Condition], found: OfficialFiles, folder: Path) -> list[str]:
-    """Compare the images, present and new, with `train.json`; there may be none, since they may be imported later."""
+    """Compare all images, old and new, with `train.json`. There may be none: they can be imported later."""
     places = image_places(folder) if folder.is_dir() else {}
     places |= {name: file.place for name, file in found.images.items()}
     return compare_names(labels, places) if places else []
@@ -183,7 +183,7 @@ def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> li
 
 
 def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
-    """One line for each existing file that must not be replaced: another checkpoint, or other labels of the images."""
+    """One line for each existing file that must not be replaced: another checkpoint, or other labels for the images."""
 
     def is_kept(place: Path) -> bool:
         return place.name == OFFICIAL_CHECKPOINT or (
@@ -191,7 +191,7 @@ def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
         )
 
     return [
-        f"{place}: exists with other content, which is never overwritten; move it away first"
+        f"{place}: exists with other content and is never overwritten; move it away first"
         for name, place in places.items()
         if is_kept(place) and place.exists() and place.read_bytes() != (staging / name).read_bytes()
     ]
@@ -212,7 +212,7 @@ def _move_images(staged: Path, images: Path) -> None:
 
 
 def _put(staged: Path, place: Path) -> str:
-    """Copy a file to its place, which may be on another disk, whole or not at all; returns what was done."""
+    """Copy a file to its place, completely or not at all. The place may be on another disk. Returns what was done."""
     content = staged.read_bytes()
     before = place.read_bytes() if place.exists() else None
     if before == content:

@@ -11,13 +11,13 @@ class ImportReport:
     """What an import did; `str()` makes it a summary to print.
 
     Attributes:
-        source, out: As given to `import_data`.
+        source, out: The arguments of `import_data`.
         absent: Official files that are not in `source`.
         num_added: Images that this import added to `out/images`.
         num_images: Images in `out/images` now.
         files: Lists and checkpoint, by path: "added", "replaced" or "unchanged".
-        seen: How many conditions of the list `unseen` some training image shows, and how many conditions it has; None
-            if neither images nor `train.json` are known.
+        seen: How many conditions of the list `unseen` occur in training images, and how many conditions it has; None
+            if there are neither images nor `train.json`.
         missing: What training on the official data still needs.
         unopened: Zip files in `source`, which are not searched.
     """

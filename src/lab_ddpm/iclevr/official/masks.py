@@ -1,8 +1,8 @@
-"""Masks of the official images, which come without: where each object is, found from the differences of the images.
+"""Masks for the official images, which come without them: where each object is, found from differences of images.
 
 Image k of a scene is image k - 1 with one more object, the last of its labels. The new object is where the image
-changed by more than the factor of a shadow. Image 0 is compared with an estimate of its empty ground: a polynomial
-fitted to the image outside its middle, where the first object stands.
+changed by more than a shadow would change it. Image 0 is compared with an estimate of its empty ground: a polynomial
+that is fitted to the image outside its middle, where the first object stands.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_masks(root: Path) -> int:
         How many were written.
 
     Raises:
-        DataError: An image is broken or missing, or its labels are not those of the image before and one more.
+        DataError: An image is broken or missing, or its labels are not those of the image before plus one.
     """
     scenes: defaultdict[str, dict[str, Condition]] = defaultdict(dict)
     for name, condition in sorted(load_labels(root / LABEL_FILE, OBJECTS).items()):
@@ -101,7 +101,7 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray
 
 
 def new_object(before: Image, after: Image) -> NDArray[np.bool_]:
-    """Where the new object of `after` is: (H, W, 3) twice, in [0, 255] -> (H, W) bool."""
+    """Where the new object of `after` is: two images (H, W, 3) in [0, 255] -> (H, W) bool."""
     shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
     colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
     changed = (colour_change > _COLOUR_CHANGE) | (np.abs(after - before).max(axis=-1) > _CHANGE)

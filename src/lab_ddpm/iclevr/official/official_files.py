@@ -32,7 +32,7 @@ _MAX_ZIP_BYTES = 20 * 10**9
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One official file, not read yet.
+    """One official file that has not been read yet.
 
     Attributes:
         name: Its name without folders.
@@ -49,12 +49,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class OfficialFiles:
-    """What was found.
+    """The official files that were found.
 
     Attributes:
         images: The `CLEVR_train_SSSSSS_K.png` by name, sorted.
         others: The JSON lists and the classifier's checkpoint by name, `train.json` last.
-        unopened: Zip files beside them, which are not searched.
+        unopened: Zip files next to them, which are not searched.
     """
 
     images: dict[str, SourceFile]
@@ -64,11 +64,11 @@ class OfficialFiles:
 
 @contextmanager
 def open_official_files(source: Path) -> Iterator[OfficialFiles]:
-    """Find the official files in `source`, a folder or a zip file, to read them within the block.
+    """Find the official files in `source`, a folder or a zip file; they can be read within the block.
 
     Raises:
-        DataError: It is neither, is broken or unsafe, contains no official file, or contains two different files of
-            one name (all are named).
+        DataError: `source` is neither, is broken or unsafe, contains no official file, or contains two different files
+            with the same name (all are named).
     """
     if source.is_dir():
         files, zips = _files_in_folder(source)
@@ -90,13 +90,13 @@ def _sort_out(source: Path, files: Iterable[SourceFile], zips: list[Path]) -> Of
             continue
         twin = found.setdefault(file.name, file)
         if twin is not file and twin.read() != file.read():
-            problems.append(f"{file.place}: differs from {twin.place}; a name must not have two contents")
+            problems.append(f"{file.place}: differs from {twin.place}, which has the same name; keep only one of them")
     if problems:
         raise DataError("\n".join(problems))
     if not found:
         wanted = ", ".join(["CLEVR_train_SSSSSS_K.png", *LISTS, OFFICIAL_CHECKPOINT])
         hint = f"; zip files in a folder are not searched: {', '.join(map(str, zips))}" if zips else ""
-        raise DataError(f"{source}: must contain some of the official files {wanted}, has none{hint}")
+        raise DataError(f"{source}: must contain some of the official files {wanted}, but has none{hint}")
     return OfficialFiles(
         images={name: found[name] for name in sorted(found) if IMAGE_NAME.fullmatch(name)},
         others={name: found[name] for name in (OFFICIAL_CHECKPOINT, *LISTS) if name in found},
@@ -134,7 +134,7 @@ def _open_zip(source: Path) -> ZipFile:
     try:
         return ZipFile(source)
     except (BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{source}: must be a zip file, and is truncated or of another kind ({error})") from None
+        raise DataError(f"{source}: must be a zip file, but is truncated or of another kind ({error})") from None
 
 
 def _files_in_zip(source: Path, archive: ZipFile) -> list[SourceFile]:
@@ -163,7 +163,7 @@ def _path(member: ZipInfo) -> PurePosixPath:
 
 
 def _danger(member: ZipInfo) -> str | None:
-    """Why a member must not be unpacked; None for a safe one."""
+    """The reason why a member must not be unpacked; None for a safe one."""
     path, kind = _path(member), stat.S_IFMT(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", str(path)):
         return f"the member {member.filename!r} points outside the folder"

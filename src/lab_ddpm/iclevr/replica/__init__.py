@@ -1,1 +1,1 @@
-"""The replica of the i-CLEVR images: scenes, renderer, and the folder on disk."""
+"""The replica of the i-CLEVR images: its scenes, its renderer, and its folder on disk."""

@@ -1,7 +1,7 @@
 """The two meshes of the replica: the cube with rounded edges, and the ground that curves into a wall.
 
-A mesh is positions (N, 3) in CLEVR units, unit normals (N, 3) and triangles (M, 3) of indices. The normals are those of
-the smooth surface, so that few triangles look smooth.
+A mesh consists of positions (N, 3) in CLEVR units, unit normals (N, 3) and triangles (M, 3) of indices. The normals are
+those of the smooth surface, so that few triangles look smooth.
 """
 
 import functools

@@ -2,13 +2,13 @@
 
 Light is additive, so an image is the sum of five renderings of the same scene, each with one light: the key, fill and
 back lamps (square area lights with CLEVR's positions, sizes and powers, shifted a little in each scene), a weak sun,
-and a constant sky that lights the objects only. With one light per rendering no light is chosen at random, so a few
-samples per pixel are free of grain. The sky replaces the light that the bright ground reflects onto the objects. It
-does not light the ground, since the fitted strengths of the lamps already contain that light.
+and a constant sky that lights only the objects. With one light per rendering, no light is chosen at random, so a few
+samples per pixel are enough to avoid grain. The sky replaces the light that the bright ground reflects onto the
+objects. It does not light the ground, because the fitted strengths of the lamps already contain that light.
 
-The sum is converted from linear RGB to sRGB. The strengths of the lamps were fitted (non-negative least squares in
-linear RGB) to the background of public i-CLEVR images, that of the sky to the colours of their objects. The ground is
-flat under the objects and curves up far behind them, so there is no horizon.
+The sum is converted from linear RGB to sRGB. The strengths of the lamps were fitted to the background of public
+i-CLEVR images, and the strength of the sky to the colours of their objects (non-negative least squares in linear RGB).
+The ground is flat under the objects and curves up far behind them, so there is no horizon.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lab_ddpm.iclevr.replica.scenes import CAMERA_FOV, CAMERA_POSITION, LAMPS, R
 from lab_ddpm.tools.errors import check_choice
 
 WIDTH, HEIGHT = 112, 84
-RECIPE = 1  # increase it with every change here, in `scenes` or in `meshes` that changes a pixel
+RECIPE = 1  # increase it if a change here, in `scenes` or in `meshes` changes a pixel
 _SAMPLES = 4  # per pixel and light
 
 _BASE_COLOURS = [
@@ -74,7 +74,7 @@ def render_image(scene: Scene, step: int) -> Images:
     solid = [_ground(), *(shape for item in objects for shape in _shapes(item, _rubber(item.colour)))]
     sun = {"type": "directional", "direction": _SUN_DIRECTION, "irradiance": _SUN_IRRADIANCE}
     lamps = [_lamp(name, shift) for name, shift in zip(LAMPS, scene.lamp_shifts, strict=True)]
-    # lamps are sampled by their position; the sky, which is everywhere, by the directions that reflect most
+    # lamps are sampled by their position; the sky is everywhere, so it is sampled by the directions that reflect most
     aim = {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0, "hide_emitters": True}
     spread = {"type": "direct", "emitter_samples": 0, "bsdf_samples": 4, "hide_emitters": True}
     worlds = [(aim, lamp, solid) for lamp in [*lamps, sun]]
@@ -97,7 +97,7 @@ def _to_srgb(linear: np.ndarray) -> Images:
 
 @functools.cache
 def _mitsuba() -> Any:
-    """Mitsuba, imported when something is rendered, with one thread, since the workers are processes."""
+    """Import Mitsuba at the first rendering, with one thread, because the workers are processes."""
     import drjit
     import mitsuba
 
@@ -146,7 +146,7 @@ def _lamp(name: str, shift: tuple[float, float, float]) -> dict[str, Any]:
 
 @functools.cache
 def _rubber(colour: str) -> Any:
-    """The material of one colour, cached since Mitsuba computes its reflection tables whenever it is loaded."""
+    """The material of one colour. It is cached because Mitsuba computes its reflection tables whenever it is loaded."""
     reflectance = {"type": "rgb", "value": _REFLECTANCE[colour]}
     rubber = {"type": "roughplastic", "alpha": 0.25, "int_ior": 1.2, "diffuse_reflectance": reflectance}
     return _mitsuba().load_dict(rubber)
@@ -154,7 +154,7 @@ def _rubber(colour: str) -> Any:
 
 @functools.cache
 def _matte(colour: str) -> Any:
-    """The same without gloss, which under a constant sky only adds grain."""
+    """The same material without gloss, which would only add grain under a constant sky."""
     reflectance = {"type": "rgb", "value": _REFLECTANCE[colour]}
     return _mitsuba().load_dict({"type": "diffuse", "reflectance": reflectance})
 

@@ -76,7 +76,7 @@ def render_replica(
     found = read_identity(out)
     _check_identity(out, found, identity)
     if found not in (None, identity):
-        remove(out / "train.json")  # without it, an unfinished data set is not taken for a finished one
+        remove(out / "train.json")  # so that an unfinished data set is not taken for a finished one
     for folder in (images, out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(out / "replica.json", identity)
@@ -99,7 +99,7 @@ def render_replica(
                 if received:
                     break
         finally:
-            pool.shutdown(cancel_futures=True)  # scenes that are being rendered are finished, the others not begun
+            pool.shutdown(cancel_futures=True)  # finish the scenes that are being rendered, and begin no others
     if received:
         raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} images")
     labels = dict(sorted(labels.items()))
@@ -109,7 +109,7 @@ def render_replica(
 
 
 def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
-    """Render what one scene lacks; returns all its labels, and the number of images rendered."""
+    """Render the missing images of one scene; returns all its labels, and the number of images rendered."""
     scene = sample_scene(seed, number, STEPS, forbidden)
     labels: Labels = {}
     rendered = 0
@@ -145,10 +145,10 @@ def read_identity(out: str | Path) -> dict[str, Any] | None:
 
 
 def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
-    """Raise `DataError` unless `out` is new or holds (a part of) the wanted data set."""
+    """Raise `DataError` unless `out` is new or holds the wanted data set, or a part of it."""
     if found is None:
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
-            raise DataError(f"{out}: holds another data set (train.json, images or masks, and no replica.json)")
+            raise DataError(f"{out}: holds another data set (it has train.json, images or masks, but no replica.json)")
         return
     for key in ("recipe", "seed", "forbidden"):
         if found[key] != wanted[key]:

@@ -1,8 +1,8 @@
 """The scene of a replica image as plain numbers, before anything is rendered.
 
 A scene consists of objects on the ground plane z = 0 (z up, CLEVR units) and one random shift per lamp. The first
-object stands at the origin, so at the same pixels in every image. Each later one is placed uniformly in [-3, 3]^2, and
-again until it keeps a gap to the others and every object is visible. Step K of a scene shows its first K + 1 objects,
+object stands at the origin, so it is at the same pixels in every image. Each later object gets random places in
+[-3, 3]^2 until it has a gap to the others and every object is visible. Step K of a scene shows its first K + 1 objects,
 as in i-CLEVR (El-Nouby et al., "Tell, Draw, and Repeat", 2019, arXiv:1811.09845), which builds on CLEVR (Johnson et
 al., 2017, arXiv:1612.06890).
 
@@ -63,7 +63,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that the images of a scene depend on.
+    """Everything that the images of a scene depend on.
 
     Attributes:
         objects: In the order in which the steps add them.
@@ -124,8 +124,8 @@ def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
 def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Images:
     """The mask of an image: (height, width, 1) uint8, an object's index in `OBJECTS` + 1, and 0 for the ground.
 
-    Outlines are exact to within a pixel of an image 112 pixels wide, which has bevels on its cubes; spheres are drawn
-    here as discs that face along the view's axis.
+    Outlines are exact to within a pixel of an image 112 pixels wide. They ignore the bevels of cubes. Spheres are drawn
+    as discs that face along the view's axis.
     """
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -217,8 +217,8 @@ def _camera_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _inside_hull(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which of the places (x, y) are inside the convex hull of `points` (N, 2).
 
-    A convex shape is the intersection of its supporting half-planes. With 24 evenly spaced directions the shape is at
-    most a canvas pixel too large, which is exact enough here.
+    A convex shape is the intersection of its supporting half-planes. With 24 evenly spaced directions, the shape is too
+    large by at most a canvas pixel, which is exact enough here.
     """
     inside = np.ones_like(x, dtype=bool)
     for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
