@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from charts import setting_panels
-from common import image_statistics, markdown_table
+from common import image_statistics, markdown_table, own_weights
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.images import Images, image_grid, write_png
@@ -54,7 +54,6 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.model import check_settings
-from lab_ddpm.training.state import newest_weights
 
 _SHOWN, _GRID_COLUMNS = 32, 8
 _KEYS = {"training", "classifier", "num_images", "seeds", "settings"}
@@ -214,7 +213,7 @@ def _sample(
     folder = train(trained)
     pipeline = load_pipeline(folder / "last").to(this_process().device)
     if not sampled.optimizer.ema_decay:
-        pipeline.denoiser.load_state_dict(newest_weights(folder))
+        pipeline.denoiser.load_state_dict(own_weights(folder))
     pipeline.denoiser.register_to_config(clip_sample=sampled.model["clip_sample"])
     pipeline = pipeline.with_sampling(**sampled.sampling)
     conditions = [()] * count if asked is None else asked

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lab_ddpm.data.images import Images
+from lab_ddpm.diffusion.layout import make_layout, read_layout
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.evaluation.intervals import Score, as_text, share_interval
+from lab_ddpm.tools.checksums import check_sums
+from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.metrics_log import Record
+from lab_ddpm.tools.weights import read_weights
+from lab_ddpm.training.state import newest_state
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -87,6 +96,27 @@ def patch_energy(images: Images, patch_size: int) -> float:
     energy = np.abs(np.fft.fft2(images.astype(np.float32), axes=(1, 2))) ** 2
     energy[:, 0, 0] = 0
     return float(energy[:, :: height // patch_size, :: width // patch_size].sum() / energy.sum())
+
+
+def by_patch(space: SampleSpace, masks: torch.Tensor) -> torch.Tensor:
+    """Reduce (B, 1, H, W) masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
+    return read_layout(make_layout(masks, space.num_labels, space.patch_size), space.num_labels)
+
+
+def images_per_second(records: Sequence[Record], batch_size: int) -> float:
+    """The speed of a training between its first and its last logged loss (the first step includes the warm-up)."""
+    losses = [record for record in records if "loss" in record]
+    first, last = losses[0], losses[-1]
+    return batch_size * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+
+
+def own_weights(run: Path) -> dict[str, torch.Tensor]:
+    """The network's own weights, not their average, in the newest state of a run."""
+    folder = newest_state(run)
+    if folder is None:
+        raise DataError(f"{run}: no states")
+    check_sums(folder)
+    return read_weights(folder / "denoiser.safetensors")
 
 
 def _laplacian(values: NDArray[np.floating]) -> NDArray[np.floating]:

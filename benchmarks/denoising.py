@@ -25,7 +25,9 @@ from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.generation.generate import check_data, open_pipeline, sampling_record
+from lab_ddpm.evaluation.comparison import check_data
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.generation.generate import sampling_record
 from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("denoising"), help="default: denoising")
     options = parser.parse_args(arguments)
     check_at_least("num-images", options.num_images, 1)
-    pipeline = open_pipeline(options.checkpoint)
+    pipeline = open_pipeline(options.checkpoint, runtime="torch")
     with_masks = pipeline.denoiser.space.has_layout and (options.root / "masks").is_dir()
     dataset = open_dataset(options.dataset, options.root, pipeline.denoiser.config["sample_size"], with_masks)
     table = measure(dataset, pipeline, options.num_images, options.out)

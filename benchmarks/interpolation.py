@@ -30,8 +30,9 @@ from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.data.images import Images, to_tensor, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import interpolation_strip
+from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
-from lab_ddpm.generation.generate import check_data, open_pipeline
+from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.interpolation import Mixing, Noise, Walk, distance, interpolate_images, mix_images
 from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--num-pairs", type=int, default=32, help="pairs of held-out images (default: 32)")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     options = parser.parse_args(arguments)
-    pipeline = open_pipeline(options.checkpoint)
+    pipeline = open_pipeline(options.checkpoint, runtime="torch")
     real = open_held_out(options.dataset, options.root, options.held_out, pipeline.denoiser.config["sample_size"])
     check_data(pipeline, real)
     table = measure(real.images, pipeline, options.num_pairs, options.out)

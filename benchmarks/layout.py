@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from common import ShareRow, cells, markdown_table, share_row
+from common import ShareRow, by_patch, cells, markdown_table, share_row
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
@@ -37,10 +37,12 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.drawing.figures import image_table
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
+from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.evaluation.scores import top_k_hits
 from lab_ddpm.generation.checking import generate_checked
+from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_object, replace_object
-from lab_ddpm.generation.generate import check_data, open_pipeline, sampling_record
+from lab_ddpm.generation.generate import sampling_record
 from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.generation.reading import check_reads, read_images
 from lab_ddpm.tools.arguments import add_checkpoint, add_sampling, sampling_options
@@ -122,7 +124,7 @@ class _Study:
 
     def reading(self) -> list[ShareRow]:
         """With the labels known, and with none."""
-        true = self.denoiser.space.by_patch(self.masks)
+        true = by_patch(self.denoiser.space, self.masks)
         results = []
         ways = {"labels known": self.rows}
         if self.denoiser.config["condition_dropout"]:  # else the model knows no null label

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from common import ShareRow, cells, markdown_table, patch_energy, sharpness_within
+from common import ShareRow, by_patch, cells, markdown_table, patch_energy, sharpness_within
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, SHAPES, resolve_split
@@ -47,7 +47,8 @@ from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_cl
 from lab_ddpm.evaluation.intervals import Bootstrap
 from lab_ddpm.evaluation.scores import top_k, top_k_hits
 from lab_ddpm.generation.checking import count_objects
-from lab_ddpm.generation.generate import GeneratedImages, generate_seeds, open_pipeline, sampling_record
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.generation.generate import GeneratedImages, generate_seeds, sampling_record
 from lab_ddpm.tools.arguments import SPLITS_HELP, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
@@ -121,7 +122,9 @@ def measure(
         table += [[name, *cells(row)] for row in rows] + _looks_cells(name, looks, len(asked))
         _show(out / f"{name}.png", generated.images, asked, pairs)
     if real is not None:
-        looks = _looks(real.images, None if real.masks is None else _by_patch(real.masks, space), space.patch_size)
+        looks = _looks(
+            real.images, None if real.masks is None else _masks_by_patch(real.masks, space), space.patch_size
+        )
         content["real images"] = {"looks": looks}
         table += _looks_cells("real images", looks, len(real))
     write_json(out / "table.json", {**sampling_record(pipeline), "num_seeds": num_seeds, "lists": content})
@@ -206,10 +209,10 @@ def _looks_cells(name: str, looks: dict[str, float], of: int) -> list[list[objec
     return [[name, what, f"{value:.2e}", of] for what, value in looks.items()]
 
 
-def _by_patch(masks: Images, space: SampleSpace) -> NDArray[np.uint8]:
+def _masks_by_patch(masks: Images, space: SampleSpace) -> NDArray[np.uint8]:
     """(N, H, W, 1) masks as `GeneratedImages` has them: (N, h, w)."""
     parts = torch.from_numpy(np.array(masks)).movedim(-1, 1).split(1024)
-    return torch.cat([space.by_patch(part) for part in parts])[:, 0].to(torch.uint8).numpy()
+    return torch.cat([by_patch(space, part) for part in parts])[:, 0].to(torch.uint8).numpy()
 
 
 def _show(path: Path, images: Images, conditions: Sequence[Condition], pairs: Sequence[Sequence[Pair]]) -> None:

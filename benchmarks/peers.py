@@ -28,7 +28,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
-from common import as_ratio
+from common import as_ratio, images_per_second
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.images import to_tensor
@@ -36,7 +36,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.metrics_log import images_per_second, read_records
+from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.model import make_denoiser

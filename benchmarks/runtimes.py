@@ -21,7 +21,8 @@ from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.images import Images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.generation.generate import generate, open_pipeline
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import check_at_least
 
@@ -59,7 +60,7 @@ def compare_runtimes(checkpoint: Path | None, rounds: int, batch_sizes: Sequence
         DataError: No such checkpoint, or one without its ONNX file.
     """
     check_at_least("rounds", rounds, 1)
-    on_torch = open_pipeline(checkpoint)
+    on_torch = open_pipeline(checkpoint, runtime="torch")
     on_onnx = open_pipeline(on_torch.checkpoint, runtime="onnx")
     for pipeline in (on_torch, on_onnx):
         _timed(pipeline, 1)  # warms up

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common import images_per_second
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.iclevr import OBJECTS
@@ -27,12 +28,13 @@ from lab_ddpm.data.images import read_image, to_tensor
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.generation.generate import generate, open_pipeline
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.generation.generate import generate
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
-from lab_ddpm.tools.metrics_log import images_per_second, read_records
+from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.loop import train
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> None:
     for config, preset in zip(options.configs, presets, strict=True):
         if preset.data.dataset != "iclevr":
             raise UserError(f"`configs` must be presets of i-CLEVR, got {config} of {preset.data.dataset!r}")
-    pipeline = open_pipeline(options.checkpoint)
+    pipeline = open_pipeline(options.checkpoint, runtime="torch")
     workers = os.cpu_count() or 1
     print(f"{workers} cores, {torch.get_num_threads()} torch threads")
     with tempfile.TemporaryDirectory() as folder:

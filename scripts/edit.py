@@ -35,8 +35,9 @@ def main(arguments: list[str]) -> None:
 
     from lab_ddpm.data.images import write_png
     from lab_ddpm.drawing.figures import labelled_grid
+    from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.editing import add_object, remove_object, replace_object
-    from lab_ddpm.generation.generate import open_image, open_pipeline
+    from lab_ddpm.generation.generate import open_image
     from lab_ddpm.generation.placing import parse_place
 
     pipeline = open_pipeline(options.checkpoint, **sampling_options(options))

@@ -77,7 +77,8 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
     from lab_ddpm.evaluation.intervals import as_text
     from lab_ddpm.evaluation.scores import score_seeds
-    from lab_ddpm.generation.generate import generate_seeds, open_pipeline, sampling_record
+    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.generate import generate_seeds, sampling_record
     from lab_ddpm.tools.hardware import this_process
 
     is_main, device = this_process().is_main_process, this_process().device
@@ -131,9 +132,10 @@ def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, ou
     from lab_ddpm.diffusion.sampling import image_seeds
     from lab_ddpm.drawing.figures import image_table
     from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
-    from lab_ddpm.evaluation.comparison import Comparison
+    from lab_ddpm.evaluation.comparison import Comparison, check_data
     from lab_ddpm.evaluation.intervals import as_text, mean_interval
-    from lab_ddpm.generation.generate import check_data, generate, open_pipeline, sampling_record
+    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.generate import generate, sampling_record
     from lab_ddpm.tools.hardware import this_process
 
     pipeline = open_pipeline(options.checkpoint, **sampling_options(options))

@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.drawing.figures import DenoisingRecorder
     from lab_ddpm.drawing.generated import GeneratedFolder
     from lab_ddpm.generation.checking import generate_checked
-    from lab_ddpm.generation.generate import generate, open_pipeline
+    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.generate import generate
     from lab_ddpm.generation.placing import generate_placed, parse_place
     from lab_ddpm.tools.hardware import this_process
 

@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> None:
 
     from lab_ddpm.data.images import Images, to_tensor, write_png
     from lab_ddpm.drawing.figures import interpolation_strip
-    from lab_ddpm.generation.generate import open_image, open_pipeline, sampling_record
+    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.generate import open_image, sampling_record
     from lab_ddpm.generation.interpolation import interpolate_conditions, interpolate_images
 
     sampling = sampling_options(options)

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     need("matplotlib", "jinja2", "markdown")
     load_torch(f"writing a report about {options.run_folder}")
 
-    from lab_ddpm.generation.generate import open_pipeline
+    from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.report.lab_report import why_no_lab_report, write_lab_report
     from lab_ddpm.report.page import write_page
 

@@ -16,12 +16,12 @@ import yaml
 
 import ablate
 from ablate import Sweep, read_sweep, run_sweep
+from common import own_weights
 from conftest import TINY_RUN, save_random_classifiers
 from lab_ddpm.cli import run
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.training.state import newest_weights
 
 SWEEPS = Path(ablate.__file__).parent / "configs"
 
@@ -92,7 +92,7 @@ def test_a_stopped_sweep_continues(sweep: Sweep, tmp_path: Path, monkeypatch: py
 
 def test_training_never_reads_the_average_of_its_weights(sweep: Sweep, tmp_path: Path) -> None:
     runs = (sweep.sampled("no-ema", 0, tmp_path), sweep.trained("no-ema", 0, tmp_path))
-    without, averaged = (newest_weights(ablate.train(config)) for config in runs)
+    without, averaged = (own_weights(ablate.train(config)) for config in runs)
     assert all(torch.equal(without[key], averaged[key]) for key in without)
 
 

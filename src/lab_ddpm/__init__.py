@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lab_ddpm.diffusion.sampling import Sampling, sample
     from lab_ddpm.diffusion.schedulers import make_scheduler
     from lab_ddpm.evaluation.scores import score
-    from lab_ddpm.generation.generate import generate, open_pipeline
+    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.generate import generate
 
 __all__ = [
     "Denoiser",
@@ -40,7 +41,7 @@ _HOMES = {
     "Sampling": "diffusion.sampling",
     "generate": "generation.generate",
     "make_scheduler": "diffusion.schedulers",
-    "open_pipeline": "generation.generate",
+    "open_pipeline": "generation.checkpoint",
     "sample": "diffusion.sampling",
     "score": "evaluation.scores",
 }

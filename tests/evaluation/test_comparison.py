@@ -5,12 +5,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.cli import main
 from lab_ddpm.data import torchvision_data
+from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.evaluation.classifiers import build_classifier, save_classifier
+from lab_ddpm.evaluation.comparison import check_data
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.tools.errors import UserError
 from real_formats import write_folder, write_mnist
 
 SAMPLING = ["--steps", "1", "--num-images", "8", "--num-seeds", "2"]
@@ -128,3 +134,17 @@ def test_inception_needs_an_extra(capsys: pytest.CaptureFixture[str]) -> None:
     save_tiny_pipeline("runs/digits/best", 1)
     assert main([*MNIST, "--features", "inception"]) == 1
     assert "inception" in capsys.readouterr().err
+
+
+def test_images_of_another_kind_are_not_compared(tmp_path: Path) -> None:
+    grey = open_pipeline(save_tiny_pipeline(tmp_path, 1, ("a", "b")))
+
+    def images(channels: int, labels: tuple[str, ...]) -> ImageDataset:
+        array = np.zeros((2, 32, 32, channels), np.uint8)
+        return ImageDataset(["0", "1"], array, torch.zeros(2, len(labels)), labels, "crop", "")
+
+    check_data(grey, images(1, ("a", "b")))
+    check_data(grey, images(1, ()))
+    for other in (images(3, ("a", "b")), images(1, ("a", "c"))):
+        with pytest.raises(UserError):
+            check_data(grey, other)

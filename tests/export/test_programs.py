@@ -14,9 +14,9 @@ from lab_ddpm.cli import main
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.export.torch import MAX_BATCH
-from lab_ddpm.generation.checkpoint import load_pipeline
-from lab_ddpm.generation.generate import generate, open_pipeline
-from lab_ddpm.generation.onnx_runtime import ONNX_FILE, open_onnx
+from lab_ddpm.generation.checkpoint import load_pipeline, open_pipeline
+from lab_ddpm.generation.generate import generate
+from lab_ddpm.generation.onnx_runtime import ONNX_FILE
 from lab_ddpm.tools.errors import DataError
 
 TIMESTEPS = torch.tensor([0, 599.5, 600, 999])
@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def test_predictions_are_the_same(checkpoint: Path) -> None:
-    denoiser, on_onnx = load_pipeline(checkpoint).denoiser, open_onnx(checkpoint)
+    denoiser, on_onnx = load_pipeline(checkpoint).denoiser, open_pipeline(checkpoint, runtime="onnx").denoiser
     noisy = torch.randn(MAX_BATCH, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 1.0]]).repeat(21, 1)
     torch.save((noisy, TIMESTEPS, rows), checkpoint / "inputs.pt")
@@ -70,12 +70,12 @@ def test_images_are_the_same(checkpoint: Path) -> None:
 
 def test_a_missing_file_one_of_another_pipeline_and_a_broken_one_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     other = save_tiny_pipeline(tmp_path / "best", 3, ("a", "c"))
-    assert open_pipeline(other, runtime="auto").denoiser.runtime is None
+    assert open_pipeline(other).denoiser.runtime is None
     with pytest.raises(DataError, match=ONNX_FILE):
         open_pipeline(other, runtime="onnx")
     shutil.copy(checkpoint / ONNX_FILE, other)
-    with pytest.raises(DataError, match="another pipeline"):
-        open_onnx(other)
+    with pytest.raises(DataError, match=ONNX_FILE):
+        open_pipeline(other, runtime="onnx")
     (other / ONNX_FILE).write_bytes((checkpoint / ONNX_FILE).read_bytes()[:1000])
     with pytest.raises(DataError, match="cannot be read"):
-        open_onnx(other)
+        open_pipeline(other, runtime="onnx")

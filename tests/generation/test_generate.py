@@ -5,17 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from conftest import save_tiny_pipeline
-from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds, sample
 from lab_ddpm.diffusion.schedulers import SCHEDULERS
-from lab_ddpm.generation.checkpoint import checkpoint_hash
-from lab_ddpm.generation.generate import check_data, generate, open_pipeline, sampling_record
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.generation.checkpoint import checkpoint_hash, open_pipeline
+from lab_ddpm.generation.generate import generate, sampling_record
 
 CONDITIONS = [("red cube",), ("cyan sphere",), (), ("red cube", "gray cube"), ("blue cube",)]
 SEEDS = image_seeds(0, 5)
@@ -75,17 +71,3 @@ def test_a_checkpoint_is_sampled_in_its_own_way_unless_told_otherwise(
     assert (drawn(other, [0, 1]) != drawn(own, [0, 1])).any()
     unguided = generate(other, [()], [0])
     assert sampling_record(other, unguided) == {**record, "scheduler": "ddim", "steps": 2, "guidance_scale": 1.0}
-
-
-def test_images_of_another_kind_are_not_compared(tmp_path: Path) -> None:
-    grey = open_pipeline(save_tiny_pipeline(tmp_path, 1, ("a", "b")))
-
-    def images(channels: int, labels: tuple[str, ...]) -> ImageDataset:
-        array = np.zeros((2, 32, 32, channels), np.uint8)
-        return ImageDataset(["0", "1"], array, torch.zeros(2, len(labels)), labels, "crop", "")
-
-    check_data(grey, images(1, ("a", "b")))
-    check_data(grey, images(1, ()))
-    for other in (images(3, ("a", "b")), images(1, ("a", "c"))):
-        with pytest.raises(UserError):
-            check_data(grey, other)

@@ -12,8 +12,8 @@ from conftest import save_tiny_pipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.classifiers import build_classifier, predict, save_classifier
 from lab_ddpm.evaluation.scores import top_k_hits
-from lab_ddpm.generation.checkpoint import load_pipeline
-from lab_ddpm.generation.generate import generate, open_pipeline
+from lab_ddpm.generation.checkpoint import load_pipeline, open_pipeline
+from lab_ddpm.generation.generate import generate
 from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError

@@ -86,10 +86,6 @@ class SampleSpace:
         """The masks that the layouts in samples show, one value per patch: (B, 1, H / p, W / p), see `read_layout`."""
         return read_layout(self.layout(sample), self.num_labels)
 
-    def by_patch(self, masks: torch.Tensor) -> torch.Tensor:
-        """Reduce (B, 1, H, W) masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
-        return read_layout(make_layout(masks, self.num_labels, self.patch_size), self.num_labels)
-
     def without_layout(self, sample: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The (B, *shape) samples, with an unknown layout in those for which the (B,) `rows` are true."""
         image, layout = self.parts(sample)

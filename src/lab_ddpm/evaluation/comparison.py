@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from lab_ddpm.data.image_cache import ImageDataset
-from lab_ddpm.data.images import Images
+from lab_ddpm.data.images import KINDS, Images
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
 from lab_ddpm.evaluation.distances import compare, extract, inception_features, nearest
 from lab_ddpm.evaluation.scores import labels_found
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.hardware import this_process
 
 
@@ -83,6 +84,16 @@ class Comparison:
         }
         closest = distances.argsort()[:count]
         return figures, images[closest.numpy()], self._training[places[closest].numpy()]
+
+
+def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:
+    """Raise `UserError` unless the model makes images like these, with the same labels if both have labels."""
+    channels, own = images.images.shape[-1], pipeline.denoiser.config["in_channels"]
+    if channels != own:
+        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, but those to compare are {KINDS[channels]}")
+    labels = pipeline.denoiser.labels
+    if labels and images.labels and labels != images.labels:
+        raise UserError(f"{pipeline.checkpoint} was trained on labels that differ from those of these images")
 
 
 def _open_features(features: str, labels: Sequence[str], channels: int) -> tuple[nn.Module | None, nn.Module]:

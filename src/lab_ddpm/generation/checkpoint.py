@@ -18,12 +18,46 @@ from safetensors import SafetensorError
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import sampling_timesteps
+from lab_ddpm.generation.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.checksums import SUMS
-from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.errors import DataError, check_choice, first_line
 from lab_ddpm.tools.files import sha256
+from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.tools.shipped import find
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
+RUNTIMES = ("auto", "torch", "onnx")
+
+
+def open_pipeline(
+    checkpoint: str | Path | None,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_stop: float | None = None,
+    runtime: str = "auto",
+) -> LabelConditionalPipeline:
+    """Load a checkpoint and print which one it is.
+
+    Args:
+        checkpoint: Folder of a pipeline; None means the default checkpoint.
+        scheduler, steps, guidance_scale, guidance_stop: See `Sampling`; None keeps the checkpoint's own.
+        runtime: What runs the network: "torch"; "onnx", from the file that `export onnx` writes; or "auto", which is
+            "onnx" on a CPU if the file exists and ONNX Runtime is installed.
+
+    Raises:
+        UserError: An unknown scheduler or runtime, a number out of range, or ONNX Runtime is not installed.
+        DataError: The checkpoint is missing or broken.
+    """
+    check_choice("runtime", runtime, RUNTIMES)
+    checkpoint = find_checkpoint(checkpoint)
+    pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale, guidance_stop)
+    pipeline.to(this_process().device)
+    if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
+        pipeline.denoiser.runtime = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
+    if this_process().is_main_process:
+        print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
+    return pipeline
 
 
 def load_pipeline(path: str | Path) -> LabelConditionalPipeline:

@@ -20,17 +20,13 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.image_cache import ImageDataset
-from lab_ddpm.data.images import KINDS, Images, read_image, to_uint8
+from lab_ddpm.data.images import Images, read_image, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import FINISHED, Known, StateCallback, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import scheduler_name
-from lab_ddpm.generation.checkpoint import checkpoint_hash, find_checkpoint, load_pipeline
-from lab_ddpm.generation.onnx_runtime import can_run_onnx, open_onnx
-from lab_ddpm.tools.errors import UserError, check_choice
+from lab_ddpm.generation.checkpoint import checkpoint_hash
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.hardware import this_process
-
-RUNTIMES = ("auto", "torch", "onnx")
 
 
 @dataclass(frozen=True)
@@ -50,37 +46,6 @@ class GeneratedImages:
     seeds: Sequence[int]
     guidance_scale: float
     masks: NDArray[np.uint8] | None = None
-
-
-def open_pipeline(
-    checkpoint: str | Path | None,
-    scheduler: str | None = None,
-    steps: int | None = None,
-    guidance_scale: float | None = None,
-    guidance_stop: float | None = None,
-    runtime: str = "torch",
-) -> LabelConditionalPipeline:
-    """Load a checkpoint and print which one it is.
-
-    Args:
-        checkpoint: Folder of a pipeline; None means the default checkpoint.
-        scheduler, steps, guidance_scale, guidance_stop: See `Sampling`; None keeps the checkpoint's own.
-        runtime: What runs the network: "torch"; "onnx", from the file that `export onnx` writes; or "auto", which is
-            "onnx" on a CPU if the file exists and ONNX Runtime is installed.
-
-    Raises:
-        UserError: An unknown scheduler or runtime, a number out of range, or ONNX Runtime is not installed.
-        DataError: The checkpoint is missing or broken.
-    """
-    check_choice("runtime", runtime, RUNTIMES)
-    checkpoint = find_checkpoint(checkpoint)
-    pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale, guidance_stop)
-    pipeline.to(this_process().device)
-    if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
-        pipeline.denoiser.runtime = open_onnx(checkpoint)
-    if this_process().is_main_process:
-        print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
-    return pipeline
 
 
 def generate(
@@ -117,7 +82,8 @@ def generate(
     with this_process().split_between_processes(list(range(len(rows)))) as mine:
         indices = cast(list[int], mine)
         batches = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
-        drawn: list[tuple[Images, NDArray[np.uint8]]] = []  # images and masks
+        images: list[Images] = []
+        masks: list[NDArray[np.uint8]] = []
         with denoising_bar(len(batches) * len(sampling_timesteps(sampling, denoiser)), progress, on_state) as advance:
             for batch in batches:
                 samples = sample(
@@ -128,11 +94,16 @@ def generate(
                     known=None if known is None else known[batch],
                     on_state=advance,
                 )
-                masks = space.masks(samples)[:, 0].to(torch.uint8) if space.has_layout else samples[:, :0]
-                drawn.extend(zip(to_uint8(space.decode(samples)), masks.cpu().numpy(), strict=True))
-    images, masks = (np.stack(part) for part in zip(*gather_object(drawn), strict=True))
-    guidance_scale = sampling.guidance_scale if rows.any() else 1.0
-    return GeneratedImages(images, rows.cpu(), seeds, guidance_scale, masks if space.has_layout else None)
+                images.extend(to_uint8(space.decode(samples)))
+                if space.has_layout:
+                    masks.extend(space.masks(samples)[:, 0].to(torch.uint8).cpu().numpy())
+    return GeneratedImages(
+        images=np.stack(gather_object(images)),
+        class_labels=rows.cpu(),
+        seeds=seeds,
+        guidance_scale=sampling.guidance_scale if rows.any() else 1.0,
+        masks=np.stack(gather_object(masks)) if space.has_layout else None,
+    )
 
 
 def generate_seeds(
@@ -164,16 +135,6 @@ def open_image(pipeline: LabelConditionalPipeline, file: str | Path) -> Images:
     """
     config = pipeline.denoiser.config
     return read_image(file, config["sample_size"], pipeline.config["fit"], config["in_channels"])
-
-
-def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:
-    """Raise `UserError` unless the model makes images like these, with the same labels if both have labels."""
-    channels, own = images.images.shape[-1], pipeline.denoiser.config["in_channels"]
-    if channels != own:
-        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, but those to compare are {KINDS[channels]}")
-    labels = pipeline.denoiser.labels
-    if labels and images.labels and labels != images.labels:
-        raise UserError(f"{pipeline.checkpoint} was trained on labels that differ from those of these images")
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.checksums import check_sums
 from lab_ddpm.tools.errors import DataError, first_line
 from lab_ddpm.tools.extras import need
@@ -27,8 +26,14 @@ def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
     return device.type == "cpu" and (checkpoint / ONNX_FILE).is_file() and find_spec("onnxruntime") is not None
 
 
-def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+def open_onnx(
+    checkpoint: Path, network_hash: str
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
     """The network in a pipeline's folder, for `Denoiser.runtime`; it uses as many threads as torch.
+
+    Args:
+        checkpoint: The folder.
+        network_hash: The hash of the network in the folder, which the file must have been exported from.
 
     Raises:
         UserError: ONNX Runtime is not installed.
@@ -48,7 +53,7 @@ def open_onnx(checkpoint: Path) -> Callable[[torch.Tensor, torch.Tensor, torch.T
         session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class
         raise DataError(f"{file}: cannot be read ({first_line(error)}); {again}") from None
-    if session.get_modelmeta().custom_metadata_map.get(HASH_KEY) != checkpoint_hash(checkpoint, ["denoiser"]):
+    if session.get_modelmeta().custom_metadata_map.get(HASH_KEY) != network_hash:
         raise DataError(f"{file}: was not exported from the pipeline in {checkpoint}; {again}")
     takes = {node.name for node in session.get_inputs()}
 

@@ -29,7 +29,8 @@ from lab_ddpm.evaluation.classifiers import (
     predict,
 )
 from lab_ddpm.evaluation.scores import top_k
-from lab_ddpm.generation.generate import generate, open_pipeline, sampling_record
+from lab_ddpm.generation.checkpoint import open_pipeline
+from lab_ddpm.generation.generate import generate, sampling_record
 from lab_ddpm.generation.interpolation import interpolate_conditions
 from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.tools.errors import DataError, check_at_least
@@ -81,7 +82,7 @@ class Backend:
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:
-        self.pipeline = open_pipeline(checkpoint, runtime="auto")
+        self.pipeline = open_pipeline(checkpoint)
         assert self.pipeline.checkpoint is not None
         self.checkpoint, self.labels = self.pipeline.checkpoint, self.pipeline.denoiser.labels
         self.scheduler = str(sampling_record(self.pipeline)["scheduler"])
