@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from common import markdown_table
+from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.image_cache import ImageDataset
@@ -28,7 +29,6 @@ from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import sampling_record
-from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 

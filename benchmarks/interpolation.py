@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from charts import distance_curves
 from common import markdown_table
+from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.data.images import Images, to_tensor, write_png
@@ -34,7 +35,6 @@ from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.interpolation import Mixing, Noise, Walk, distance, interpolate_images, mix_images
-from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
 

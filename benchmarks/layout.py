@@ -26,6 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from common import ShareRow, by_patch, cells, markdown_table, share_row
+from lab_ddpm.arguments import add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
@@ -45,7 +46,6 @@ from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_ob
 from lab_ddpm.generation.generate import sampling_record
 from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.generation.reading import check_reads, read_images
-from lab_ddpm.tools.arguments import add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.hardware import this_process

@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from common import ShareRow, by_patch, cells, markdown_table, patch_energy, sharpness_within
+from lab_ddpm.arguments import SPLITS_HELP, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, SHAPES, resolve_split
@@ -49,7 +50,6 @@ from lab_ddpm.evaluation.scores import top_k, top_k_hits
 from lab_ddpm.generation.checking import count_objects
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import GeneratedImages, generate_seeds, sampling_record
-from lab_ddpm.tools.arguments import SPLITS_HELP, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.hardware import this_process

@@ -16,6 +16,7 @@ from statistics import median
 import numpy as np
 
 from common import as_ratio, markdown_table
+from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.images import Images
@@ -23,7 +24,6 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import check_at_least
 
 BATCH_SIZES = (1, 4, 32, 64)

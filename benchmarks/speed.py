@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from common import images_per_second
+from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import every_label
 from lab_ddpm.data.iclevr import OBJECTS
@@ -32,7 +33,6 @@ from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
-from lab_ddpm.tools.arguments import add_checkpoint
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import TrainConfig

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import join_condition
-from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.files import check_writable
 

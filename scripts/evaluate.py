@@ -4,10 +4,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from lab_ddpm.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, refuse, sampling_options
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, sha256, write_json
 
@@ -41,8 +41,7 @@ def main(arguments: list[str]) -> None:
         if options.root is None:
             raise UserError("`--against` needs `--root`, the folder of the data set")
     elif options.images is not None:
-        sampling = [name for name in sampling_options(options) if name != "runtime" or options.runtime != "auto"]
-        refuse(options, "--images", "checkpoint", "num_seeds", *sampling)
+        refuse(options, "--images", "checkpoint", "num_seeds", *sampling_options(options))
         if options.split is None or len(options.split) != 1:
             raise UserError("`--images` needs one `--split`: the conditions of the images")
     for name in ("held_out", "features", "unconditional", "num_images"):
@@ -58,13 +57,6 @@ def main(arguments: list[str]) -> None:
         compare_with_dataset(options, num_seeds, num_images, out)
     else:
         score_conditions(options, num_seeds, out)
-
-
-def refuse(options: Namespace, chosen: str, *others: str) -> None:
-    """Raise `UserError` if one of the other options is given."""
-    for name in others:
-        if getattr(options, name) is not None:
-            raise UserError(f"`{chosen}` cannot be combined with `--{name.replace('_', '-')}`")
 
 
 def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser, add_checkpoint
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import UserError
 
 
@@ -19,13 +19,14 @@ def parser() -> Parser:
     add_checkpoint(parser)
     parser.add_argument("--out", type=Path, help="for hub: the new folder (default: hub)")
     parser.add_argument("--name", help="for hub: USER/NAME on the Hub, for the model card (default: OUT)")
+    parser.add_argument("--license", help="for hub: a licence for the model card, such as mit (default: none)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    if options.kind != "hub" and (options.out or options.name):
-        raise UserError("`--out` and `--name` are for `export hub`; the other files go into the checkpoint's folder")
+    if options.kind != "hub" and (options.out or options.name or options.license):
+        raise UserError("`--out`, `--name` and `--license` are for `export hub`; the other files go into the checkpoint's folder")
     load_torch("exporting")
     from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
         from lab_ddpm.export.hub import export_hub
 
         out = options.out or Path("hub")
-        export_hub(checkpoint, out, options.name)
+        export_hub(checkpoint, out, options.name, options.license)
         print(f"wrote {out}; upload it to the Hub with `hf upload {options.name or 'USER/NAME'} {out}`")
         return
     if options.kind == "onnx":

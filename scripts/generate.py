@@ -5,10 +5,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab_ddpm.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import Condition, every_label, join_condition, load_conditions, parse_condition
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, SPLITS, resolve_split
-from lab_ddpm.tools.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 
 DEFAULT_IMAGES = 64

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.tools.arguments import Parser
 
 
 def parser() -> Parser:

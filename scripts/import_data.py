@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import ROOT
-from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import DataError
 
 

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser, add_checkpoint, add_sampling, refuse, sampling_options
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import parse_condition
-from lab_ddpm.tools.arguments import Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json
 
@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> None:
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
     asked = {key: value for key in OF_IMAGES if (value := getattr(options, key)) is not None}
-    if options.conditions is not None and asked:
+    if options.images is not None:  # which have no condition
+        refuse(options, "--images", "guidance_scale", "guidance_stop")
+    elif asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--images`: conditions start from pure noise")
     load_torch("interpolating")
     import numpy as np

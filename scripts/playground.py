@@ -4,8 +4,8 @@ import os
 import socket
 import sys
 
+from lab_ddpm.arguments import Parser, add_checkpoint
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.tools.arguments import Parser, add_checkpoint
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.extras import need
 

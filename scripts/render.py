@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
-from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.extras import need
 

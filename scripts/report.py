@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser, add_sampling, refuse, sampling_options
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.tools.arguments import Parser, add_sampling, sampling_options
-from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.extras import need
 
 
@@ -23,9 +23,8 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     num_seeds = 4 if options.num_seeds is None else options.num_seeds
     check_at_least("num-seeds", num_seeds, 1)
-    for name in ("num_seeds", "scheduler", "steps", "guidance_scale", "guidance_stop"):
-        if options.page_only and getattr(options, name) is not None:
-            raise UserError(f"`--page-only` cannot be combined with `--{name.replace('_', '-')}`")
+    if options.page_only:
+        refuse(options, "--page-only", "num_seeds", *sampling_options(options))
     need("matplotlib", "jinja2", "markdown")
     load_torch(f"writing a report about {options.run_folder}")
 

@@ -5,9 +5,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
-from lab_ddpm.tools.arguments import Parser
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_positive, check_seed
 from lab_ddpm.tools.files import check_writable
 

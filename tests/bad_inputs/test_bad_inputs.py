@@ -177,6 +177,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("interpolate --conditions 'red cube' 'blue cube' --count 1 --steps 2", 2, "count"),
     ("interpolate --conditions 'red cube' 'blue cube' --timestep 5", 2, "--timestep"),
     ("interpolate --images data/train.json data/train.json", 1, "data/train.json"),
+    (WALK + "--guidance-scale 2", 2, "--guidance-scale"),
     (WALK + "--timestep -1", 2, "timestep"),
     ("edit absent.png --objects 'red cube' --remove 'red cube'", 1, "absent.png"),
     (EDIT, 2, "--remove"),

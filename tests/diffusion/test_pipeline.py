@@ -15,7 +15,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample
-from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
 

@@ -12,7 +12,7 @@ from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import Known, Sampling, Start, image_seeds, sample, sampling_timesteps
-from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.tools.errors import UserError
 
 CLASS_LABELS = encode([("red cube",), ("red cube", "cyan sphere"), ("gray cylinder",)], OBJECTS)

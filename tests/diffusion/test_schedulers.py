@@ -18,7 +18,8 @@ from diffusers import (
 
 from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution, sample_oracle
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
-from lab_ddpm.diffusion.schedulers import PROVEN, SCHEDULERS, make_scheduler, scheduler_name
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
+from lab_ddpm.diffusion.schedulers import PROVEN, make_scheduler, scheduler_name
 from lab_ddpm.tools.errors import UserError
 
 USUAL_STEPS = (10, 15, 20, 24, 25, 30, 50, 100)

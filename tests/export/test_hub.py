@@ -31,8 +31,8 @@ for index, image in enumerate(pipe(["a, b", "b"], num_inference_steps=3, guidanc
 """
 
 
-def export(checkpoint: Path, out: Path) -> int:
-    return main(["export", "hub", "--checkpoint", str(checkpoint), "--out", str(out), "--name", "someone/tiny"])
+def export(checkpoint: Path, out: Path, *more: str) -> int:
+    return main(["export", "hub", "--checkpoint", str(checkpoint), "--out", str(out), "--name", "someone/tiny", *more])
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,13 @@ def test_the_card_has_the_scores(exported: tuple[Path, Path]) -> None:
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
     assert results[0].metric_name == "micro by referee: 0.750 [0.700, 0.800]"
     assert (exported[1] / "grid.png").is_file()
+
+
+def test_the_card_has_a_licence_only_if_one_is_named(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "license" not in (exported[1] / "README.md").read_text()
+    assert export(exported[0], tmp_path / "out", "--license", "apache-2.0") == 0
+    card: Any = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "apache-2.0"
 
 
 def test_mistakes_write_nothing(exported: tuple[Path, Path], tmp_path: Path) -> None:

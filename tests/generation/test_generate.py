@@ -9,7 +9,7 @@ import pytest
 from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds, sample
-from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.generation.checkpoint import checkpoint_hash, open_pipeline
 from lab_ddpm.generation.generate import generate, sampling_record
 

@@ -9,7 +9,7 @@ from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Start, image_seeds, sample
-from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.generation.interpolation import Noise, Walk, interpolate_conditions, interpolate_images, invert, mix
 from lab_ddpm.tools.errors import UserError

@@ -88,7 +88,7 @@ def test_other_runs_and_page_only_have_no_lab_report(run: Path) -> None:
         (["runs/nowhere"], 1, "runs/nowhere"),
         (["runs/tiny", "--num-seeds", "0"], 2, "num-seeds"),
         (["runs/tiny", "--steps", "0"], 2, "steps"),
-        (["runs/tiny", "--page-only", "--steps", "2"], 2, "--steps"),
+        (["runs/tiny", "--page-only", "--runtime", "torch"], 2, "--runtime"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(

@@ -26,6 +26,7 @@ from diffusers import (
 )
 
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.scheduler_names import EARLY, SCHEDULERS
 from lab_ddpm.tools.errors import UserError, check_choice, first_line
 
 # Any diffusers scheduler: their common base class declares neither `config` nor `step`.
@@ -36,8 +37,8 @@ Scheduler = Any
 _DEFAULTS = {"timestep_spacing": "trailing"}
 
 # Our own spacing: t = T (1 - (i / n)^1.5) for step i of n. The noisiest steps decide which object stands where, so a
-# short run needs most of its steps there. A scheduler's config keeps this setting under a private name.
-_EARLY, _EARLY_POWER = "_early_timesteps", 1.5
+# short run needs most of its steps there.
+_EARLY_POWER = 1.5
 _OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
 
 # The denoiser alone sets the noise levels, and clips.
@@ -51,19 +52,6 @@ _NEVER = {
     "thresholding": False,
 }
 
-_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
-
-SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ddpm": (DDPMScheduler, {}),
-    "ddim": (DDIMScheduler, {}),
-    "dpmpp": (DPMSolverMultistepScheduler, {"solver_order": 2}),
-    "dpmpp_sde": (DPMSolverMultistepScheduler, _SDE),
-    "dpmpp_sde_early": (DPMSolverMultistepScheduler, {**_SDE, _EARLY: True}),
-    "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
-    "euler": (EulerDiscreteScheduler, {}),
-    "heun": (HeunDiscreteScheduler, {}),
-}
-
 # These end in the distribution of the data with any of their settings (tests/diffusion/test_schedulers).
 PROVEN = (
     DDIMScheduler,
@@ -75,6 +63,7 @@ PROVEN = (
     HeunDiscreteScheduler,
     UniPCMultistepScheduler,
 )
+_CLASSES = {each.__name__: each for each in PROVEN}
 
 # Heun averages slopes in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999 of squaredcos_cap_v2, that blows up
 # any error of the second slope: it starts below the sigma_max of its paper (arXiv:2206.00364), at t = 990.
@@ -99,11 +88,12 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     """
     if isinstance(scheduler, str):
         check_choice("scheduler", scheduler, SCHEDULERS)
-        scheduler_class, own = SCHEDULERS[scheduler]
+        class_name, own = SCHEDULERS[scheduler]
+        scheduler_class: Any = _CLASSES[class_name]
     else:
         scheduler_class = type(scheduler)
         if scheduler_class not in PROVEN:
-            proven = ", ".join(each.__name__ for each in PROVEN)
+            proven = ", ".join(_CLASSES)
             name = scheduler.__name__ if isinstance(scheduler, type) else scheduler_class.__name__
             raise UserError(f"`scheduler` must be one of {list(SCHEDULERS)}, or an instance of {proven}, got {name}")
         defaults = scheduler.config.get("_use_default_values", ())
@@ -121,16 +111,16 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     if not torch.equal(made.alphas_cumprod, training.alphas_cumprod.cpu()):
         raise UserError(f"{scheduler_class.__name__} has noise levels of its own, which are not those of this model")
     is_spaced_anew = own.get("timestep_spacing", "trailing") != "trailing" or any(map(own.get, _OTHER_SPACINGS))
-    if own.get(_EARLY) and scheduler_class is DPMSolverMultistepScheduler and not is_spaced_anew:
-        made.register_to_config(**{_EARLY: True})
+    if own.get(EARLY) and scheduler_class is DPMSolverMultistepScheduler and not is_spaced_anew:
+        made.register_to_config(**{EARLY: True})
     return made
 
 
 def scheduler_name(scheduler: str | Scheduler, denoiser: Denoiser) -> str:
     """The name from which `make_scheduler` makes an equal scheduler for the denoiser, or else the name of its class."""
     made = make_scheduler(scheduler, denoiser)
-    for name, (scheduler_class, _) in SCHEDULERS.items():
-        if isinstance(made, scheduler_class):
+    for name, (class_name, _) in SCHEDULERS.items():
+        if class_name == type(made).__name__:
             named = make_scheduler(name, denoiser)
             if _settings(named.config) == _settings(made.config):
                 return name
@@ -138,7 +128,7 @@ def scheduler_name(scheduler: str | Scheduler, denoiser: Denoiser) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key[0] != "_" or key == _EARLY}
+    return {key: value for key, value in config.items() if key[0] != "_" or key == EARLY}
 
 
 def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> torch.Tensor:
@@ -156,7 +146,7 @@ def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> tor
     if isinstance(scheduler, DDIMScheduler):
         _check_ddim_steps(steps, num_train_timesteps)
     asked: dict[str, Any] = {"num_inference_steps": steps}
-    if scheduler.config.get(_EARLY):
+    if scheduler.config.get(EARLY):
         asked = {"timesteps": _early_timesteps(num_train_timesteps, steps)}
     elif isinstance(scheduler, HeunDiscreteScheduler):
         noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()

@@ -28,7 +28,7 @@ The code of the pipeline is in `pipeline.py`; read it before you trust it. If la
 """
 
 
-def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
+def make_card(checkpoint: Path, denoiser: Denoiser, folder: str, licence: str | None = None) -> ModelCard:
     """The card of a pipeline.
 
     Args:
@@ -42,7 +42,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str) -> ModelCard:
     """
     readme, scores, name = checkpoint / "README.md", checkpoint / "metrics.json", Path(folder).name
     data = ModelCardData(
-        license="mit",
+        license=licence,
         library_name="diffusers",
         pipeline_tag=None if denoiser.labels else "unconditional-image-generation",
         tags=[*_TAGS, "class-conditional" if denoiser.labels else "unconditional"],

@@ -24,7 +24,7 @@ _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this
 _BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show or name
 
 
-def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
+def export_hub(checkpoint: Path, out: Path, name: str | None = None, licence: str | None = None) -> None:
     """Write the folder `out` from the pipeline in `checkpoint`, with its card, and its scores in the card.
 
     Args:
@@ -39,7 +39,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None) -> None:
         raise DataError(f"{out}: already exists; choose a new folder")
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
-    card = make_card(checkpoint, pipeline.denoiser, name or str(out))
+    card = make_card(checkpoint, pipeline.denoiser, name or str(out), licence)
     with atomic_path(out) as folder:
         for part in ("denoiser", "scheduler"):  # copied, not saved again, so that rounded weights do not change
             shutil.copytree(checkpoint / part, folder / part)

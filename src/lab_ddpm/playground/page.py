@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, write_png
-from lab_ddpm.diffusion.schedulers import SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.generation.placing import Place, disc_radius
 from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lab_ddpm.data.iclevr import SPLITS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.tools.errors import UserError, did_you_mean
 
 _OWN = "the checkpoint's own"
-SPLITS_HELP = "test, new_test, val, new_val, unseen, many or a JSON file of conditions"
+SPLITS_HELP = f"{', '.join(SPLITS)} or a JSON file of conditions"
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,25 +48,30 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
-    """The other arguments of `generation.generate.open_pipeline`.
+    """The other arguments of `generation.checkpoint.open_pipeline`.
 
     Args:
         parser: The parser to add them to.
         scheduler: The default scheduler, as the help names it.
         steps: The default number of steps, as the help names it.
     """
-    samplers = f"ddpm, ddim, dpmpp, dpmpp_sde, dpmpp_sde_early, unipc, euler or heun (default: {scheduler})"
-    parser.add_argument("--scheduler", help=samplers)
+    parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: {scheduler})")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
     runtimes = "torch, onnx (see lab-ddpm export onnx), or auto: onnx on a CPU if it was exported (default: auto)"
-    parser.add_argument("--runtime", default="auto", help=runtimes)
+    parser.add_argument("--runtime", help=runtimes)
     parser.add_argument("--guidance-scale", type=float, help=f"1 means no guidance (default: {_OWN})")
     stop = f"share of the noise levels with guidance, counted from the noisiest (default: {_OWN})"
     parser.add_argument("--guidance-stop", type=float, help=stop)
 
 
 def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The values of `add_sampling`, by the argument names of `open_pipeline`."""
-    return {
-        name: getattr(options, name) for name in ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
-    }
+    """The options of `add_sampling` that were given, by the argument names of `open_pipeline`."""
+    names = ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def refuse(options: argparse.Namespace, chosen: str, *others: str) -> None:
+    """Raise `UserError` if one of the other options is given together with the chosen one."""
+    for name in others:
+        if getattr(options, name) is not None:
+            raise UserError(f"`{chosen}` cannot be combined with `--{name.replace('_', '-')}`")
