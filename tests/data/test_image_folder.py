@@ -94,5 +94,5 @@ def test_only_a_folder_with_a_label_file_has_masks(tiny_dataset: Path) -> None:
     assert dataset.masks is not None
     assert dataset.masks.shape == (21, 16, 16, 1)
     (tiny_dataset / "train.json").unlink()
-    with pytest.raises(UserError, match=r"model\.layout_scale"):
+    with pytest.raises(UserError, match="`with_masks`"):
         open_folder(tiny_dataset, 16, with_masks=True)

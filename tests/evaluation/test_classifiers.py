@@ -112,7 +112,7 @@ def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
     state["layer5.weight"] = state.pop("conv1.weight")
     state["fc.0.bias"] = torch.zeros(10)
     torch.save({"model": state}, tmp_path / "checkpoint.pth")
-    with pytest.raises(DataError, match=r"conv1\.weight.*layer5\.weight.*\(24,\).*\(10,\)"):
+    with pytest.raises(DataError, match=r"conv1\.weight.*layer5\.weight.*fc\.0\.bias"):
         load_classifier(tmp_path / "checkpoint.pth", OBJECTS)
     for content in ({"weights": {}}, [1, 2], {"model": {"fc": 1}}):
         torch.save(content, tmp_path / "checkpoint.pth")

@@ -112,7 +112,6 @@ def test_a_preset_states_only_what_differs_from_the_one_that_it_extends(tmp_path
         (["--loss.detail_only", "true"], "loss.detail_only"),
         (["--optimizer.learning_rate", ".nan"], "optimizer.learning_rate"),
         (["--optimizer.ema_decay", "1"], "optimizer.ema_decay"),
-        (["--sampling.guidance_scale", "2"], "sampling.guidance_scale"),
         (["--evaluation.metric", "frechet"], "evaluation.metric"),  # not for i-CLEVR
         (["--evaluation.classifier", "mine.safetensors"], "evaluation.classifier"),
     ],
@@ -138,6 +137,7 @@ def test_a_wrong_option_is_refused_with_its_name(arguments: list[str], key: str)
         (["--loss.logit_std", "0"], "loss.logit_std"),
         (["--sampling.scheduler", "ddimm"], "sampling.scheduler"),
         (["--sampling.steps", "1001"], "sampling.steps"),
+        (["--sampling.guidance_scale", "2"], "sampling.guidance_scale"),  # without condition_dropout
     ],
     ids=str,
 )

@@ -141,7 +141,7 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
 # A process that is killed when `module.name` is called for a path with `place` in it, for each of some such crashes.
 KILL = """
 import os, signal, sys
-import lab_ddpm.tools.files, lab_ddpm.training.loop, lab_ddpm.training.progress, lab_ddpm.training.state
+import lab_ddpm.tools.files, lab_ddpm.training.loop, lab_ddpm.training.run_folder, lab_ddpm.training.state
 from lab_ddpm.cli import main
 def train_until(module, name, place):
     original = getattr(module, name)
@@ -169,8 +169,8 @@ killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")  # between wri
 killed(lab_ddpm.training.state, "remove", "states/step_0000002")  # before an old one is removed
 killed(lab_ddpm.tools.files.os, "replace", "pipelines/step_0000006")  # between writing and renaming a pipeline
 killed(lab_ddpm.training.state, "write_progress", "states/step_0000006")  # before the state knows of it
-killed(lab_ddpm.training.progress, "link_atomically", "tiny/best")  # between the links
-killed(lab_ddpm.training.progress, "remove", "pipelines/step_0000012")  # before what was left is replaced
+killed(lab_ddpm.training.run_folder, "link_atomically", "tiny/best")  # between the links
+killed(lab_ddpm.training.run_folder, "remove", "pipelines/step_0000012")  # before what was left is replaced
 """
     run_code(KILL + crashes, arguments)
     assert main(["train", *arguments]) == 0

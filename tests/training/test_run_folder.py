@@ -1,13 +1,16 @@
-"""One process at a time trains in a folder, with one configuration."""
+"""One process at a time trains in a folder, with one configuration, and its best and last pipelines stay."""
 
 from pathlib import Path
 
 import pytest
 
 from conftest import tiny_config
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import remove
 from lab_ddpm.training.config_parser import parse_config
-from lab_ddpm.training.run_folder import claim_run_folder
+from lab_ddpm.training.progress import Progress, read_progress, step_name, write_progress
+from lab_ddpm.training.run_folder import claim_run_folder, keep_pipelines, save_pipeline
 
 
 def test_a_second_process_is_kept_out_until_the_first_is_done(tmp_path: Path) -> None:
@@ -46,3 +49,34 @@ def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path) -> No
     config = tiny_config(tmp_path, data__num_workers=3, data__root="elsewhere", log_every_steps=9, save_every_steps=9)
     with claim_run_folder(config, is_main_process=True) as run:
         assert parse_config(["--config", str(run / "config.yaml")]) == config
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "pipelines").iterdir())
+
+
+def test_the_best_and_the_last_stay(tiny_pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    progress = Progress()
+    for step, score in ((1, 0.5), (2, 0.9), (3, 0.1), (4, 0.2)):
+        save_pipeline(tiny_pipeline, tmp_path, step)
+        progress.scores[step] = score
+        keep_pipelines(tmp_path, progress, keep=1)
+    assert names(tmp_path) == ["step_0000002", "step_0000004"]
+    assert (tmp_path / "best").resolve().name == "step_0000002"
+    assert (tmp_path / "last").resolve().name == "step_0000004"
+    assert Progress(scores={1: 0.5, 2: 0.7, 3: 0.7}).best_steps(2) == [3, 2]  # of equal ones the later
+
+
+def test_a_run_that_resumes_from_the_state_before_finds_its_best(
+    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path
+) -> None:
+    before, newest = Progress(scores={1: 0.5}), Progress(scores={1: 0.5, 2: 0.9})
+    for step, progress in ((1, before), (2, newest)):
+        save_pipeline(tiny_pipeline, tmp_path, step)
+        write_progress(tmp_path / "states" / step_name(step), progress)
+        keep_pipelines(tmp_path, progress, keep=1)
+    remove(tmp_path / "states" / step_name(2))
+    keep_pipelines(tmp_path, read_progress(tmp_path / "states" / step_name(1)), keep=1)
+    assert names(tmp_path) == ["step_0000001"]
+    for link in ("best", "last"):
+        assert (tmp_path / link / "model_index.json").is_file()

@@ -15,12 +15,11 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import to_tensor
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.interruption import ignore_stop_signals
 
 # The first word of a generator's seed. It keeps the generators of permutations and of samples apart.
 _ORDER, _SAMPLE = 0, 1
@@ -120,11 +119,6 @@ class StreamDataset(Dataset[Batch]):
         )
 
 
-def stream_batches(samples: StreamDataset, order: StreamSampler, num_workers: int) -> DataLoader[Batch]:
-    """Batches of the samples in an order, prepared by `num_workers` processes (0: by this one)."""
-    return DataLoader(samples, batch_sampler=order, num_workers=num_workers, worker_init_fn=ignore_stop_signals)
-
-
 def image_weights(
     dataset: ImageDataset, count_weights: Sequence[float], repeated_colour_weight: float
 ) -> NDArray[np.float64]:
@@ -157,6 +151,5 @@ def check_count_weights(count_weights: Sequence[float], fewest: int, most: int) 
     """Raise `UserError` unless images with `fewest` to `most` labels all have a weight, or none has one."""
     if count_weights and not 1 <= fewest <= most <= len(count_weights):
         raise UserError(
-            f"`data.count_weights` must have one weight for each number of labels, 1 to {most}, "
-            f"got {list(count_weights)}"
+            f"`count_weights` must have one weight for each number of labels, 1 to {most}, got {list(count_weights)}"
         )

@@ -129,7 +129,9 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
     if not condition:
         raise UserError("a condition must name at least one label, got an empty list")
     if not labels:
-        raise UserError(f"the model is unconditional and knows no labels, got {condition[0]!r}")
+        raise UserError(
+            f"a condition must be empty where there are no labels, as in an unconditional model, got {condition[0]!r}"
+        )
     for name in condition:
         if name not in labels:
             raise UserError(f"{_meant(name, labels)}a label must be one of {list(labels)}, got {name!r}")

@@ -31,7 +31,7 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        image_size: Of the opened images, in pixels.
+        image_size: Size of the opened images, in pixels.
         with_masks: Whether to open the masks too.
 
     Raises:
@@ -40,7 +40,7 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
     """
     check_choice("dataset", dataset, DATASETS)
     if with_masks and dataset in TORCHVISION_DATASETS:
-        raise UserError(f"`model.layout_scale` must be 0 for {dataset!r}, which has no masks")
+        raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
     return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {})
 
 
@@ -54,20 +54,20 @@ def open_training_images(
     """
     images = open_dataset(dataset, root, image_size, with_masks)
     if conditional and not images.labels:
-        raise UserError(f"`data.conditional` must be false for the images in {root}, which have no labels")
+        raise UserError(f"`conditional` must be false for the images in {root}, which have no labels")
     if not conditional:
         return dataclasses.replace(images, labels=(), class_labels=images.class_labels[:, :0])
     return images
 
 
-def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | None, image_size: Size) -> ImageDataset:
+def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, image_size: Size) -> ImageDataset:
     """Images that are never trained on: the test part of a torchvision data set, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder.
-        held_out_root: The other folder, for data sets without a test part; None for the others.
-        image_size: Of the opened images, in pixels.
+        held_out: The other folder, for data sets without a test part; None for the others.
+        image_size: Size of the opened images, in pixels.
 
     Raises:
         UserError: A folder for a data set with a test part, or no folder for one without.
@@ -75,12 +75,12 @@ def open_held_out(dataset: str, root: str | Path, held_out_root: str | Path | No
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset in TORCHVISION_DATASETS:
-        if held_out_root is not None:
-            raise UserError(f"`held-out` must not be given for {dataset!r}, which has a test part")
+        if held_out is not None:
+            raise UserError(f"`held_out` must not be given for {dataset!r}, which has a test part")
         return open_torchvision(dataset, root, image_size, held_out=True)
-    if held_out_root is None:
-        raise UserError(f"`held-out` must be given for {dataset!r}: a folder of images that were not trained on")
-    return open_dataset(dataset, held_out_root, image_size)
+    if held_out is None:
+        raise UserError(f"`held_out` must be given for {dataset!r}: a folder of images that were not trained on")
+    return open_dataset(dataset, held_out, image_size)
 
 
 def short_name(dataset: str, root: str | Path) -> str:

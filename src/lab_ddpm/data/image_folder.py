@@ -33,7 +33,7 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
 
     Args:
         root: The folder.
-        image_size: Of the opened images, in pixels.
+        image_size: Size of the opened images, in pixels.
         with_masks: Whether to open the masks of a `labelled_images` folder too.
 
     Raises:
@@ -45,7 +45,7 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
     if (root / LABEL_FILE).is_file():
         return open_labelled_images(root, image_size, read_vocabulary(root), _FIT, with_masks)
     if with_masks:
-        raise UserError(f"`model.layout_scale` must be 0 for {root}: only a folder with {LABEL_FILE} can have masks")
+        raise UserError(f"`with_masks` needs masks, and {root} has none: only a folder with {LABEL_FILE} can have them")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of images")
     if metadata := find_metadata(root):

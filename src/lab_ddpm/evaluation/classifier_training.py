@@ -29,7 +29,7 @@ from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, build_classifier, load_c
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.evaluation.recipes import Recipe
 from lab_ddpm.evaluation.scores import found_in
-from lab_ddpm.tools.errors import DataError, check_positive
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 
@@ -65,12 +65,8 @@ def train_and_save(
 
     Returns:
         The path of the weights.
-
-    Raises:
-        UserError: `epochs` is not positive.
     """
     epochs = recipe.epochs if epochs is None else epochs
-    check_positive("epochs", epochs)
     started = time.monotonic()
     classifier = train_classifier(recipe, training, held_out, epochs, seed)
     minutes = (time.monotonic() - started) / 60

@@ -31,7 +31,7 @@ from lab_ddpm.data.images import KINDS, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.tools.weights import check_state, naming_disk_errors, read_weights
+from lab_ddpm.tools.weights import load_state, naming_disk_errors, read_weights
 
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # chooses checkpoints; the other one scores final results only
@@ -149,10 +149,9 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
     own_channels = kernels[0].shape[1] if kernels else 3
     classifier = build_classifier(name, len(own_labels), own_channels)
-    check_state(path, state, classifier.state_dict())
+    load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
         raise WrongClassifier(f"{path}: made for {KINDS[own_channels]} images, and these are {KINDS[channels]}")
-    classifier.load_state_dict(state)  # copies into the float32 parameters
     return classifier.eval()
 
 

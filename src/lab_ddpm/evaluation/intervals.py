@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
+_RESAMPLES = 2000
 
 
 class Score(TypedDict):
@@ -65,18 +65,16 @@ class Bootstrap:
     Args:
         seeds: S, their number.
         conditions: N, their number.
-        resamples: How often they are drawn.
     """
 
-    def __init__(self, seeds: int, conditions: int, resamples: int = RESAMPLES) -> None:
+    def __init__(self, seeds: int, conditions: int) -> None:
         rng = np.random.default_rng(0)  # fixed: the same results always give the same interval
-        self.seed_counts = self._draw(rng, seeds, resamples)
-        self.condition_counts = self._draw(rng, conditions, resamples)
+        self.seed_counts, self.condition_counts = self._draw(rng, seeds), self._draw(rng, conditions)
 
     @staticmethod
-    def _draw(rng: np.random.Generator, count: int, resamples: int) -> NDArray[np.int64]:
-        """(resamples, count): how often each of `count` things comes up in `count` draws with replacement."""
-        return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    def _draw(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """(_RESAMPLES, count): how often each of `count` things comes up in `count` draws with replacement."""
+        return rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
 
     def ratio(self, found: NDArray[np.float64], asked: NDArray[np.float64]) -> Score:
         """The sum of `found` over the sum of `asked`.

@@ -29,7 +29,7 @@ from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import KINDS, Images, fit_image, resize_images, to_pil
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
-from lab_ddpm.evaluation.intervals import RESAMPLES, Bootstrap, Score, share_interval
+from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
 from lab_ddpm.tools.errors import UserError
 
 
@@ -92,14 +92,13 @@ def score_seeds(images: Images, class_labels: torch.Tensor, classifiers: Mapping
     return {name: summarise(found, class_labels, OBJECTS) for name, found in hits.items()}
 
 
-def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str], resamples: int = RESAMPLES) -> Scores:
+def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str]) -> Scores:
     """All scores of a list, with intervals.
 
     Args:
         hits: (S, N, C) bool from `top_k_hits`, for S seeds of N conditions.
         class_labels: (N, C) multi-hot, at least one label each.
         labels: The C names.
-        resamples: Of the bootstrap.
 
     Returns:
         Plain numbers, ready for JSON. Object counts and objects that no condition asks for are left out.
@@ -107,7 +106,7 @@ def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str], r
     found = np.asarray(hits, dtype=np.float64)
     asked = (np.asarray(class_labels) > 0).astype(np.float64)
     found_sum, asked_sum = found.sum(axis=-1), asked.sum(axis=-1)
-    bootstrap = Bootstrap(len(found), len(asked), resamples)
+    bootstrap = Bootstrap(len(found), len(asked))
     of_count = {str(int(count)): asked_sum == count for count in np.unique(asked_sum)}
     return Scores(
         micro=bootstrap.ratio(found_sum, asked_sum),

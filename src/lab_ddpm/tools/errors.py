@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -59,6 +61,20 @@ def did_you_mean(value: object, choices: Iterable[object]) -> str:
     longer = [choice for choice in spelt if choice.startswith(name)]
     meant = longer if len(longer) == 2 and close and close[0] in longer else close
     return f"did you mean {' or '.join(repr(spelt[choice]) for choice in meant)}? " if meant else ""
+
+
+@contextmanager
+def renaming(names: Mapping[str, str]) -> Iterator[None]:
+    """Let errors of the block name what the user sets instead of arguments.
+
+    Args:
+        names: {argument: name of the setting or option}. Other names in backticks stay.
+    """
+    try:
+        yield
+    except UserError as error:
+        error.args = (re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error)),)
+        raise
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

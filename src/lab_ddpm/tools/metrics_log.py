@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,6 @@ def read_records(path: Path) -> list[Record]:
             ) from None
         records.append(record)
     return records
-
-
-def images_per_second(records: Sequence[Record], batch_size: int) -> float:
-    """The speed of a training between its first and its last logged loss (the first step includes the warm-up)."""
-    losses = [record for record in records if "loss" in record]
-    first, last = losses[0], losses[-1]
-    return batch_size * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> None:

@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
-from lab_ddpm.tools.errors import DataError, first_line, some
+from lab_ddpm.tools.errors import DataError, first_line
 
 
 def read_weights(path: Path) -> Any:
@@ -33,17 +35,12 @@ def read_weights(path: Path) -> Any:
         raise DataError(f"{path}: broken weights file ({first_line(error)})") from None
 
 
-def check_state(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Raise `DataError` unless `state` has the keys and shapes of `expected`; names the first misfits."""
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key} is unknown" for key in state if key not in expected]
-    problems += [
-        f"{key} must have the shape {tuple(expected[key].shape)}, got {tuple(value.shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        raise DataError(f"{path}: weights of another network: {some(problems)}")
+def load_state(path: Path, network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load the weights of a file into a network, or raise `DataError` if they are of another network."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # it lists everything that does not fit
+        raise DataError(f"{path}: weights of another network: {shorten(str(error), 300)}") from None
 
 
 @contextmanager

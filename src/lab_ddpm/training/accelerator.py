@@ -13,15 +13,6 @@ from lab_ddpm.tools.errors import UserError, first_line
 from lab_ddpm.tools.hardware import computes_in_bf16, launched_on_cpus, uses_gpu
 from lab_ddpm.training.config import TrainConfig
 
-_CPU_PRESETS = {"iclevr": "iclevr_cpu.yaml", "fashion_mnist": "fashion_mnist_cpu.yaml", "folder": "folder_cpu.yaml"}
-
-
-def cpu_preset(config: TrainConfig) -> str | None:
-    """The preset to recommend in place of `config` on a machine without a GPU; None if `config` suits the machine."""
-    if uses_gpu(config.device) or config.model["patch_size"] > 1 or config.data.dataset not in _CPU_PRESETS:
-        return None
-    return f"configs/{_CPU_PRESETS[config.data.dataset]}"
-
 
 def check_machine(config: TrainConfig) -> None:
     """Raise `UserError` if `config` needs a GPU, a precision or a tracker that this machine lacks."""
@@ -38,10 +29,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """The accelerator for the device and the precision of `config`.
 
     Raises:
-        UserError: See `check_machine`; an earlier training of this process had another device or precision; or the
-            processes cannot share a batch.
+        UserError: An earlier training of this process had another device or precision, or the processes cannot share a
+            batch.
     """
-    check_machine(config)
     use_gpu = uses_gpu(config.device)
     precision = config.mixed_precision
     if precision == "auto":

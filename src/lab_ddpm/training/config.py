@@ -8,10 +8,13 @@ The defaults are the i-CLEVR experiment of the report. A value out of range is r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed
+from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
+
+_WITH_CPU_PRESET = ("iclevr", "fashion_mnist", "folder")
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,9 @@ class EvaluationConfig:
 
     Attributes:
         every_epochs: Epochs between evaluations. The last step is always evaluated.
-        metric: The score that chooses best/. For i-CLEVR "micro" (objects found / objects asked for) or "exact_match",
-            both by the classifier resnet18. For other images "labels_found" (labels found / labels asked for: the class
-            accuracy) or "frechet" (distance of features; needs no labels), both by `classifier`. "none" scores nothing:
-            best/ is the newest pipeline. "auto" takes the first of these that works with the images, the model and the
-            classifiers that exist when the run starts.
+        metric: The score that chooses best/, see `selection`: "micro" or "exact_match" for i-CLEVR; "labels_found" or
+            "frechet" for other images; "none" for the newest pipeline; "auto" for the first of these that is possible
+            when the run starts.
         classifier: File of the classifier, for images other than i-CLEVR; None for evaluator/DATASET.safetensors.
         num_images: Images to sample, for images other than i-CLEVR.
         split: For i-CLEVR, the condition list to sample: the name of a split, or a JSON file. No results are reported
@@ -172,14 +173,6 @@ class TrainConfig:
                 "`loss.detail_only` needs `model.detail_channels` and `init_from`, "
                 f"got {self.model['detail_channels']} and {self.init_from!r}"
             )
-        if self.model["condition_dropout"] and not self.data.conditional:
-            raise UserError(
-                f"`model.condition_dropout` needs `data.conditional`, got {self.model['condition_dropout']}"
-            )
-        if self.sampling["guidance_scale"] != 1 and not self.model["condition_dropout"]:
-            raise UserError(
-                f"`sampling.guidance_scale` needs `model.condition_dropout`, got {self.sampling['guidance_scale']}"
-            )
 
     def _check_metric(self) -> None:
         data, evaluation = self.data, self.evaluation
@@ -204,14 +197,23 @@ class TrainConfig:
         """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""
         return plain(asdict(self))
 
-    def by_dotted_key(self) -> dict[str, Any]:
-        """The same without nesting: {"seed": 0, "model.patch_size": 4, ...}."""
-        flat: dict[str, Any] = {}
-        for key, value in self.as_dict().items():
-            flat |= (
-                {f"{key}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {key: value}
-            )
-        return flat
+    def check_batch_size(self, num_images: int) -> None:
+        """Raise `UserError` if there are fewer images than a batch has."""
+        if self.batch_size > num_images:
+            raise UserError(f"`batch_size` must be at most {num_images}, the number of images, got {self.batch_size}")
+
+    def naming_settings(self) -> AbstractContextManager[None]:
+        """Let errors of a block name the settings instead of arguments: "`steps`" becomes "`sampling.steps`"."""
+        sections = {"data": vars(self.data), "model": self.model, "loss": self.loss, "sampling": self.sampling}
+        names = {key: f"{section}.{key}" for section, settings in sections.items() for key in settings}
+        return renaming({**names, "sample_size": "data.image_size", "with_masks": "model.layout_scale"})
+
+    @property
+    def cpu_preset(self) -> str | None:
+        """The preset to recommend in place of this config on a machine without a GPU; None if this one suits it."""
+        if self.model["patch_size"] > 1 or self.data.dataset not in _WITH_CPU_PRESET:
+            return None
+        return f"configs/{self.data.dataset}_cpu.yaml"
 
 
 def plain(value: Any) -> Any:

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from PIL import Image
 from tqdm.auto import tqdm
 
+from lab_ddpm.tools.hardware import uses_gpu
 from lab_ddpm.tools.metrics_log import append_record, rewind
-from lab_ddpm.training.accelerator import cpu_preset
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.progress import Progress, step_name
 from lab_ddpm.training.trackers import report, report_image, start_trackers
@@ -131,7 +131,7 @@ class TrainingLog:
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
         if days > 1:
-            preset = cpu_preset(self.config)
+            preset = None if uses_gpu(self.config.device) else self.config.cpu_preset
             hint = f"{preset} is made for machines without a GPU. " if preset else ""
             self.accelerator.print(
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "

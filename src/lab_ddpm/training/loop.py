@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import StreamDataset, StreamSampler, image_weights, stream_batches
+from lab_ddpm.data.batches import StreamDataset, StreamSampler, image_weights
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.interruption import Interrupted, stop_signals
+from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
@@ -42,7 +42,8 @@ def train(config: TrainConfig) -> Path:
     """
     accelerator = make_accelerator(config)  # device, precision, processes
     with claim_run_folder(config, accelerator.is_main_process) as folder:
-        with accelerator.main_process_first():  # it decodes the images, and the others read what it has decoded
+        # it decodes the images, and the others read what it has decoded
+        with accelerator.main_process_first(), config.naming_settings():
             images = open_training_images(
                 config.data.dataset,
                 config.data.root,
@@ -50,11 +51,8 @@ def train(config: TrainConfig) -> Path:
                 config.data.conditional,
                 with_masks=config.model["layout_scale"] > 0,
             )
-        if config.batch_size > len(images):
-            raise UserError(
-                f"`batch_size` must be at most {len(images)}, the number of images in {config.data.root}, "
-                f"got {config.batch_size}"
-            )
+            weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
+        config.check_batch_size(len(images))
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
@@ -73,13 +71,15 @@ def train(config: TrainConfig) -> Path:
 
         # the stream of samples that is still to come
         parts = config.gradient_accumulation_steps
-        weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
         samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
         order = StreamSampler(
             weights, config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
-        batches = stream_batches(samples, order, config.data.num_workers)
-        announcement = _announcement(accelerator)
+        batches = DataLoader(
+            samples, batch_sampler=order, num_workers=config.data.num_workers, worker_init_fn=ignore_stop_signals
+        )
+        several = ", or when all processes have sampled" if accelerator.num_processes > 1 else ""
+        announcement = f"stopping at the next step{several}" if accelerator.is_local_main_process else None
         with stop_signals(announcement) as signals, log.bar():
             validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
@@ -106,20 +106,12 @@ def train(config: TrainConfig) -> Path:
                 if _is_asked_to_stop(accelerator, signals):
                     state.save()
                     raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
-                validation.evaluate_if_due(log, signals)
-                if progress.step % config.save_every_steps == 0 or progress.step == total_steps:
+                is_saved = validation.evaluate_if_due(log, signals)
+                if not is_saved and progress.step % config.save_every_steps == 0:
                     state.save()
                 log.restart_clock()
     accelerator.end_training()
     return folder
-
-
-def _announcement(accelerator: Accelerator) -> str | None:
-    """What to print when a signal arrives; None on all but one process of a machine."""
-    if not accelerator.is_local_main_process:
-        return None
-    several = ", or when all processes have sampled" if accelerator.num_processes > 1 else ""
-    return f"stopping at the next step{several}"
 
 
 def _is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int]) -> bool:

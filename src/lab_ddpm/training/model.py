@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,9 +11,7 @@ from accelerate.utils import set_seed
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.diffusion.sampling import Sampling
-from lab_ddpm.diffusion.schedulers import make_scheduler, set_timesteps
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.diffusion.sampling import Sampling, check_sampling
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
@@ -44,15 +41,8 @@ def check_settings(config: TrainConfig) -> None:
     """
     check_machine(config)
     labels = ["label"] if config.data.conditional else []  # the real ones are in files, which are not read yet
-    try:
+    with config.naming_settings():
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
             denoiser = _build(config, labels, in_channels=3)
-        sampling = Sampling(**config.sampling)
-        set_timesteps(make_scheduler(sampling.scheduler, denoiser), sampling.steps, torch.device("cpu"))
-    except UserError as error:
-        names = {"sample_size": "data.image_size"}
-        for section in ("model", "loss", "sampling"):
-            names |= {key: f"{section}.{key}" for key in getattr(config, section)}
-        message = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
-        raise UserError(message) from None
+        check_sampling(denoiser, Sampling(**config.sampling))

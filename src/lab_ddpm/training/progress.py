@@ -1,10 +1,4 @@
-"""How far a run is, and the pipelines that it writes.
-
-runs/NAME/states/step_0000500/        what the run resumes from, see `state`
-runs/NAME/pipelines/step_0000500/     a pipeline that `from_pretrained` loads, written at each evaluation
-runs/NAME/best -> pipelines/...       symbolic links, each replaced in one atomic step
-runs/NAME/last -> pipelines/...
-"""
+"""How far a run is, and its file in each state."""
 
 from __future__ import annotations
 
@@ -14,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, first_line
-from lab_ddpm.tools.files import atomic_path, link_atomically, read_json, remove, write_json
+from lab_ddpm.tools.files import read_json, write_json
 
 
 @dataclass
@@ -76,33 +69,3 @@ def _digest(content: dict[str, Any]) -> str:
 def step_name(step: int) -> str:
     """Folder name of a step. The names sort like the numbers."""
     return f"step_{step:07d}"
-
-
-def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:
-    """Write `run/pipelines/step_N`; replaces one that was written before a crash and that no state knows."""
-    target = run / "pipelines" / step_name(step)
-    remove(target)
-    with atomic_path(target) as temporary:
-        pipeline.save_pretrained(temporary)
-
-
-def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
-    """Link last/ and best/ to pipelines that `progress` knows, then delete those that no state needs.
-
-    Call it after `progress` is saved in a state. A run that resumes from an older state still finds its best pipeline.
-
-    Args:
-        run: Folder of the run.
-        progress: How far the run is, with the score of every evaluation.
-        keep: How many of the best pipelines to keep. The last one is always kept.
-    """
-    folder = run / "pipelines"
-    if progress.scores:
-        link_atomically(folder / step_name(max(progress.scores)), run / "last")
-        link_atomically(folder / step_name(progress.best_steps(1)[0]), run / "best")
-    kept = set()
-    for state in (progress, *map(read_progress, (run / "states").glob("step_*"))):
-        kept |= {step_name(step) for step in (*state.best_steps(keep), *sorted(state.scores)[-1:])}
-    for old in folder.glob("step_*"):
-        if old.name not in kept:
-            remove(old)

@@ -14,7 +14,7 @@ from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import read_identity, render_replica
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.training.accelerator import cpu_preset
+from lab_ddpm.tools.hardware import uses_gpu
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import load_source
 
@@ -39,21 +39,17 @@ def provide_images(config: TrainConfig) -> None:
 
 def _render(config: TrainConfig, root: Path) -> None:
     _refuse_several_processes(f"{root} has no images: run scripts/render.py or scripts/import_data.py")
-    num_images = 3 * config.data.num_scenes
-    check_count_weights(config.data.count_weights, 1, 3)
-    if config.batch_size > num_images:
-        raise UserError(
-            f"`batch_size` must be at most {num_images}, the number of images of `data.num_scenes` scenes, "
-            f"got {config.batch_size}"
-        )
+    with config.naming_settings():
+        check_count_weights(config.data.count_weights, 1, 3)
+    config.check_batch_size(3 * config.data.num_scenes)
     if config.init_from is not None:
         load_source(config.init_from, {**config.model, "in_channels": 3})
     if config.evaluation.split not in SPLITS:
         resolve_split(config.evaluation.split, root)  # before the first file is written
     write_condition_lists(root)
     _check_evaluation(config)
-    if preset := cpu_preset(config):
-        print(f"This config is for a GPU, and this machine has none. Use {preset} here. Continuing.")
+    if config.cpu_preset and not uses_gpu(config.device):
+        print(f"This config is for a GPU, and this machine has none. Use {config.cpu_preset} here. Continuing.")
     print(
         f"{root} has no images. To use the official ones, stop and run `python scripts/import_data.py PATH`. "
         f"Rendering the replica of {config.data.num_scenes} scenes. You can stop it; it continues at the next start."

@@ -1,4 +1,10 @@
-"""The folder of a run: only one process at a time trains in it, and its settings do not change."""
+"""The folder of a run: only one process at a time trains in it, its settings do not change, and what stays in it.
+
+runs/NAME/states/step_0000500/        what the run resumes from, see `state`
+runs/NAME/pipelines/step_0000500/     a pipeline that `from_pretrained` loads, written at each evaluation
+runs/NAME/best -> pipelines/...       symbolic links, each replaced in one atomic step
+runs/NAME/last -> pipelines/...
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,12 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import sweep, write_text
+from lab_ddpm.tools.files import atomic_path, link_atomically, remove, sweep, write_text
 from lab_ddpm.tools.presets import flatten, read_mapping
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.progress import Progress, read_progress, step_name
 
 # Settings that may change when a run continues: they do not change its result.
 _FREE_KEYS = (
@@ -54,8 +62,38 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
     if not path.is_file() or not any((path.parent / "states").glob("step_*")):
         return
-    before, now = flatten(read_mapping(path), "."), config.by_dotted_key()
+    before, now = flatten(read_mapping(path), "."), flatten(config.as_dict(), ".")
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
     if changed:
         differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
         raise UserError(f"{path} belongs to a run with other settings ({differences}); choose another `--name`")
+
+
+def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:
+    """Write `run/pipelines/step_N`; replaces one that was written before a crash and that no state knows."""
+    target = run / "pipelines" / step_name(step)
+    remove(target)
+    with atomic_path(target) as temporary:
+        pipeline.save_pretrained(temporary)
+
+
+def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
+    """Link last/ and best/ to pipelines that `progress` knows, then delete those that no state needs.
+
+    Call it after `progress` is saved in a state. A run that resumes from an older state still finds its best pipeline.
+
+    Args:
+        run: Folder of the run.
+        progress: How far the run is, with the score of every evaluation.
+        keep: How many of the best pipelines to keep. The last one is always kept.
+    """
+    folder = run / "pipelines"
+    if progress.scores:
+        link_atomically(folder / step_name(max(progress.scores)), run / "last")
+        link_atomically(folder / step_name(progress.best_steps(1)[0]), run / "best")
+    kept = set()
+    for state in (progress, *map(read_progress, (run / "states").glob("step_*"))):
+        kept |= {step_name(step) for step in (*state.best_steps(keep), *sorted(state.scores)[-1:])}
+    for old in folder.glob("step_*"):
+        if old.name not in kept:
+            remove(old)

@@ -1,8 +1,9 @@
 """How best/ is chosen: for each kind of images, what a run samples at an evaluation, and the score of the samples.
 
-    objects found     i-CLEVR: the conditions of a list, read by the classifier resnet18
-    labels found      other labelled images: each label equally often, read by a classifier of that data set
-    Frechet distance  other images: the features of such a classifier, for samples and for real images
+    micro         i-CLEVR: objects found / objects asked for in the conditions of a list, by the classifier resnet18
+    exact_match   i-CLEVR: images with all their objects found / images, by the same classifier
+    labels_found  other labelled images: labels found / labels asked for, each equally often, by a classifier of them
+    frechet       other images: the distance between the features of samples and of real images, of such a classifier
 
 `evaluate --against` uses the same classifier as the last two, so its score of a chosen pipeline is a little too good.
 All scores of a run are of the same kind and by the same classifier.
@@ -10,13 +11,12 @@ All scores of a run are of the same kind and by the same classifier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
 from lab_ddpm.data.dataset import short_name
@@ -44,66 +44,27 @@ _REAL_IMAGES = 5000  # number of images whose features the samples are compared 
 
 @dataclass(frozen=True)
 class Selection:
-    """A way to choose. This one scores nothing: the newest pipeline is the best.
+    """A way to choose.
 
     Attributes:
         metric: The name of its score, in the config and in the result of `score`.
         conditions: The conditions to sample, one image for each.
         file: The file of the classifier; None for none.
+        score: Scores the (N, H, W, C) uint8 samples of the conditions. Returns each score by name, with "mean" and
+            "ci95"; nothing if the newest pipeline is the best.
+        smaller_is_better: Whether the smallest score is the best, not the largest.
     """
 
     metric: str
     conditions: list[Condition]
-    file: Path | None = None
-
-    def score(self, images: Images) -> Mapping[str, Any]:
-        """Score the (N, H, W, C) uint8 samples of the conditions: each score by name, with "mean" and "ci95"."""
-        return {}
+    file: Path | None
+    score: Callable[[Images], Mapping[str, Any]]
+    smaller_is_better: bool = False
 
     def worth(self, scores: Mapping[str, Any]) -> float:
         """The score as a number that is highest for the best pipeline."""
-        return scores[self.metric]["mean"] if scores else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectsFound(Selection):
-    """The scores of i-CLEVR, with intervals for other conditions of the same kind."""
-
-    classifier: nn.Module
-
-    def score(self, images: Images) -> Mapping[str, Any]:
-        """As in `Selection`."""
-        classifiers = {SELECTING_CLASSIFIER: self.classifier}
-        return score_seeds(images, encode(self.conditions, OBJECTS), classifiers)[SELECTING_CLASSIFIER]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelsFound(Selection):
-    """Labels found / labels asked for: the class accuracy, with Wilson's interval."""
-
-    labels: tuple[str, ...]
-    classifier: nn.Module
-
-    def score(self, images: Images) -> Mapping[str, Any]:
-        """As in `Selection`."""
-        found = found_in(self.classifier, images, encode(self.conditions, self.labels))
-        return {self.metric: found["micro"]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrechetDistance(Selection):
-    """The distance of the features of samples from those of real images, without an interval."""
-
-    features: nn.Module
-    real: torch.Tensor
-
-    def score(self, images: Images) -> Mapping[str, Any]:
-        """As in `Selection`."""
-        return {self.metric: {"mean": frechet_distance(self.real, extract(self.features, images)), "ci95": None}}
-
-    def worth(self, scores: Mapping[str, Any]) -> float:
-        """The smallest distance is the best."""
-        return -scores[self.metric]["mean"]
+        mean = scores[self.metric]["mean"] if scores else 0.0
+        return -mean if self.smaller_is_better else mean
 
 
 def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.device, progress: Progress) -> Selection:
@@ -122,7 +83,12 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
     metric = config.evaluation.metric
     if metric == "auto":
         metric = progress.metric or _first_metric(config, dataset.labels)
-    selection = _MAKERS[metric](metric, config, dataset, device)
+    if metric == "none":
+        selection = Selection(metric, every_label(dataset.labels, config.evaluation.num_images), None, lambda _: {})
+    elif config.data.dataset == "iclevr":
+        selection = _objects_found(metric, config, device)
+    else:
+        selection = (_labels_found if metric == "labels_found" else _frechet_distance)(config, dataset, device)
     classifier = "" if selection.file is None else file_hash(selection.file)
     if progress.metric and classifier != progress.classifier:
         raise UserError(
@@ -146,36 +112,35 @@ def _classifier_of_images(config: TrainConfig) -> Path:
     return find(config.evaluation.classifier or own)
 
 
-def _newest(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
-    return Selection(metric, every_label(dataset.labels, config.evaluation.num_images))
-
-
-def _objects_found(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+def _objects_found(metric: str, config: TrainConfig, device: torch.device) -> Selection:
+    """The scores of i-CLEVR, with intervals for other conditions of the same kind."""
     file = classifier_file(SELECTING_CLASSIFIER)
     conditions = load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
-    return ObjectsFound(metric, conditions, file, classifier=load_classifier(file, OBJECTS).to(device))
+    classifiers, class_labels = {"": load_classifier(file, OBJECTS).to(device)}, encode(conditions, OBJECTS)
+    return Selection(metric, conditions, file, lambda images: score_seeds(images, class_labels, classifiers)[""])
 
 
-def _labels_found(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+def _labels_found(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    """Labels found / labels asked for: the class accuracy, with Wilson's interval."""
     file, labels = _classifier_of_images(config), dataset.labels
     classifier = load_classifier(file, labels, dataset.images.shape[-1]).to(device)
     conditions = every_label(labels, config.evaluation.num_images)
-    return LabelsFound(metric, conditions, file, labels=labels, classifier=classifier)
+
+    def score(images: Images) -> Mapping[str, Any]:
+        return {"labels_found": found_in(classifier, images, encode(conditions, labels))["micro"]}
+
+    return Selection("labels_found", conditions, file, score)
 
 
-def _frechet_distance(metric: str, config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+def _frechet_distance(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    """The distance of the features of samples from those of real images, without an interval."""
     file, labels = _classifier_of_images(config), dataset.labels
     features = Features(load_classifier(file, labels or None, dataset.images.shape[-1]).to(device))
     check_at_least("evaluation.num_images", config.evaluation.num_images, _FEWEST_IMAGES)
-    real, _ = dataset.some(_REAL_IMAGES, seed=0)
+    real = extract(features, dataset.some(_REAL_IMAGES, seed=0)[0])
+
+    def score(images: Images) -> Mapping[str, Any]:
+        return {"frechet": {"mean": frechet_distance(real, extract(features, images)), "ci95": None}}
+
     conditions = every_label(labels, config.evaluation.num_images)
-    return FrechetDistance(metric, conditions, file, features=features, real=extract(features, real))
-
-
-_MAKERS = {
-    "none": _newest,
-    "micro": _objects_found,
-    "exact_match": _objects_found,
-    "labels_found": _labels_found,
-    "frechet": _frechet_distance,
-}
+    return Selection("frechet", conditions, file, score, smaller_is_better=True)

@@ -193,16 +193,3 @@ def _naming_state(state: Path) -> Iterator[None]:
 def newest_state(run: Path) -> Path | None:
     """Folder of the newest state of a run, if there is one."""
     return max((run / "states").glob("step_*"), default=None)
-
-
-def newest_weights(run: Path) -> dict[str, torch.Tensor]:
-    """The network's own weights, not their average, in the newest state of a run.
-
-    Raises:
-        DataError: There is no state, or a broken one.
-    """
-    folder = newest_state(run)
-    if folder is None:
-        raise DataError(f"{run}: no states")
-    check_sums(folder)
-    return read_weights(folder / "denoiser.safetensors")

@@ -27,8 +27,8 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
     if config.trackers == "wandb":
         options = {"name": config.name, "id": _wandb_id(folder), "resume": "allow", "dir": str(folder)}
     settings = {
-        key.replace(".", "/"): value if isinstance(value, (bool, float, int)) else str(value)
-        for key, value in config.by_dotted_key().items()
+        key: value if isinstance(value, (bool, float, int)) else str(value)
+        for key, value in flatten(config.as_dict(), "/").items()
     }
     accelerator.init_trackers("lab_ddpm", settings, {config.trackers: options})
 

@@ -16,7 +16,8 @@ from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.interruption import Interrupted
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.progress import keep_pipelines, save_pipeline, step_name
+from lab_ddpm.training.progress import step_name
+from lab_ddpm.training.run_folder import keep_pipelines, save_pipeline
 from lab_ddpm.training.selection import make_selection
 from lab_ddpm.training.state import TrainingState
 
@@ -40,13 +41,16 @@ class Validation:
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
         self._keep_pipelines()  # finish what a crash may have left undone
 
-    def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> None:
+    def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
         """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
 
         Args:
             log: The log of the run.
             signals: Is no longer empty when the run is asked to stop. A single process then stops at the next denoising
                 step.
+
+        Returns:
+            Whether it was time to. The state is saved then.
 
         Raises:
             Interrupted: It was asked to stop. The state is saved.
@@ -55,7 +59,7 @@ class Validation:
         step = progress.step
         is_due = step % self.period == 0 or step == self.total_steps
         if step == 0 or step in progress.scores or not is_due:
-            return
+            return False
         state.save()  # so that no step is lost if the evaluation is ended
         started = time.perf_counter()
         with state.averaged_weights() as denoiser, state.accelerator.autocast():
@@ -76,6 +80,7 @@ class Validation:
         log.evaluated(scores)
         state.save()
         self._keep_pipelines()
+        return True
 
     def _sample(self, pipeline: LabelConditionalPipeline, signals: Sequence[int]) -> Images:
         """Sample images of the selection's conditions; writes their grid and the newest denoising strip."""

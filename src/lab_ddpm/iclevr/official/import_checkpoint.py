@@ -20,7 +20,7 @@ from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, first_line, some
 from lab_ddpm.tools.files import atomic_path
-from lab_ddpm.tools.weights import check_state, read_weights
+from lab_ddpm.tools.weights import load_state, read_weights
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
@@ -78,8 +78,7 @@ def import_checkpoint(
     except (ValueError, RuntimeError) as error:  # also UserError
         raise DataError(f"{source}: no UNet2DModel has weights of these shapes ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
-    check_state(source, renamed, denoiser.state_dict())
-    denoiser.load_state_dict(renamed)
+    load_state(source, denoiser, renamed)
     with atomic_path(out) as temporary:
         LabelConditionalPipeline(denoiser, "ddim").save_pretrained(temporary)
     return out
