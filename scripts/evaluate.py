@@ -65,12 +65,13 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     places = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
     lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     load_torch("scoring images" if options.images else "sampling and scoring images")
-    from lab_ddpm.data.numbered_images import check_manifest, read_numbered_images
+    from lab_ddpm.data.numbered_images import read_numbered_images
     from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
     from lab_ddpm.evaluation.intervals import as_text
     from lab_ddpm.evaluation.scores import score_seeds
     from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.generate import generate_seeds, sampling_record
+    from lab_ddpm.generation.manifest import check_manifest
     from lab_ddpm.tools.hardware import this_process
 
     is_main, device = this_process().is_main_process, this_process().device

@@ -26,7 +26,9 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if options.kind != "hub" and (options.out or options.name or options.license):
-        raise UserError("`--out`, `--name` and `--license` are for `export hub`; the other files go into the checkpoint's folder")
+        raise UserError(
+            "`--out`, `--name` and `--license` are for `export hub`; the other files go into the checkpoint's folder"
+        )
     load_torch("exporting")
     from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
 

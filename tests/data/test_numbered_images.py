@@ -1,14 +1,13 @@
 """Images to score, matched to conditions by the numbers in their names."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lab_ddpm.data.images import write_png
-from lab_ddpm.data.numbered_images import check_manifest, find_numbered_images, read_numbered_images
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.data.numbered_images import find_numbered_images, read_numbered_images
+from lab_ddpm.tools.errors import DataError
 
 
 def write(folder: Path, *names: str, size: int = 8) -> None:
@@ -48,14 +47,3 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(DataError, match=str(folder)):
             find_numbered_images(folder, 2)
-
-
-def test_a_manifest_must_name_the_same_conditions(tmp_path: Path) -> None:
-    assert check_manifest(tmp_path, [("red cube",)]) == 1
-    manifest = {"images": [{"condition": ["red cube"]}], "tries": 4}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert check_manifest(tmp_path, [("red cube",)]) == 4
-    with pytest.raises(UserError, match=r"manifest\.json"):
-        check_manifest(tmp_path, [("gray cube",)])
-    (tmp_path / "manifest.json").write_text("[3]", encoding="utf-8")
-    assert check_manifest(tmp_path, [("gray cube",)]) == 1

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, read_image
-from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.files import read_json
+from lab_ddpm.tools.errors import DataError
 
 
 def find_numbered_images(folder: str | Path, count: int) -> list[Path]:
@@ -64,21 +60,3 @@ def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
     if problems:
         raise DataError("\n".join(problems))
     return np.stack(images)
-
-
-def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
-    """How many tries `generate` had for the images of a folder; 1 if there is no `manifest.json`.
-
-    Raises:
-        UserError: The images were made for other conditions.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest: Any = read_json(path)
-        made = [tuple(image["condition"]) for image in manifest["images"]]
-        tries = int(manifest.get("tries", 1))
-    except (AttributeError, KeyError, TypeError, ValueError):  # no manifest, or that of another program
-        return 1
-    if made != list(conditions):
-        raise UserError(f"{path}: these images were made for other conditions")
-    return tries

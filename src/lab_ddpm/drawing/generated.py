@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import image_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.generation.generate import GeneratedImages, sampling_record
+from lab_ddpm.generation.generate import GeneratedImages
+from lab_ddpm.generation.manifest import MANIFEST, read_manifest, write_manifest
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import check_writable, read_json, remove, visible_files, write_json
+from lab_ddpm.tools.files import check_writable, remove, visible_files
 
 _GRID_COLUMNS = 8
 
@@ -52,17 +52,12 @@ class GeneratedFolder:
             remove(file)
         images, columns = generated.images, min(_GRID_COLUMNS, len(generated.images))
         files = [f"{index:02d}.png" for index in range(len(images))]
-        settings = sampling_record(pipeline, generated)
-        entries = [
-            {"file": file, "condition": list(condition), "seed": seed, **settings}
-            for file, condition, seed in zip(files, conditions, generated.seeds, strict=True)
-        ]
         # first, so that the next call knows the files even if this one is killed
-        write_json(self.out / "manifest.json", {"split": name, **(details or {}), "images": entries})
+        write_manifest(self.out, name, files, conditions, generated, pipeline, details or {})
         for file, image in zip(files, images, strict=True):
             write_png(self.out / file, image)
         count = "1 image" if len(images) == 1 else f"{len(images)} images"
-        written = [count, "manifest.json", "grid.png"]
+        written = [count, MANIFEST, "grid.png"]
         write_png(self.out / "grid.png", image_grid(images, columns))
         if any(conditions):
             captions = [", ".join(condition) for condition in conditions]
@@ -76,13 +71,10 @@ class GeneratedFolder:
 
 def _previous_files(out: Path) -> list[Path]:
     """The files of an earlier call, to delete: a call with fewer images would leave some of them."""
-    path = out / "manifest.json"
-    if not path.is_file():
+    manifest = read_manifest(out)
+    if manifest is None:
         if visible_files(out):
             raise DataError(f"{out}: holds files of another program; choose another `--out`")
         return []
-    try:
-        names = [str(image["file"]) for image in cast(Any, read_json(path))["images"]]
-    except (KeyError, TypeError):
-        raise DataError(f"{path}: not written by this program; choose another `--out`") from None
-    return [out / Path(name).name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]
+    names = [entry["file"] for entry in manifest["images"]]
+    return [out / name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]

@@ -36,6 +36,7 @@ def make_card(checkpoint: Path, denoiser: Denoiser, folder: str, licence: str | 
             there are any.
         denoiser: The pipeline's model.
         folder: The pipeline's name on the Hub, or the folder to load it from.
+        licence: The licence in the card, as the Hub names it ("mit" for example); None leaves it out.
 
     Raises:
         DataError: `metrics.json` is broken.

@@ -31,6 +31,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None, licence: st
         checkpoint: A pipeline's folder.
         out: A folder that does not exist yet.
         name: USER/NAME on the Hub, for the card; None means `out`.
+        licence: The licence in the card, as the Hub names it ("mit" for example); None leaves it out.
 
     Raises:
         DataError: `out` exists, or the pipeline is missing or broken.

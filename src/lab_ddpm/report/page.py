@@ -18,6 +18,7 @@ from typing import Any
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
 from lab_ddpm.drawing.charts import score_bars, training_curves
 from lab_ddpm.generation.checkpoint import PRETRAINED
+from lab_ddpm.generation.manifest import read_manifest
 from lab_ddpm.report.rendering import Embedded, embed_charts, embed_file, render
 from lab_ddpm.report.results import (
     Result,
@@ -133,22 +134,17 @@ def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
 def _galleries(folder: Path) -> list[Gallery]:
     """All of `generated/`: the known lists in their usual order, then others by name."""
     order = {name: place for place, name in enumerate(SPLITS)}
-    manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: (order.get(path.parent.name, len(order)), path))
     galleries = []
-    for manifest in manifests:
-        with naming(manifest):
-            content: Any = read_json(manifest)
-            images = [
-                (
-                    embed_file(manifest.parent / Path(entry["file"]).name),
-                    ", ".join(entry["condition"]),
-                    {**content, **entry},
-                )
-                for entry in content["images"]
-            ]
+    for place in sorted(folder.glob("*/"), key=lambda path: (order.get(path.name, len(order)), path)):
+        manifest = read_manifest(place)
+        if manifest is None:
+            continue
+        images = [
+            (embed_file(place / entry["file"]), ", ".join(entry["condition"]), {**manifest, **entry})
+            for entry in manifest["images"]
+        ]
         strip, animation = (
-            embed_file(path) if path.is_file() else None
-            for path in (manifest.parent / "strip.png", manifest.parent / "denoising.gif")
+            embed_file(path) if path.is_file() else None for path in (place / "strip.png", place / "denoising.gif")
         )
-        galleries.append(Gallery(manifest.parent.name, images, strip, animation))
+        galleries.append(Gallery(place.name, images, strip, animation))
     return galleries

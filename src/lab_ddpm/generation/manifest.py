@@ -1,0 +1,81 @@
+"""`manifest.json` in a folder of generated images: for each image its file, its condition and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab_ddpm.data.conditions import Condition
+from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.generation.generate import GeneratedImages, sampling_record
+from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(
+    folder: Path,
+    name: str,
+    files: Sequence[str],
+    conditions: Sequence[Condition],
+    generated: GeneratedImages,
+    pipeline: LabelConditionalPipeline,
+    details: Mapping[str, object],
+) -> None:
+    """Write the manifest of generated images.
+
+    Args:
+        folder: The folder.
+        name: Of the list of conditions.
+        files: N names of image files.
+        conditions: N conditions.
+        generated: The N images.
+        pipeline: The pipeline that made them.
+        details: More to record about all of them.
+    """
+    settings = sampling_record(pipeline, generated)
+    entries = [
+        {"file": file, "condition": list(condition), "seed": seed, **settings}
+        for file, condition, seed in zip(files, conditions, generated.seeds, strict=True)
+    ]
+    write_json(folder / MANIFEST, {"split": name, **details, "images": entries})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder; None if there is none.
+
+    "images" has N entries with "file" and "condition". "tries" is how often an image was drawn at most.
+
+    Raises:
+        DataError: It is broken or of another program.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    content: Any = read_json(path)
+    try:
+        for entry in content["images"]:
+            entry["file"], entry["condition"] = Path(entry["file"]).name, [str(label) for label in entry["condition"]]
+        content["tries"] = int(content.get("tries", 1))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: not written by this program") from None
+    return content
+
+
+def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
+    """In how many tries the images of a folder were made; 1 if it has no manifest, or that of another program.
+
+    Raises:
+        UserError: The images were made for other conditions.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return 1
+    if manifest is None:
+        return 1
+    if [tuple(entry["condition"]) for entry in manifest["images"]] != list(conditions):
+        raise UserError(f"{folder / MANIFEST}: these images were made for other conditions")
+    return manifest["tries"]
