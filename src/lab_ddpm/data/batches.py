@@ -1,10 +1,10 @@
-"""Which images a training step sees, and with which random numbers.
+"""The images and the random numbers of each training step.
 
 Training reads one stream of samples. Each epoch is a new permutation of all images, or as many images drawn with
 weights. The stream is cut into batches that are always full. Sample number `position` of the stream gets its noise and
-its other random numbers from a generator seeded by (seed, position). So everything random about training depends on the
-seed and the position only: resuming needs no saved generator, and the stream is the same for any number of processes,
-accumulation steps or data-loading workers.
+its other random numbers from a generator with the seed (seed, position). So all random numbers of a training depend
+only on the seed and the position: resuming needs no saved generator, and the stream is the same for any number of
+processes, accumulation steps or data-loading workers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Batch(TypedDict):
     masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot
     noise: torch.Tensor  # (B, *space.shape) standard normal
-    uniforms: torch.Tensor  # (B, 5) in [0, 1): for the timestep, dropping labels, dropping the layout, and the window
+    uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping the layout, window (2)
 
 
 class StreamSampler(Sampler[list[tuple[int, int]]]):
@@ -42,7 +42,7 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         weights: (N,) how often each image is drawn, relative to the others.
         batch_size: Samples in a batch, over all processes.
         seed: Seed of the permutations.
-        first_batch, last_batch: The batches [first, last) of the stream to yield.
+        first_batch, last_batch: Yield the batches [first_batch, last_batch) of the stream.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
             yield samples
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The N images of an epoch. With equal weights each comes once."""
+        """The N images of an epoch, in order. With equal weights, each image occurs once."""
         random = np.random.default_rng((_ORDER, self.seed, epoch))
         order = random.permutation(len(self.weights))
         if (self.weights == self.weights[0]).all():
             return order
-        # systematic sampling: each image comes as often as its weight says, rounded up or down
+        # systematic sampling: each image occurs as often as its weight says, rounded up or down
         ends = np.cumsum(self.weights[order])
         ticks = (np.arange(len(order)) + random.random()) / len(order)
         drawn = order[np.searchsorted(ends, ticks * ends[-1])]
@@ -86,7 +86,7 @@ class StreamDataset(Dataset[Batch]):
 
     Args:
         dataset: The images and labels.
-        seed: Seed of the noise and the other random numbers.
+        seed: Seed of the noise and of the other random numbers.
         noise_shape: `SampleSpace.shape` of the model.
         random_flip: Whether half of the images are mirrored, left to right.
     """
@@ -131,7 +131,7 @@ def image_weights(
             sphere").
 
     Raises:
-        UserError: An image has a number of labels without a weight.
+        UserError: There is no weight for the number of labels of an image.
     """
     weights, class_labels = np.ones(len(dataset)), dataset.class_labels
     if count_weights:
@@ -148,7 +148,7 @@ def image_weights(
 
 
 def check_count_weights(count_weights: Sequence[float], fewest: int, most: int) -> None:
-    """Raise `UserError` unless images with `fewest` to `most` labels all have a weight, or none has one."""
+    """Raise `UserError` unless there is a weight for each number of labels from `fewest` to `most`, or no weight."""
     if count_weights and not 1 <= fewest <= most <= len(count_weights):
         raise UserError(
             f"`count_weights` must have one weight for each number of labels, 1 to {most}, got {list(count_weights)}"

@@ -52,7 +52,7 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
     """Conditions in any form as multi-hot rows.
 
     Args:
-        conditions: N entries as in `parse_conditions`, where an empty one is no condition; or an array or tensor
+        conditions: N entries as in `parse_conditions`, in which an empty one means no condition; or an array or tensor
             (N, len(labels)), or (N, K, len(labels)) for composed conditions (`guidance`).
         labels: The vocabulary; column j stands for `labels[j]`.
 
@@ -82,12 +82,12 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
 
 
 def parse_condition(text: str, labels: Sequence[str]) -> Condition:
-    """The condition of a text such as "red cube, cyan sphere", not checked. A label may contain commas itself."""
+    """The condition of a text such as "red cube, cyan sphere", not checked. A label itself may contain commas."""
     return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
 
 
 def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
-    """One condition of several texts, each as in `parse_condition`.
+    """Join several texts to one condition. Each text is as in `parse_condition`.
 
     Raises:
         UserError: No label, an unknown one, or the same one twice.
@@ -98,7 +98,7 @@ def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
 
 
 def every_label(labels: Sequence[str], count: int) -> list[Condition]:
-    """`count` conditions of one label each, which use all labels equally often (to within one), in their order.
+    """`count` conditions of one label each, in the order of the labels. All labels occur equally often (to within one).
 
     Without labels, `count` empty conditions.
     """
@@ -109,7 +109,7 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
     """Conditions from a list of texts (see `parse_condition`) or tuples of labels, not checked.
 
     Raises:
-        UserError: A single text in place of a list, or entries that are not made of texts.
+        UserError: A single text instead of a list, or entries that are not texts or tuples of texts.
     """
     if isinstance(entries, str):
         raise UserError(f"`conditions` must be a list with one entry per image, got the text {entries!r}")
@@ -123,7 +123,7 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
 
 
 def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
-    """Raise `UserError` unless `condition` is a non-empty list of different known names."""
+    """Raise `UserError` unless `condition` is a non-empty list of different, known labels."""
     if isinstance(condition, str) or not isinstance(condition, Sequence):
         raise UserError(f"a condition must be a list of labels, got {condition!r}")
     if not condition:
@@ -140,7 +140,7 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
 
 
 def _meant(name: str, labels: Sequence[str]) -> str:
-    """As `did_you_mean`; but first, any labels that `name` contains in other letter case or other punctuation."""
+    """As `did_you_mean`, but first look for labels that `name` contains with other letter case or punctuation."""
     spelt = {label.lower(): label for label in labels}
     longest_first = "|".join(sorted(map(re.escape, spelt), key=len, reverse=True))
     contained = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", str(name).lower()) if labels else []
@@ -165,7 +165,7 @@ def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]
     """Read a training list: a JSON object {image file name: list of label names}.
 
     Raises:
-        DataError: As `load_conditions`; the message names every entry that is not valid.
+        DataError: As for `load_conditions`; the message names every entry that is not valid.
     """
     content, problems = read_labels(path, labels)
     if problems:
@@ -209,7 +209,7 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
 
 
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
-    """Whether an image of the objects `shown` contains all objects of `condition`."""
+    """Whether an image that shows the objects `shown` contains all objects of `condition`."""
     return set(condition) <= set(shown)
 
 

@@ -15,7 +15,7 @@ from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
 from lab_ddpm.tools.errors import UserError, check_choice
 
-# Height and width in the presets, in pixels.
+# Height and width in pixels, as in the presets.
 IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
 DATASETS = tuple(IMAGE_SIZES)
 _OPENERS: dict[str, Callable[..., ImageDataset]] = {
@@ -35,7 +35,7 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
         with_masks: Whether to open the masks too.
 
     Raises:
-        UserError: An unknown data set, or masks of a data set that has none.
+        UserError: The data set is unknown, or has no masks.
         DataError: Images, labels or masks are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
@@ -47,7 +47,7 @@ def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: b
 def open_training_images(
     dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False
 ) -> ImageDataset:
-    """`open_dataset` for training: without the labels, if the model is unconditional.
+    """As `open_dataset`, but for training: without labels if the model is unconditional.
 
     Raises:
         UserError: The model is conditional, and the images have no labels.
@@ -61,7 +61,7 @@ def open_training_images(
 
 
 def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, image_size: Size) -> ImageDataset:
-    """Images that are never trained on: the test part of a torchvision data set, or another folder.
+    """Open images that are never trained on: the test part of a torchvision data set, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
@@ -70,7 +70,7 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
         image_size: Size of the opened images, in pixels.
 
     Raises:
-        UserError: A folder for a data set with a test part, or no folder for one without.
+        UserError: There is a folder although the data set has a test part, or neither.
         DataError: Images or labels are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
@@ -84,7 +84,7 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
 
 
 def short_name(dataset: str, root: str | Path) -> str:
-    """The name for files about a data set: its own, or that of its folder (`flowers` for flowers/train)."""
+    """The name for files about a data set: its own name, or the name of its folder (`flowers` for flowers/train)."""
     if dataset != "folder":
         return dataset
     folder = Path(root).resolve()

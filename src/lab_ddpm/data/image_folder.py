@@ -5,8 +5,8 @@
     root/metadata.jsonl            any number of labels per image (images may be at any depth), see `metadata`
     root/images/, root/train.json  the same, see `labelled_images`
 
-Images of any size are cropped to the largest central part of the right proportions, and resized. Grey images become
-colour, transparent ones get a white background.
+Images of any size are cropped to the largest central part with the right proportions, then resized. Grey images become
+colour images; transparent ones get a white background.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
         with_masks: Whether to open the masks of a `labelled_images` folder too.
 
     Raises:
-        UserError: Masks of a folder of another layout.
-        DataError: No images, files that are no images, broken images, or classes for only a part of them; the message
-            names all of them. Or the sub-folders are the parts of a data set, such as train/ and test/.
+        UserError: Masks are wanted, but the folder is not a `labelled_images` folder.
+        DataError: There are no images, or some files are not images or are broken, or only some of the images have a
+            class; the message names all of them. Or the sub-folders are the parts of a data set, such as train/ and
+            test/.
     """
     root = Path(root)
     if (root / LABEL_FILE).is_file():

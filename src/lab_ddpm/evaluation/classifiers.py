@@ -1,13 +1,13 @@
-"""Classifiers, which read labels off images: architectures, files, predictions and features.
+"""Classifiers that read labels from images: architectures, files, predictions and features.
 
-Those of i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and return 24 independent sigmoids, one per object. `resnet18`
+Those for i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and return 24 independent sigmoids, one per object. `resnet18`
 has the architecture of the official evaluator, and chooses checkpoints during training. `referee` only scores final
 results, so that no score comes from the network that chose the checkpoint. It is a VGG with batch normalisation
 (Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014, arXiv:1409.1556). The classifiers of other data sets
-have its architecture too: they give class accuracies, and their features give distances between sets of images
+have the same architecture. They measure class accuracy, and their features give distances between sets of images
 (`distances`).
 
-The files are in `evaluator/`; each holds its architecture and its labels in its header.
+The files are in `evaluator/`. The header of each file names its architecture and its labels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from lab_ddpm.tools.weights import load_state, naming_disk_errors, read_weights
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # chooses checkpoints; the other one scores final results only
 IMAGE_SIZE = 64
-SMALLEST_IMAGE = 16  # pixels; halved four times, one is left
+SMALLEST_IMAGE = 16  # the fewest pixels on a side: one is left after halving four times
 EVALUATOR_DIR = Path("evaluator")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
@@ -50,7 +50,7 @@ class WrongClassifier(DataError):
 
 
 class _Float32Sigmoid(nn.Sigmoid):
-    """In float32 under autocast too: bfloat16 rounds 0.999 to 1, where a confident mistake has no gradient."""
+    """A sigmoid in float32, even under autocast. bfloat16 rounds 0.999 to 1, so a confident mistake has no gradient."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.float())
@@ -127,9 +127,9 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     """Load a classifier in float32, ready to predict. No code in the file is ever run.
 
     Args:
-        path: A `.safetensors` file of `save_classifier`, or the official `.pth` file.
+        path: A `.safetensors` file from `save_classifier`, or the official `.pth` file.
         labels: The labels that it must have; None if only its features are needed.
-        channels: The number of channels that it must read; None if this is known to be right.
+        channels: The number of channels that it must read; None to skip this check.
 
     Raises:
         UserError: A file of another kind.
@@ -151,7 +151,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     classifier = build_classifier(name, len(own_labels), own_channels)
     load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
-        raise WrongClassifier(f"{path}: made for {KINDS[own_channels]} images, and these are {KINDS[channels]}")
+        raise WrongClassifier(f"{path}: made for {KINDS[own_channels]} images, but these are {KINDS[channels]}")
     return classifier.eval()
 
 
@@ -160,7 +160,7 @@ def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDA
     """The probability of every label in every image.
 
     Args:
-        classifier: On any device.
+        classifier: A classifier on any device.
         images: (N, H, W, C) uint8; 64 x 64 for i-CLEVR, see `images.resize_images`.
         batch_size: Images at a time.
 
@@ -174,10 +174,10 @@ def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDA
 
 
 class Features(nn.Module):
-    """The inputs of the last layer of a classifier of the referee's architecture: (B, C, H, W) uint8 -> (B, 256).
+    """The inputs of a classifier's last layer, as features: (B, C, H, W) uint8 -> (B, 256).
 
     Raises:
-        UserError: A classifier of another architecture.
+        UserError: The classifier does not have the referee's architecture.
     """
 
     num_features = _NUM_FEATURES

@@ -12,7 +12,7 @@ _RESAMPLES = 2000
 
 
 class Score(TypedDict):
-    """A mean and the two ends of its 95 % interval; a single value has no interval (None)."""
+    """A mean and the two ends of its 95 % interval. The interval of a single value is None."""
 
     mean: float
     ci95: list[float] | None
@@ -53,18 +53,18 @@ def wilson_interval(found: int, asked: int) -> tuple[float, float]:
 
 
 class Bootstrap:
-    """Intervals of ratios over crossed seeds and conditions, by the pigeonhole bootstrap.
+    """Intervals of ratios over all pairs of seeds and conditions, by the pigeonhole bootstrap.
 
-    A condition that is hard is hard under every seed. So seeds and conditions are resampled with replacement,
-    independently of each other, and the middle 95 % of the resampled ratios is the interval (Owen, "The pigeonhole
-    bootstrap", 2007, arXiv:0712.1111). scipy's bootstrap resamples one of the two only.
+    A hard condition is hard with every seed. So seeds and conditions are resampled with replacement, independently of
+    each other, and the middle 95 % of the resampled ratios are the interval (Owen, "The pigeonhole bootstrap", 2007,
+    arXiv:0712.1111). scipy's bootstrap can resample only one of the two.
 
-    The intervals are a little too wide (Owen and Eckles, 2012, arXiv:1106.2125), but with only a few seeds they can
-    miss how much seeds differ. With one seed, only conditions are resampled.
+    The intervals are a little too wide (Owen and Eckles, 2012, arXiv:1106.2125). But with only a few seeds they can
+    underestimate how much seeds differ. With one seed, only conditions are resampled.
 
     Args:
-        seeds: S, their number.
-        conditions: N, their number.
+        seeds: S, the number of seeds.
+        conditions: N, the number of conditions.
     """
 
     def __init__(self, seeds: int, conditions: int) -> None:
@@ -80,7 +80,7 @@ class Bootstrap:
         """The sum of `found` over the sum of `asked`.
 
         Args:
-            found: (S, N), of each seed and condition.
+            found: (S, N), for each seed and condition.
             asked: (S, N), or (N,) if it is the same for every seed; not all zero.
         """
         asked = np.broadcast_to(asked, found.shape)

@@ -1,16 +1,16 @@
 """Scores: how many of the asked labels a classifier finds in the images.
 
-For a condition of k labels, the k highest outputs of the classifier count as what the image shows (the official rule
-of i-CLEVR). An asked label among them is *found*. Over a list of conditions
+For a condition of k labels, the labels with the classifier's k highest outputs count as what the image shows (the
+official rule of i-CLEVR). An asked label among them is *found*. The scores of a list of conditions are:
 
     micro            labels found / labels asked (the official score)
     exact_match      images with all their labels found / images
-    by_object_count  micro over the conditions of 1, of 2, ... objects
-    by_object        micro over one object: its recall
+    by_object_count  micro over the conditions with 1, 2, ... objects
+    by_object        micro of a single object: its recall
 
-The intervals are those of `intervals.Bootstrap`: they are for other seeds and other conditions of the same kind. They
-do not cover another training of the model, mistakes of the classifier, and failures that never occurred (if every
-image is right, the interval is [1, 1]).
+The intervals are those of `intervals.Bootstrap`: they cover other seeds and other conditions of the same kind. They do
+not cover another training of the model, mistakes of the classifier, or failures that never occurred (if every image is
+right, the interval is [1, 1]).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def score(
         All scores, with intervals for other conditions of the same kind.
 
     Raises:
-        UserError: Different numbers of images and conditions, images of another kind, or an unknown object.
-        DataError: No such classifier.
+        UserError: The numbers of images and conditions differ, the images are of another kind, or an object is unknown.
+        DataError: There is no such classifier.
     """
     class_labels, pillow = to_rows(conditions, OBJECTS), _to_pillow(images)
     if len(pillow) != len(class_labels) or not pillow:
@@ -76,7 +76,7 @@ def score(
 
 
 def score_seeds(images: Images, class_labels: torch.Tensor, classifiers: Mapping[str, nn.Module]) -> dict[str, Scores]:
-    """Score i-CLEVR images of several seeds by several classifiers.
+    """Score i-CLEVR images of several seeds with several classifiers.
 
     Args:
         images: (S * N, H, W, 3) uint8, one seed after the other.
@@ -150,8 +150,8 @@ def found_in(classifier: nn.Module, images: Images, class_labels: torch.Tensor) 
     """`micro` and `exact_match` of images with known labels, as if all labels were independent (Wilson's interval).
 
     Args:
-        classifier: On any device.
-        images: (N, H, W, C) uint8, of the classifier's size.
+        classifier: A classifier on any device.
+        images: (N, H, W, C) uint8, in the classifier's size.
         class_labels: (N, num_labels) multi-hot.
     """
     asked = class_labels.numpy() > 0

@@ -1,4 +1,4 @@
-"""The playground without its page: it generates the images, and says what a classifier sees in them."""
+"""The part of the playground behind its page: it generates images, and says what a classifier sees in them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SEEN = 1 / 2  # without a condition, labels with a higher output of the classif
 
 @dataclass(frozen=True)
 class Settings:
-    """The number of images, how they are sampled (None: as the pipeline says), and their seed."""
+    """The number of images, how they are sampled (None: with the pipeline's own setting), and their seed."""
 
     number: int = 4
     scheduler: str | None = None
@@ -68,12 +68,12 @@ class Backend:
     """A pipeline, and a classifier of its labels if there is one.
 
     Args:
-        checkpoint: The folder of the pipeline; None takes the default one.
+        checkpoint: The folder of the pipeline; None means the default checkpoint.
 
     Attributes:
         pipeline: The pipeline.
         checkpoint: Its folder.
-        labels: What it was trained on.
+        labels: The labels that it was trained with.
         scheduler: The name of its scheduler.
         classifier: None if there is none.
 
@@ -87,7 +87,7 @@ class Backend:
         self.checkpoint, self.labels = self.pipeline.checkpoint, self.pipeline.denoiser.labels
         self.scheduler = str(sampling_record(self.pipeline)["scheduler"])
         self.classifier = _find_classifier(self.labels, self.pipeline.denoiser.config["in_channels"])
-        # One thread does all the work: each new thread would keep memory of its own. It is a daemon, since Ctrl-C would
+        # One thread does all the work: each new thread would keep its own memory. It is a daemon, because Ctrl-C would
         # wait for a thread of a ThreadPoolExecutor.
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         Thread(target=_call_all, args=(self._work,), daemon=True).start()
@@ -99,8 +99,8 @@ class Backend:
 
         Args:
             condition: Empty for images without a condition.
-            places: Where the objects of the condition should stand, all of them; empty for anywhere.
-            settings: How many images, and how.
+            places: A place for each object of the condition; empty for anywhere.
+            settings: How many images to make, and how.
 
         Raises:
             UserError: A setting is out of range, or does not fit the model.
@@ -132,7 +132,7 @@ class Backend:
             closed.set()
 
     def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Images:
-        """(count, H, W, C) images between two conditions such as `"red cube, cyan sphere"`, from the same noise.
+        """(count, H, W, C) images between two conditions such as `"red cube, cyan sphere"`, with the same noise.
 
         Raises:
             UserError: A condition or a setting that does not fit.
@@ -153,7 +153,7 @@ class Backend:
         return [_caption(self.labels, condition, row) for row in outputs]
 
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
-        """The lines of Python that make the same images."""
+        """Python code that makes the same images."""
         sampling = self._sampled_by(settings).sampling
         scheduler = f'scheduler="{settings.scheduler}", ' if self._other_scheduler(settings) else ""
         how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
@@ -185,7 +185,7 @@ class Backend:
         return done
 
     def _other_scheduler(self, settings: Settings) -> str | None:
-        """None for the pipeline's own scheduler, which may be one that has no name in `SCHEDULERS`."""
+        """None for the pipeline's own scheduler, because it may have no name in `SCHEDULERS`."""
         return None if settings.scheduler == self.scheduler else settings.scheduler
 
     def _sampled_by(self, settings: Settings) -> LabelConditionalPipeline:
@@ -198,7 +198,7 @@ def _call_all(functions: SimpleQueue[Callable[[], None]]) -> None:
 
 
 class _ClosedError(Exception):
-    """The images are not wanted any more."""
+    """The images are no longer wanted."""
 
 
 def _find_classifier(labels: Sequence[str], channels: int) -> nn.Module | None:
@@ -217,7 +217,7 @@ def _find_classifier(labels: Sequence[str], channels: int) -> nn.Module | None:
 
 
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
-    """For a condition of k labels, the k highest outputs count as seen, as in `evaluation.scores`."""
+    """The caption of an image. For k labels, the k highest outputs count as seen, as in `evaluation.scores`."""
     if not condition:
         return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
     seen = [labels[int(place)] for place in top_k(outputs, len(condition))]

@@ -2,8 +2,8 @@
 
     net = UNet2DModel(...);  net.class_embedding = nn.Linear(24, 512);  torch.save(net.state_dict(), path)
 
-Such a model computes the same as `Denoiser`, whose weights have other names: `label_embedding.*` for
-`class_embedding.*`, and `unet.*` for everything else. The architecture follows from the shapes of the weights.
+Such a model computes the same as `Denoiser`, but its weights have other names: `label_embedding.*` in `Denoiser` is
+`class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes.
 """
 
 from __future__ import annotations
