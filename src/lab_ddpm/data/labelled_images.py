@@ -1,8 +1,8 @@
 """Images with a label file, in the layout of i-CLEVR: `root/images/*.png` and `root/train.json`.
 
 `train.json` is {image name: [label, ...]}. There may be masks with the same names (but always .png) in `root/masks/`:
-grey of 8 bits, at each pixel 1 + the index of the label that is there, or 0. The official data, the replica and the
-user's own multi-label images are all read by this module.
+8-bit grey, at each pixel 1 + the index of the label that is there, or 0. This module reads the official data, the
+replica and the user's own multi-label images.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def open_labelled_images(
 
     Args:
         root: Folder with `images/` and `train.json`.
-        image_size: Of the opened images, in pixels.
+        image_size: Size of the opened images, in pixels.
         labels: The vocabulary of `train.json`.
-        fit: How an image gets that size, as in `images.fit_image`.
+        fit: How an image is brought to that size, as in `images.fit_image`.
         with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Missing, extra or broken images or masks, or labels that are not valid; the message names all of
+        DataError: Images or masks are missing, extra or broken, or labels are not valid; the message names all of
             them.
     """
     root = Path(root)

@@ -1,4 +1,4 @@
-"""`manifest.json` in a folder of generated images: for each image its file, its condition and how it was made."""
+"""`manifest.json` in a folder of generated images: the file and the condition of each image, and how it was made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_manifest(
 
     Args:
         folder: The folder.
-        name: Of the list of conditions.
+        name: Name of the list of conditions.
         files: N names of image files.
         conditions: N conditions.
         generated: The N images.
@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     "images" has N entries with "file" and "condition". "tries" is how often an image was drawn at most.
 
     Raises:
-        DataError: It is broken or of another program.
+        DataError: It is broken, or another program wrote it.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
-    """In how many tries the images of a folder were made; 1 if it has no manifest, or that of another program.
+    """How many tries the images of a folder had; 1 if it has no manifest, or one of another program.
 
     Raises:
         UserError: The images were made for other conditions.

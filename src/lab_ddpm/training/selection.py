@@ -2,8 +2,9 @@
 
     micro         i-CLEVR: objects found / objects asked for in the conditions of a list, by the classifier resnet18
     exact_match   i-CLEVR: images with all their objects found / images, by the same classifier
-    labels_found  other labelled images: labels found / labels asked for, each equally often, by a classifier of them
-    frechet       other images: the distance between the features of samples and of real images, of such a classifier
+    labels_found  other labelled images: labels found / labels asked for, all equally often, by a classifier of the same
+                  images
+    frechet       other images: the distance between samples and real images, in the features of such a classifier
 
 `evaluate --against` uses the same classifier as the last two, so its score of a chosen pipeline is a little too good.
 All scores of a run are of the same kind and by the same classifier.
@@ -52,7 +53,7 @@ class Selection:
         file: The file of the classifier; None for none.
         score: Scores the (N, H, W, C) uint8 samples of the conditions. Returns each score by name, with "mean" and
             "ci95"; nothing if the newest pipeline is the best.
-        smaller_is_better: Whether the smallest score is the best, not the largest.
+        smaller_is_better: Whether the smallest score is the best one.
     """
 
     metric: str
