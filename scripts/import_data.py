@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.iclevr.official.masks import write_masks
 
     report = import_data(options.path, options.out, EVALUATOR_DIR)
-    print(report)
+    print(report.text)
     write_condition_lists(options.out)  # the lists that the official files lack; val chooses the checkpoint
     if report.missing or (options.out / "replica.json").exists():
         return

@@ -16,6 +16,7 @@ OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 MOST_OBJECTS = 3  # in an image
 
 ROOT = Path("data/iclevr")
+OFFICIAL_CHECKPOINT = "checkpoint.pth"  # of the classifier that courses hand out
 SPLITS = ("test", "new_test", "val", "new_val", "unseen", "many")
 
 

@@ -26,7 +26,7 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
 
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import KINDS, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
 from lab_ddpm.tools.files import atomic_path
@@ -38,7 +38,6 @@ SELECTING_CLASSIFIER = "resnet18"  # chooses checkpoints; the other one scores f
 IMAGE_SIZE = 64
 SMALLEST_IMAGE = 16  # the fewest pixels on a side: one is left after halving four times
 EVALUATOR_DIR = Path("evaluator")
-OFFICIAL_CHECKPOINT = "checkpoint.pth"
 
 # A number is a convolution with that many channels, "M" halves the image: 64 -> 4.
 _NUM_FEATURES = 256

@@ -23,7 +23,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import build_classifier, load_classifier
 from lab_ddpm.iclevr.official.import_data import _check_space, import_data
-from lab_ddpm.iclevr.official.official_files import OfficialFiles, SourceFile, open_official_files
+from lab_ddpm.iclevr.official.official_files import SourceFile, open_official_files
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX
 from lab_ddpm.training.config_parser import parse_config
@@ -65,6 +65,7 @@ def write_folder(folder: Path, material: dict[str, bytes]) -> Path:
 
 
 def write_zip(path: Path, material: dict[str, bytes]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in material.items():
             archive.writestr(name, content)
@@ -92,13 +93,13 @@ def test_everything_at_once_and_a_second_time(write: Callable[..., Path], tmp_pa
     assert len(open_labelled_images(out, 16, OBJECTS)) == len(NAMES)
     assert {path.name for path in out.iterdir()} == {"images", ".cache", *LISTS}
     assert all((out / "images" / Path(name).name).read_bytes() == content for name, content in IMAGES.items())
-    assert (report.num_added, report.num_images, report.missing) == (6, 6, [])
+    assert (report.num_added, report.missing) == (6, [])
     assert set(report.files.values()) == {"added"}
     assert all(source.is_file() or (source / name).is_file() for name in MATERIAL)  # copied, not moved
     before = snapshot(out)
     for again in (source, out):  # also files that were put there by hand
         report = import_data(again, out, tmp_path / "evaluator")
-        assert (report.num_added, report.num_images, set(report.files.values())) == (0, 6, {"unchanged"})
+        assert (report.num_added, set(report.files.values())) == (0, {"unchanged"})
     assert snapshot(out) == before
 
 
@@ -122,9 +123,9 @@ def test_official_lists_replace_ours_and_others_are_kept(tmp_path: Path) -> None
     assert report.files[out / "test.json"] == "replaced"
     assert (out / "test.json").read_bytes() == TEXTS["lab/file/test.json"]
     assert (out / "val.json").read_bytes() == ours["val.json"]
-    assert report.seen == (1, 2)
-    assert "1 of its 2 conditions" in str(report)
-    assert report.absent == ["checkpoint.pth"]
+    assert report.seen == 1
+    assert "1 of its 2 conditions" in report.text
+    assert "does not contain checkpoint.pth\n" in report.text
 
 
 def test_the_command_adds_the_other_lists_and_the_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,32 +220,27 @@ def test_a_killed_import_is_completed(tmp_path: Path) -> None:
     assert len(open_labelled_images(out, 16, OBJECTS)) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "C:\\x.png", "a\\..\\..\\x.png", "link"])
-def test_a_zip_that_points_outside_is_refused(name: str, tmp_path: Path) -> None:
-    source, member = write_zip(tmp_path / "material.zip", MATERIAL), zipfile.ZipInfo(name)
-    if name == "link":
-        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+def test_members_of_a_zip_with_hostile_paths_are_written_nowhere_else(tmp_path: Path) -> None:
+    source, link = write_zip(tmp_path / "a" / "material.zip", MATERIAL), zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(source, "a") as archive:
-        archive.writestr(member, "/etc")
-    assert repr(name) in refuse(source, tmp_path / "out")
+        archive.writestr(link, "/etc")
+        for name in ("../x.png", "/tmp/x.png", "C:\\x.png", f"a/../../../{NAMES[0]}"):
+            archive.writestr(name, png(0))
+    import_data(source, tmp_path / "a" / "out", tmp_path / "a" / "evaluator")
+    assert len(open_labelled_images(tmp_path / "a" / "out", 16, OBJECTS)) == len(NAMES)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"material.zip", "out"}
 
 
 def test_what_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
-    source = write_zip(tmp_path / "bomb.zip", {"train.json": b" " * (2**25 + 1)})
-    assert "train.json" in refuse(source, tmp_path / "out")
-    # a zip file that declares members of 4 GB each, six times
-    source = write_zip(tmp_path / "total.zip", {f"x{number}": b" " for number in range(6)})
+    # a zip file that says that an image has 4 GB
+    source = write_zip(tmp_path / "total.zip", {NAMES[0]: b" "})
     header = re.compile(rb"(PK\x01\x02.{20})\x01\x00\x00\x00", re.DOTALL)
     source.write_bytes(header.sub(lambda match: match[1] + b"\xfe\xff\xff\xff", source.read_bytes()))
-    assert "total.zip" in refuse(source, tmp_path / "out")
-    large = tmp_path / "source" / "checkpoint.pth"
-    large.parent.mkdir()
-    with large.open("wb") as file:
-        file.truncate(2**30 + 1)  # sparse
-    assert "checkpoint.pth" in refuse(large.parent, tmp_path / "out")
-    image = SourceFile(NAMES[0], "here", 10**18, bytes)
+    assert NAMES[0] in refuse(source, tmp_path / "out")
     with pytest.raises(DataError, match="GB"):
-        _check_space(OfficialFiles({NAMES[0]: image}, {}, []), tmp_path / "out")
+        _check_space([SourceFile(NAMES[0], "here", 10**18, bytes)], tmp_path / "out")
 
 
 def test_a_truncated_or_damaged_zip_is_named(tmp_path: Path) -> None:
@@ -265,7 +261,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
 def test_two_files_of_one_name_must_be_equal(tmp_path: Path) -> None:
     source = write_folder(tmp_path / "source", MATERIAL | {f"copy/{NAMES[0]}": png(0)})
     with open_official_files(source) as found:
-        assert list(found.images) == NAMES
+        assert [name for name in found if name.endswith(".png")] == NAMES
     write_folder(source, {f"copy/{NAMES[0]}": png(7)})
     assert str(source / "copy" / NAMES[0]) in refuse(source, tmp_path / "out")
 
@@ -287,8 +283,7 @@ def test_the_official_lists(tmp_path: Path) -> None:
     report = import_data(OFFICIAL, out, tmp_path / "evaluator")
     assert {path.name for path in report.files} == set(LISTS)
     assert report.missing == ["the images"]
-    assert report.seen is not None
-    assert report.seen[0] > 0
+    assert report.seen
     assert load_objects(out / "objects.json") == OBJECTS
     labels = load_labels(out / "train.json", OBJECTS)
     assert (len(labels), len(set(map(frozenset, labels.values())))) == (18_009, 2_188)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,39 @@ from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition, count_seen, load_conditions, load_labels, load_objects
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import naming_broken_images
 from lab_ddpm.data.labelled_images import compare_names, image_places
-from lab_ddpm.evaluation.classifiers import OFFICIAL_CHECKPOINT, load_classifier
+from lab_ddpm.evaluation.classifiers import load_classifier
 from lab_ddpm.iclevr.condition_lists import make_condition_lists
-from lab_ddpm.iclevr.official.import_report import ImportReport
-from lab_ddpm.iclevr.official.official_files import IMAGE_NAME, OfficialFiles, SourceFile, open_official_files
+from lab_ddpm.iclevr.official.official_files import (
+    IMAGE_NAME,
+    OTHER_NAMES,
+    SourceFile,
+    open_official_files,
+    unopened_zips,
+)
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        num_added: Images that this import added to `out/images`.
+        files: "added", "replaced" or "unchanged" for the path of each list and of the checkpoint.
+        seen: How many conditions of the list `unseen` some training image shows; None if that is not known.
+        missing: What training on the official data still needs.
+        text: A summary to print.
+    """
+
+    num_added: int
+    files: dict[Path, str]
+    seen: int | None
+    missing: list[str]
+    text: str
 
 
 def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
@@ -47,32 +72,64 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
             changed then.
         OSError: The disk is full or a folder cannot be written.
     """
-    with open_official_files(source) as found:
-        _check_no_replica(found, out)
-        _check_space(found, out)
-        with _staging_folder(out) as staging:
-            loaded, problems = _stage_others(found.others.values(), staging)
-            places = {name: (evaluator_dir if name == OFFICIAL_CHECKPOINT else out) / name for name in loaded}
-            labels = loaded.get("train.json")
-            if found.images and "train.json" not in found.others and (out / "train.json").is_file():
-                labels = load_labels(out / "train.json", OBJECTS)
-            if labels is not None:
-                problems += _compare(labels, found, out / "images")
-            problems += _stage_images(list(found.images.values()), out / "images", staging / "images")
-            problems += _conflicts(staging, places)
-            seen = None if labels is None else _count_seen(out / "unseen.json", labels)
-            if problems:
-                raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
+    images, lines = out / "images", []
+    with open_official_files(source) as found, _staging_folder(out) as staging:
+        new_images = [file for name, file in found.items() if IMAGE_NAME.fullmatch(name)]
+        others = [found[name] for name in OTHER_NAMES if name in found]
+        if (out / "replica.json").exists() and (new_images or "train.json" in found):
+            raise DataError(
+                f"{out}: holds a rendered replica (replica.json), which cannot be combined with official images; "
+                "choose another `--out`, or move images/, masks/, train.json and replica.json away"
+            )
+        _check_space(found.values(), out)
+        loaded, problems = _stage_others(others, staging)
+        labels: dict[str, Condition] | None = loaded.get("train.json")
+        if new_images and "train.json" not in found and (out / "train.json").is_file():
+            labels = load_labels(out / "train.json", OBJECTS)
+        if labels is not None:
+            places = image_places(images) if images.is_dir() else {}
+            places |= {file.name: file.place for file in new_images}
+            problems += compare_names(labels, places) if places else []  # they may be imported later
+        problems += _stage_images(new_images, images, staging / "images")
+        goals = {name: (evaluator_dir if name == OFFICIAL_CHECKPOINT else out) / name for name in loaded}
+        problems += [
+            f"{goal}: exists with other content, which is never overwritten; move it away first"
+            for name, goal in goals.items()
+            if _is_kept(goal) and goal.read_bytes() != (staging / name).read_bytes()
+        ]
+        seen = None
+        if labels is not None:
+            file = out / "unseen.json"
+            unseen = load_conditions(file, OBJECTS) if file.is_file() else make_condition_lists()["unseen"]
+            seen = count_seen(unseen, labels)
+            lines.append(f"{file}: {seen} of its {len(unseen)} conditions occur in train.json")
+            if seen:
+                lines.append("a model trained on these images has seen those conditions: do not report them as unseen")
+        if problems:
+            raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
 
-            num_added = len(image_places(staging / "images"))
-            _move_images(staging / "images", out / "images")
-            files = {place: _put(staging / name, place) for name, place in places.items()}
-    num_images = len(image_places(out / "images"))
-    absent = [] if found.images else ["images (CLEVR_train_SSSSSS_K.png)"]
-    absent += [name for name in _LOADERS if name not in found.others]
+        added = list((staging / "images").iterdir())
+        os.sync()  # once: flushing thousands of files one by one takes minutes
+        images.mkdir(exist_ok=True)
+        for path in added:
+            path.replace(images / path.name)
+        files = {goal: _put(staging / name, goal) for name, goal in goals.items()}
+    num_images = len(image_places(images))
+    absent = [] if new_images else ["images (CLEVR_train_SSSSSS_K.png)"]
+    absent += [name for name in OTHER_NAMES if name not in found]
     missing = [] if num_images else ["the images"]
     missing += [] if (out / "train.json").is_file() else ["train.json"]
-    return ImportReport(source, out, absent, num_added, num_images, files, seen, missing, found.unopened)
+    has_not = f"; it does not contain {', '.join(absent)}" if absent else ""
+    state = f"training still needs {' and '.join(missing)}" if missing else "ready for training"
+    lines = [
+        f"checked {source}: no file is broken{has_not}",
+        f"{images}: {len(added)} images added, {num_images} in all",
+        *(f"{path}: {what}" for path, what in files.items()),
+        *lines,
+        *(f"{path}: zip files in a folder are not searched; import it separately" for path in unopened_zips(source)),
+        f"{out}: {state}",
+    ]
+    return ImportReport(len(added), files, seen, missing, "\n".join(lines))
 
 
 def _load_objects(path: Path) -> None:
@@ -97,17 +154,8 @@ _LOADERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def _check_no_replica(found: OfficialFiles, out: Path) -> None:
-    if (out / "replica.json").exists() and (found.images or "train.json" in found.others):
-        raise DataError(
-            f"{out}: holds a rendered replica (replica.json), which cannot be combined with official images; "
-            "choose another `--out`, or move images/, masks/, train.json and replica.json away"
-        )
-
-
-def _check_space(found: OfficialFiles, out: Path) -> None:
-    new = [file for name, file in found.images.items() if not (out / "images" / name).exists()]
-    needed = sum(file.size for file in [*new, *found.others.values()])
+def _check_space(files: Iterable[SourceFile], out: Path) -> None:
+    needed = sum(file.size for file in files if not (out / "images" / file.name).exists())
     folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -140,13 +188,6 @@ def _stage_others(files: Iterable[SourceFile], staging: Path) -> tuple[dict[str,
         except DataError as error:
             problems.append(str(error).replace(str(path), file.place))
     return loaded, problems
-
-
-def _compare(labels: Mapping[str, Condition], found: OfficialFiles, folder: Path) -> list[str]:
-    """Compare all images, old and new, with `train.json`. There may be none: they can be imported later."""
-    places = image_places(folder) if folder.is_dir() else {}
-    places |= {name: file.place for name, file in found.images.items()}
-    return compare_names(labels, places) if places else []
 
 
 def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> list[str]:
@@ -182,33 +223,11 @@ def _stage_images(files: Sequence[SourceFile], folder: Path, staged: Path) -> li
     return problems
 
 
-def _conflicts(staging: Path, places: Mapping[str, Path]) -> list[str]:
-    """One line for each existing file that must not be replaced: another checkpoint, or other labels for the images."""
-
-    def is_kept(place: Path) -> bool:
-        return place.name == OFFICIAL_CHECKPOINT or (
-            place.name == "train.json" and any((place.parent / "images").glob("[!.]*"))
-        )
-
-    return [
-        f"{place}: exists with other content and is never overwritten; move it away first"
-        for name, place in places.items()
-        if is_kept(place) and place.exists() and place.read_bytes() != (staging / name).read_bytes()
-    ]
-
-
-def _count_seen(unseen: Path, labels: Mapping[str, Condition]) -> tuple[int, int]:
-    conditions = load_conditions(unseen, OBJECTS) if unseen.is_file() else make_condition_lists()["unseen"]
-    return count_seen(conditions, labels), len(conditions)
-
-
-def _move_images(staged: Path, images: Path) -> None:
-    os.sync()  # once: flushing thousands of files one by one takes minutes
-    if not images.exists():
-        staged.replace(images)
-    else:
-        for path in staged.iterdir():
-            path.replace(images / path.name)
+def _is_kept(place: Path) -> bool:
+    """Whether a file must not be replaced: a checkpoint, or the labels of images that are there."""
+    if place.name == "train.json":
+        return place.exists() and any((place.parent / "images").glob("[!.]*"))
+    return place.name == OFFICIAL_CHECKPOINT and place.exists()
 
 
 def _put(staged: Path, place: Path) -> str:
