@@ -8,7 +8,6 @@ from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.extras import need
 
 
 def parser() -> Parser:
@@ -28,7 +27,6 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-scenes", options.num_scenes, 1)
     check_at_least("seed", options.seed, 0)
     check_at_least("workers", workers, 1)
-    need("mitsuba")
 
     from lab_ddpm.data.conditions import load_conditions
     from lab_ddpm.iclevr.condition_lists import write_condition_lists

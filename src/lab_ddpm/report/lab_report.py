@@ -27,7 +27,6 @@ from lab_ddpm.evaluation.scores import score_seeds
 from lab_ddpm.generation.generate import generate, generate_seeds, sampling_record
 from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import read_config, read_training
-from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import check_writable, write_bytes, write_text
 from lab_ddpm.tools.metrics_log import read_records
 
@@ -70,7 +69,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
     """Measure, and write `report.md`, `report.html` and their images.
 
     Args:
-        run: The run's folder.
+        run: The folder of a run about which `why_no_lab_report` says that there can be one.
         pipeline: Its best pipeline, with the sampling to use.
         num_seeds: Seeds of the scores.
         out: Folder of the files.
@@ -80,11 +79,11 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
 
     Raises:
         UserError: The labels of the pipeline are not those of i-CLEVR.
-        DataError: There can be no lab report, or a file of the run, of the data or a classifier is broken or missing.
+        DataError: A file of the run, of the data or a classifier is broken or missing.
     """
     config, training = read_config(run), read_training(run)
-    if (reason := why_no_lab_report(run)) or config is None or training is None:
-        raise DataError(f"no lab report: {reason}")
+    assert config is not None
+    assert training is not None
     dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, config.data.root), OBJECTS) for name in _LISTS}

@@ -100,7 +100,7 @@ def test_wrong_networks_are_named_and_write_nothing(net: UNet2DModel, tmp_path: 
         "extra.weight": {**state, "extra.weight": torch.zeros(1)},
         "conv_out.weight": {**state, "conv_out.weight": torch.zeros(6, 32, 3, 3)},
         "24": {**state, "class_embedding.weight": torch.zeros(128, 10)},
-        "shapes": {**state, weights: torch.zeros(7, 32, 3, 3)},
+        "such weights": {**state, weights: torch.zeros(7, 32, 3, 3)},
         "state_dict": {"model": [1, 2]},
         "plain weights": {"conv_in.weight": torch.zeros(3), "code": Path("x")},
     }
@@ -120,8 +120,8 @@ def test_wrong_files_and_numbers_are_refused(net: UNet2DModel, tmp_path: Path) -
         "cut.safetensors": (tmp_path / "cut.safetensors", out),
         "none.pth": (tmp_path / "none.pth", out),
         "unet.onnx": (tmp_path / "unet.onnx", out),
-        "image-size": (source, out, 48),
-        "beta-schedule": (source, out, 32, 8, "cosine"),
+        "sample_size": (source, out, 48),
+        "beta_schedule": (source, out, 32, 8, "cosine"),
         "unet.pth": (source, out, 32, 48),
     }.items():
         with pytest.raises(UserError, match=named):

@@ -107,7 +107,6 @@ def test_a_second_run_renders_what_is_missing_to_the_same_bytes(replica: Path, t
         ({"seed": 6}, "seed"),
         ({"forbidden": ()}, "forbidden"),
         ({"num_scenes": 1}, "num_scenes"),
-        ({"workers": 0}, "workers"),
     ],
 )
 def test_another_data_set_in_the_same_folder_is_refused(replica: Path, arguments: dict[str, Any], named: str) -> None:

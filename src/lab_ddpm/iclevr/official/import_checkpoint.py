@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, first_line, some
+from lab_ddpm.tools.errors import DataError, UserError, first_line, some
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.weights import load_state, read_weights
 
@@ -52,20 +52,14 @@ def import_checkpoint(
         `out`.
 
     Raises:
-        UserError: A number that does not fit the model, an unknown choice, or another file type.
-        DataError: `source` is missing, broken or contains another network; `out` exists.
+        UserError: Another file type.
+        DataError: `source` is missing, broken or contains another network; `out` exists; a setting is unknown or does
+            not fit the weights.
     """
-    check_at_least("image-size", image_size, 1)
-    check_at_least("attention-head-dim", attention_head_dim, 1)
-    check_choice("beta-schedule", beta_schedule, get_args(BetaSchedule))
-    check_choice("prediction-type", prediction_type, get_args(PredictionType))
     if out.exists():
         raise DataError(f"{out}: exists already; choose another `--out`")
     state = _strip_prefix(source, _unwrap(source, _read(source)))
     architecture = _architecture(source, state)
-    coarsest = 2 ** (len(architecture["block_out_channels"]) - 1)
-    if image_size % coarsest:
-        raise UserError(f"`image-size` must be a multiple of {coarsest} for this model, got {image_size}")
     try:
         denoiser = Denoiser(
             labels=OBJECTS,
@@ -76,7 +70,7 @@ def import_checkpoint(
             **architecture,
         )
     except (ValueError, RuntimeError) as error:  # also UserError
-        raise DataError(f"{source}: no UNet2DModel has weights of these shapes ({first_line(error)})") from None
+        raise DataError(f"{source}: no UNet2DModel of these settings has such weights ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
     load_state(source, denoiser, renamed)
     with atomic_path(out) as temporary:

@@ -19,7 +19,7 @@ from lab_ddpm.data.images import write_png
 from lab_ddpm.data.metadata import write_metadata
 from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_image
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
-from lab_ddpm.tools.errors import DataError, check_at_least
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
@@ -60,14 +60,11 @@ def render_replica(
         forbidden: Combinations of object names that no image may contain.
 
     Raises:
-        UserError: An argument is out of range, or Mitsuba is not installed.
+        UserError: Mitsuba is not installed.
         DataError: `out` holds images of another seed, recipe or list of forbidden combinations.
         OSError: The disk is full or the folder cannot be written.
         Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
     """
-    check_at_least("num_scenes", num_scenes, 1)
-    check_at_least("seed", seed, 0)
-    check_at_least("workers", workers, 1)
     need("mitsuba")
     combinations = sorted(sorted(combination) for combination in forbidden)
     out = Path(out)
