@@ -142,7 +142,12 @@ def top_k(outputs: ArrayLike, k: int) -> NDArray[np.int64]:
 
 
 def labels_found(outputs: ArrayLike, class_labels: ArrayLike) -> float:
-    """Labels found / labels asked: the class accuracy, for images with one label each."""
+    """Labels found / labels asked: the class accuracy, for images with one label each.
+
+    Args:
+        outputs: (N, C) probabilities, as in `top_k_hits`.
+        class_labels: (N, C) multi-hot, not all zero.
+    """
     return float(top_k_hits(outputs, class_labels).sum() / (np.asarray(class_labels) > 0).sum())
 
 

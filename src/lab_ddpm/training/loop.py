@@ -68,6 +68,7 @@ def train(config: TrainConfig) -> Path:
         model, progress = state.model, state.progress
         validation = Validation(config, images, state, steps_per_epoch)
         log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
+        validation.keep_pipelines()  # finish what a crash may have left undone
 
         # the stream of samples that is still to come
         parts = config.gradient_accumulation_steps

@@ -79,7 +79,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """An approximate orthogonal factor of a float32 matrix: its singular values become numbers between 0.7 and 1.2.
+    """An approximate orthogonal factor of a (rows, columns) float32 matrix, of the same shape.
+
+    Its singular values are numbers between 0.7 and 1.2.
 
     This runs five rounds of Newton-Schulz X <- a X + b (X X') X + c (X X')^2 X. Each round multiplies X by a polynomial
     of the first X X'. So the rounds run on that small matrix, and X is multiplied only once ("Gram Newton-Schulz").

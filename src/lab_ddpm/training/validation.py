@@ -39,7 +39,6 @@ class Validation:
         self.period = config.evaluation.every_epochs * steps_per_epoch
         self.total_steps = config.epochs * steps_per_epoch
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
-        self._keep_pipelines()  # finish what a crash may have left undone
 
     def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
         """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
@@ -79,7 +78,7 @@ class Validation:
         progress.seconds += time.perf_counter() - started
         log.evaluated(scores)
         state.save()
-        self._keep_pipelines()
+        self.keep_pipelines()
         return True
 
     def _sample(self, pipeline: LabelConditionalPipeline, signals: Sequence[int]) -> Images:
@@ -101,6 +100,7 @@ class Validation:
             recorder.write(folder, conditions)
         return images
 
-    def _keep_pipelines(self) -> None:
+    def keep_pipelines(self) -> None:
+        """Link best/ and last/, and delete the pipelines that no state needs."""
         if self.state.accelerator.is_main_process:
             keep_pipelines(self.state.folder, self.state.progress, self.config.evaluation.keep)
