@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> None:
     check_at_least("seed", options.seed, 0)
     check_writable(options.out)
     asked = {key: value for key in OF_IMAGES if (value := getattr(options, key)) is not None}
-    if options.images is not None:  # which have no condition
+    files: list[Path] = options.images or []
+    if files:  # which have no condition
         refuse(options, "--images", "guidance_scale", "guidance_stop")
     elif asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--images`: conditions start from pure noise")
@@ -58,8 +59,8 @@ def main(arguments: list[str]) -> None:
         captions = [", ".join(condition) for condition in conditions]
         walk = interpolate_conditions(pipeline, conditions, options.count, options.seed, progress="denoising")
     else:
-        captions = [file.name for file in options.images]
-        ends = [open_image(pipeline, file) for file in options.images]
+        captions = [file.name for file in files]
+        ends = [open_image(pipeline, file) for file in files]
         settings = {**OF_IMAGES, **asked}
         walk = interpolate_images(
             pipeline,

@@ -39,11 +39,13 @@ class DenoisingLoss:
 
     Args:
         name: The error: "mse", "l1" or "huber" (threshold 1).
-        weight: The weight of each noise level, see above.
+        weight: How noise levels are weighted, by the equations above: "min_snr" (arXiv:2303.09556), "clamped_snr", "p2"
+            (arXiv:2204.00227), or "none".
         gamma: The parameter of the weight. None means 5 for "min_snr", 1 for "p2" and 8 for "clamped_snr".
         timestep_density: How timesteps are drawn: "uniform", or "logit_normal", where t / T = sigmoid(mean + std * n)
             with n normal (arXiv:2403.03206, eq. 19).
-        logit_mean, logit_std: Mean and standard deviation of the "logit_normal" density.
+        logit_mean: The mean of "logit_normal": higher means noisier samples.
+        logit_std: The std of "logit_normal".
         detail_only: Use only the term of the detailer, at the timesteps that get detail. The UNet must already be
             trained.
 

@@ -17,7 +17,7 @@ _NAMES = {"Literal": Literal, "Sequence": Sequence, "Size": Any, "Scheduler": st
 
 
 def read_signature(module: str, name: str) -> type:
-    """A class with the constructor arguments of another one, and nothing else.
+    """A class with the docstring and the constructor arguments of another one, and nothing else.
 
     Args:
         module: File of the other class, relative to the package.
@@ -32,7 +32,8 @@ def read_signature(module: str, name: str) -> type:
             for init in inits:
                 init.decorator_list, init.body = [], [ast.Pass()]
             fields: list[ast.stmt] = [part for part in node.body if isinstance(part, ast.AnnAssign)]
-            kept.append(ast.ClassDef(name, bases=[], keywords=[], body=[*(inits or fields)], decorator_list=[]))
+            body = [node.body[0], *(inits or fields)]  # the first is the docstring, which `--help` explains them by
+            kept.append(ast.ClassDef(name, bases=[], keywords=[], body=body, decorator_list=[]))
     namespace: dict[str, Any] = dict(_NAMES)
     tree = ast.fix_missing_locations(ast.Module(kept, type_ignores=[]))
     exec(compile(tree, module, "exec", dont_inherit=True), namespace)  # else annotations would stay text, as here
