@@ -168,7 +168,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     (TRAIN, 1, Path(IMAGE).name, {IMAGE: None}),
     ("import-data absent", 1, "absent"),
     ("import-data src --out new", 1, "src", {"src/test.json": '[["pink cube"]]'}),
-    ("import-data src.zip --out new", 1, "../train.json", {"src.zip": zip_of(**{"../train.json": "{}"})}),
+    ("import-data src.zip --out new", 1, "src.zip", {"src.zip": zip_of(**{"../train.json": "{}"})}),
     ("import-data src.zip --out new", 1, "train.json", {"src.zip": zip_with_link}),
     ("render --num-scenes 0 --out new", 2, "num-scenes"),
     ("render --num-scenes 1 --out /proc/x", 1, "/proc/x"),
