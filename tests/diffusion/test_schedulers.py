@@ -10,6 +10,7 @@ import torch
 from diffusers import (
     DDIMInverseScheduler,
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -19,7 +20,7 @@ from diffusers import (
 from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution, sample_oracle
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
-from lab_ddpm.diffusion.schedulers import PROVEN, make_scheduler, scheduler_name
+from lab_ddpm.diffusion.schedulers import PROVEN, make_scheduler, scheduler_name, set_timesteps
 from lab_ddpm.tools.errors import UserError
 
 USUAL_STEPS = (10, 15, 20, 24, 25, 30, 50, 100)
@@ -103,6 +104,11 @@ def test_ddim_refuses_steps_that_leave_noise_and_names_the_next_that_do_not(step
     assert fewer < steps < more
     for neighbour in (fewer, more):
         check_distribution(sample_oracle("ddim", neighbour), tolerance=0.12)
+
+
+def test_a_scheduler_that_starts_beyond_the_noise_is_refused() -> None:
+    with pytest.raises(UserError):
+        set_timesteps(DDPMScheduler(timestep_spacing="leading", steps_offset=1), 1000, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1001])

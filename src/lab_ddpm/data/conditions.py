@@ -68,6 +68,9 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
     if isinstance(conditions, np.ndarray) and conditions.dtype.kind in "biuf":
         conditions = torch.from_numpy(conditions.astype(np.float32))
     if isinstance(conditions, torch.Tensor) and conditions.ndim in (2, 3) and conditions.shape[-1] == len(labels):
+        lowest = 0 if conditions.ndim == 2 else -1
+        if conditions.is_complex() or not ((lowest <= conditions) & (conditions <= 1)).all():
+            raise UserError(f"rows of `conditions` must be numbers in [{lowest}, 1]")
         return conditions.float()
     if isinstance(conditions, (torch.Tensor, np.ndarray)):
         raise UserError(
@@ -111,15 +114,20 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
     Raises:
         UserError: A single text instead of a list, or entries that are not texts or tuples of texts.
     """
-    if isinstance(entries, str):
-        raise UserError(f"`conditions` must be a list with one entry per image, got the text {entries!r}")
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise UserError(f"`conditions` must be a list with one entry per image, got {reprlib.repr(entries)}")
+    parsed: list[Condition] = []
     for entry in entries:
-        if not isinstance(entry, Iterable) or not all(isinstance(name, str) for name in entry):
+        if isinstance(entry, str):
+            parsed.append(parse_condition(entry, labels))
+        elif isinstance(entry, Sequence) and all(isinstance(name, str) for name in entry):
+            parsed.append(tuple(entry))
+        else:
             raise UserError(
                 f"a condition must be a text or a list of names, and rows of numbers one (N, {len(labels)}) array, "
                 f"got {reprlib.repr(entry)} in a list"
             )
-    return [parse_condition(entry, labels) if isinstance(entry, str) else tuple(entry) for entry in entries]
+    return parsed
 
 
 def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import Sampling, check_sampling, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
-from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, did_you_mean
+from lab_ddpm.tools.errors import DataError, UserError, check_choice, check_whole, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -150,7 +150,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         check_choice("output_type", output_type, OUTPUT_TYPES)
         if conditions is None:
             batch_size = 1 if batch_size is None else batch_size
-            check_at_least("batch_size", batch_size, 1)
+            check_whole("batch_size", batch_size, 1)
             class_labels = self.denoiser.null_labels(batch_size)
         elif batch_size is not None:
             raise UserError(f"`batch_size` must not be given with conditions, one per image, got {batch_size}")
@@ -187,7 +187,9 @@ def _seeds(seed: int | None, generator: torch.Generator | Sequence[torch.Generat
         raise UserError("`seed` and `generator` must not be given both")
     if generator is None:
         seed = int(torch.randint(2**31, ())) if seed is None else seed
-        check_at_least("seed", seed, 0)
+        check_whole("seed", seed, 0)
         return image_seeds(seed, count)
     sources = [generator] * count if isinstance(generator, torch.Generator) else generator
+    if not isinstance(sources, Sequence) or not all(isinstance(source, torch.Generator) for source in sources):
+        raise UserError(f"`generator` must be a torch.Generator or a list of them, got {generator!r}")
     return [int(torch.randint(2**32, (), generator=source, device=source.device)) for source in sources]

@@ -23,7 +23,7 @@ import torch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
-from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_share
+from lab_ddpm.tools.errors import UserError, check_positive, check_share, check_whole
 
 FINISHED = -1  # the timestep of finished images
 # Called with (timestep, (B, *space.shape) noisy samples) before each network call, and at the end with FINISHED and the
@@ -52,7 +52,7 @@ class Sampling:
     guidance_stop: float = 1.0
 
     def __post_init__(self) -> None:
-        check_at_least("steps", self.steps, 1)
+        check_whole("steps", self.steps, 1)
         check_positive("guidance_scale", self.guidance_scale)
         check_share("guidance_stop", self.guidance_stop)
 

@@ -155,7 +155,10 @@ def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> tor
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
         asked = {"timesteps": scheduler.timesteps[:-1].tolist()}
         scheduler.set_timesteps(**asked, device=device)  # so that it knows its last step
-    return scheduler.timesteps[scheduler.timesteps >= 0]
+    timesteps = scheduler.timesteps[scheduler.timesteps >= 0]
+    if timesteps[0] >= num_train_timesteps:  # of "leading" spacing with a large `steps_offset`
+        raise UserError(f"the scheduler must start below timestep {num_train_timesteps}, got {int(timesteps[0])}")
+    return timesteps
 
 
 def _check_ddim_steps(steps: int, num_train_timesteps: int) -> None:

@@ -12,6 +12,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 
 
 class UserError(ValueError):
@@ -106,13 +107,22 @@ def check_positive(name: str, value: float) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise `UserError` unless NumPy accepts the seed: `0 <= seed < 2**32`."""
-    check_at_least("seed", seed, 0)
+    check_whole("seed", seed, 0)
     if seed >= 2**32:
         raise UserError(f"`seed` must be at most {2**32 - 1}, got {reprlib.repr(seed)}")
 
 
+def check_whole(name: str, value: float, minimum: int) -> None:
+    """Raise `UserError` unless `value` is a whole number and at least `minimum`."""
+    check_at_least(name, value, minimum)
+    if not isinstance(value, Integral):
+        raise UserError(f"`{name}` must be a whole number, got {value}")
+
+
 def check_finite(name: str, value: float) -> None:
-    """Raise `UserError` for an infinite value and for NaN."""
+    """Raise `UserError` for an infinite value, for NaN, and for what is not a number."""
+    if not isinstance(value, Real):
+        raise UserError(f"`{name}` must be a number, got {reprlib.repr(value)}")
     try:
         is_finite = math.isfinite(value)
     except OverflowError:  # an integer of hundreds of digits
