@@ -13,7 +13,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing PyTorch and the other packages into $(VENV). This takes minutes and several gigabytes."
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test,check]'
-	touch $@
+	@touch $@
+	@echo "Done. 'source $(VENV)/bin/activate' makes lab-ddpm known to this shell."
 
 check: install
 	$(BIN)/ruff check .

@@ -96,6 +96,8 @@ def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
         UserError: No label, an unknown one, or the same one twice.
     """
     condition = tuple(label for text in texts for label in parse_condition(text, labels))
+    if len(texts) > 1 and texts[0] not in labels and " ".join(texts) in labels:
+        raise UserError(f'did you mean "{" ".join(texts)}"? A label of several words needs quotes')
     check_condition(condition, labels)
     return condition
 

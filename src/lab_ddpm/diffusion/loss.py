@@ -39,8 +39,8 @@ class DenoisingLoss:
 
     Args:
         name: The error: "mse", "l1" or "huber" (threshold 1).
-        weight: How noise levels are weighted, by the equations above: "min_snr" (arXiv:2303.09556), "clamped_snr", "p2"
-            (arXiv:2204.00227), or "none".
+        weight: How noise levels are weighted: "min_snr" (arXiv:2303.09556), "clamped_snr", "p2" (arXiv:2204.00227), or
+            "none"; `loss` has the equations.
         gamma: The parameter of the weight. None means 5 for "min_snr", 1 for "p2" and 8 for "clamped_snr".
         timestep_density: How timesteps are drawn: "uniform", or "logit_normal", where t / T = sigmoid(mean + std * n)
             with n normal (arXiv:2403.03206, eq. 19).

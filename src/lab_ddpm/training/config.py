@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
 
+_LARGEST = 4096  # pixels on a side; larger ones are typing errors
 _WITH_CPU_PRESET = ("iclevr", "fashion_mnist", "folder")
 
 
@@ -46,7 +47,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for length in [self.image_size] if isinstance(self.image_size, int) else self.image_size:
-            check_at_least("data.image_size", length, 1)
+            if not 1 <= length <= _LARGEST:
+                raise UserError(f"`data.image_size` must be between 1 and {_LARGEST} pixels, got {length}")
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
         for weight in self.count_weights:

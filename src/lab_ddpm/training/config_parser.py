@@ -73,7 +73,8 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
 def _make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="lab-ddpm train",
-        description="Train a label-conditional diffusion model. The same command again continues where it stopped.",
+        description="Train a label-conditional diffusion model. The same command again continues where it stopped. "
+        "What is in `backticks` is explained in the module of that name in src/lab_ddpm.",
         allow_abbrev=False,
         exit_on_error=False,
     )

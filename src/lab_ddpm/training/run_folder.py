@@ -56,7 +56,12 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
             sweep((run / part).resolve())
         _check_same_settings(config, run / "config.yaml")
         write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
-        yield run
+        try:
+            yield run
+        except UserError:
+            if {path.name for path in run.iterdir()} == {".lock", "config.yaml"}:  # it was refused before it began
+                remove(run)
+            raise
 
 
 def _check_same_settings(config: TrainConfig, path: Path) -> None:
