@@ -158,6 +158,8 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("train --config own.yaml", 2, "own.yaml", {"own.yaml": "epochs: ["}),
     ("train --config own.yaml", 2, "nonsense", {"own.yaml": "model: {nonsense: 1}"}),
     ("train --config own.yaml", 2, "own.yaml", {"own.yaml": "extends: own.yaml"}),
+    ("train --config own.yaml", 2, "own.yaml", {"own.yaml": "a: &a [*a]"}),
+    ("train --config own.yaml", 2, "own.yaml", {"own.yaml": "epochs: 1\nepochs: 2"}),
     ("train --config own.yaml", 2, "own.yaml", {"own.yaml": '!!python/object/apply:os.system ["touch hacked"]'}),
     # images to train on
     (TRAIN, 1, "data/train.json", {"data/train.json": "[]"}),

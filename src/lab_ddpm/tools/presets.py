@@ -35,7 +35,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         UserError: Naming the file and what is wrong with it.
     """
     try:
-        content = yaml.safe_load(find(path).read_text(encoding="utf-8"))
+        content = yaml.load(find(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # also invalid UTF-8, and dates of month 13
@@ -43,6 +43,16 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of settings, got {content!r}")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that is written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is written twice")
+        return super().construct_mapping(node, deep)
 
 
 def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:

@@ -99,5 +99,5 @@ def _one_line(place: str = "") -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ArgumentError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (ArgumentError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"{place}{' '.join(str(error).split())}") from None
