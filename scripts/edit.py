@@ -14,7 +14,7 @@ def parser() -> Parser:
     parser = Parser("edit", __doc__)
     parser.add_argument("image", type=Path, help="image file")
     shown = 'the objects that the image shows: "red cube" "cyan sphere", or separated by commas'
-    parser.add_argument("--objects", nargs="+", required=True, metavar="LABEL", help=shown)
+    parser.add_argument("--objects", nargs="+", action="extend", required=True, metavar="LABEL", help=shown)
     change = parser.add_mutually_exclusive_group(required=True)
     change.add_argument("--add", metavar="LABEL@X,Y", help='e.g. "blue cube@20,30"; X,Y is its centre')
     change.add_argument("--remove", metavar="LABEL", help='e.g. "red cube"')

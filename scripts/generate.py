@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lab_ddpm.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import load_torch, run
@@ -18,16 +19,17 @@ def parser() -> Parser:
     parser = Parser("generate", __doc__)
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--split", help=f"a list of conditions: {SPLITS_HELP} (default for i-CLEVR: test)")
-    wanted.add_argument("--objects", nargs="+", metavar="LABEL", help='what each image shows: "red cube" "cyan sphere"')
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    wanted.add_argument("--objects", **several, metavar="LABEL", help='what each image shows: "red cube" "cyan sphere"')
     wanted.add_argument(
-        "--place", nargs="+", metavar="LABEL@X,Y", help='objects and their centres in pixels: "red cube@20,30"'
+        "--place", **several, metavar="LABEL@X,Y", help='objects and their centres in pixels: "red cube@20,30"'
     )
     wanted.add_argument("--unconditional", action="store_true", help="images without a condition")
     number = "default: 1 with --objects or --place; 64 with --unconditional or for all labels in turn"
     parser.add_argument("--num-images", type=int, help=number)
     composed = "with --objects or --unconditional: conditions that must {} hold"
-    parser.add_argument("--and", dest="also", nargs="+", metavar="LABELS", help=composed.format("also"))
-    parser.add_argument("--not", dest="without", nargs="+", metavar="LABELS", help=composed.format("not"))
+    parser.add_argument("--and", dest="also", **several, metavar="LABELS", help=composed.format("also"))
+    parser.add_argument("--not", dest="without", **several, metavar="LABELS", help=composed.format("not"))
     parser.add_argument(
         "--tries", type=int, default=1, help="most tries for an image in which the model sees mistakes (default: 1)"
     )

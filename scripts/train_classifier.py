@@ -19,7 +19,7 @@ def parser() -> Parser:
     parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help=roots)
     held_out = "folder of images to test on (default for iclevr: 5 %% of the scenes)"
     parser.add_argument("--held-out", type=Path, help=held_out)
-    parser.add_argument("--names", nargs="+", help="for iclevr: resnet18, referee (default: both)")
+    parser.add_argument("--names", nargs="+", action="extend", help="for iclevr: resnet18, referee (default: both)")
     size = "for other data sets: height and width, or one number for both (default: as in their configs)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
     parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")

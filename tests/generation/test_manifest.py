@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lab_ddpm.drawing.generated import GeneratedFolder
 from lab_ddpm.generation.manifest import check_manifest
-from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.errors import DataError, UserError
 
 
 def test_a_manifest_must_name_the_same_conditions(tmp_path: Path) -> None:
@@ -16,5 +17,8 @@ def test_a_manifest_must_name_the_same_conditions(tmp_path: Path) -> None:
     assert check_manifest(tmp_path, [("red cube",)]) == 4
     with pytest.raises(UserError, match=r"manifest\.json"):
         check_manifest(tmp_path, [("gray cube",)])
-    (tmp_path / "manifest.json").write_text("[3]", encoding="utf-8")
-    assert check_manifest(tmp_path, [("gray cube",)]) == 1
+    for foreign in ("[3]", '{"images": [{"file": "../mine.txt", "condition": []}]}'):
+        (tmp_path / "manifest.json").write_text(foreign, encoding="utf-8")
+        assert check_manifest(tmp_path, [("gray cube",)]) == 1
+        with pytest.raises(DataError):  # it would delete the files of the manifest
+            GeneratedFolder(tmp_path)

@@ -12,7 +12,7 @@ from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
 from lab_ddpm.generation.generate import GeneratedImages
 from lab_ddpm.generation.manifest import MANIFEST, read_manifest, write_manifest
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import check_writable, remove, visible_files
+from lab_ddpm.tools.files import check_writable, visible_files
 
 _GRID_COLUMNS = 8
 
@@ -49,7 +49,7 @@ class GeneratedFolder:
             details: Other options, for the manifest.
         """
         for file in self._previous:
-            remove(file)
+            file.unlink(missing_ok=True)
         images, columns = generated.images, min(_GRID_COLUMNS, len(generated.images))
         files = [f"{index:02d}.png" for index in range(len(images))]
         # first, so that the next call knows the files even if this one is killed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, write_json
 
 MANIFEST = "manifest.json"
+_FILE = re.compile(r"[0-9]{2,}\.png")
 
 
 def write_manifest(
@@ -57,7 +59,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     content: Any = read_json(path)
     try:
         for entry in content["images"]:
-            entry["file"], entry["condition"] = Path(entry["file"]).name, [str(label) for label in entry["condition"]]
+            if not _FILE.fullmatch(entry["file"]):
+                raise ValueError
+            entry["condition"] = [str(label) for label in entry["condition"]]
         content["tries"] = int(content.get("tries", 1))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(f"{path}: not written by this program") from None

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import get_ident
 
 from lab_ddpm.tools.errors import DataError, first_line
@@ -56,9 +57,14 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Create `folder`, and raise at once the `OSError` that writing into it would raise later."""
-    write_text(Path(folder) / ".check", "")
-    remove(Path(folder) / ".check")
+    """Raise at once the `OSError` that creating `folder` and writing into it would raise later; changes nothing."""
+    folder = Path(folder)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
