@@ -29,7 +29,7 @@ from common import markdown_table
 from lab_ddpm.cli import run
 from lab_ddpm.evaluation.classifiers import classifier_file
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.files import TEMPORARY_PREFIX, file_hash, write_text
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, sha256, write_text
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 COLUMNS = ("job", *(number.name for number in SIGNALS), "ends", "lost", "temporary files left")
@@ -241,7 +241,7 @@ def _killed(
 def _results(job: Job, place: Path) -> dict[str, str]:
     """The hashes of its files, by their places."""
     files = {file for pattern in job.results for file in place.glob(pattern) if file.is_file()}
-    return {str(file.relative_to(place)): file_hash(file) for file in sorted(files)}
+    return {str(file.relative_to(place)): sha256(file) for file in sorted(files)}
 
 
 if __name__ == "__main__":

@@ -36,6 +36,13 @@ def test_an_image_and_its_label_have_the_same_place(tiny_dataset: Path) -> None:
         np.testing.assert_array_equal(image, read_image(tiny_dataset / "images" / name, 16))
 
 
+def test_an_image_that_is_a_broken_link_is_named(tiny_dataset: Path) -> None:
+    (tiny_dataset / "images" / FIRST).unlink()
+    (tiny_dataset / "images" / FIRST).symlink_to("gone.png")
+    with pytest.raises(DataError, match=FIRST):
+        open_labelled_images(tiny_dataset, 16, OBJECTS)
+
+
 def test_images_that_swap_names_and_labels_that_change_are_read_anew(tiny_dataset: Path) -> None:
     before = open_labelled_images(tiny_dataset, 16, OBJECTS).images[:2].copy()
     folder = tiny_dataset / "images"

@@ -74,6 +74,7 @@ def test_only_a_line_break_ends_a_line(tmp_path: Path) -> None:
         ("metadata.jsonl", '{"file_name": "../0.png", "labels": ["a"]}', "`file_name`"),
         ("metadata.jsonl", "\n", "metadata.jsonl"),
         ("metadata.csv", "name,labels\n0.png,dog\n", "file_name"),
+        ("metadata.csv", "file_name,labels\n0.png,dog,cat\n", "line 2"),
         ("metadata.csv", 'file_name,labels\n0.png,"dog\n' + "x" * 200_000, "line "),
     ],
 )

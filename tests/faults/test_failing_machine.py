@@ -20,7 +20,7 @@ import pytest
 
 from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
-from lab_ddpm.tools.files import file_hash
+from lab_ddpm.tools.files import sha256
 from lab_ddpm.training.state import newest_state
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def error_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def result(run: Path) -> dict[str, str]:
-    return {file.name: file_hash(file) for file in (run / "last").rglob("*.safetensors")}
+    return {file.name: sha256(file) for file in (run / "last").rglob("*.safetensors")}
 
 
 @pytest.fixture

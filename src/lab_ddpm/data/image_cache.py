@@ -141,7 +141,7 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
             return str(remembered["key"])
 
     def digest(path: Path) -> bytes:
-        return path.name.encode() + bytes.fromhex(sha256(path))
+        return os.fsencode(path.name) + bytes.fromhex(sha256(path))
 
     parts = _parallel(digest, paths, "checking images")
     key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]

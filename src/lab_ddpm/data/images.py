@@ -96,6 +96,7 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
 
     Raises:
         UserError: "pad" with an image that is larger than `size`.
+        ValueError: An image with 32 bits per pixel.
     """
     image = _fit(_as_rgb(image), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
@@ -134,6 +135,8 @@ def naming_broken_images(place: object) -> Iterator[None]:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):  # whose range is not known
+        raise ValueError("32 bits per pixel; convert it to 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -41,8 +41,11 @@ def open_labelled_images(
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
     names = sorted(conditions)
-    problems += compare_names(names, image_places(root / "images"))
-    paths = [path for name in names if (path := root / "images" / name).is_file()]
+    places = image_places(root / "images")
+    problems += compare_names(names, places)
+    paths = [Path(places[name]) for name in names if name in places]
+    problems += [f"{path}: must be a file, is a folder or a broken link" for path in paths if not path.is_file()]
+    paths = [path for path in paths if path.is_file()]
     images, key = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:

@@ -91,6 +91,8 @@ def _entry(entry: Any) -> tuple[str, Condition]:
     """The image and its labels, or a `ValueError` that says what is wrong."""
     if not isinstance(entry, dict):
         raise ValueError('must be a JSON object such as {"file_name": "a.png", "labels": ["red cube"]}')
+    if None in entry:  # where `csv` puts what is beyond the last column
+        raise ValueError("must have as many fields as there are columns: put labels with commas in quotes")
     name, labels = entry.get("file_name"), entry.get("labels")
     if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"`file_name` must be a path within the folder, got {name!r}")
@@ -102,6 +104,7 @@ def _entry(entry: Any) -> tuple[str, Condition]:
         or not all(isinstance(label, str) and label.strip() for label in labels)
     ):
         raise ValueError(f"`labels` must be a list of names, or one text with commas, got {entry.get('labels')!r}")
+    labels = [label.strip() for label in labels]
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must not name a label twice, got {labels}")
     return Path(name).as_posix(), tuple(labels)

@@ -48,12 +48,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """All files in `folder` at any depth, sorted, without hidden files and those in hidden folders (such as caches)."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """All files and links in `folder` at any depth, sorted, without hidden ones and those in hidden folders."""
+    files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def check_writable(folder: str | Path) -> None:
@@ -82,11 +79,6 @@ def sha256(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_hash(path: str | Path) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a file."""
-    return sha256(path)[:16]
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -98,7 +98,7 @@ class EvaluationConfig:
             "frechet" for other images; "none" for the newest pipeline; "auto" for the first of these that is possible
             when the run starts.
         classifier: File of the classifier, for images other than i-CLEVR; None for evaluator/DATASET.safetensors.
-        num_images: Images to sample, for images other than i-CLEVR.
+        num_images: Images to sample, for images other than i-CLEVR; at most 64 for the metric "none".
         split: For i-CLEVR, the condition list to sample: the name of a split, or a JSON file. No results are reported
             on the default list.
         keep: How many of the best pipelines stay on disk.

@@ -22,7 +22,7 @@ class Progress:
         scores: The score of each evaluated pipeline, by step. Higher is better.
         data: Fingerprint of the images and labels.
         metric: What the scores measure, as `selection` names it; empty for a new run.
-        classifier: Hash of the classifier's file; empty for none.
+        scored_by: Hash of the classifier and of the conditions of the scores; empty for none.
     """
 
     step: int = 0
@@ -30,7 +30,7 @@ class Progress:
     scores: dict[int, float] = field(default_factory=dict)
     data: str = ""
     metric: str = ""
-    classifier: str = ""
+    scored_by: str = ""
 
     def best_steps(self, count: int) -> list[int]:
         """The steps of the `count` best pipelines, best first. If two are equal, the later one comes first."""

@@ -12,6 +12,7 @@ All scores of a run are of the same kind and by the same classifier.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,13 @@ from lab_ddpm.evaluation.classifiers import (
 from lab_ddpm.evaluation.distances import extract, frechet_distance
 from lab_ddpm.evaluation.scores import found_in, score_seeds
 from lab_ddpm.tools.errors import UserError, check_at_least
-from lab_ddpm.tools.files import file_hash
+from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.progress import Progress
 
 _FEWEST_IMAGES = 4  # a distance needs them
+_SHOWN = 64  # images of an evaluation without a score
 _REAL_IMAGES = 5000  # number of images whose features the samples are compared with
 
 
@@ -75,28 +77,30 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
         config: The settings of the run.
         dataset: The training images, with labels if the model is conditional.
         device: The device that classifiers run on.
-        progress: How far the run is. A new run gets its metric and classifier here; a continued one keeps them.
+        progress: How far the run is. A new run gets its metric here; a continued one keeps it.
 
     Raises:
-        UserError, DataError: The split or the classifier is missing or not usable, or the run started with another
-            classifier.
+        UserError, DataError: The split or the classifier is missing or not usable, or the run started with others.
     """
     metric = config.evaluation.metric
     if metric == "auto":
         metric = progress.metric or _first_metric(config, dataset.labels)
     if metric == "none":
-        selection = Selection(metric, every_label(dataset.labels, config.evaluation.num_images), None, lambda _: {})
+        count = min(config.evaluation.num_images, _SHOWN)
+        selection = Selection(metric, every_label(dataset.labels, count), None, lambda _: {})
     elif config.data.dataset == "iclevr":
         selection = _objects_found(metric, config, device)
     else:
         selection = (_labels_found if metric == "labels_found" else _frechet_distance)(config, dataset, device)
-    classifier = "" if selection.file is None else file_hash(selection.file)
-    if progress.metric and classifier != progress.classifier:
+    scored_by = ""
+    if selection.file is not None:
+        scored_by = hashlib.sha256(f"{sha256(selection.file)} {selection.conditions}".encode()).hexdigest()[:16]
+    if progress.metric and scored_by != progress.scored_by:
         raise UserError(
-            f"{selection.file} must be the classifier that scored the run so far (sha256 {progress.classifier}), got "
-            f"{classifier}; put that one back, or choose another `--name`"
+            f"the classifier {selection.file} and the conditions must be those that scored the run so far; put them "
+            "back, or choose another `--name`"
         )
-    progress.metric, progress.classifier = metric, classifier
+    progress.metric, progress.scored_by = metric, scored_by
     return selection
 
 
