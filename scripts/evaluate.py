@@ -133,8 +133,8 @@ def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, ou
 
     pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
     size = pipeline.denoiser.config["sample_size"]
-    training = open_dataset(options.against, options.root, size)
     held_out = open_held_out(options.against, options.root, options.held_out, size)
+    training = open_dataset(options.against, options.root, size)
     check_data(pipeline, training)
     is_conditional = bool(pipeline.denoiser.labels) and not options.unconditional
     if is_conditional and not training.labels:

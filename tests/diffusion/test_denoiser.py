@@ -86,7 +86,7 @@ def test_weights_that_are_not_there_are_an_error_and_not_random(tmp_path: Path, 
     (file,) = tmp_path.glob("*.safetensors")
     state = {key: value for key, value in (load_file(file) | changes).items() if value is not None}
     save_file(state, file, metadata={"format": "pt"})
-    (tmp_path / "SHA256SUMS").unlink()  # as of weights that another program wrote
+    (tmp_path / "SHA256SUMS.txt").unlink()  # as of weights that another program wrote
     with pytest.raises(DataError, match=str(tmp_path)):
         Denoiser.from_pretrained(tmp_path)
 

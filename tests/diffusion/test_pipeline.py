@@ -162,6 +162,12 @@ def test_a_saved_pipeline_samples_the_same_images(
         assert torch.equal(draw(loaded, None), expected)
 
 
+def test_a_variant_is_saved_and_loaded_as_in_diffusers(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path, variant="half")
+    assert [file.name for file in tmp_path.rglob("*.safetensors")] == ["diffusion_pytorch_model.half.safetensors"]
+    assert torch.equal(draw(LabelConditionalPipeline.from_pretrained(tmp_path, variant="half")), draw(pipeline))
+
+
 def test_what_is_neither_a_folder_nor_on_the_hub_is_named(tmp_path: Path) -> None:
     for name in ("pretrained/iclevr-cp", "somebody/absent"):
         with pytest.raises(DataError, match=name):

@@ -96,6 +96,11 @@ def test_a_scheduler_that_is_not_proven_is_refused_by_name(scheduler_class: Any)
             make_scheduler(given, GaussianOracle())
 
 
+def test_a_variance_that_the_model_does_not_predict_is_refused() -> None:
+    with pytest.raises(UserError, match="`variance_type`"):
+        make_scheduler(DDPMScheduler(variance_type="learned_range"), GaussianOracle())
+
+
 @pytest.mark.parametrize("steps", [150, 300, 600])
 def test_ddim_refuses_steps_that_leave_noise_and_names_the_next_that_do_not(steps: int) -> None:
     with pytest.raises(UserError, match="`steps`") as caught:

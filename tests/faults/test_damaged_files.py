@@ -52,7 +52,7 @@ DAMAGED = {
         "states/step_0000004/denoiser.safetensors",
         "states/step_0000004/training.pt",
         "states/step_0000004/progress.json",
-        "states/step_0000004/SHA256SUMS",
+        "states/step_0000004/SHA256SUMS.txt",
         "metrics.jsonl",
         "config.yaml",
         "data/.cache/train.json",
@@ -66,11 +66,11 @@ DAMAGED = {
     "generate": [
         "best/denoiser/diffusion_pytorch_model.safetensors",
         "best/denoiser/config.json",
-        "best/denoiser/SHA256SUMS",
+        "best/denoiser/SHA256SUMS.txt",
         "best/scheduler/scheduler_config.json",
         "best/model_index.json",
         "best/denoiser.onnx",
-        "best/SHA256SUMS",
+        "best/SHA256SUMS.txt",
         "data/few.json",
     ],
 }

@@ -123,6 +123,7 @@ def test_leftovers_are_removed_and_the_rest_is_not(tmp_path: Path) -> None:
 
 
 def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()  # as in a copy of a run without links
     for name in ("one", "two"):
         (tmp_path / "targets" / name).mkdir(parents=True)
         (tmp_path / "targets" / name / "name").write_text(name, encoding="utf-8")

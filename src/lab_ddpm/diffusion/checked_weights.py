@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from diffusers import ModelMixin
 
 from lab_ddpm.tools.checksums import check_sums, write_sums
 from lab_ddpm.tools.errors import DataError
@@ -30,6 +33,7 @@ class CheckedWeights:
             )
         return model
 
+    @wraps(ModelMixin.save_pretrained, assigned=(), updated=())  # a pipeline passes what the signature names
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
         """As in diffusers, but also write checksums of the weights, which `from_pretrained` checks."""
         with naming_disk_errors(Path(save_directory)):

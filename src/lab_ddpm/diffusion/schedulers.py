@@ -104,6 +104,8 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
     shared |= {**_NEVER, "prediction_type": "sample" if takes_clean else "epsilon"}
     known = inspect.signature(scheduler_class.__init__).parameters
     settings = {key: value for key, value in {**_DEFAULTS, **own, **shared}.items() if key in known}
+    if str(settings.get("variance_type")).startswith("learned"):
+        raise UserError(f"`variance_type` must not be {settings['variance_type']!r}: this model predicts no variance")
     try:
         made: Scheduler = scheduler_class.from_config(settings)
     except (NotImplementedError, ValueError) as error:

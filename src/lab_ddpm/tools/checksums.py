@@ -1,4 +1,4 @@
-"""SHA256SUMS, a list as `sha256sum --check` reads it: it shows whether files have changed since they were written.
+"""SHA256SUMS.txt, a list as `sha256sum --check` reads it: it shows whether files have changed since they were written.
 
 If a disk or a copy changes a byte in a file of weights, a weight gets another value, and nothing else notices.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import sha256, write_text
 
-SUMS = "SHA256SUMS"
+SUMS = "SHA256SUMS.txt"
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:

@@ -97,7 +97,12 @@ def read_json(path: str | Path) -> object:
 
 
 def link_atomically(target: Path, link: Path) -> None:
-    """Make `link` a relative symbolic link to `target`, replacing an older link in one step."""
+    """Make `link` a relative symbolic link to `target`, replacing an older link in one step.
+
+    It also replaces a folder, which a link becomes in a copy of a run on a disk without links.
+    """
+    if not link.is_symlink():
+        remove(link)
     temporary = _temporary(link)
     temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
     os.replace(temporary, link)

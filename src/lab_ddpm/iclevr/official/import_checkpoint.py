@@ -100,8 +100,8 @@ def _unwrap(source: Path, content: Any) -> State:
 
 def _strip_prefix(source: Path, state: State) -> State:
     """Without the prefix that DataParallel, torch.compile or an outer module adds to every key."""
-    prefix = next(key for key in state if key.endswith(_FIRST_KEY)).removesuffix(_FIRST_KEY)
-    others = [key for key, value in state.items() if not (key.startswith(prefix) and torch.is_tensor(value))]
+    prefix = next(key for key in map(str, state) if key.endswith(_FIRST_KEY)).removesuffix(_FIRST_KEY)
+    others = [str(key) for key, value in state.items() if not (str(key).startswith(prefix) and torch.is_tensor(value))]
     if others:
         raise DataError(f"{source}: must contain the weights of one UNet2DModel only, got also {some(others)}")
     return {key.removeprefix(prefix): value for key, value in state.items()}

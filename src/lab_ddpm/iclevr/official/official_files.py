@@ -20,6 +20,7 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import visible_files
 
 IMAGE_NAME = re.compile(r"CLEVR_train_[0-9]{6}_[0-9]\.png")
+_MASKS = "masks"  # the folder of masks, which have the names of their images
 OTHER_NAMES = (OFFICIAL_CHECKPOINT, "objects.json", "test.json", "new_test.json", "train.json")
 
 
@@ -52,7 +53,7 @@ def open_official_files(source: Path) -> Iterator[dict[str, SourceFile]]:
             name (all are named).
     """
     if source.is_dir():
-        paths = visible_files(source)
+        paths = [path for path in visible_files(source) if path.parent.name != _MASKS]
         files = [SourceFile(path.name, str(path), path.stat().st_size, path.read_bytes) for path in paths]
         yield _by_name(source, files)
     elif source.is_file():
@@ -102,5 +103,5 @@ def _files_in_zip(source: Path, archive: ZipFile) -> Iterator[SourceFile]:
 
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))  # some Windows programs write backslashes
-        if not member.is_dir() and not any(part.startswith(".") for part in path.parts):
+        if not member.is_dir() and path.parent.name != _MASKS and not any(part.startswith(".") for part in path.parts):
             yield SourceFile(path.name, f"{source}: {member.filename}", member.file_size, partial(read, member))
