@@ -60,8 +60,7 @@ def why_no_lab_report(run: Path) -> str | None:
     if config is None or read_training(run) is None:
         return f"{run} has no config.yaml and metrics.jsonl of a training"
     if config.data.dataset != "iclevr" or not config.data.conditional:
-        kind = "a conditional" if config.data.conditional else "an unconditional"
-        return f"it is about conditional models of i-CLEVR, and {run} is {kind} one of {config.data.dataset}"
+        return f"{run} was not trained on i-CLEVR with its labels"
     return None if (run / "best").exists() else f"{run} has no best/ yet"
 
 

@@ -91,7 +91,7 @@ class TrainingLog:
         self._seconds += now - self._mark
         self._mark = now
         self._steps += 1
-        if self.progress.step % self.config.log_every_steps == 0:
+        if self.progress.step % self.config.log_every_steps == 0 or self.progress.step == self.total_steps:
             self._append_loss(learning_rate)
         self._terms.clear()
         if self._steps == _STEPS_TO_TIME:
