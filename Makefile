@@ -32,8 +32,7 @@ test-all: install
 
 # A small replica, a few minutes of training, both lists, the scores and one page about it all; everything in demo/.
 demo: install
-	$(BIN)/accelerate launch --quiet --cpu --num_processes 1 --num_machines 1 --dynamo_backend no \
-		scripts/train.py --config configs/demo.yaml
+	$(BIN)/python scripts/train.py --config configs/demo.yaml
 	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split test --progress --out demo/run/generated/test
 	$(BIN)/python scripts/generate.py --checkpoint demo/run/best --split new_test --out demo/run/generated/new_test
 	$(BIN)/python scripts/evaluate.py --checkpoint demo/run/best --num-seeds 2 --out demo/run/evaluation

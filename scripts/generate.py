@@ -25,7 +25,7 @@ def parser() -> Parser:
         "--place", **several, metavar="LABEL@X,Y", help='objects and their centres in pixels: "red cube@20,30"'
     )
     wanted.add_argument("--unconditional", action="store_true", help="images without a condition")
-    number = "default: 1 with --objects or --place; 64 with --unconditional or for all labels in turn"
+    number = "images to make (default: 1 with --objects or --place, else 64, which show each label in turn)"
     parser.add_argument("--num-images", type=int, help=number)
     composed = "with --objects or --unconditional: conditions that must {} hold"
     parser.add_argument("--and", dest="also", **several, metavar="LABELS", help=composed.format("also"))

@@ -51,7 +51,8 @@ def _render(config: TrainConfig, root: Path) -> None:
     if config.cpu_preset and not uses_gpu(config.device):
         print(f"This config is for a GPU, and this machine has none. Use {config.cpu_preset} here. Continuing.")
     print(
-        f"{root} has no images. To use the official ones, stop and run `python scripts/import_data.py PATH`. "
+        f"{root} has no images. To use the official ones, stop and run "
+        f"`python scripts/import_data.py PATH --out {root}`. "
         f"Rendering the replica of {config.data.num_scenes} scenes. You can stop it; it continues at the next start."
     )
     unseen = load_conditions(resolve_split("unseen", root), OBJECTS)
