@@ -22,9 +22,7 @@ def parser() -> Parser:
     parser.add_argument("--timestep", type=int, help="with --images: noise level of the mixture (default: T / 2)")
     parser.add_argument("--count", type=int, default=10, help="number of images from end to end (default: 10)")
     parser.add_argument("--mixing", help="with --images: linear or spherical (default: linear)")
-    parser.add_argument(
-        "--noise", help="with --images: shared, own, fresh or inverted (default: shared)"
-    )
+    parser.add_argument("--noise", help="with --images: shared, own, fresh or inverted (default: shared)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("interpolation"), help="default: interpolation")
     return parser
