@@ -138,7 +138,6 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     (TRAIN + "--epochs 0", 2, "epochs"),
     (TRAIN + "--epochs x", 2, "epochs"),
     (TRAIN + "--batch_size 1000000", 2, "batch_size"),
-    (TRAIN + "--data.root new --data.num_scenes 2 --batch_size 7", 2, "batch_size"),
     (TRAIN + "--gradient_accumulation_steps 3", 2, "gradient_accumulation_steps"),
     (TRAIN + "--name ../../up", 2, "name"),
     (TRAIN + "--optimizer.learning_rate nan", 2, "learning_rate"),

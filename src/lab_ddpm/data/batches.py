@@ -43,11 +43,16 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
         batch_size: Samples in a batch, over all processes.
         seed: Seed of the permutations.
         first_batch, last_batch: Yield the batches [first_batch, last_batch) of the stream.
+
+    Raises:
+        UserError: There are fewer images than a batch has.
     """
 
     def __init__(
         self, weights: NDArray[np.float64], batch_size: int, seed: int, first_batch: int, last_batch: int
     ) -> None:
+        if batch_size > len(weights):
+            raise UserError(f"`batch_size` must be at most {len(weights)}, the number of images, got {batch_size}")
         self.weights = weights / weights.sum()
         self.batch_size = batch_size  # accelerate looks for these two names in a batch sampler
         self.drop_last = False

@@ -125,7 +125,7 @@ class TrainConfig:
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
-        batch_size: Images in an optimizer step, over all processes and parts; at most the number of images.
+        batch_size: Images in an optimizer step, over all processes and parts. A part may not exceed the data set.
         gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory.
         mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on other GPUs, and none on other CPUs.
@@ -198,11 +198,6 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""
         return plain(asdict(self))
-
-    def check_batch_size(self, num_images: int) -> None:
-        """Raise `UserError` if there are fewer images than a batch has."""
-        if self.batch_size > num_images:
-            raise UserError(f"`batch_size` must be at most {num_images}, the number of images, got {self.batch_size}")
 
     def naming_settings(self) -> AbstractContextManager[None]:
         """Let errors of a block name the settings instead of arguments: "`steps`" becomes "`sampling.steps`"."""

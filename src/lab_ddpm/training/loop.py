@@ -52,7 +52,6 @@ def train(config: TrainConfig) -> Path:
                 with_masks=config.model["layout_scale"] > 0,
             )
             weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
-        config.check_batch_size(len(images))
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 

@@ -41,7 +41,6 @@ def _render(config: TrainConfig, root: Path) -> None:
     _refuse_several_processes(f"{root} has no images: run scripts/render.py or scripts/import_data.py")
     with config.naming_settings():
         check_count_weights(config.data.count_weights, 1, 3)
-    config.check_batch_size(3 * config.data.num_scenes)
     if config.init_from is not None:
         load_source(config.init_from, {**config.model, "in_channels": 3})
     if config.evaluation.split not in SPLITS:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -47,6 +48,7 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
         yield run
         return
     run.mkdir(parents=True, exist_ok=True)
+    settings = config.as_dict()
     try:
         lock = FileLock(run / ".lock").acquire(timeout=0)
     except Timeout:
@@ -54,8 +56,8 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     with lock:
         for part in ("states", "pipelines"):
             sweep((run / part).resolve())
-        _check_same_settings(config, run / "config.yaml")
-        write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+        _check_same_settings(settings, run / "config.yaml")
+        write_text(run / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         try:
             yield run
         except UserError:
@@ -64,10 +66,10 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
             raise
 
 
-def _check_same_settings(config: TrainConfig, path: Path) -> None:
+def _check_same_settings(settings: dict[str, Any], path: Path) -> None:
     if not path.is_file() or not any((path.parent / "states").glob("step_*")):
         return
-    before, now = flatten(read_mapping(path), "."), flatten(config.as_dict(), ".")
+    before, now = flatten(read_mapping(path), "."), flatten(settings, ".")
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
     if changed:
         differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)

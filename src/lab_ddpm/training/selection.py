@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,7 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
     metric = config.evaluation.metric
     if metric == "auto":
         metric = progress.metric or _first_metric(config, dataset.labels)
-    if metric == "none":
-        count = min(config.evaluation.num_images, _SHOWN)
-        selection = Selection(metric, every_label(dataset.labels, count), None, lambda _: {})
-    elif config.data.dataset == "iclevr":
-        selection = _objects_found(metric, config, device)
-    else:
-        selection = (_labels_found if metric == "labels_found" else _frechet_distance)(config, dataset, device)
+    selection = _WAYS[metric](config, dataset, device)
     scored_by = ""
     if selection.file is not None:
         scored_by = hashlib.sha256(f"{sha256(selection.file)} {selection.conditions}".encode()).hexdigest()[:16]
@@ -117,7 +112,15 @@ def _classifier_of_images(config: TrainConfig) -> Path:
     return find(config.evaluation.classifier or own)
 
 
-def _objects_found(metric: str, config: TrainConfig, device: torch.device) -> Selection:
+def _newest(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:
+    """No score: the newest pipeline is the best."""
+    count = min(config.evaluation.num_images, _SHOWN)
+    return Selection("none", every_label(dataset.labels, count), None, lambda _: {})
+
+
+def _objects_found(
+    config: TrainConfig, dataset: ImageDataset, device: torch.device, metric: str = "micro"
+) -> Selection:
     """The scores of i-CLEVR, with intervals for other conditions of the same kind."""
     file = classifier_file(SELECTING_CLASSIFIER)
     conditions = load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
@@ -149,3 +152,12 @@ def _frechet_distance(config: TrainConfig, dataset: ImageDataset, device: torch.
 
     conditions = every_label(labels, config.evaluation.num_images)
     return Selection("frechet", conditions, file, score, smaller_is_better=True)
+
+
+_WAYS: dict[str, Callable[[TrainConfig, ImageDataset, torch.device], Selection]] = {
+    "micro": _objects_found,
+    "exact_match": partial(_objects_found, metric="exact_match"),
+    "labels_found": _labels_found,
+    "frechet": _frechet_distance,
+    "none": _newest,
+}
