@@ -65,9 +65,6 @@ def train(config: TrainConfig) -> Path:
         state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
-        validation = Validation(config, images, state, steps_per_epoch)
-        log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
-        validation.keep_pipelines()  # finish what a crash may have left undone
 
         # the stream of samples that is still to come
         parts = config.gradient_accumulation_steps
@@ -78,6 +75,11 @@ def train(config: TrainConfig) -> Path:
         batches = DataLoader(
             samples, batch_sampler=order, num_workers=config.data.num_workers, worker_init_fn=ignore_stop_signals
         )
+
+        # what is measured and told
+        validation = Validation(config, images, state, steps_per_epoch)
+        log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
+        validation.keep_pipelines()  # finish what a crash may have left undone
         several = ", or when all processes have sampled" if accelerator.num_processes > 1 else ""
         announcement = f"stopping at the next step{several}" if accelerator.is_local_main_process else None
         with stop_signals(announcement) as signals, log.bar():
