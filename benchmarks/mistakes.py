@@ -11,9 +11,9 @@ it has as many wrong objects as missed ones. They are paired so that as many pai
 shape.
 
 For a model with a layout the table also says whether the map that was drawn with an image shows the object. If it does,
-the mistake was made in the drawing; if not, it was made before. And it says whether the map shows more objects than
-were asked for, which no score of the classifiers counts, and how sharp the objects of each shape are: a classifier may
-accept a cube without edges, and people take it for a cylinder. For all models see `common.patch_energy`.
+the mistake was made in the drawing; if not, it was made before. And it says how sharp the objects of each shape are: a
+classifier may accept a cube without edges, and people take it for a cylinder. The counter says which images show what
+was asked for and nothing else. For all models see `common.patch_energy`.
 
 All shares have intervals over seeds and conditions, see `evaluation.intervals.Bootstrap`.
 """
@@ -45,9 +45,9 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
+from lab_ddpm.evaluation.counter import count_objects, load_counter
 from lab_ddpm.evaluation.intervals import Bootstrap
 from lab_ddpm.evaluation.scores import top_k, top_k_hits
-from lab_ddpm.generation.checking import count_objects
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import GeneratedImages, generate_seeds, sampling_record
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -111,11 +111,13 @@ def measure(
     for name, conditions in lists.items():
         asked = conditions * num_seeds
         generated = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {name}")
-        outputs = predict(referee, resize_images(generated.images, IMAGE_SIZE))
+        resized = resize_images(generated.images, IMAGE_SIZE)
+        outputs = predict(referee, resized)
         hits = top_k_hits(outputs, generated.class_labels)
         pairs = [list(mistaken(*row)) for row in zip(outputs, generated.class_labels.numpy() > 0, strict=True)]
         shares = _Shares(num_seeds, len(conditions))
         rows = [*_by_kind(pairs, hits, generated, shares), *_by_map(hits, generated, shares)]
+        rows += _by_count(resized, generated, shares)
         seen_as = Counter(f"{one} -> {other}" for of_image in pairs for one, other in of_image)
         looks = _looks(generated.images, generated.masks, space.patch_size)
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common()), "looks": looks}
@@ -184,12 +186,18 @@ def _by_map(hits: NDArray[np.bool_], generated: GeneratedImages, shares: _Shares
     shown = labels_in(torch.from_numpy(generated.masks)[:, None], len(OBJECTS)).numpy()
     asked = generated.class_labels.numpy() > 0
     objects = {"objects found": asked & hits, "objects missed": asked & ~hits}
-    rows = [
+    return [
         shares.row(f"{name} that the map shows", (of & shown).sum(axis=1), of.sum(axis=1))
         for name, of in objects.items()
     ]
-    too_many = count_objects(generated.masks) > asked.sum(axis=1)
-    return [*rows, shares.row("images whose map shows too many objects", too_many, np.ones(len(asked)))]
+
+
+def _by_count(images: Images, generated: GeneratedImages, shares: _Shares) -> list[ShareRow]:
+    """Whether images show what was asked for and nothing else, by the counter."""
+    counts, asked = count_objects(load_counter(), images), generated.class_labels.numpy()
+    right, too_many = (counts == asked).all(axis=1), counts.sum(axis=1) > asked.sum(axis=1)
+    of = np.ones(len(asked))
+    return [shares.row("images that are right", right, of), shares.row("images with too many objects", too_many, of)]
 
 
 def _looks(images: Images, masks: NDArray[np.uint8] | None, patch_size: int) -> dict[str, float]:

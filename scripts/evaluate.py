@@ -10,6 +10,7 @@ from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_l
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, sha256, write_json
+from lab_ddpm.tools.shipped import find
 
 COPIES_SHOWN = 16
 
@@ -60,13 +61,15 @@ def main(arguments: list[str]) -> None:
 
 
 def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
-    """Score the images of condition lists, sampled or from a folder, with both classifiers of i-CLEVR."""
+    """Score the images of condition lists, sampled or from a folder, with both classifiers and the counter."""
     root = options.root or ROOT
     places = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
     lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     load_torch("scoring images" if options.images else "sampling and scoring images")
+    from lab_ddpm.data.images import Images, resize_images
     from lab_ddpm.data.numbered_images import read_numbered_images
     from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
+    from lab_ddpm.evaluation.counter import COUNTER_FILE, count_objects, count_scores, load_counter
     from lab_ddpm.evaluation.intervals import as_text
     from lab_ddpm.evaluation.scores import score_seeds
     from lab_ddpm.generation.checkpoint import open_pipeline
@@ -80,12 +83,17 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     if is_main:
         print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
 
-    results = {}
+    counter, results, counted = load_counter(), {}, {}
+
+    def judge(split: str, images: Images) -> None:
+        rows = encode(lists[split], OBJECTS)
+        results[split] = score_seeds(images, rows, classifiers)
+        counted[split] = count_scores(count_objects(counter, resize_images(images, IMAGE_SIZE)), rows)
+
     if options.images is not None:
         ((split, conditions),) = lists.items()
         tries = check_manifest(options.images, conditions)
-        images = read_numbered_images(options.images, len(conditions), IMAGE_SIZE)
-        results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
+        judge(split, read_numbered_images(options.images, len(conditions), IMAGE_SIZE))
         record = {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}
         if tries > 1 and is_main:
             print(f"note: each image is the best of up to {tries} tries (`--tries`), as judged by the model itself")
@@ -100,20 +108,23 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
             if seen and is_main:
                 print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {root / 'train.json'}")
         for split, conditions in lists.items():
-            images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images
-            results[split] = score_seeds(images, encode(conditions, OBJECTS), classifiers)
+            judge(split, generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images)
         record = {**sampling_record(pipeline), "seeds": list(range(num_seeds))}
 
     if not is_main:
         return
+    files["counter"] = find(COUNTER_FILE)
     hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
     used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
-    write_json(out / "metrics.json", {**record, **used, "splits": results})
+    write_json(out / "metrics.json", {**record, **used, "splits": results, "counted": counted})
     print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
     for split, by_classifier in results.items():
         for name, scores in by_classifier.items():
             micro, exact_match = (as_text(scores[key], ".4f") for key in ("micro", "exact_match"))
             print(f"{split:<12} {name:<10} {micro:<24} {exact_match}")
+    print(f"\n{'split':<12} {'right (counter)':<24} too many objects")
+    for split, counts in counted.items():
+        print(f"{split:<12} {as_text(counts['right'], '.4f'):<24} {as_text(counts['too_many'], '.4f')}")
     print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
 

@@ -18,6 +18,8 @@ def parser() -> Parser:
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
     with_unseen = "also render the combinations of unseen.json, for training classifiers"
     parser.add_argument("--with-unseen", action="store_true", help=with_unseen)
+    for_counter = "one image per scene, of one to six objects, often several of a kind: to train the counter"
+    parser.add_argument("--for-counter", action="store_true", help=for_counter)
     return parser
 
 
@@ -27,6 +29,13 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-scenes", options.num_scenes, 1)
     check_at_least("seed", options.seed, 0)
     check_at_least("workers", workers, 1)
+
+    if options.for_counter:
+        from lab_ddpm.iclevr.replica.counting import render_for_counting
+
+        num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers)
+        print(f"wrote {options.num_scenes} images ({num_rendered} of them now) and places.json to {options.out}/")
+        return
 
     from lab_ddpm.data.conditions import load_conditions
     from lab_ddpm.iclevr.condition_lists import write_condition_lists

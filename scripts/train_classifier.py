@@ -19,7 +19,8 @@ def parser() -> Parser:
     parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help=roots)
     held_out = "folder of images to test on (default for iclevr: 5 %% of the scenes)"
     parser.add_argument("--held-out", type=Path, help=held_out)
-    parser.add_argument("--names", nargs="+", action="extend", help="for iclevr: resnet18, referee (default: both)")
+    names = "for iclevr: resnet18, referee or, with images of `render --for-counter`, counter (default: the first two)"
+    parser.add_argument("--names", nargs="+", action="extend", help=names)
     size = "for other data sets: height and width, or one number for both (default: as in their configs)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
     parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")
@@ -37,7 +38,10 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.data.dataset import DATASETS
 
     check_choice("dataset", options.dataset, DATASETS)
-    paths = train_on_iclevr(options) if options.dataset == "iclevr" else train_on_other_images(options)
+    if options.names == ["counter"]:
+        paths = [train_counter(options)]
+    else:
+        paths = train_on_iclevr(options) if options.dataset == "iclevr" else train_on_other_images(options)
     print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
 
 
@@ -57,6 +61,15 @@ def train_on_iclevr(options: Namespace) -> list[Path]:
         train_and_save(RECIPES[name], name, *parts, OBJECTS, options.out, options.epochs, options.seed)
         for name in names
     ]
+
+
+def train_counter(options: Namespace) -> Path:
+    from lab_ddpm.evaluation.counter import train_and_save_counter
+
+    if len(options.root) != 1 or options.held_out is None:
+        raise UserError("the counter needs one `--root` and `--held-out`, both from `render --for-counter`")
+    check_out(options.out, ["counter"])
+    return train_and_save_counter(options.root[0], options.held_out, options.out, options.epochs, options.seed)
 
 
 def train_on_other_images(options: Namespace) -> list[Path]:

@@ -81,7 +81,11 @@ class Scene:
 
 
 def sample_scene(
-    seed: int, scene: int, num_objects: int = MOST_OBJECTS, forbidden: Collection[frozenset[str]] = ()
+    seed: int,
+    scene: int,
+    num_objects: int = MOST_OBJECTS,
+    forbidden: Collection[frozenset[str]] = (),
+    num_kinds: int | None = None,
 ) -> Scene:
     """Draw scene number `scene` of the data set `seed`; the same arguments give the same scene.
 
@@ -90,6 +94,7 @@ def sample_scene(
         scene: Index of the scene, at least 0.
         num_objects: Objects of the last step.
         forbidden: Combinations of object names; no scene contains all objects of one of them.
+        num_kinds: Draw the objects from so many kinds, so that several may be equal; None lets no two be equal.
 
     Raises:
         UserError: `num_objects` is out of range, or `forbidden` leaves (almost) no combination to draw.
@@ -97,7 +102,10 @@ def sample_scene(
     if not 1 <= num_objects <= 6:
         raise UserError(f"`num_objects` must be in [1, 6], got {num_objects}")
     rng = np.random.default_rng((seed, scene))
-    names = _sample_names(rng, num_objects, forbidden)
+    if num_kinds is None:
+        names = _sample_names(rng, num_objects, forbidden)
+    else:
+        names = [OBJECTS[i] for i in rng.choice(rng.permutation(len(OBJECTS))[:num_kinds], num_objects)]
     objects = _place(rng, names)
     while objects is None:
         objects = _place(rng, names)
@@ -135,6 +143,12 @@ def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Image
         corners = [(float(x), float(y)) for x, y in outline[ConvexHull(outline).vertices]]
         draw.polygon(corners, fill=OBJECTS.index(item.name) + 1)
     return np.asarray(canvas)[..., None]
+
+
+def center(item: SceneObject) -> tuple[float, float]:
+    """Where the middle of an object is in the image, in shares of its width and of its height."""
+    x, y = _project(np.array([[item.x, item.y, RADIUS]]))[0]
+    return float(x) / _FRAME[0], float(y) / _FRAME[1]
 
 
 def gap(first: SceneObject, second: SceneObject) -> float:
@@ -191,7 +205,7 @@ def _silhouette(item: SceneObject, roundness: int = 12) -> np.ndarray:
     Returns:
         (N, 2) canvas pixels; (0, 0) is the corner of the frame.
     """
-    forward, right, up = _camera_axes()
+    _, right, up = _camera_axes()
     if item.shape == "sphere":
         angles = np.linspace(0, 2 * np.pi, roundness, endpoint=False)
         points = RADIUS * (np.outer(np.cos(angles), right) + np.outer(np.sin(angles), up))
@@ -200,7 +214,13 @@ def _silhouette(item: SceneObject, roundness: int = 12) -> np.ndarray:
         angles = item.rotation + np.pi / 4 + np.linspace(0, 2 * np.pi, corners, endpoint=False)
         ring = _footprint_radius(item.shape) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         points = np.concatenate([np.insert(ring, 2, z, axis=1) for z in (-RADIUS, RADIUS)])
-    rays = points + np.array([item.x, item.y, RADIUS]) - np.array(CAMERA_POSITION)
+    return _project(points + np.array([item.x, item.y, RADIUS]))
+
+
+def _project(points: np.ndarray) -> np.ndarray:
+    """(N, 3) points in CLEVR units -> (N, 2) canvas pixels; (0, 0) is the corner of the frame."""
+    forward, right, up = _camera_axes()
+    rays = points - np.array(CAMERA_POSITION)
     pixels_per_unit = _FRAME[0] / 2 / np.tan(np.radians(CAMERA_FOV / 2)) / (rays @ forward)
     return np.stack(
         [_FRAME[0] / 2 + rays @ right * pixels_per_unit, _FRAME[1] / 2 - rays @ up * pixels_per_unit], axis=1

@@ -1,0 +1,65 @@
+"""Images to train the counter on: one to six objects, often several of a kind.
+
+An image depends only on (seed, number), so rendering can be stopped and resumed. `places.json` is written last. It says
+where the middle of each object is.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lab_ddpm.data.images import write_png
+from lab_ddpm.iclevr.replica.renderer import render_image
+from lab_ddpm.iclevr.replica.scenes import Scene, center, sample_scene
+from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.files import write_json
+from lab_ddpm.tools.worker_pool import worker_pool
+
+MOST_COUNTED = 6  # objects in an image
+_KINDS = (1, 2, 3, 6)  # from how many kinds the objects of an image are drawn
+
+Centers = list[tuple[str, float, float]]  # name, and the middle in shares of the width and of the height
+
+
+def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int = 1) -> int:
+    """Render `out/images/000000.png` and so on, and write `out/places.json`; returns how many were rendered now.
+
+    Args:
+        out: The folder.
+        num_images: Images, each of another scene.
+        seed: Seed of all.
+        workers: Processes.
+
+    Raises:
+        UserError: Mitsuba is not installed.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    need("mitsuba")
+    places: dict[str, Centers] = {}
+    rendered = 0
+    with worker_pool(min(workers, num_images)) as pool, tqdm(total=num_images, unit="image", desc="rendering") as bar:
+        for job in as_completed([pool.submit(_render, out, seed, number) for number in range(num_images)]):
+            name, centers, is_new = job.result()
+            places[name], rendered = centers, rendered + is_new
+            bar.update()
+    write_json(out / "places.json", dict(sorted(places.items())))
+    return rendered
+
+
+def sample_counting_scene(seed: int, number: int) -> Scene:
+    """Scene `number` of a set; the same arguments give the same scene."""
+    rng = np.random.default_rng((seed, number, MOST_COUNTED))
+    return sample_scene(seed, number, int(rng.integers(MOST_COUNTED)) + 1, num_kinds=int(rng.choice(_KINDS)))
+
+
+def _render(out: Path, seed: int, number: int) -> tuple[str, Centers, bool]:
+    scene = sample_counting_scene(seed, number)
+    path = out / "images" / f"{number:06d}.png"
+    is_new = not path.exists()
+    if is_new:
+        write_png(path, render_image(scene, len(scene.objects) - 1))
+    return path.name, [(item.name, *center(item)) for item in scene.objects], is_new
