@@ -101,7 +101,8 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
         pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
         if pipeline.denoiser.labels != OBJECTS:
             raise UserError(
-                f"the labels of {pipeline.checkpoint} are not the {len(OBJECTS)} objects of i-CLEVR: use `--against`"
+                f"the labels of {pipeline.checkpoint} are not the {len(OBJECTS)} objects of i-CLEVR: "
+                "use `--against`, or name another `--checkpoint`"
             )
         if "unseen" in lists and (root / "train.json").is_file():
             seen = count_seen(lists["unseen"], load_labels(root / "train.json", OBJECTS))
