@@ -45,7 +45,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.drawing.figures import labelled_grid
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
-from lab_ddpm.evaluation.counter import count_objects, load_counter
+from lab_ddpm.evaluation.counter import count_objects, count_scores, load_counter
 from lab_ddpm.evaluation.intervals import Bootstrap
 from lab_ddpm.evaluation.scores import top_k, top_k_hits
 from lab_ddpm.generation.checkpoint import open_pipeline
@@ -105,7 +105,7 @@ def measure(
         out: Where the files go.
     """
     check_writable(out)
-    space = pipeline.denoiser.space
+    space, counter = pipeline.denoiser.space, load_counter()
     table: list[list[object]] = []
     content = {}
     for name, conditions in lists.items():
@@ -117,7 +117,9 @@ def measure(
         pairs = [list(mistaken(*row)) for row in zip(outputs, generated.class_labels.numpy() > 0, strict=True)]
         shares = _Shares(num_seeds, len(conditions))
         rows = [*_by_kind(pairs, hits, generated, shares), *_by_map(hits, generated, shares)]
-        rows += _by_count(resized, generated, shares)
+        counted = count_scores(count_objects(counter, resized), generated.class_labels[: len(conditions)])
+        rows.append(ShareRow(what="images that are right", share=counted["right"], of=len(asked)))
+        rows.append(ShareRow(what="images with too many objects", share=counted["too_many"], of=len(asked)))
         seen_as = Counter(f"{one} -> {other}" for of_image in pairs for one, other in of_image)
         looks = _looks(generated.images, generated.masks, space.patch_size)
         content[name] = {"rows": rows, "seen_as": dict(seen_as.most_common()), "looks": looks}
@@ -190,14 +192,6 @@ def _by_map(hits: NDArray[np.bool_], generated: GeneratedImages, shares: _Shares
         shares.row(f"{name} that the map shows", (of & shown).sum(axis=1), of.sum(axis=1))
         for name, of in objects.items()
     ]
-
-
-def _by_count(images: Images, generated: GeneratedImages, shares: _Shares) -> list[ShareRow]:
-    """Whether images show what was asked for and nothing else, by the counter."""
-    counts, asked = count_objects(load_counter(), images), generated.class_labels.numpy()
-    right, too_many = (counts == asked).all(axis=1), counts.sum(axis=1) > asked.sum(axis=1)
-    of = np.ones(len(asked))
-    return [shares.row("images that are right", right, of), shares.row("images with too many objects", too_many, of)]
 
 
 def _looks(images: Images, masks: NDArray[np.uint8] | None, patch_size: int) -> dict[str, float]:

@@ -86,9 +86,9 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     counter, results, counted = load_counter(), {}, {}
 
     def judge(split: str, images: Images) -> None:
-        rows = encode(lists[split], OBJECTS)
-        results[split] = score_seeds(images, rows, classifiers)
-        counted[split] = count_scores(count_objects(counter, resize_images(images, IMAGE_SIZE)), rows)
+        rows, resized = encode(lists[split], OBJECTS), resize_images(images, IMAGE_SIZE)
+        results[split] = score_seeds(resized, rows, classifiers)
+        counted[split] = count_scores(count_objects(counter, resized), rows)
 
     if options.images is not None:
         ((split, conditions),) = lists.items()

@@ -13,12 +13,12 @@ from lab_ddpm.evaluation.counter import (
     count_objects,
     count_scores,
     load_counter,
-    save_counter,
     train_and_save_counter,
     train_counter,
 )
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
+from lab_ddpm.tools.weights import save_halved
 
 
 class Heat(Counter):
@@ -71,7 +71,7 @@ def test_it_learns_and_counts_the_same_after_it_was_saved(tmp_path: Path) -> Non
     counts = count_objects(counter, images)
     assert counts[:4, :2].tolist() == [[1, 0], [0, 1], [2, 0], [1, 1]]
     assert not counts[:, 2:].any()
-    save_counter(counter, tmp_path / "counter.safetensors")
+    save_halved(counter, tmp_path / "counter.safetensors")
     np.testing.assert_array_equal(count_objects(load_counter(tmp_path / "counter.safetensors"), images), counts)
     with pytest.raises(DataError):
         load_counter(tmp_path / "absent.safetensors")

@@ -43,9 +43,9 @@ def open_labelled_images(
     names = sorted(conditions)
     places = image_places(root / "images")
     problems += compare_names(names, places)
-    paths = [Path(places[name]) for name in names if name in places]
-    problems += [f"{path}: must be a file, is a folder or a broken link" for path in paths if not path.is_file()]
-    paths = [path for path in paths if path.is_file()]
+    listed = [Path(places[name]) for name in names if name in places]
+    paths = [path for path in listed if path.is_file()]
+    problems += [f"{path}: must be a file, is a folder or a broken link" for path in sorted({*listed} - {*paths})]
     images, key = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
@@ -29,9 +28,8 @@ from torchvision.models.vgg import make_layers
 from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import KINDS, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError, check_choice
-from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.tools.weights import load_state, naming_disk_errors, read_weights
+from lab_ddpm.tools.weights import load_state, read_weights, save_halved
 
 CLASSIFIERS = ("resnet18", "referee")
 SELECTING_CLASSIFIER = "resnet18"  # chooses checkpoints; the other one scores final results only
@@ -92,16 +90,10 @@ def save_classifier(
 ) -> Path:
     """Write `folder/NAME.safetensors` atomically, with the architecture and the labels in its header.
 
-    NAME is the architecture, unless `name` is given. Kernels and matrices are stored as float16, vectors (biases,
-    batch-norm statistics) as float32.
+    NAME is the architecture, unless `name` is given.
     """
-    state = {
-        key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
-        for key, value in classifier.state_dict().items()
-    }
     path = Path(folder) / f"{name or architecture}.safetensors"
-    with naming_disk_errors(path), atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"classifier": architecture, "labels": json.dumps(labels)})
+    save_halved(classifier, path, {"classifier": architecture, "labels": json.dumps(labels)})
     return path
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
@@ -25,10 +24,11 @@ from lab_ddpm.data.images import Images, read_image, to_tensor
 from lab_ddpm.evaluation.augmentation import augment
 from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE
 from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
+from lab_ddpm.evaluation.recipes import RECIPES
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, read_json, write_json
+from lab_ddpm.tools.files import read_json, write_json
 from lab_ddpm.tools.shipped import find
-from lab_ddpm.tools.weights import load_state, read_weights
+from lab_ddpm.tools.weights import load_state, read_weights, save_halved
 
 COUNTER_FILE = EVALUATOR_DIR / "counter.safetensors"
 
@@ -36,17 +36,8 @@ _GRID = IMAGE_SIZE // 2  # cells on a side
 _WINDOW = 3  # cells on a side: around a middle, or in which there is at most one peak
 _WEIGHT = 20.0  # of a cell with a middle: there are hundreds without one
 _EPOCHS, _BATCH_SIZE, _LEARNING_RATE = 20, 32, 2e-3
-_CHANGES = {  # as for the referee, but nothing that moves the objects
-    "lamp": (0.25, 0.2),
-    "brightness": (0.25, 0.2),
-    "contrast": (0.25, 0.2),
-    "saturation": (0.25, 0.25),
-    "tint": (0.25, 0.05),
-    "blur": (0.25, 1.0),
-    "resize": (0.25, 0.6),
-    "blotches": (0.25, 0.05),
-    "noise": (0.25, 0.08),
-}
+# as for the referee, but nothing that moves the objects
+_CHANGES = {name: c for name, c in RECIPES["referee"].changes.items() if name not in ("flip", "zoom", "shift")}
 
 
 class Counter(nn.Module):
@@ -76,13 +67,6 @@ class Counter(nn.Module):
 def _convolution(channels: int, out_channels: int, dilation: int = 1) -> list[nn.Module]:
     convolution = nn.Conv2d(channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
-
-
-def save_counter(counter: Counter, path: Path) -> None:
-    """Write the weights: kernels as float16, vectors as float32."""
-    state = {key: value.half() if value.ndim > 1 else value for key, value in counter.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in state.items()}, temporary)
 
 
 def load_counter(path: Path = COUNTER_FILE) -> Counter:
@@ -123,8 +107,13 @@ def count_objects(counter: Counter, images: Images, batch_size: int = 128) -> ND
         logits = counter(to_tensor(images[first : first + batch_size]))
         heat, kinds = logits[:, :1], logits[:, 1:].argmax(dim=1)
         is_peak = ((heat == _largest_near(heat)) & (heat > 0))[:, 0]
-        counts.append(torch.stack([(is_peak & (kinds == kind)).sum(dim=(1, 2)) for kind in range(len(OBJECTS))], dim=1))
+        counts.append(_count_kinds(is_peak * (kinds + 1)))
     return torch.cat(counts).numpy()
+
+
+def _count_kinds(kinds: torch.Tensor) -> torch.Tensor:
+    """(N, 24) how often each kind + 1 stands in (N, 32, 32) cells."""
+    return torch.stack([(kinds == kind + 1).sum(dim=(1, 2)) for kind in range(len(OBJECTS))], dim=1)
 
 
 def open_counting_images(root: Path) -> tuple[Images, torch.Tensor]:
@@ -155,8 +144,8 @@ def train_and_save_counter(root: Path, held_out: Path, out: Path, epochs: int | 
     (images, kinds), (measured, there) = (open_counting_images(folder) for folder in (root, held_out))
     epochs = _EPOCHS if epochs is None else epochs
     path = out / COUNTER_FILE.name
-    save_counter(train_counter(images, kinds, epochs, seed), path)
-    true = np.stack([(there == kind + 1).sum(dim=(1, 2)).numpy() for kind in range(len(OBJECTS))], axis=1)
+    save_halved(train_counter(images, kinds, epochs, seed), path)
+    true = _count_kinds(there).numpy()
     right = (count_objects(load_counter(path), measured) == true).all(axis=1)
     repeated, few = true.max(axis=1) > 1, true.sum(axis=1) <= MOST_OBJECTS
     groups = {"all": right, "with repetitions": right[repeated], "as in i-CLEVR": right[few & ~repeated]}

@@ -53,12 +53,16 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
+def existing_folder(folder: Path) -> Path:
+    """The folder if it exists, or else the nearest one above it that does."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def check_writable(folder: str | Path) -> None:
     """Raise at once the `OSError` that creating `folder` and writing into it would raise later; changes nothing."""
     folder = Path(folder)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        with TemporaryFile(dir=existing):
+        with TemporaryFile(dir=existing_folder(folder)):
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None

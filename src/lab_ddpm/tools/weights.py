@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.files import atomic_path
 
 
 def read_weights(path: Path) -> Any:
@@ -50,3 +51,16 @@ def naming_disk_errors(target: Path) -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError) as error:
         raise OSError(f"{target}: cannot be written; is the disk full? ({first_line(error)})") from error
+
+
+def save_halved(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write the weights of a network atomically, as a `.safetensors` file with a header.
+
+    Kernels and matrices are stored as float16, vectors (biases, batch-norm statistics) as float32.
+    """
+    state = {
+        key: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
+        for key, value in network.state_dict().items()
+    }
+    with naming_disk_errors(path), atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=metadata)

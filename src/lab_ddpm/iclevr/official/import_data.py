@@ -37,7 +37,7 @@ from lab_ddpm.iclevr.official.official_files import (
     unopened_zips,
 )
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, existing_folder, remove
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,7 @@ _LOADERS: dict[str, Callable[[Path], object]] = {
 
 def _check_space(files: Iterable[SourceFile], out: Path) -> None:
     needed = sum(file.size for file in files if not (out / "images" / file.name).exists())
-    folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(existing_folder(out)).free
     if needed > free:
         raise DataError(f"{out}: the disk must have {needed / 1e9:.2f} GB free, has {free / 1e9:.2f} GB")
 

@@ -6,18 +6,16 @@ where the middle of each object is.
 
 from __future__ import annotations
 
-from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lab_ddpm.data.images import write_png
 from lab_ddpm.iclevr.replica.renderer import render_image
+from lab_ddpm.iclevr.replica.replica import render_scenes
 from lab_ddpm.iclevr.replica.scenes import Scene, center, sample_scene
 from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import write_json
-from lab_ddpm.tools.worker_pool import worker_pool
 
 MOST_COUNTED = 6  # objects in an image
 _KINDS = (1, 2, 3, 6)  # from how many kinds the objects of an image are drawn
@@ -37,15 +35,14 @@ def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int 
     Raises:
         UserError: Mitsuba is not installed.
         OSError: The disk is full or the folder cannot be written.
+        Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
     """
     need("mitsuba")
     places: dict[str, Centers] = {}
     rendered = 0
-    with worker_pool(min(workers, num_images)) as pool, tqdm(total=num_images, unit="image", desc="rendering") as bar:
-        for job in as_completed([pool.submit(_render, out, seed, number) for number in range(num_images)]):
-            name, centers, is_new = job.result()
-            places[name], rendered = centers, rendered + is_new
-            bar.update()
+    jobs = [(out, seed, number) for number in range(num_images)]
+    for name, centers, is_new in render_scenes(_render, jobs, 1, workers, out / "images"):
+        places[name], rendered = centers, rendered + is_new
     write_json(out / "places.json", dict(sorted(places.items())))
     return rendered
 

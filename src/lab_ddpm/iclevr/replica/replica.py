@@ -7,11 +7,11 @@ images of two data sets never mix. `train.json` is written last.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ STEPS = 3  # images per scene
 _IDENTITY = {"recipe": int, "seed": int, "num_scenes": int, "forbidden": list}  # of replica.json
 
 Labels = dict[str, list[str]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -81,28 +82,46 @@ def render_replica(
     barred = [frozenset(combination) for combination in combinations]
     labels: Labels = {}
     num_rendered = 0
+    jobs = [(out, seed, number, barred) for number in range(num_scenes)]
+    for scene_labels, rendered in render_scenes(_render_scene, jobs, STEPS, workers, images):
+        labels |= scene_labels
+        num_rendered += rendered
+    labels = dict(sorted(labels.items()))
+    write_metadata(images / "metadata.jsonl", labels)
+    write_json(out / "train.json", labels)
+    return ReplicaSummary(len(labels), num_rendered)
+
+
+def render_scenes(
+    render: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], images_per_scene: int, workers: int, images: Path
+) -> Iterator[Result]:
+    """Render scenes in worker processes, under a progress bar; yields each result as soon as it is finished.
+
+    Args:
+        render: Renders one scene; a function of a module.
+        jobs: Its arguments for each scene.
+        images_per_scene: The images that a job renders.
+        workers: Worker processes with one thread each.
+        images: Folder of the images, which are counted if the work is stopped.
+
+    Raises:
+        Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
+    """
     with (
         stop_signals("stopping after the scenes that are being rendered") as received,
-        worker_pool(min(workers, num_scenes)) as pool,
-        tqdm(total=num_scenes * STEPS, unit="image", desc="rendering") as progress,
+        worker_pool(min(workers, len(jobs))) as pool,
+        tqdm(total=len(jobs) * images_per_scene, unit="image", desc="rendering") as progress,
     ):
         try:
-            jobs = [pool.submit(_render_scene, out, seed, i, barred) for i in range(num_scenes)]
-            for job in as_completed(jobs):
-                scene_labels, rendered = job.result()
-                labels |= scene_labels
-                num_rendered += rendered
-                progress.update(STEPS)
+            for job in as_completed([pool.submit(render, *arguments) for arguments in jobs]):
+                yield job.result()
+                progress.update(images_per_scene)
                 if received:
                     break
         finally:
             pool.shutdown(cancel_futures=True)  # finish the scenes that are being rendered, and begin no others
     if received:
         raise Interrupted(received[0], f"{len(list(images.glob('*.png')))} images")
-    labels = dict(sorted(labels.items()))
-    write_metadata(images / "metadata.jsonl", labels)
-    write_json(out / "train.json", labels)
-    return ReplicaSummary(len(labels), num_rendered)
 
 
 def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[frozenset[str]]) -> tuple[Labels, int]:
