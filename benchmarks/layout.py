@@ -1,11 +1,10 @@
-"""Measure how well a model reads images, places objects, checks itself and edits, on held-out images with masks.
+"""Measure how well a model reads images, places objects and edits, on held-out images with masks.
 
     python benchmarks/layout.py --root data/held_out --checkpoint pretrained/iclevr-cpu
 
     reading    of the patches where an object stands or is seen, the share that is read right; and objects seen
     placing    the middles of an image's objects are asked for: objects within `NEAR` pixels of them, and objects found
-    checking   objects found when images that look wrong are drawn again, and without that
-    editing    one object is added, removed or replaced: whether that worked, and whether the others are still found
+    editing    one object is added, removed, replaced or moved: whether that worked, and whether the others are found
 
 A figure shows the same images read, placed anew and edited. The referee says what is found, as in `evaluation.scores`;
 a removed object is gone if its output is below 1/2. The model itself reads where an object stands; the first rows say
@@ -40,9 +39,8 @@ from lab_ddpm.drawing.figures import image_table
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.evaluation.scores import top_k_hits
-from lab_ddpm.generation.checking import generate_checked
 from lab_ddpm.generation.checkpoint import open_pipeline
-from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_object, replace_object
+from lab_ddpm.generation.editing import Edited, NotEdited, add_object, move_object, remove_object, replace_object
 from lab_ddpm.generation.generate import sampling_record
 from lab_ddpm.generation.placing import Place, generate_placed
 from lab_ddpm.generation.reading import check_reads, read_images
@@ -51,7 +49,6 @@ from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
 
 NEAR = 4.0  # pixels of an image 64 pixels wide
-_TRIES = 4
 _SHOWN = 8
 
 # Index of an image and one of its labels -> the edited image.
@@ -78,7 +75,7 @@ def main(arguments: list[str]) -> None:
 def measure(
     dataset: ImageDataset, pipeline: LabelConditionalPipeline, referee: nn.Module, num_images: int, out: Path
 ) -> Path:
-    """Measure all four; write `table.md`, which is returned, `table.json` and `figure.png`.
+    """Measure all three; write `table.md`, which is returned, `table.json` and `figure.png`.
 
     Args:
         dataset: Held-out images with masks.
@@ -94,7 +91,7 @@ def measure(
     check_reads(pipeline.denoiser)
     check_writable(out)
     study = _Study(dataset, pipeline, referee, num_images)
-    rows = [*study.reading(), *study.placing(), *study.checking(), *study.editing()]
+    rows = [*study.reading(), *study.placing(), *study.editing()]
     write_json(out / "table.json", {"num_images": len(study.images), **sampling_record(pipeline), "rows": rows})
     write_text(out / "table.md", markdown_table(["what", "share", "of"], map(cells, rows)))
     write_png(out / "figure.png", image_table(study.figure))
@@ -154,15 +151,6 @@ class _Study:
         found = self._found(drawn.images, self.rows)[self.rows > 0]
         return [share_row("placing: objects in their places", near), share_row("placing: objects found", found)]
 
-    def checking(self) -> list[ShareRow]:
-        """The images' conditions, drawn once and drawn again."""
-        results = []
-        for tries in (1, _TRIES):
-            drawn = generate_checked(self.pipeline, self.conditions, self.seeds, tries, progress=f"{tries} tries")
-            found = self._found(drawn.images, self.rows)[self.rows > 0]
-            results.append(share_row(f"checking, {tries} {'try' if tries == 1 else 'tries'}: objects found", found))
-        return results
-
     def editing(self) -> list[ShareRow]:
         """One object of every image, chosen at random."""
         random = np.random.default_rng(1)
@@ -182,8 +170,13 @@ class _Study:
             place = self._free_place(fresh(condition), self._places(self.masks[index]), random)
             return add_object(self.pipeline, image, condition, place, seed=index)
 
+        def move(index: int, label: str) -> Edited:
+            others = [place for place in self._places(self.masks[index]) if place.label != label]
+            place = self._free_place(label, others, random)
+            return move_object(self.pipeline, self.images[index], self.conditions[index], place, seed=index)
+
         results = []
-        for name, edit in (("removed", remove), ("replaced", replace), ("added", add)):
+        for name, edit in (("removed", remove), ("replaced", replace), ("added", add), ("moved", move)):
             results += self._edited(name, edit, random)
         return results
 

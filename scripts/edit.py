@@ -1,4 +1,4 @@
-"""Add, remove or replace one object in an image; the rest of the image stays the same."""
+"""Add, remove, replace or move one object in an image; the rest of the image stays the same."""
 
 import sys
 from pathlib import Path
@@ -19,6 +19,7 @@ def parser() -> Parser:
     change.add_argument("--add", metavar="LABEL@X,Y", help='e.g. "blue cube@20,30"; X,Y is its centre')
     change.add_argument("--remove", metavar="LABEL", help='e.g. "red cube"')
     change.add_argument("--replace", nargs=2, metavar=("LABEL", "NEW_LABEL"), help='e.g. "red cube" "green cube"')
+    change.add_argument("--move", metavar="LABEL@X,Y", help='e.g. "red cube@20,30": its new centre')
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.data.images import write_png
     from lab_ddpm.drawing.figures import labelled_grid
     from lab_ddpm.generation.checkpoint import open_pipeline
-    from lab_ddpm.generation.editing import add_object, remove_object, replace_object
+    from lab_ddpm.generation.editing import add_object, move_object, remove_object, replace_object
     from lab_ddpm.generation.generate import open_image
     from lab_ddpm.generation.placing import parse_place
 
@@ -45,6 +46,8 @@ def main(arguments: list[str]) -> None:
     image = open_image(pipeline, options.image)
     if options.add is not None:
         edited = add_object(pipeline, image, condition, parse_place(options.add), options.seed)
+    elif options.move is not None:
+        edited = move_object(pipeline, image, condition, parse_place(options.move), options.seed)
     elif options.remove is not None:
         edited = remove_object(pipeline, image, condition, options.remove, options.seed)
     else:

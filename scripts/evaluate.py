@@ -92,11 +92,9 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
 
     if options.images is not None:
         ((split, conditions),) = lists.items()
-        tries = check_manifest(options.images, conditions)
+        check_manifest(options.images, conditions)
         judge(split, read_numbered_images(options.images, len(conditions), IMAGE_SIZE))
-        record = {"checkpoint": None, "images": str(options.images), "tries": tries, "seeds": []}
-        if tries > 1 and is_main:
-            print(f"note: each image is the best of up to {tries} tries (`--tries`), as judged by the model itself")
+        record = {"checkpoint": None, "images": str(options.images), "seeds": []}
     else:
         pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
         if pipeline.denoiser.labels != OBJECTS:

@@ -30,9 +30,6 @@ def parser() -> Parser:
     composed = "with --objects or --unconditional: conditions that must {} hold"
     parser.add_argument("--and", dest="also", **several, metavar="LABELS", help=composed.format("also"))
     parser.add_argument("--not", dest="without", **several, metavar="LABELS", help=composed.format("not"))
-    parser.add_argument(
-        "--tries", type=int, default=1, help="most tries for an image in which the model sees mistakes (default: 1)"
-    )
     add_checkpoint(parser)
     add_sampling(parser)
     parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of the condition lists (default: {ROOT})")
@@ -49,7 +46,6 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.diffusion.sampling import image_seeds
     from lab_ddpm.drawing.figures import DenoisingRecorder
     from lab_ddpm.drawing.generated import GeneratedFolder
-    from lab_ddpm.generation.checking import generate_checked
     from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.generate import generate
     from lab_ddpm.generation.placing import generate_placed, parse_place
@@ -76,29 +72,20 @@ def main(arguments: list[str]) -> None:
     recorder = DenoisingRecorder(denoiser) if options.progress else None
     if places:
         generated = generate_placed(pipeline, [places] * len(seeds), seeds, progress="sampling", on_state=recorder)
-    elif options.tries > 1:
-        details = {"tries": options.tries}
-        generated = generate_checked(pipeline, conditions, seeds, options.tries, progress="sampling")
     else:
         generated = generate(pipeline, asked, seeds, progress="sampling", on_state=recorder)
 
     if this_process().is_main_process:
-        if options.tries > 1:
-            later = sum(used != first for used, first in zip(generated.seeds, seeds, strict=True))
-            print(f"for {later} of {len(seeds)} images a later try is kept: the model sees fewer mistakes in it")
         print(folder.write(generated, conditions, pipeline, name, recorder, details))
 
 
 def check_options(options: Namespace) -> None:
     """Raise `UserError` for options that cannot be combined, before anything is loaded."""
     check_at_least("seed", options.seed, 0)
-    check_at_least("tries", options.tries, 1)
     if options.num_images is not None:
         check_at_least("num-images", options.num_images, 1)
         if options.split is not None:
             raise UserError("`--num-images` cannot be combined with `--split`, which has one image per condition")
-    if options.tries > 1 and (options.place or options.progress or options.also or options.without):
-        raise UserError("`--tries` cannot be combined with `--place`, `--progress`, `--and` or `--not`")
     if (options.also or options.without) and options.objects is None and not options.unconditional:
         raise UserError("`--and` and `--not` need `--objects` or `--unconditional`")
 

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     asked = {key: value for key in OF_IMAGES if (value := getattr(options, key)) is not None}
     files: list[Path] = options.images or []
     if files:  # which have no condition
-        refuse(options, "--images", "guidance_scale", "guidance_stop")
+        refuse(options, "--images", "guidance_scale")
     elif asked:
         raise UserError("`--timestep`, `--mixing` and `--noise` are for `--images`: conditions start from pure noise")
     load_torch("interpolating")

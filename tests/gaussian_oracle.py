@@ -30,7 +30,11 @@ class GaussianOracle(Denoiser):
         super().__init__(prediction_type=prediction_type, beta_schedule=beta_schedule, **small)
 
     def predict_without_detail(
-        self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
+        self,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        class_labels: torch.Tensor,
+        place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """As in `Denoiser`."""
         abar = self.alpha_bar(timesteps).double().reshape(-1, 1, 1, 1)

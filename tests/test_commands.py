@@ -19,10 +19,12 @@ from lab_ddpm.cli import GROUPS, commands, main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS
+from lab_ddpm.evaluation.counter import COUNTER_FILE
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.extras import EXTRAS, need
 from lab_ddpm.tools.files import sha256
+from lab_ddpm.tools.shipped import find
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ["captioned.png", "grid.png", "manifest.json"]
@@ -197,7 +199,10 @@ def test_evaluate_scores_the_images_of_both_lists() -> None:
     for name in CLASSIFIERS:
         file = Path(f"evaluator/{name}.safetensors")
         assert metrics["classifiers"][name] == {"file": file.name, "sha256": sha256(file)}
-    assert set(metrics["splits"]) == {"test", "new_test"}
+    assert metrics["classifiers"]["counter"]["sha256"] == sha256(find(COUNTER_FILE))
+    assert set(metrics["splits"]) == set(metrics["counted"]) == {"test", "new_test"}
+    for counted in metrics["counted"].values():
+        assert 0 <= counted["right"]["mean"] <= 1 - counted["too_many"]["mean"]
     for by_classifier in metrics["splits"].values():
         assert set(by_classifier) == set(CLASSIFIERS)
         for scores in by_classifier.values():
@@ -217,10 +222,6 @@ def test_images_in_a_folder_get_the_scores_of_sampled_ones(capsys: pytest.Captur
     assert sampled == scored
     assert main([*of_folder, "new_test", "--out", "other"]) == 2  # the manifest says that they are of test
     assert "made/manifest.json" in capsys.readouterr().err
-    manifest = json.loads(Path("made/manifest.json").read_text())
-    Path("made/manifest.json").write_text(json.dumps(manifest | {"tries": 4}))
-    assert main([*of_folder, "test", "--out", "scored"]) == 0
-    assert json.loads(Path("scored/metrics.json").read_text())["tries"] == 4
 
 
 def test_render_writes_a_data_set_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,16 +246,29 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
 @pytest.mark.usefixtures("workplace")
 def test_objects_are_placed_and_an_image_is_edited() -> None:
     denoiser = tiny_denoiser(
-        labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1
+        labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1, places_dropout=0.1
     )
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained("runs/tiny/best")
     assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-images", "2", "--steps", "2"]) == 0
     entries = images_of("generated/placed/manifest.json")
     assert [entry["condition"] for entry in entries] == [["red cube", "cyan sphere"]] * 2
     edit_and_compare("red cube, cyan sphere", "green sphere@1,1", (16, 16, 3))
-    assert main(["generate", "--objects", "red cube", "--num-images", "3", "--steps", "2", "--tries", "2"]) == 0
-    manifest = json.loads(Path("generated/objects/manifest.json").read_text())
-    assert (manifest["tries"], len(manifest["images"])) == (2, 3)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_object_is_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    objects, shipped = ["red cube", "blue cylinder"], ["--checkpoint", "pretrained/iclevr-cpu"]
+    assert main(["generate", "--place", "red cube@16,24", "blue cylinder@46,34", "--num-images", "1", *shipped]) == 0
+    image = "generated/placed/00.png"
+    edit = ["edit", image, "--objects", *objects, *shipped, "--move"]
+    assert main([*edit, "red cube@20,48"]) == 0
+    before, after = pixels(image), pixels("edited/edited.png")
+    redness = [picture[..., 0] - picture[..., 1:].max(axis=-1) for picture in (before, after)]
+    for area, shown in ((np.s_[18:30, 10:22], (True, False)), (np.s_[42:54, 14:26], (False, True))):
+        assert tuple(bool(red[area].max() > 40) for red in redness) == shown
+    assert (before[:, 36:] == after[:, 36:]).all()
+    assert main([*edit, "red cube@46,34"]) == main([*edit, "green cube@20,48"]) == 2
+    assert "blue cylinder" in capsys.readouterr().err
 
 
 def test_images_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +279,7 @@ def test_images_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypat
         "model__patch_size": 2,
         "model__prediction_type": "sample",
         "model__layout_dropout": 0.1,
+        "model__places_dropout": 0.1,
     }
     assert main(["train", *tiny_arguments(tmp_path, data__image_size=(12, 16), **layout)]) == 0
     assert main(["generate", "--place", "red cube@12,5", "--num-images", "2", "--steps", "2"]) == 0

@@ -34,7 +34,6 @@ CALLS = [
     ("ddpm", 20, 1.0),
     ("dpmpp", 10, None),
     ("dpmpp_sde", 20, None),
-    ("dpmpp_sde_early", 24, None),
     ("unipc", 10, 2.0),
     ("euler", 10, None),
     ("heun", 10, None),

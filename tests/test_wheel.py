@@ -16,7 +16,8 @@ from lab_ddpm.tools.shipped import find
 assert main(["generate", "--split", "test", "--steps", "1"]) == 0
 assert main(["evaluate", "--images", "generated/test", "--split", "test"]) == 0
 assert main(["--help"]) == 0
-print(find("pretrained/iclevr-cpu").resolve(), find("configs/iclevr_cpu.yaml").resolve())
+files = ("pretrained/iclevr-cpu", "configs/iclevr_cpu.yaml", "evaluator/counter.safetensors")
+print(*(find(file).resolve() for file in files))
 """
 
 
@@ -31,7 +32,8 @@ def test_a_wheel_generates_and_evaluates_in_an_empty_folder(tmp_path: Path) -> N
         [sys.executable, "-c", USE], cwd=empty, env=environment, capture_output=True, text=True, check=True
     )
     shipped = site / "lab_ddpm" / "shipped"
-    assert done.stdout.splitlines()[-1] == f"{shipped}/pretrained/iclevr-cpu {shipped}/configs/iclevr_cpu.yaml"
+    found = ("pretrained/iclevr-cpu", "configs/iclevr_cpu.yaml", "evaluator/counter.safetensors")
+    assert done.stdout.splitlines()[-1] == " ".join(f"{shipped}/{file}" for file in found)
     assert len(list((empty / "generated/test").glob("[0-9]*.png"))) == 32
     assert (empty / "evaluation" / "metrics.json").is_file()
     check_that_git_knows(shipped)

@@ -19,7 +19,13 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 def workplace(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `tiny_dataset` is `data`: a random pipeline with a layout in runs/, and random classifiers."""
     monkeypatch.chdir(tiny_dataset.parent)
-    settings = {"patch_size": 4, "layout_scale": 2.0, "layout_dropout": 0.1, "prediction_type": "sample"}
+    settings = {
+        "patch_size": 4,
+        "layout_scale": 2.0,
+        "layout_dropout": 0.1,
+        "places_dropout": 0.1,
+        "prediction_type": "sample",
+    }
     pipeline = LabelConditionalPipeline(tiny_denoiser(labels=OBJECTS, **settings), "ddim", 2, 2.0)
     pipeline.save_pretrained("runs/tiny/best")
     save_random_classifiers()

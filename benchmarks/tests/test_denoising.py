@@ -64,7 +64,10 @@ def test_without_masks_the_layout_is_unknown_and_without_labels_the_null_label_i
     )
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def predict(noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+    def predict(
+        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor
+    ) -> torch.Tensor:
+        assert not place_map.any()
         seen.append((denoiser.space.layout(noisy), class_labels))
         return torch.zeros_like(noisy)
 

@@ -57,16 +57,14 @@ def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: 
     """
     parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: {scheduler})")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
-    runtimes = "torch, onnx (see lab-ddpm export onnx), or auto: onnx on a CPU if it was exported (default: auto)"
+    runtimes = "torch (float32), bf16, onnx (see lab-ddpm export onnx), or auto, the fastest here (default: auto)"
     parser.add_argument("--runtime", help=runtimes)
     parser.add_argument("--guidance-scale", type=float, help=f"1 means no guidance (default: {_OWN})")
-    stop = f"share of the noise levels with guidance, counted from the noisiest (default: {_OWN})"
-    parser.add_argument("--guidance-stop", type=float, help=stop)
 
 
 def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_sampling` that were given, by the argument names of `open_pipeline`."""
-    names = ("scheduler", "steps", "guidance_scale", "guidance_stop", "runtime")
+    names = ("scheduler", "steps", "guidance_scale", "runtime")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 

@@ -37,6 +37,7 @@ def batch() -> Batch:
         class_labels=torch.eye(2).repeat(2, 1),
         noise=noise,
         uniforms=uniforms,
+        place_uniforms=torch.full((4, 8), 0.5),
     )
 
 
@@ -81,7 +82,8 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_image(batch: Batch) -> 
 @torch.no_grad()
 def test_the_layout_is_dropped_where_the_batch_says_so(batch: Batch) -> None:
     """No mask reaches the prediction then, and the layout is a term all the same."""
-    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", layout_scale=2.0, layout_dropout=0.25)
+    dropouts = {"layout_dropout": 0.25, "places_dropout": 0.25}
+    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", layout_scale=2.0, **dropouts)
     batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
 
     def image_term(masks: torch.Tensor, uniform: float) -> float:
@@ -104,7 +106,14 @@ def test_the_best_network_has_the_loss_of_its_posterior() -> None:
     clean = means + 0.15 * torch.randn(1000, 3, 16, 16, generator=random)
     uniforms = torch.tensor([0.4005, 1, 1]).repeat(1000, 1)
     noise = torch.randn(clean.shape, generator=random)
-    batch = Batch(clean_images=clean, masks=torch.empty(0), class_labels=labels, noise=noise, uniforms=uniforms)
+    batch = Batch(
+        clean_images=clean,
+        masks=torch.empty(0),
+        class_labels=labels,
+        noise=noise,
+        uniforms=uniforms,
+        place_uniforms=torch.full((1000, 8), 0.5),
+    )
     expected = 0.15**2 * (1 - ABAR[400]) / (0.15**2 * ABAR[400] + 1 - ABAR[400])
     assert DenoisingLoss()(GaussianOracle("sample"), batch)["image"].item() == pytest.approx(expected.item(), rel=0.01)
 
@@ -153,6 +162,7 @@ def test_eight_images_are_learnt_and_sampled() -> None:
             class_labels=torch.eye(8)[chosen],
             noise=torch.randn(32, *denoiser.space.shape, generator=random),
             uniforms=torch.rand(32, 5, generator=random),
+            place_uniforms=torch.rand(32, 26, generator=random),
         )
         optimizer.zero_grad()
         sum(loss(denoiser, batch).values()).backward()

@@ -57,10 +57,10 @@ def test_the_output_types_are_those_of_diffusers(pipeline: LabelConditionalPipel
 
 
 def test_a_call_that_names_no_sampling_takes_that_of_the_pipeline(pipeline: LabelConditionalPipeline) -> None:
-    guided = LabelConditionalPipeline(pipeline.denoiser, "ddim", 3, guidance_scale=3.0, guidance_stop=0.5)
-    assert guided.sampling == Sampling(guided.scheduler, 3, 3.0, 0.5)
-    assert torch.equal(draw(guided, None), draw(pipeline, 3, guidance_scale=3.0, guidance_stop=0.5))
-    assert torch.equal(draw(guided, None), draw(pipeline.with_sampling(None, 3, 3.0, 0.5), None))
+    guided = LabelConditionalPipeline(pipeline.denoiser, "ddim", 3, guidance_scale=3.0)
+    assert guided.sampling == Sampling(guided.scheduler, 3, 3.0)
+    assert torch.equal(draw(guided, None), draw(pipeline, 3, guidance_scale=3.0))
+    assert torch.equal(draw(guided, None), draw(pipeline.with_sampling(None, 3, 3.0), None))
     assert torch.equal(draw(guided, None, guidance_scale=1.0), draw(pipeline))
 
 
@@ -154,7 +154,7 @@ def test_bad_arguments_are_refused_by_name(
 def test_a_saved_pipeline_samples_the_same_images(
     pipeline: LabelConditionalPipeline, tmp_path: Path, name: str
 ) -> None:
-    saved = LabelConditionalPipeline(pipeline.denoiser, name, 3, 2.5, 0.5, fit="pad")
+    saved = LabelConditionalPipeline(pipeline.denoiser, name, 3, 2.5, fit="pad")
     saved.save_pretrained(tmp_path)
     expected = draw(saved, None)
     for loaded in (LabelConditionalPipeline.from_pretrained(tmp_path), load_pipeline(tmp_path)):

@@ -57,14 +57,6 @@ def test_it_is_the_loop_of_the_paper_and_guidance_of_one_is_the_unguided_model(
     torch.testing.assert_close(images, by_hand, atol=1e-2, rtol=0)  # float32 at t = 999
 
 
-def test_guidance_stops_where_it_is_told_to(denoiser: Denoiser) -> None:
-    guided, unguided = states_of(denoiser, Sampling("ddim", 4, 3.0)), states_of(denoiser, Sampling("ddim", 4))
-    assert torch.equal(states_of(denoiser, Sampling("ddim", 4, 3.0, 0.0))[-1], unguided[-1])
-    partly = states_of(denoiser, Sampling("ddim", 4, 3.0, 0.5))  # at t = 999 and 749, not at 499 and 249
-    assert torch.equal(partly[499], guided[499])
-    assert not torch.equal(partly[249], guided[249])
-
-
 def test_rows_without_a_condition_are_not_changed_by_guidance() -> None:
     oracle, rows = GaussianOracle(), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     guided, unguided = (sample(oracle, rows, [0, 1], Sampling("ddim", 20, scale)) for scale in (2.0, 1.0))
@@ -146,7 +138,6 @@ def test_what_does_not_fit_is_refused(denoiser: Denoiser, arguments: dict[str, A
         ({"steps": 0}, "steps"),
         ({"guidance_scale": -1.0}, "guidance_scale"),
         ({"guidance_scale": float("nan")}, "guidance_scale"),
-        ({"guidance_stop": 1.5}, "guidance_stop"),
     ],
 )
 def test_a_sampling_out_of_range_is_refused_by_name(settings: dict[str, Any], key: str) -> None:

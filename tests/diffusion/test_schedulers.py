@@ -62,7 +62,7 @@ def test_what_the_network_predicts_does_not_matter(name: str, prediction_type: s
 def test_a_scheduler_that_was_made_for_another_model_ends_in_the_distribution_too(scheduler_class: Any) -> None:
     """Fresh ones are on a linear schedule, for the prediction of noise."""
     check_distribution(sample_oracle(scheduler_class(), 100))
-    own = make_scheduler("dpmpp_sde_early", GaussianOracle())
+    own = make_scheduler("dpmpp_sde", GaussianOracle())
     config = {key: value for key, value in own.config.items() if key != "algorithm_type"}  # which not all know
     check_distribution(sample_oracle(scheduler_class.from_config(config), 100))
 
@@ -146,8 +146,3 @@ def test_a_scheduler_that_is_made_again_is_the_same_and_keeps_its_name(name: str
     assert (
         scheduler_name(DPMSolverMultistepScheduler(solver_order=3), GaussianOracle()) == "DPMSolverMultistepScheduler"
     )
-
-
-def test_early_steps_are_dense_where_there_is_most_noise() -> None:
-    timesteps = sampling_timesteps(Sampling("dpmpp_sde_early", 8), GaussianOracle())
-    assert timesteps.tolist() == [999, 955, 874, 769, 645, 505, 349, 181]  # 1000 (1 - (i / 8)^1.5) - 1

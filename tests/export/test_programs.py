@@ -23,8 +23,11 @@ TIMESTEPS = torch.tensor([0, 599.5, 600, 999])
 WITHOUT_LAB_DDPM = """
 import sys, torch
 network = torch.export.load("denoiser.pt2").module()
-noisy, timesteps, rows = torch.load("inputs.pt")
-torch.save([network(noisy[:n], timestep, rows[:n]) for timestep in timesteps for n in (1, len(noisy))], "outputs.pt")
+noisy, timesteps, rows, maps = torch.load("inputs.pt")
+torch.save([
+    network(noisy=noisy[:n], timestep=timestep, class_labels=rows[:n], place_map=maps[:n])
+    for timestep in timesteps for n in (1, len(noisy))
+], "outputs.pt")
 assert not any(name.startswith(("lab_ddpm", "diffusers")) for name in sys.modules)
 """
 
@@ -48,24 +51,25 @@ def test_predictions_are_the_same(checkpoint: Path) -> None:
     denoiser, on_onnx = load_pipeline(checkpoint).denoiser, open_pipeline(checkpoint, runtime="onnx").denoiser
     noisy = torch.randn(MAX_BATCH, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 1.0]]).repeat(21, 1)
-    torch.save((noisy, TIMESTEPS, rows), checkpoint / "inputs.pt")
+    maps = torch.randn(MAX_BATCH, denoiser.space.layout_channels, *noisy.shape[2:])
+    torch.save((noisy, TIMESTEPS, rows, maps), checkpoint / "inputs.pt")
     subprocess.run([sys.executable, "-c", WITHOUT_LAB_DDPM], cwd=checkpoint, check=True)
     in_torch = iter(torch.load(checkpoint / "outputs.pt"))
     for timestep in TIMESTEPS:
         for n in (1, len(noisy)):
-            expected = denoiser(noisy[:n], timestep, rows[:n])
+            expected = denoiser(noisy[:n], timestep, rows[:n], maps[:n])
             torch.testing.assert_close(next(in_torch), expected)
-            torch.testing.assert_close(on_onnx(noisy[:n], timestep, rows[:n]), expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(on_onnx(noisy[:n], timestep, rows[:n], maps[:n]), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_images_are_the_same(checkpoint: Path) -> None:
     images = {}
-    for runtime in ("torch", "auto"):
+    for runtime in ("torch", "onnx"):
         pipeline = open_pipeline(checkpoint, runtime=runtime)
         assert (pipeline.denoiser.runtime is None) == (runtime == "torch")
         rows = torch.eye(2)[None].repeat(3, 1, 1)  # composed conditions
         images[runtime] = generate(pipeline, rows, image_seeds(0, 3)).images
-    assert np.abs(images["torch"].astype(int) - images["auto"]).max() <= 1
+    assert np.abs(images["torch"].astype(int) - images["onnx"]).max() <= 1
 
 
 def test_a_missing_file_one_of_another_pipeline_and_a_broken_one_are_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 RUN = Path("runs/tiny")
 LAYOUT = {"model__layout_scale": 2.0, "model__prediction_type": "sample", "model__layout_dropout": 0.1}
+LAYOUT["model__places_dropout"] = 0.1
 GENERATE = ["generate", "--checkpoint", str(RUN / "best"), "--split", "data/few.json", "--steps", "2"]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.generation.editing import Edited, NotEdited, add_object, remove_object, replace_object
+from lab_ddpm.generation.editing import Edited, NotEdited, add_object, move_object, remove_object, replace_object
 from lab_ddpm.generation.placing import Place
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle, paint
@@ -31,7 +31,7 @@ def image() -> Images:
 
 def check_only_the_region_changed(edited: Edited, image: Images) -> None:
     region = edited.region.numpy()
-    assert 0 < region.mean() < 0.5
+    assert 0 < region.mean() < 0.6
     np.testing.assert_array_equal(edited.image[~region], image[~region])
 
 
@@ -66,6 +66,16 @@ def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline,
     assert (edited.image[8:16, 4:12] == DARK).all()
     with pytest.raises(NotEdited):
         add_object(pipeline, alone, ("dark",), Place("bright", 8, 12))
+
+
+def test_a_moved_object_stands_in_its_new_place(pipeline: LabelConditionalPipeline, image: Images) -> None:
+    edited = move_object(pipeline, image, LABELS, Place("dark", 26, 6))
+    check_only_the_region_changed(edited, image)
+    assert edited.condition == LABELS
+    assert edited.image[6, 26].tolist() == [DARK] * 3
+    assert (edited.image[8:16, 4:12] == GROUND).all()
+    with pytest.raises(NotEdited):
+        move_object(pipeline, image, LABELS, Place("dark", 24, 20))
 
 
 def test_what_cannot_be_edited_is_refused(pipeline: LabelConditionalPipeline, image: Images) -> None:

@@ -63,7 +63,6 @@ def test_a_checkpoint_is_sampled_in_its_own_way_unless_told_otherwise(
         "scheduler": "unipc",
         "steps": 4,
         "guidance_scale": 3.0,
-        "guidance_stop": 1.0,
     }
     assert sampling_record(own) == record
     np.testing.assert_array_equal(drawn(own, [0, 1]), drawn(open_pipeline(tmp_path, "unipc", 4, 3.0), [0, 1]))

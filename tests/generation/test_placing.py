@@ -1,11 +1,14 @@
 """Objects stand where they were asked for."""
 
+import numpy as np
 import pytest
 import torch
 
 from conftest import tiny_denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.generation.placing import Place, generate_placed, known_places, layout_of_places, parse_place
+from lab_ddpm.diffusion.places import place_map
+from lab_ddpm.generation.generate import generate
+from lab_ddpm.generation.placing import Place, draw_places, generate_placed, parse_place, to_tensors
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle
 
@@ -22,25 +25,21 @@ def test_objects_stand_where_they_were_asked_for() -> None:
     assert (generated.images[0, :, -4:] == 128).all()
 
 
-def test_a_disc_is_free_below_half_of_the_timesteps() -> None:
-    denoiser = PaintingOracle()
-    known = known_places(denoiser, [[Place("dark", 10, 10)]])
-    image, layout = denoiser.space.parts(known.until)
-    put = denoiser.space.masks(known.values)[0, 0] > 0
-    assert (image == 1000).all()
-    assert (layout[0, :, put] == 500).all()
-    assert (layout[0] == 500).sum() > (layout[0, :, put] == 500).sum()  # a patch around it
-    assert (layout[0, :, :, 6:] == 0).all()
-    zeros = torch.zeros_like(known.values)
-    assert (denoiser.space.masks(known.put_into(zeros, 500))[0, 0] > 0).equal(put)
-    assert not (denoiser.space.masks(known.put_into(zeros, 499)) > 0).any()
-
-
 def test_a_disc_is_seen_wherever_it_is_put() -> None:
     denoiser = tiny_denoiser(labels=LABELS, layout_scale=2.0, prediction_type="sample", patch_size=4)
-    for x in torch.linspace(0, 15, 9).tolist():
-        for y in torch.linspace(0, 15, 9).tolist():
-            assert layout_of_places(denoiser, [Place("bright", x, y)])[:, -1].max() > 0
+    axis = torch.linspace(0, 15, 9).tolist()
+    places = to_tensors(denoiser, [[Place("bright", x, y)] for x in axis for y in axis])
+    assert (place_map(places, denoiser.space)[:, -1].amax(dim=(1, 2)) > 0).all()
+
+
+def test_the_places_that_a_model_decides_draw_what_it_draws() -> None:
+    pipeline = LabelConditionalPipeline(PaintingOracle(), "ddim", 4)
+    conditions = [LABELS, ("bright",)]
+    places = draw_places(pipeline.denoiser, conditions, [0, 1])
+    assert [{place.label for place in of_image} for of_image in places] == [set(LABELS), {"bright"}]
+    np.testing.assert_array_equal(
+        generate_placed(pipeline, places, [0, 1]).images, generate(pipeline, conditions, [0, 1]).images
+    )
 
 
 def test_a_place_is_read() -> None:
@@ -57,9 +56,9 @@ def test_a_place_is_read() -> None:
 )
 def test_wrong_places_are_refused(places: list[Place]) -> None:
     with pytest.raises(UserError):
-        known_places(PaintingOracle(), [places])
+        to_tensors(PaintingOracle(), [places])
 
 
 def test_a_model_without_a_layout_is_refused() -> None:
     with pytest.raises(UserError):
-        known_places(tiny_denoiser(labels=LABELS), [[Place("dark", 1, 1)]])
+        to_tensors(tiny_denoiser(labels=LABELS), [[Place("dark", 1, 1)]])

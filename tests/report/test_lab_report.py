@@ -56,11 +56,11 @@ def test_what_a_run_of_layout_and_detail_adds(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["init_from"] = "runs/plain/best"
     config["model"] |= {**settings, "detail_channels": [8, 16], "condition_dropout": 0.1}
-    config["loss"] |= {"detail_only": True, "timestep_density": "logit_normal", "weight": "min_snr"}
+    config["loss"] |= {"timestep_density": "logit_normal", "weight": "min_snr"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["report", str(run), "--num-seeds", "1", "--out", "elsewhere"]) == 0
     text = Path("elsewhere/lab_report/report.md").read_text()
-    for words in ("8, 16 channels", "| layout |", "logit_normal", "min_snr", "Only the detail", "runs/plain/best"):
+    for words in ("8, 16 channels", "| layout |", "logit_normal", "min_snr", "runs/plain/best"):
         assert words in text, words
     assert f"with {sum(weight.numel() for weight in denoiser.parameters()) / 1e6:.1f} M parameters" in text
     assert not (run / "lab_report").exists()

@@ -45,7 +45,7 @@ def metrics(share: float) -> dict[str, Any]:
     by_classifier = {"resnet18": scores(share), "referee": scores(share)}
     splits = {"test": by_classifier, "new_test": by_classifier}
     classifiers = {name: {"file": f"{name}.safetensors", "sha256": f"{name}'s hash"} for name in by_classifier}
-    sampling = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0, "guidance_stop": 0.6, "seeds": [0, 1]}
+    sampling = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0, "seeds": [0, 1]}
     return {**sampling, "lists": dict.fromkeys(splits, "hash"), "classifiers": classifiers, "splits": splits}
 
 

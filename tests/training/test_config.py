@@ -104,12 +104,9 @@ def test_a_preset_states_only_what_differs_from_the_one_that_it_extends(tmp_path
         (["--gradient_accumulation_steps", "5"], "gradient_accumulation_steps"),
         (["--name", "a/b"], "name"),
         (["--data.dataset", "imagenet"], "data.dataset"),
-        (["--data.count_weights", "[1, 0]"], "data.count_weights"),
-        (["--data.count_weights", "[1]", "--data.conditional", "false"], "data.count_weights"),
         (["--model.block_out_channels", "[64"], "model.block_out_channels"),
         (["--model.beta_schedule", "cosine"], "model.beta_schedule"),
         (["--loss.name", "l2"], "loss.name"),
-        (["--loss.detail_only", "true"], "loss.detail_only"),
         (["--optimizer.learning_rate", ".nan"], "optimizer.learning_rate"),
         (["--optimizer.ema_decay", "1"], "optimizer.ema_decay"),
         (["--evaluation.metric", "frechet"], "evaluation.metric"),  # not for i-CLEVR

@@ -33,13 +33,13 @@ STEPS = 12
 SETTINGS = {  # 12 steps (4 epochs of 3) with everything switched on
     "epochs": 4,
     "batch_size": 8,
-    "data__count_weights": (1, 1, 2),
     "model__patch_size": 2,
     "model__layout_scale": 2.0,
     "model__detail_channels": (8, 16),
     "model__prediction_type": "sample",
     "model__condition_dropout": 0.2,
     "model__layout_dropout": 0.2,
+    "model__places_dropout": 0.3,
     "optimizer__name": "muon",
     "optimizer__ema_decay": 0.9,
     "sampling__guidance_scale": 1.5,
@@ -125,7 +125,7 @@ def test_a_run_leaves_what_it_promises(never_stopped: Path) -> None:
     records = read_records(never_stopped / "metrics.jsonl")
     losses = [record for record in records if "loss" in record]
     assert [record["step"] for record in losses] == list(range(1, STEPS + 1))
-    assert losses[0]["terms"].keys() == {"image", "layout", "detail"}
+    assert losses[0]["terms"].keys() == {"image", "layout", "places", "detail"}
     assert losses[0]["loss"] == pytest.approx(sum(losses[0]["terms"].values()))
     scores = {record["step"]: record["validation"]["micro"]["mean"] for record in records if "validation" in record}
     assert list(scores) == [6, 12]
@@ -285,6 +285,7 @@ def test_the_losses_of_200_steps_are_those_that_were_stored(tiny_dataset: Path, 
         model__prediction_type="sample",
         model__condition_dropout=0.2,
         model__layout_dropout=0.2,
+        model__places_dropout=0.3,
         loss__weight="clamped_snr",
         optimizer__name="muon",
         optimizer__warmup_steps=20,
@@ -312,6 +313,7 @@ def test_every_weight_of_a_loaded_shipped_model_learns(shipped: str) -> None:
         class_labels=torch.eye(len(denoiser.labels))[:2],
         noise=torch.randn(2, *space.shape, generator=random),
         uniforms=torch.tensor([[0.2, 0.5, 0.5, 0.5, 0.5], [0.8, 0.5, 0.5, 0.5, 0.5]]),
+        place_uniforms=torch.zeros(2, 3 * len(denoiser.labels) + 2),
     )
     optimizer = make_optimizer(denoiser, OptimizerConfig(weight_decay=0.0))
     sum(DenoisingLoss()(denoiser, batch).values()).backward()  # pyright: ignore

@@ -31,6 +31,7 @@ from lab_ddpm.diffusion.checked_weights import CheckedWeights
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import compose, guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
+from lab_ddpm.diffusion.placer import Placer
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.unet import make_unet
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
@@ -47,7 +48,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         sample_size: Size of the images, see `images.Size`.
         in_channels: Channels of the images: 1 or 3.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
-        layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2.
+        layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2. A model with a layout is told
+            where the objects stand, see `places`, and has a `placer`, which decides it.
         block_out_channels: Channels of each level of the UNet. Each level has half the resolution of the one before.
         layers_per_block: Residual blocks in each level.
         attention_levels: The levels with self-attention, counted from 0. The middle block always has it.
@@ -64,6 +66,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             squaredcos_cap_v2 the signal is 5e-5 of the image, and an error of the predicted noise is divided by it.
         layout_dropout: The share of the training samples whose noisy layout is replaced by zeros, which mean "unknown".
             A model that reads images needs a value above 0.
+        places_dropout: The share of the training samples whose places are not told. It includes those without a layout,
+            so it must be at least `layout_dropout`. At 0, a model with a layout cannot draw without places.
         condition_dropout: The share of the training samples whose labels are replaced by the null label
             (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
 
@@ -97,6 +101,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         prediction_type: PredictionType = "epsilon",
         clip_sample: bool = True,
         layout_dropout: float = 0.0,
+        places_dropout: float = 0.0,
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -117,14 +122,18 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             # where the layout is unknown, the noise on it cannot be predicted; a detailer needs the clean image
             if value and prediction_type != "sample":
                 raise UserError(f"`prediction_type` must be 'sample' for `{name}` {value}, got {prediction_type!r}")
-        for name, value in {"layout_dropout": layout_dropout, "condition_dropout": condition_dropout}.items():
+        dropouts = {"layout": layout_dropout, "places": places_dropout, "condition": condition_dropout}
+        for name, value in dropouts.items():
             if not 0 <= value < 1:
-                raise UserError(f"`{name}` must be in [0, 1), got {value}")
-        if layout_dropout and not layout_scale:
-            raise UserError(f"`layout_dropout` must be 0 for a model without a layout, got {layout_dropout}")
+                raise UserError(f"`{name}_dropout` must be in [0, 1), got {value}")
+        for name, value in {"layout_dropout": layout_dropout, "places_dropout": places_dropout}.items():
+            if value and not layout_scale:
+                raise UserError(f"`{name}` must be 0 for a model without a layout, got {value}")
+        check_at_least("places_dropout", places_dropout, layout_dropout)
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.unet = make_unet(
             self.space.shape,
+            self.space.layout_channels,
             block_out_channels,
             layers_per_block,
             attention_levels,
@@ -134,9 +143,10 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             takes_embedding=bool(labels),
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        self.placer = Placer(self.space) if self.space.has_layout else None
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
-        self.runtime: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+        self.runtime: Callable[..., torch.Tensor] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -183,6 +193,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         noisy: torch.Tensor,
         timesteps: torch.Tensor,
         class_labels: torch.Tensor,
+        place_map: torch.Tensor | None = None,
         windows: torch.Tensor | None = None,
     ) -> Any:
         """What the network predicts: noise, clean sample or velocity, according to `prediction_type`.
@@ -191,38 +202,53 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) or scalar, in [0, T - 1].
             class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them.
-            windows: Only for training a detailer: (B, 2) in [0, 1), the places to add detail, see
-                `Detailer.windows`.
+            place_map: (B, layout_channels, H / p, W / p), see `places`; None, or zeros for a sample, means "unknown".
+            windows: Only for training a detailer: (B, 2) in [0, 1), where detail is added, see `Detailer.windows`;
+                negative for samples without.
 
         Returns:
-            float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and windows of the
-            prediction with detail. No gradient reaches the UNet through these windows.
+            float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and the windows of
+            the prediction with detail. No gradient reaches the UNet through these windows.
         """
+        if place_map is None and self.space.has_layout:
+            place_map = noisy.new_zeros(len(noisy), self.space.layout_channels, *noisy.shape[2:])
         if self.runtime is not None:
-            return self.runtime(noisy, timesteps, class_labels)
-        prediction = self.predict_without_detail(noisy, timesteps, class_labels)
+            return self.runtime(noisy, timesteps, class_labels, place_map)
+        prediction = self.predict_without_detail(noisy, timesteps, class_labels, place_map)
         if self.detailer is None:
             return prediction
         gets_detail, alpha_bar = (
             values.reshape(-1, 1, 1, 1) for values in (self.gets_detail(timesteps), self.alpha_bar(timesteps))
         )
         if windows is not None:
-            predicted, seen = (self.detailer.windows(samples, windows) for samples in (prediction.detach(), noisy))
-            return prediction, self.detailer(predicted, seen, timesteps, alpha_bar)
+            some = windows[:, 0] >= 0
+            predicted, seen = (self.detailer.windows(of[some], windows[some]) for of in (prediction.detach(), noisy))
+            return prediction, self.detailer(predicted, seen, timesteps[some], alpha_bar[some])
         if not gets_detail.any():
             return prediction
         return torch.where(gets_detail, self.detailer(prediction, noisy, timesteps, alpha_bar), prediction)
 
     def predict_without_detail(
-        self, noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor
+        self,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        class_labels: torch.Tensor,
+        place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What the UNet predicts: `forward` without the detailer, with the same arguments."""
+        """What the UNet predicts: `forward` without the detailer. A model with a layout needs a `place_map`."""
         embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
+        if place_map is not None:
+            noisy = torch.cat([noisy, place_map], dim=1)
         return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 
     @torch.no_grad()
     def predict_clean(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor, guidance_scale: float = 1.0
+        self,
+        noisy: torch.Tensor,
+        timestep: torch.Tensor,
+        class_labels: torch.Tensor,
+        guidance_scale: float = 1.0,
+        place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The guided and clipped clean sample.
 
@@ -231,11 +257,17 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             timestep: Scalar in [0, T - 1], on the device of `noisy`.
             class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
             guidance_scale: 1 is unguided.
+            place_map: See `forward`.
 
         Returns:
             float32 of the shape of `noisy`.
         """
-        prediction = guided(lambda samples, rows: self(samples, timestep, rows), noisy, class_labels, guidance_scale)
+
+        def predict(samples: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:  # of each sample once or several times
+            maps = None if place_map is None else place_map.repeat(len(samples) // len(place_map), 1, 1, 1)
+            return self(samples, timestep, rows, maps)
+
+        prediction = guided(predict, noisy, class_labels, guidance_scale)
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
 

@@ -23,6 +23,8 @@ from accelerate.utils import extract_model_from_parallel
 
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.places import Places, place_map, places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
 
 LossName = Literal["mse", "l1", "huber"]
@@ -30,6 +32,9 @@ LossWeight = Literal["none", "min_snr", "clamped_snr", "p2"]
 TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
+PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
+_SHARE = 1 / 4  # of the samples that teach the placer and the detailer, which need far fewer than the UNet
+_JITTER = 1 / 64  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 
@@ -46,8 +51,6 @@ class DenoisingLoss:
             with n normal (arXiv:2403.03206, eq. 19).
         logit_mean: The mean of "logit_normal": higher means noisier samples.
         logit_std: The std of "logit_normal".
-        detail_only: Use only the term of the detailer, at the timesteps that get detail. The UNet must already be
-            trained.
 
     Raises:
         UserError: An unknown choice, or a number out of range.
@@ -61,7 +64,6 @@ class DenoisingLoss:
         timestep_density: TimestepDensity = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
-        detail_only: bool = False,
     ) -> None:
         check_choice("name", name, get_args(LossName))
         check_choice("weight", weight, get_args(LossWeight))
@@ -74,7 +76,6 @@ class DenoisingLoss:
                 raise UserError(f"`gamma` must not be given for `weight` 'none', got {gamma}")
         self.name, self.weight, self.gamma = name, weight, gamma
         self.timestep_density, self.logit_mean, self.logit_std = timestep_density, logit_mean, logit_std
-        self.detail_only = detail_only
 
     def __call__(self, model: Callable[..., Any], batch: Batch) -> dict[str, torch.Tensor]:
         """The terms of the loss for a batch.
@@ -86,14 +87,9 @@ class DenoisingLoss:
 
         Returns:
             The weighted terms by name, each a scalar mean over the batch. Their sum is the loss.
-
-        Raises:
-            UserError: `detail_only` for a model without a detailer.
         """
         denoiser: Denoiser = extract_model_from_parallel(model, keep_fp32_wrapper=True)
         config, space, noise_scheduler = denoiser.config, denoiser.space, denoiser.noise_scheduler
-        if self.detail_only and denoiser.detailer is None:
-            raise UserError("`detail_only` needs a model with `detail_channels`")
         clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
         timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"][:, :3].unbind(dim=1)
         windows = batch["uniforms"][:, 3:]
@@ -108,31 +104,50 @@ class DenoisingLoss:
         alphas_cumprod = noise_scheduler.alphas_cumprod
         weights = loss_weights(alphas_cumprod, config["prediction_type"], self.weight, self.gamma)[timesteps]
 
-        def mean_error(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            errors = _ERRORS[self.name](prediction, target, reduction="none")
-            return (weights * errors.mean(dim=(1, 2, 3))).mean()
+        def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
+        terms: dict[str, torch.Tensor] = {}
+        told, teaches = None, batch["place_uniforms"][:, -1] < _SHARE
+        some = teaches | (torch.arange(len(clean), device=clean.device) == 0)  # never none, which torch cannot shuffle
+        if denoiser.placer is not None:
+            places = places_in(batch["masks"], space.num_labels)
+            is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
+            told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
+            nats = denoiser.placer.loss(
+                batch["class_labels"][some],
+                Places(places.labels[some], places.centers[some]),
+                batch["place_uniforms"][some, : space.num_labels + 1],
+            )
+            terms["places"] = PLACES_WEIGHT * (nats * teaches[some]).sum() / (_SHARE * len(clean))
         if denoiser.detailer is None:
-            prediction, terms = model(noisy, timesteps, class_labels), {}
+            prediction = model(noisy, timesteps, class_labels, told)
         else:
-            prediction, detailed = model(noisy, timesteps, class_labels, windows)
-            wanted = denoiser.detailer.windows(target, windows)
-            detail_weights = weights * denoiser.gets_detail(timesteps)
-            terms = {"detail": mean_error(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)}
-        if self.detail_only:
-            return terms
+            prediction, detailed = model(noisy, timesteps, class_labels, told, windows.where(some[:, None], -1))
+            wanted = denoiser.detailer.windows(target[some], windows[some])
+            detail_weights = (weights * denoiser.gets_detail(timesteps) * teaches)[some]
+            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
+            terms["detail"] = errors.sum() / (_SHARE * len(clean))
         if space.has_layout:
-            layout_error = mean_error(space.layout(prediction), space.layout(target), weights)
-            terms = {"layout": LAYOUT_WEIGHT * layout_error, **terms}
-        return {"image": mean_error(space.parts(prediction)[0], space.parts(target)[0], weights), **terms}
+            layout_errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
+            terms = {"layout": LAYOUT_WEIGHT * layout_errors.mean(), **terms}
+        image_errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights)
+        return {"image": image_errors.mean(), **terms}
 
     def draw_timesteps(self, uniforms: torch.Tensor, denoiser: Denoiser) -> torch.Tensor:
         """(B,) uniform numbers in [0, 1) as (B,) timesteps of the model, by the density's inverse distribution."""
         if self.timestep_density == "logit_normal":
             normals = math.sqrt(2) * torch.erfinv(2 * uniforms - 1)
             uniforms = torch.sigmoid(self.logit_mean + self.logit_std * normals)
-        count = denoiser.num_detailed_timesteps if self.detail_only else denoiser.config["num_train_timesteps"]
+        count = denoiser.config["num_train_timesteps"]
         return (uniforms * count).long().clamp(0, count - 1)
+
+
+def _place_map(places: Places, uniforms: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+    """What the network is told: the places, moved by up to half a cell of the placer's grid."""
+    count, most = places.labels.shape
+    jitter = 2 * uniforms[:, space.num_labels + 1 : -1][:, : 2 * most].reshape(count, most, 2) - 1
+    return place_map(Places(places.labels, places.centers + _JITTER * space.sample_size[1] * jitter), space)
 
 
 def loss_weights(

@@ -35,7 +35,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         denoiser: The trained model.
         scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`. You can replace it
             (`pipe.scheduler = EulerDiscreteScheduler()`). Every scheduler runs on the denoiser's noise schedule.
-        num_inference_steps, guidance_scale, guidance_stop: The defaults of a call, see `sampling.Sampling`.
+        num_inference_steps, guidance_scale: The defaults of a call, see `sampling.Sampling`.
         fit: How the training images were brought to their size, as in `images.fit_image`.
 
     Attributes:
@@ -50,18 +50,12 @@ class LabelConditionalPipeline(DiffusionPipeline):
         scheduler: str | Scheduler,
         num_inference_steps: int = 50,
         guidance_scale: float = 1.0,
-        guidance_stop: float = 1.0,
         fit: str = "squash",
     ) -> None:
         super().__init__()
         named = isinstance(scheduler, str)
         self.register_modules(denoiser=denoiser, scheduler=make_scheduler(scheduler, denoiser) if named else scheduler)
-        self.register_to_config(
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_stop=guidance_stop,
-            fit=fit,
-        )
+        self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, fit=fit)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
@@ -83,32 +77,29 @@ class LabelConditionalPipeline(DiffusionPipeline):
     @property
     def sampling(self) -> Sampling:
         """How the pipeline samples by default."""
-        config = self.config
-        guidance = config["guidance_scale"], config["guidance_stop"]
-        return Sampling(self.scheduler, config["num_inference_steps"], *guidance)
+        return Sampling(self.scheduler, self.config["num_inference_steps"], self.config["guidance_scale"])
 
     def with_sampling(
         self,
         scheduler: str | Scheduler = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        guidance_stop: float | None = None,
     ) -> LabelConditionalPipeline:
         """The same model with another way of sampling; None keeps this pipeline's value.
 
         Raises:
             UserError: A number out of range, or a sampling that does not fit the model.
         """
-        asked = self._sampling(scheduler, steps, guidance_scale, guidance_stop)
+        asked = self._sampling(scheduler, steps, guidance_scale)
         check_sampling(self.denoiser, asked)  # refuse a misfit now, not in the middle of the work
-        guidance = asked.guidance_scale, asked.guidance_stop
-        other = LabelConditionalPipeline(self.denoiser, asked.scheduler, asked.steps, *guidance, self.config["fit"])
+        own = asked.scheduler, asked.steps, asked.guidance_scale
+        other = LabelConditionalPipeline(self.denoiser, *own, self.config["fit"])
         other.checkpoint = self.checkpoint
         return other
 
     def _sampling(self, *given: Any) -> Sampling:
         """The pipeline's own sampling with those of its fields that are given."""
-        fields = zip(("scheduler", "steps", "guidance_scale", "guidance_stop"), given, strict=True)
+        fields = zip(("scheduler", "steps", "guidance_scale"), given, strict=True)
         return dataclasses.replace(self.sampling, **{name: value for name, value in fields if value is not None})
 
     @torch.no_grad()
@@ -123,7 +114,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None] | None = None,
-        guidance_stop: float | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Sample one image per condition.
 
@@ -141,7 +131,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
             return_dict: False returns a tuple with the images instead of an object with `.images`.
             callback_on_step_end: Called as f(pipeline, step, timestep, {"sample": x}) after each step. x are the
                 (B, *space.shape) samples after the step. If it returns {"sample": ...}, this replaces them.
-            guidance_stop: In [0, 1]. None takes the pipeline's own.
 
         Raises:
             UserError: A condition or a sampling that does not fit the model; both conditions and a batch size, or a
@@ -157,7 +146,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         else:
             class_labels = self.denoiser.class_labels(conditions)
         seeds = _seeds(seed, generator, len(class_labels))
-        sampling = self._sampling(None, num_inference_steps, guidance_scale, guidance_stop)
+        sampling = self._sampling(None, num_inference_steps, guidance_scale)
         timesteps = sampling_timesteps(sampling, self.denoiser).tolist()
         with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
             states = 0

@@ -22,8 +22,9 @@ import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
+from lab_ddpm.diffusion.places import Places, place_map
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
-from lab_ddpm.tools.errors import UserError, check_positive, check_share, check_whole
+from lab_ddpm.tools.errors import UserError, check_positive, check_whole
 
 FINISHED = -1  # the timestep of finished images
 # Called with (timestep, (B, *space.shape) noisy samples) before each network call, and at the end with FINISHED and the
@@ -39,8 +40,6 @@ class Sampling:
         scheduler: A name or a diffusers scheduler, see `schedulers.make_scheduler`.
         steps: Denoising steps.
         guidance_scale: 1 means no guidance (arXiv:2207.12598).
-        guidance_stop: The share of the noise levels with guidance, counted from the noisiest. At the other levels the
-            guidance scale is 1, and a step costs half as much (arXiv:2404.07724; `stop` of diffusers' guiders).
 
     Raises:
         UserError: A number out of range.
@@ -49,16 +48,10 @@ class Sampling:
     scheduler: str | Scheduler = "ddim"
     steps: int = 50
     guidance_scale: float = 1.0
-    guidance_stop: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps, 1)
         check_positive("guidance_scale", self.guidance_scale)
-        check_share("guidance_stop", self.guidance_stop)
-
-    def guidance_at(self, timestep: int, num_train_timesteps: int) -> float:
-        """The guidance scale of a timestep in [0, T - 1]."""
-        return self.guidance_scale if timestep >= (1 - self.guidance_stop) * num_train_timesteps else 1.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +133,7 @@ def sample(
     known: Known | None = None,
     start: Start | None = None,
     on_state: StateCallback | None = None,
+    places: Places | None = None,
 ) -> torch.Tensor:
     """Draw clean samples; `denoiser.space.decode` turns them into images.
 
@@ -152,6 +146,8 @@ def sample(
         known: The parts of the samples that are known.
         start: Noisy samples to start from instead of pure noise.
         on_state: A function that watches the samples and may change them.
+        places: Where the objects stand, for a model with a layout. If None, its placer decides it, but the network is
+            told nothing for the null label, for mixtures, and from a `start`, in which the objects have their places.
 
     Returns:
         (B, *space.shape) float32, clipped.
@@ -175,17 +171,16 @@ def sample(
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
     class_labels, device = class_labels.to(denoiser.device), denoiser.device
-    num_train_timesteps: int = denoiser.config["num_train_timesteps"]
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
     # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
     state = noisy * scheduler.init_noise_sigma if start is None else noisy / _scale(scheduler, timesteps[0])
+    told = _place_map(denoiser, class_labels, seeds, places, is_started=start is not None)
     for timestep in timesteps:
         noisy = scheduler.scale_model_input(state, timestep)
         if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:
             noisy, state = changed, changed / _scale(scheduler, timestep)
-        guidance_scale = sampling.guidance_at(int(timestep), num_train_timesteps)
-        clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale)
+        clean = denoiser.predict_clean(noisy, timestep, class_labels, sampling.guidance_scale, told)
         if known is not None:
             clean = known.put_into(clean, int(timestep))
         output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
@@ -194,6 +189,25 @@ def sample(
     if on_state is not None and (changed := on_state(FINISHED, state)) is not None:
         state = changed
     return state
+
+
+def _place_map(
+    denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], places: Places | None, is_started: bool
+) -> torch.Tensor | None:
+    """What the network is told of places: (B, layout_channels, H / p, W / p), zeros where it is told nothing."""
+    if denoiser.placer is None:
+        if places is not None:
+            raise UserError("only a model with a layout can be told where the objects stand")
+        return None
+    if places is not None:
+        return place_map(places, denoiser.space).to(denoiser.device)
+    wanted = class_labels if class_labels.ndim == 2 else class_labels.amax(dim=1).clamp(min=0)
+    if is_started:
+        wanted = torch.zeros_like(wanted)
+    is_told = wanted.any(dim=1) & ((wanted == 0) | (wanted == 1)).all(dim=1)
+    if not (is_told.all() or denoiser.config["places_dropout"]):
+        raise UserError("a model without `places_dropout` needs noise and a condition, and no mixture, for each image")
+    return is_told[:, None, None, None] * place_map(denoiser.placer.draw(wanted, seeds), denoiser.space)
 
 
 def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:

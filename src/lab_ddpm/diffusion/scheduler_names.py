@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-EARLY = "_early_timesteps"  # our own spacing, see `schedulers`; a scheduler's config keeps it under a private name
-_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
-
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpm": ("DDPMScheduler", {}),
     "ddim": ("DDIMScheduler", {}),
     "dpmpp": ("DPMSolverMultistepScheduler", {"solver_order": 2}),
-    "dpmpp_sde": ("DPMSolverMultistepScheduler", _SDE),
-    "dpmpp_sde_early": ("DPMSolverMultistepScheduler", {**_SDE, EARLY: True}),
+    "dpmpp_sde": ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}),
     "unipc": ("UniPCMultistepScheduler", {"solver_order": 2}),
     "euler": ("EulerDiscreteScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),

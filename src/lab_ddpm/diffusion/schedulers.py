@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import (
     DDIMScheduler,
@@ -26,7 +25,7 @@ from diffusers import (
 )
 
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.scheduler_names import EARLY, SCHEDULERS
+from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.tools.errors import UserError, check_choice, first_line
 
 # Any diffusers scheduler: their common base class declares neither `config` nor `step`.
@@ -35,11 +34,6 @@ Scheduler = Any
 # "trailing" spacing starts every sampler at the noisiest timestep, T - 1 (arXiv:2305.08891); "leading" would start a
 # run of 5 steps at t = 800.
 _DEFAULTS = {"timestep_spacing": "trailing"}
-
-# Our own spacing: t = T (1 - (i / n)^1.5) for step i of n. The noisiest steps decide which object stands where, so a
-# short run needs most of its steps there.
-_EARLY_POWER = 1.5
-_OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
 
 # The denoiser alone sets the noise levels, and clips.
 _NEVER = {
@@ -79,8 +73,8 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 
     Args:
         scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" and "dpmpp_sde" (arXiv:2211.01095),
-            "dpmpp_sde_early" (the same with most steps where there is most noise), "unipc" (arXiv:2302.04867), "euler"
-            or "heun" (arXiv:2206.00364); or a scheduler of one of the classes in `PROVEN`.
+            "unipc" (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a scheduler of one of the classes in
+            `PROVEN`.
         denoiser: Its `noise_scheduler` has the noise levels.
 
     Raises:
@@ -112,9 +106,6 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         raise UserError(f"{scheduler_class.__name__} does not fit this model: {first_line(error)}") from None
     if not torch.equal(made.alphas_cumprod, training.alphas_cumprod.cpu()):
         raise UserError(f"{scheduler_class.__name__} has noise levels of its own, which are not those of this model")
-    is_spaced_anew = own.get("timestep_spacing", "trailing") != "trailing" or any(map(own.get, _OTHER_SPACINGS))
-    if own.get(EARLY) and scheduler_class is DPMSolverMultistepScheduler and not is_spaced_anew:
-        made.register_to_config(**{EARLY: True})
     return made
 
 
@@ -130,7 +121,7 @@ def scheduler_name(scheduler: str | Scheduler, denoiser: Denoiser) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key[0] != "_" or key == EARLY}
+    return {key: value for key, value in config.items() if key[0] != "_"}
 
 
 def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> torch.Tensor:
@@ -148,9 +139,7 @@ def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> tor
     if isinstance(scheduler, DDIMScheduler):
         _check_ddim_steps(steps, num_train_timesteps)
     asked: dict[str, Any] = {"num_inference_steps": steps}
-    if scheduler.config.get(EARLY):
-        asked = {"timesteps": _early_timesteps(num_train_timesteps, steps)}
-    elif isinstance(scheduler, HeunDiscreteScheduler):
+    if isinstance(scheduler, HeunDiscreteScheduler):
         noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
         asked["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
     scheduler.set_timesteps(**asked, device=device)
@@ -171,10 +160,3 @@ def _check_ddim_steps(steps: int, num_train_timesteps: int) -> None:
         fewer = next(count for count in range(steps, 0, -1) if works(count))
         more = next(count for count in range(steps, num_train_timesteps + 1) if works(count))
         raise UserError(f"`steps` must be {fewer} or {more} for 'ddim', which leaves noise in the image with {steps}")
-
-
-def _early_timesteps(num_train_timesteps: int, steps: int) -> list[int]:
-    """`steps` different timesteps, falling from T - 1, most of them at high noise."""
-    numbers = np.arange(steps)
-    spaced = np.round(num_train_timesteps * (1 - (numbers / steps) ** _EARLY_POWER)) - 1
-    return (np.minimum.accumulate(spaced + numbers) - numbers).astype(int).tolist()

@@ -11,6 +11,7 @@ from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
 
 def make_unet(
     shape: tuple[int, int, int],
+    told_channels: int,
     block_out_channels: Sequence[int],
     layers_per_block: int,
     attention_levels: Sequence[int],
@@ -22,7 +23,8 @@ def make_unet(
     """The UNet of a denoiser, with random weights.
 
     Args:
-        shape: (C, H, W) of its input and of its output.
+        shape: (C, H, W) of its output, and of its input before the channels that tell it something.
+        told_channels: The number of those.
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
             norm_num_groups: See `denoiser.Denoiser`.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
@@ -55,7 +57,7 @@ def make_unet(
     channels, *size = shape
     return UNet2DModel(
         sample_size=tuple(size),  # pyright: ignore[reportArgumentType]
-        in_channels=channels,
+        in_channels=channels + told_channels,
         out_channels=channels,
         down_block_types=tuple(down),
         up_block_types=tuple(up),

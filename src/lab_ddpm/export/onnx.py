@@ -39,8 +39,8 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph,
-            graph.examples(),
-            input_names=["noisy", "timestep", "class_labels"],
+            kwargs=graph.examples(),
+            input_names=list(graph.examples()),
             output_names=["prediction"],
             dynamic_shapes=graph.dynamic_shapes(_MAX_BATCH),
             dynamo=True,

@@ -26,7 +26,7 @@ def export_torch(denoiser: Denoiser, checkpoint: Path) -> Path:
         The file.
     """
     graph = PredictionGraph(denoiser)
-    program = torch.export.export(graph, graph.examples(), dynamic_shapes=graph.dynamic_shapes(MAX_BATCH))
+    program = torch.export.export(graph, (), graph.examples(), dynamic_shapes=graph.dynamic_shapes(MAX_BATCH))
     with atomic_path(checkpoint / PROGRAM_FILE) as path, open(path, "wb") as file:
         torch.export.save(program, file)
     return checkpoint / PROGRAM_FILE

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
+import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
@@ -20,13 +21,14 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import sampling_timesteps
 from lab_ddpm.generation.onnx_runtime import can_run_onnx, open_onnx
 from lab_ddpm.tools.checksums import SUMS
-from lab_ddpm.tools.errors import DataError, check_choice, first_line
+from lab_ddpm.tools.errors import DataError, UserError, check_choice, first_line
 from lab_ddpm.tools.files import sha256
-from lab_ddpm.tools.hardware import this_process
+from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 from lab_ddpm.tools.shipped import find
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
-RUNTIMES = ("auto", "torch", "onnx")
+RUNTIMES = ("auto", "torch", "bf16", "onnx")
+_RUNTIME_NAMES = {"torch": "", "bf16": ", in bfloat16", "onnx": ", on ONNX Runtime"}
 
 
 def open_pipeline(
@@ -34,30 +36,49 @@ def open_pipeline(
     scheduler: str | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
-    guidance_stop: float | None = None,
     runtime: str = "auto",
 ) -> LabelConditionalPipeline:
     """Load a checkpoint and print which one it is.
 
     Args:
         checkpoint: Folder of a pipeline; None means the default checkpoint.
-        scheduler, steps, guidance_scale, guidance_stop: See `Sampling`; None keeps the checkpoint's own.
-        runtime: What runs the network: "torch"; "onnx", from the file that `export onnx` writes; or "auto", which is
-            "onnx" on a CPU if the file exists and ONNX Runtime is installed.
+        scheduler, steps, guidance_scale: See `Sampling`; None keeps the checkpoint's own.
+        runtime: What runs the network: "torch", in float32; "bf16", torch in bfloat16; "onnx", from the file that
+            `export onnx` writes; or "auto", the fastest of them that this machine has. A model that does not predict
+            the clean sample runs in float32, because its rounding errors would be divided by a weak signal.
 
     Raises:
-        UserError: An unknown scheduler or runtime, a number out of range, or ONNX Runtime is not installed.
+        UserError: An unknown scheduler or runtime, one that does not fit the model, a number out of range, or ONNX
+            Runtime is not installed.
         DataError: The checkpoint is missing or broken.
     """
     check_choice("runtime", runtime, RUNTIMES)
     checkpoint = find_checkpoint(checkpoint)
-    pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale, guidance_stop)
+    pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale)
     pipeline.to(this_process().device)
-    if runtime == "onnx" or (runtime == "auto" and can_run_onnx(checkpoint, pipeline.device)):
+    bf16_fits = pipeline.denoiser.config["prediction_type"] == "sample"
+    if runtime == "auto":
+        if bf16_fits and computes_in_bf16(pipeline.device):
+            runtime = "bf16"
+        else:
+            runtime = "onnx" if can_run_onnx(checkpoint, pipeline.device) else "torch"
+    if runtime == "onnx":
         pipeline.denoiser.runtime = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
+    elif runtime == "bf16":
+        if not bf16_fits:
+            raise UserError("`runtime` must not be 'bf16' for a model that does not predict the clean sample")
+        _to_bf16(pipeline.denoiser)
     if this_process().is_main_process:
-        print(f"checkpoint: {checkpoint}" + (", on ONNX Runtime" if pipeline.denoiser.runtime else ""))
+        print(f"checkpoint: {checkpoint}{_RUNTIME_NAMES[runtime]}")
     return pipeline
+
+
+def _to_bf16(denoiser: Denoiser) -> None:
+    """Compute in bfloat16, but for the placer: the places are the same on every machine."""
+    for name, part in denoiser.named_children():
+        if name != "placer":
+            torch.nn.Module.to(part, torch.bfloat16)  # diffusers' own `to` warns
+            torch.nn.Module.to(part, memory_format=torch.channels_last)
 
 
 def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
@@ -88,7 +109,7 @@ def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
         if not name.endswith("Scheduler"):
             raise DataError(f"{path}: its scheduler must be one of diffusers, got {name!r}")
         scheduler = getattr(diffusers, name).from_pretrained(path / "scheduler")
-        own = {key: settings[key] for key in ("num_inference_steps", "guidance_scale", "guidance_stop", "fit")}
+        own = {key: settings[key] for key in ("num_inference_steps", "guidance_scale", "fit")}
         pipeline = LabelConditionalPipeline(denoiser.eval(), scheduler, **own)
         sampling_timesteps(pipeline.sampling, denoiser)  # refuses a sampling that does not fit
     except DataError:

@@ -1,11 +1,13 @@
-"""Add, remove or replace one object in an image; the rest of the image stays the same.
+"""Add, remove, replace or move one object in an image; the rest of the image stays the same.
 
-The model reads the image (`reading`), its layout is edited, and the surroundings of the edited object are sampled
-again. The rest of the image and the layout (`placing`) are held fixed.
+The model reads where the objects stand (`reading`). One place is changed, and the surroundings of the change are
+sampled again for the new places. All other pixels are held fixed.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +16,11 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
 from lab_ddpm.diffusion.sampling import Known, image_seeds
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.generation.placing import Place, known_until, layout_of_places
+from lab_ddpm.generation.placing import Place, from_tensors, to_tensors
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
@@ -56,21 +58,29 @@ def remove_object(
         UserError: The condition does not name the object, or the model does not read images.
     """
     rest = _without(condition, label)
-    sample, masks = _read(pipeline.denoiser, image, condition)
-    old = _found(pipeline.denoiser, masks, label)
-    return _repaint(pipeline, sample, old, _uniform_layout(pipeline.denoiser, 0), rest, seed)
+    scene = _read(pipeline.denoiser, image, condition)
+    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), None, rest, seed)
 
 
 def replace_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, label: str, new_label: str, seed: int = 0
 ) -> Edited:
     """Replace an object by another one, for example of another colour. Raises the errors of `remove_object`."""
-    denoiser = pipeline.denoiser
     rest = _without(condition, label)
-    check_condition([*rest, new_label], denoiser.labels)
-    sample, masks = _read(denoiser, image, condition)
-    old, new = _found(denoiser, masks, label), denoiser.labels.index(new_label) + 1
-    return _repaint(pipeline, sample, old, _uniform_layout(denoiser, new), (*rest, new_label), seed)
+    check_condition([*rest, new_label], pipeline.denoiser.labels)
+    scene = _read(pipeline.denoiser, image, condition)
+    new = dataclasses.replace(scene.place(label), label=new_label)
+    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), new, (*rest, new_label), seed)
+
+
+def move_object(
+    pipeline: LabelConditionalPipeline, image: Images, condition: Condition, place: Place, seed: int = 0
+) -> Edited:
+    """Move an object to another place. Raises the errors of `remove_object` and `add_object`."""
+    _without(condition, place.label)
+    scene = _read(pipeline.denoiser, image, condition)
+    changed = scene.patches(place.label) | scene.patches_for(place)
+    return _redraw(pipeline, scene, changed, scene.others(place.label), place, condition, seed)
 
 
 def add_object(
@@ -82,30 +92,53 @@ def add_object(
         NotEdited: Another object already stands there.
         UserError: As for `remove_object`, or the place is outside the image.
     """
-    denoiser = pipeline.denoiser
-    check_condition([*condition, place.label], denoiser.labels)
-    sample, masks = _read(denoiser, image, condition)
-    disc = layout_of_places(denoiser, [place])
-    touched = disc[:, -1:] > -1
-    for label in condition:
-        shown = masks == denoiser.labels.index(label) + 1
-        if shown.any() and (shown & (disc[:, -1:] > 0)).sum() >= shown.sum() / 2:
-            raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, but the {label!r} stands there")
-    return _repaint(pipeline, sample, touched, disc, (*condition, place.label), seed)
+    check_condition([*condition, place.label], pipeline.denoiser.labels)
+    scene = _read(pipeline.denoiser, image, condition)
+    changed = scene.patches_for(place)
+    return _redraw(pipeline, scene, changed, scene.places, place, (*condition, place.label), seed)
 
 
-def _read(denoiser: Denoiser, image: Images, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
-    """The image as a sample, and the masks of its layout."""
+@dataclass(frozen=True)
+class _Scene:
+    """What the model reads in an image: the sample, the (1, 1, h, w) masks of its layout, and where objects stand."""
+
+    denoiser: Denoiser
+    sample: torch.Tensor
+    masks: torch.Tensor
+    places: Sequence[Place]
+
+    def place(self, label: str) -> Place:
+        """Where an object stands."""
+        found = [place for place in self.places if place.label == label]
+        if not found:
+            raise NotEdited(f"the model does not see a {label!r} in the image")
+        return found[0]
+
+    def others(self, label: str) -> list[Place]:
+        """Where all objects but one stand."""
+        return [place for place in self.places if place.label != label]
+
+    def patches(self, label: str) -> torch.Tensor:
+        """(1, 1, h, w) bool: where an object is seen."""
+        self.place(label)
+        return self.masks == self.denoiser.labels.index(label) + 1
+
+    def patches_for(self, place: Place) -> torch.Tensor:
+        """(1, 1, h, w) bool: what an object in a new place would touch. It must not hide half of another one."""
+        touched = _disc(self.denoiser, place)
+        for other in self.others(place.label):
+            shown = self.patches(other.label)
+            if (shown & touched).sum() >= shown.sum() / 2:
+                raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, but the {other.label!r} stands there")
+        return touched
+
+
+def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
     sample = read_images(denoiser, to_tensor(image[None]), denoiser.class_labels([condition])).cpu()
-    return sample, denoiser.space.masks(sample)
-
-
-def _found(denoiser: Denoiser, masks: torch.Tensor, label: str) -> torch.Tensor:
-    """(1, 1, h, w) bool: the patches in which the model sees the object."""
-    found = masks == denoiser.labels.index(label) + 1
-    if not found.any():
-        raise NotEdited(f"the model does not see a {label!r} in the image")
-    return found
+    masks, patch_size = denoiser.space.masks(sample), denoiser.space.patch_size
+    found = places_in(masks, len(denoiser.labels))
+    places = from_tensors(denoiser, Places(found.labels, found.centers * patch_size))[0]
+    return _Scene(denoiser, sample, masks, [place for place in places if place.label in condition])
 
 
 def _without(condition: Condition, label: str) -> Condition:
@@ -114,32 +147,43 @@ def _without(condition: Condition, label: str) -> Condition:
     return tuple(name for name in condition if name != label)
 
 
-def _uniform_layout(denoiser: Denoiser, value: int) -> torch.Tensor:
-    """(1, channels, 1, 1): the layout of a patch that shows one label (its index + 1), or no object (0)."""
-    return make_layout(torch.full((1, 1, 1, 1), value), len(denoiser.labels), patch_size=1)
-
-
-def _repaint(
+def _redraw(
     pipeline: LabelConditionalPipeline,
-    sample: torch.Tensor,
+    scene: _Scene,
     changed: torch.Tensor,
-    new_layout: torch.Tensor,
+    others: Sequence[Place],
+    new: Place | None,
     condition: Condition,
     seed: int,
 ) -> Edited:
-    """Give the `changed` (1, 1, h, w) patches another layout, and sample the image around them again."""
-    denoiser, space = pipeline.denoiser, pipeline.denoiser.space
-    layout = torch.where(changed, new_layout, space.layout(sample))
-    others = (space.masks(sample) > 0) & ~changed
-    region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~others)
-    values = space.encode(space.decode(sample), layout)
-    until = torch.zeros_like(values, dtype=torch.long)
-    of_image, of_layout = space.parts(until)
-    of_image += region * denoiser.config["num_train_timesteps"]
-    of_layout += known_until(denoiser, changed & (layout[:, -1:] > 0)) * region
-    drawn = generate(pipeline, [condition], image_seeds(seed, 1), known=Known(values, until)).images[0]
+    """Sample the image again around the `changed` (1, 1, h, w) patches, with the `others` and perhaps a new object.
+
+    Where no object will stand, the layout is held empty: i-CLEVR always has an object in the middle, so the model would
+    put another one there.
+    """
+    denoiser, space = scene.denoiser, scene.denoiser.space
+    stays = (scene.masks > 0) & ~changed
+    region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~stays)
+    is_drawn = torch.zeros_like(region)
+    if new is not None:
+        is_drawn = region & _around(_disc(denoiser, new), _EDGE)
+    image, layout = space.parts(scene.sample)
+    empty = torch.zeros_like(layout)
+    empty[:, -1] = -space.layout_scale
+    values = torch.cat([image, torch.where(region & ~stays, empty, layout)], dim=1)
+    is_free = torch.cat([region.expand_as(image), is_drawn.expand_as(layout)], dim=1)
+    known = Known(values, is_free * denoiser.config["num_train_timesteps"])
+    told = to_tensors(denoiser, [[*others, new] if new is not None else others])
+    drawn = generate(pipeline, [condition], image_seeds(seed, 1), known=known, places=told)
     pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
-    return Edited(drawn, condition, pixels)
+    return Edited(drawn.images[0], condition, pixels)
+
+
+def _disc(denoiser: Denoiser, place: Place) -> torch.Tensor:
+    """(1, 1, h, w) bool: the patches that a disc in a place touches."""
+    space = denoiser.space
+    disc = disc_masks(to_tensors(denoiser, [[place]]), space.sample_size, disc_radius(space)) > 0
+    return F.max_pool2d(disc.float(), space.patch_size) > 0
 
 
 def _around(patches: torch.Tensor, share: float) -> torch.Tensor:

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, read_image, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.places import Places
 from lab_ddpm.diffusion.sampling import FINISHED, Known, StateCallback, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.generation.checkpoint import checkpoint_hash
@@ -56,6 +57,7 @@ def generate(
     progress: str | None = None,
     on_state: StateCallback | None = None,
     known: Known | None = None,
+    places: Places | None = None,
 ) -> GeneratedImages:
     """Generate one image per condition.
 
@@ -68,6 +70,7 @@ def generate(
         progress: Title of a progress bar over the denoising steps; None for no bar.
         on_state: See `sampling.sample`; called for every batch of this process.
         known: The parts of the N samples that are known.
+        places: Where the objects stand, see `sampling.sample`.
 
     Returns:
         The images in the order of the conditions, on every process.
@@ -93,6 +96,7 @@ def generate(
                     sampling,
                     known=None if known is None else known[batch],
                     on_state=advance,
+                    places=None if places is None else places[batch],
                 )
                 images.extend(to_uint8(space.decode(samples)))
                 if space.has_layout:
@@ -123,7 +127,6 @@ def sampling_record(pipeline: LabelConditionalPipeline, generated: GeneratedImag
         "scheduler": scheduler_name(sampling.scheduler, pipeline.denoiser),
         "steps": sampling.steps,
         "guidance_scale": generated.guidance_scale if generated else sampling.guidance_scale,
-        "guidance_stop": sampling.guidance_stop,
     }
 
 

@@ -191,8 +191,7 @@ def invert(
     # A clean sample has no timestep. The sampler's last step starts at the first timestep: its noise leads back there.
     noisy, now = clean, timesteps[0]
     for following in timesteps:
-        scale = sampling.guidance_at(int(now), denoiser.config["num_train_timesteps"])
-        predicted = denoiser.predict_clean(noisy, now, class_labels, scale)
+        predicted = denoiser.predict_clean(noisy, now, class_labels, sampling.guidance_scale)
         noise = from_clean(predicted, noisy, denoiser.alpha_bar(now), "epsilon")
         noisy = _add_noise(denoiser, clean if following == now else predicted, noise, following)
         now = following

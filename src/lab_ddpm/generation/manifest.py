@@ -48,7 +48,7 @@ def write_manifest(
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder; None if there is none.
 
-    "images" has N entries with "file" and "condition". "tries" is how often an image was drawn at most.
+    "images" has N entries with "file" and "condition".
 
     Raises:
         DataError: It is broken, or another program wrote it.
@@ -62,24 +62,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             if not _FILE.fullmatch(entry["file"]):
                 raise ValueError
             entry["condition"] = [str(label) for label in entry["condition"]]
-        content["tries"] = int(content.get("tries", 1))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(f"{path}: not written by this program") from None
     return content
 
 
-def check_manifest(folder: Path, conditions: Sequence[Condition]) -> int:
-    """How many tries the images of a folder had; 1 if it has no manifest, or one of another program.
-
-    Raises:
-        UserError: The images were made for other conditions.
-    """
+def check_manifest(folder: Path, conditions: Sequence[Condition]) -> None:
+    """Raise `UserError` if a manifest says that the images of a folder were made for other conditions."""
     try:
         manifest = read_manifest(folder)
-    except DataError:
-        return 1
-    if manifest is None:
-        return 1
-    if [tuple(entry["condition"]) for entry in manifest["images"]] != list(conditions):
+    except DataError:  # of another program
+        return
+    if manifest and [tuple(entry["condition"]) for entry in manifest["images"]] != list(conditions):
         raise UserError(f"{folder / MANIFEST}: these images were made for other conditions")
-    return manifest["tries"]

@@ -26,9 +26,7 @@ def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
     return device.type == "cpu" and (checkpoint / ONNX_FILE).is_file() and find_spec("onnxruntime") is not None
 
 
-def open_onnx(
-    checkpoint: Path, network_hash: str
-) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+def open_onnx(checkpoint: Path, network_hash: str) -> Callable[..., torch.Tensor]:
     """The network in a pipeline's folder, for `Denoiser.runtime`; it uses as many threads as torch.
 
     Args:
@@ -57,8 +55,10 @@ def open_onnx(
         raise DataError(f"{file}: was not exported from the pipeline in {checkpoint}; {again}")
     takes = {node.name for node in session.get_inputs()}
 
-    def predict(noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
-        values = {"noisy": noisy, "timestep": timesteps.float(), "class_labels": class_labels}
+    def predict(
+        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor | None
+    ) -> torch.Tensor:
+        values = {"noisy": noisy, "timestep": timesteps.float(), "class_labels": class_labels, "place_map": place_map}
         (prediction,) = session.run(None, {name: values[name].numpy() for name in takes})
         return torch.from_numpy(prediction)
 

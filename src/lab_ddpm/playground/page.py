@@ -15,8 +15,9 @@ from gradio.utils import get_upload_folder
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, write_png
+from lab_ddpm.diffusion.places import disc_radius
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
-from lab_ddpm.generation.placing import Place, disc_radius
+from lab_ddpm.generation.placing import Place
 from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError
 
@@ -158,7 +159,7 @@ def _canvas(backend: Backend) -> tuple[gr.Checkbox, gr.HTML]:
             js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
             image_height=height,  # `height` and `width` are Gradio's own
             image_width=width,
-            radius=disc_radius(backend.pipeline.denoiser),
+            radius=disc_radius(space),
             elem_id="places",
         )
     placing.change(lambda shown: gr.update(visible=shown), placing, canvas)

@@ -24,7 +24,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": _duration, "guided_share": _guided_share}
+    environment.filters["duration"] = _duration
     return environment.get_template(template).render(**values)
 
 
@@ -34,11 +34,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _guided_share(stop: float | None) -> str:
-    """The words after a guidance scale that say which noise levels are guided; none if all are."""
-    return "" if stop in (None, 1) else f" in the noisiest {100 * stop:g} % of the noise levels"
 
 
 @dataclass(frozen=True)

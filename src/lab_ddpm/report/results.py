@@ -94,7 +94,7 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
         return None
     with naming(metrics):
         content: Any = read_json(metrics)
-        sampling = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "guidance_stop", "seeds")}
+        sampling = {key: content.get(key) for key in ("scheduler", "steps", "guidance_scale", "seeds")}
         for by_classifier in content["splits"].values():
             for scores in by_classifier.values():
                 if missing := Scores.__required_keys__ - scores.keys():

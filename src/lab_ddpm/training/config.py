@@ -29,9 +29,6 @@ class DataConfig:
         image_size: Size in pixels to train at: [height, width], or one number for both.
         random_flip: Whether half of the images are mirrored, left to right.
         num_scenes: Scenes (of three images) to render if the i-CLEVR folder has no images.
-        count_weights: How often images with 1, 2, ... labels are drawn, relative to each other; empty: equally often.
-        repeated_colour_weight: Factor for images with two labels that begin with the same word: in i-CLEVR, two objects
-            of one colour.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
@@ -41,8 +38,6 @@ class DataConfig:
     image_size: int | tuple[int, int] = 64
     random_flip: bool = False
     num_scenes: int = 6003
-    count_weights: tuple[float, ...] = ()
-    repeated_colour_weight: float = 1.0
     num_workers: int = 2
 
     def __post_init__(self) -> None:
@@ -51,12 +46,6 @@ class DataConfig:
                 raise UserError(f"`data.image_size` must be between 1 and {_LARGEST} pixels, got {length}")
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
-        for weight in self.count_weights:
-            check_positive("data.count_weights", weight)
-        check_positive("data.repeated_colour_weight", self.repeated_colour_weight)
-        if not self.conditional and (self.count_weights or self.repeated_colour_weight != 1):
-            key = "count_weights" if self.count_weights else "repeated_colour_weight"
-            raise UserError(f"`data.{key}` needs `data.conditional`, got {getattr(self, key)} without it")
 
 
 @dataclass(frozen=True)
@@ -170,11 +159,6 @@ class TrainConfig:
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
             )
         self._check_metric()
-        if self.loss["detail_only"] and not (self.model["detail_channels"] and self.init_from):
-            raise UserError(
-                "`loss.detail_only` needs `model.detail_channels` and `init_from`, "
-                f"got {self.model['detail_channels']} and {self.init_from!r}"
-            )
 
     def _check_metric(self) -> None:
         data, evaluation = self.data, self.evaluation

@@ -15,7 +15,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import StreamDataset, StreamSampler, image_weights
+from lab_ddpm.data.batches import StreamDataset, StreamSampler
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
@@ -23,7 +23,7 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.model import freeze_all_but_detail, make_denoiser
+from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.state import TrainingState, newest_state
 from lab_ddpm.training.validation import Validation
@@ -51,7 +51,6 @@ def train(config: TrainConfig) -> Path:
                 config.data.conditional,
                 with_masks=config.model["layout_scale"] > 0,
             )
-            weights = image_weights(images, config.data.count_weights, config.data.repeated_colour_weight)
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
@@ -60,8 +59,6 @@ def train(config: TrainConfig) -> Path:
         if config.init_from is not None and newest_state(folder) is None:
             take_weights(denoiser, config.init_from)
         loss = DenoisingLoss(**config.loss)
-        if loss.detail_only:
-            freeze_all_but_detail(denoiser)
         state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
@@ -70,7 +67,7 @@ def train(config: TrainConfig) -> Path:
         parts = config.gradient_accumulation_steps
         samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
         order = StreamSampler(
-            weights, config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
+            len(images), config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
         batches = DataLoader(
             samples, batch_sampler=order, num_workers=config.data.num_workers, worker_init_fn=ignore_stop_signals

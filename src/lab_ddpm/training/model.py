@@ -27,12 +27,6 @@ def _build(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Deno
     return cast(Denoiser, Denoiser.from_config({**config.model, **given}))
 
 
-def freeze_all_but_detail(denoiser: Denoiser) -> None:
-    """Freeze all weights except those of the detailer."""
-    for name, parameter in denoiser.named_parameters():
-        parameter.requires_grad_(name.startswith("detailer."))
-
-
 def check_settings(config: TrainConfig) -> None:
     """Check the settings by building the model on PyTorch's "meta" device, which needs no memory and no images.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lab_ddpm.data.batches import check_count_weights
 from lab_ddpm.data.conditions import load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS, resolve_split
 from lab_ddpm.data.labelled_images import has_images
@@ -39,8 +38,6 @@ def provide_images(config: TrainConfig) -> None:
 
 def _render(config: TrainConfig, root: Path) -> None:
     _refuse_several_processes(f"{root} has no images: run scripts/render.py or scripts/import_data.py")
-    with config.naming_settings():
-        check_count_weights(config.data.count_weights, 1, 3)
     if config.init_from is not None:
         load_source(config.init_from, {**config.model, "in_channels": 3})
     if config.evaluation.split not in SPLITS:

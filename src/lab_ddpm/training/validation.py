@@ -68,7 +68,6 @@ class Validation:
                 sampling["scheduler"],
                 sampling["steps"],
                 sampling["guidance_scale"],
-                sampling["guidance_stop"],
                 self.fit,
             )
             scores = self.selection.score(self._sample(pipeline, signals))

@@ -1,0 +1,74 @@
+"""Places: where the objects stand, told to the network before the image is drawn.
+
+    prediction = unet([x_t, place_map], t, c)
+
+The place map is a layout of discs at the objects' places (`layout`), without noise, in input channels of its own. So
+what stands where is known from the first step on, and no image has an object too many. `placer` decides the places, or
+a user does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lab_ddpm.diffusion.layout import make_layout
+from lab_ddpm.diffusion.sample_space import SampleSpace
+
+RADIUS = 6 / 64  # of a disc, as a share of the image's width; at least a patch, to be seen in a place map
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the objects of B images stand, at most K in each.
+
+    Attributes:
+        labels: (B, K) long: 1 + the index of the object's label; 0 where there is no object.
+        centers: (B, K, 2) float32: x and y in pixels from the left and from the top.
+    """
+
+    labels: torch.Tensor
+    centers: torch.Tensor
+
+    def __getitem__(self, rows: Sequence[int]) -> Places:
+        """The places in some of the images."""
+        return Places(self.labels[rows], self.centers[rows])
+
+
+def places_in(masks: torch.Tensor, num_labels: int) -> Places:
+    """The places in (B, 1, H, W) masks (see `layout.make_layout`): the middle of what is seen of each label."""
+    height, width = masks.shape[2:]
+    pixels, device = masks.flatten(1).long(), masks.device
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    sums = torch.zeros(3, len(masks), num_labels + 1, device=device)
+    for values, total in zip((torch.ones_like(x), x, y), sums, strict=True):
+        total.scatter_add_(1, pixels, values.float().reshape(1, -1).expand_as(pixels))
+    areas, *moments = sums[:, :, 1:]
+    centers = torch.stack(moments, dim=2) / areas.clamp(min=1)[..., None] + 0.5
+    count = max(int((areas > 0).sum(dim=1).max()), 1)
+    present, which = (areas > 0).float().topk(count, dim=1)
+    return Places((which + 1) * present.long(), centers.gather(1, which[..., None].expand(-1, -1, 2)))
+
+
+def disc_masks(places: Places, size: tuple[int, int], radius: float) -> torch.Tensor:
+    """(B, 1, H, W) long masks of discs of a radius in pixels; where two overlap, the nearer center counts."""
+    (height, width), device = size, places.centers.device
+    x, y = torch.arange(width, device=device) + 0.5, torch.arange(height, device=device)[:, None] + 0.5
+    center_x, center_y = places.centers[..., None, None].unbind(dim=2)
+    distances = (x - center_x) ** 2 + (y - center_y) ** 2
+    distances = distances.masked_fill((places.labels == 0)[..., None, None], torch.inf)
+    nearest, which = distances.min(dim=1)
+    labels = places.labels.gather(1, which.flatten(1)).reshape(which.shape)
+    return (labels * (nearest <= radius**2))[:, None]
+
+
+def disc_radius(space: SampleSpace) -> float:
+    """The radius of an object's disc, in pixels."""
+    return max(RADIUS * space.sample_size[1], space.patch_size)
+
+
+def place_map(places: Places, space: SampleSpace) -> torch.Tensor:
+    """(B, layout_channels, H / p, W / p): the layout of discs that tells the network of places."""
+    return make_layout(disc_masks(places, space.sample_size, disc_radius(space)), space.num_labels, space.patch_size)
