@@ -42,7 +42,7 @@ from lab_ddpm.evaluation.scores import top_k_hits
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.editing import Edited, NotEdited, add_object, move_object, remove_object, replace_object
 from lab_ddpm.generation.generate import sampling_record
-from lab_ddpm.generation.placing import Place, generate_placed
+from lab_ddpm.generation.placing import Place, find_places, generate_placed
 from lab_ddpm.generation.reading import check_reads, read_images
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_json, write_text
@@ -111,6 +111,7 @@ class _Study:
         self.images: Images = dataset.images[chosen]
         self.rows = dataset.class_labels[chosen]
         self.masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1).long()
+        self.places = find_places(self.denoiser, self.masks)
         names = np.array(self.labels, dtype=object)
         self.conditions: list[Condition] = [tuple(names[row > 0]) for row in self.rows.numpy()]
         self.seeds = image_seeds(0, len(chosen))
@@ -138,15 +139,14 @@ class _Study:
 
     def placing(self) -> list[ShareRow]:
         """Every image's objects in their places, in a new image."""
-        places = [self._places(masks) for masks in self.masks]
-        drawn = generate_placed(self.pipeline, places, self.seeds, progress="placing")
+        drawn = generate_placed(self.pipeline, self.places, self.seeds, progress="placing")
         samples = read_images(self.denoiser, to_tensor(drawn.images), self.rows)
-        near = []
-        for masks, of_image in zip(self.denoiser.space.masks(samples).cpu(), places, strict=True):
+        near, read = [], find_places(self.denoiser, self.denoiser.space.masks(samples).cpu())
+        for seen, of_image in zip(read, self.places, strict=True):
+            seen_at = {place.label: (place.x, place.y) for place in seen}
             for place in of_image:
-                middle = self._middle(masks, self.labels.index(place.label) + 1)
-                distance = np.inf if middle is None else float(np.hypot(middle[0] - place.x, middle[1] - place.y))
-                near.append(distance <= NEAR * self.images.shape[2] / IMAGE_SIZE)
+                x, y = seen_at.get(place.label, (np.inf, np.inf))
+                near.append(np.hypot(x - place.x, y - place.y) <= NEAR * self.images.shape[2] / IMAGE_SIZE)
         self.figure.append(["placed", *drawn.images[self.shown]])
         found = self._found(drawn.images, self.rows)[self.rows > 0]
         return [share_row("placing: objects in their places", near), share_row("placing: objects found", found)]
@@ -167,11 +167,11 @@ class _Study:
 
         def add(index: int, _: str) -> Edited:
             image, condition = self.images[index], self.conditions[index]
-            place = self._free_place(fresh(condition), self._places(self.masks[index]), random)
+            place = self._free_place(fresh(condition), self.places[index], random)
             return add_object(self.pipeline, image, condition, place, seed=index)
 
         def move(index: int, label: str) -> Edited:
-            others = [place for place in self._places(self.masks[index]) if place.label != label]
+            others = [place for place in self.places[index] if place.label != label]
             place = self._free_place(label, others, random)
             return move_object(self.pipeline, self.images[index], self.conditions[index], place, seed=index)
 
@@ -202,11 +202,6 @@ class _Study:
         self.figure += [[name, *images], ["", *captions]]
         return [share_row(f"editing: {name} as asked", done), share_row(f"editing, {name}: other objects found", rest)]
 
-    def _places(self, masks: torch.Tensor) -> list[Place]:
-        values = [int(value) for value in masks.unique() if value]
-        middles = {value: self._middle(masks, value) for value in values}
-        return [Place(self.labels[value - 1], *middle) for value, middle in middles.items() if middle is not None]
-
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
         """A place in the middle half of the image, at least a fifth of its width from all others if possible."""
         height, width = self.images.shape[1:3]
@@ -215,14 +210,6 @@ class _Study:
         return max(
             tried, key=lambda place: min([width / 5, *(np.hypot(place.x - at.x, place.y - at.y) for at in taken)])
         )
-
-    def _middle(self, masks: torch.Tensor, value: int) -> tuple[float, float] | None:
-        """The mean place where (1, h, w) masks have a value: x and y in pixels of the image."""
-        rows, columns = torch.nonzero(masks[0] == value, as_tuple=True)
-        scale = self.images.shape[2] / masks.shape[-1]
-        if not len(rows):
-            return None
-        return (columns.float().mean().item() + 0.5) * scale, (rows.float().mean().item() + 0.5) * scale
 
     def _outputs(self, images: Images) -> NDArray[np.float32]:
         return np.asarray(predict(self.referee, resize_images(images, IMAGE_SIZE)))

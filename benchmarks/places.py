@@ -65,18 +65,7 @@ def main(arguments: list[str]) -> None:
 def places_of(dataset: ImageDataset) -> Places:
     """The places in all images of a data set with masks."""
     assert dataset.masks is not None
-    parts = [
-        places_in(torch.from_numpy(part.copy()).movedim(-1, 1), len(OBJECTS))
-        for part in np.array_split(dataset.masks, 32)
-    ]
-    most = max(part.labels.shape[1] for part in parts)
-    labels, centers = torch.zeros(len(dataset), most, dtype=torch.long), torch.zeros(len(dataset), most, 2)
-    first = 0
-    for part in parts:
-        count, width = part.labels.shape
-        labels[first : first + count, :width], centers[first : first + count, :width] = part.labels, part.centers
-        first += count
-    return Places(labels, centers)
+    return places_in(torch.from_numpy(dataset.masks.copy()).movedim(-1, 1), len(OBJECTS))
 
 
 def with_count(places: Places, count: int) -> NDArray[np.float32]:

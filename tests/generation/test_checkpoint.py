@@ -4,11 +4,15 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from conftest import tiny_denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.generation.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.generation.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline, open_pipeline
+from lab_ddpm.generation.generate import generate
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.shipped import find
 
 
@@ -51,3 +55,23 @@ def test_a_name_is_looked_up_on_the_hub_unless_its_folder_exists(
     (tmp_path / "someone").mkdir()
     with pytest.raises(DataError, match=r"someone/tiny: no such checkpoint folder$"):
         load_pipeline("someone/tiny")
+
+
+def test_bfloat16_is_used_where_it_is_fast_and_leaves_the_places_alone(
+    tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"patch_size": 4, "layout_scale": 2.0, "places_dropout": 0.1, "detail_channels": (8,)}
+    denoiser = tiny_denoiser(labels=("a", "b"), prediction_type="sample", **settings)
+    LabelConditionalPipeline(denoiser, "ddim", 2).save_pretrained(tmp_path / "sample")
+    tiny_pipeline.save_pretrained(tmp_path / "epsilon")
+    images = {}
+    for is_fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("lab_ddpm.generation.checkpoint.computes_in_bf16", lambda _, is_fast=is_fast: is_fast)
+        pipeline = open_pipeline(tmp_path / "sample")
+        dtypes = {name.split(".")[0]: weight.dtype for name, weight in pipeline.denoiser.named_parameters()}
+        assert dtypes == dict.fromkeys(("unet", "label_embedding", "detailer"), dtype) | {"placer": torch.float32}
+        images[is_fast] = generate(pipeline, [("a", "b")] * 2, [0, 1]).images.astype(int)
+        assert open_pipeline(tmp_path / "epsilon").denoiser.dtype == torch.float32
+    assert np.abs(images[True] - images[False]).mean() < 2
+    with pytest.raises(UserError, match="runtime"):
+        open_pipeline(tmp_path / "epsilon", runtime="bf16")

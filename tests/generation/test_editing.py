@@ -29,9 +29,9 @@ def image() -> Images:
     return painted
 
 
-def check_only_the_region_changed(edited: Edited, image: Images) -> None:
+def check_only_the_region_changed(edited: Edited, image: Images, most: float = 0.5) -> None:
     region = edited.region.numpy()
-    assert 0 < region.mean() < 0.6
+    assert 0 < region.mean() < most
     np.testing.assert_array_equal(edited.image[~region], image[~region])
 
 
@@ -70,7 +70,7 @@ def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline,
 
 def test_a_moved_object_stands_in_its_new_place(pipeline: LabelConditionalPipeline, image: Images) -> None:
     edited = move_object(pipeline, image, LABELS, Place("dark", 26, 6))
-    check_only_the_region_changed(edited, image)
+    check_only_the_region_changed(edited, image, most=0.6)  # two places
     assert edited.condition == LABELS
     assert edited.image[6, 26].tolist() == [DARK] * 3
     assert (edited.image[8:16, 4:12] == GROUND).all()

@@ -122,11 +122,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             # where the layout is unknown, the noise on it cannot be predicted; a detailer needs the clean image
             if value and prediction_type != "sample":
                 raise UserError(f"`prediction_type` must be 'sample' for `{name}` {value}, got {prediction_type!r}")
-        dropouts = {"layout": layout_dropout, "places": places_dropout, "condition": condition_dropout}
-        for name, value in dropouts.items():
+        of_layout = {"layout_dropout": layout_dropout, "places_dropout": places_dropout}
+        for name, value in {**of_layout, "condition_dropout": condition_dropout}.items():
             if not 0 <= value < 1:
-                raise UserError(f"`{name}_dropout` must be in [0, 1), got {value}")
-        for name, value in {"layout_dropout": layout_dropout, "places_dropout": places_dropout}.items():
+                raise UserError(f"`{name}` must be in [0, 1), got {value}")
+        for name, value in of_layout.items():
             if value and not layout_scale:
                 raise UserError(f"`{name}` must be 0 for a model without a layout, got {value}")
         check_at_least("places_dropout", places_dropout, layout_dropout)

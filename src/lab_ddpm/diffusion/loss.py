@@ -116,7 +116,7 @@ class DenoisingLoss:
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
             nats = denoiser.placer.loss(
                 batch["class_labels"][some],
-                Places(places.labels[some], places.centers[some]),
+                places[some],
                 batch["place_uniforms"][some, : space.num_labels + 1],
             )
             terms["places"] = PLACES_WEIGHT * (nats * teaches[some]).sum() / (_SHARE * len(clean))

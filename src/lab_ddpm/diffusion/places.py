@@ -32,7 +32,7 @@ class Places:
     labels: torch.Tensor
     centers: torch.Tensor
 
-    def __getitem__(self, rows: Sequence[int]) -> Places:
+    def __getitem__(self, rows: Sequence[int] | torch.Tensor) -> Places:
         """The places in some of the images."""
         return Places(self.labels[rows], self.centers[rows])
 

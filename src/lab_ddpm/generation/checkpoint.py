@@ -27,8 +27,8 @@ from lab_ddpm.tools.hardware import computes_in_bf16, this_process
 from lab_ddpm.tools.shipped import find
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
-RUNTIMES = ("auto", "torch", "bf16", "onnx")
 _RUNTIME_NAMES = {"torch": "", "bf16": ", in bfloat16", "onnx": ", on ONNX Runtime"}
+RUNTIMES = ("auto", *_RUNTIME_NAMES)
 
 
 def open_pipeline(
@@ -56,18 +56,17 @@ def open_pipeline(
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale)
     pipeline.to(this_process().device)
-    bf16_fits = pipeline.denoiser.config["prediction_type"] == "sample"
-    if runtime == "auto":
-        if bf16_fits and computes_in_bf16(pipeline.device):
-            runtime = "bf16"
-        else:
-            runtime = "onnx" if can_run_onnx(checkpoint, pipeline.device) else "torch"
-    if runtime == "onnx":
-        pipeline.denoiser.runtime = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
-    elif runtime == "bf16":
-        if not bf16_fits:
-            raise UserError("`runtime` must not be 'bf16' for a model that does not predict the clean sample")
+    fits_bf16 = pipeline.denoiser.config["prediction_type"] == "sample"
+    if runtime == "bf16" and not fits_bf16:
+        raise UserError("`runtime` must not be 'bf16' for a model that does not predict the clean sample")
+    if runtime == "auto" and fits_bf16 and computes_in_bf16(pipeline.device):
+        runtime = "bf16"
+    elif runtime == "auto":
+        runtime = "onnx" if can_run_onnx(checkpoint, pipeline.device) else "torch"
+    if runtime == "bf16":
         _to_bf16(pipeline.denoiser)
+    elif runtime == "onnx":
+        pipeline.denoiser.runtime = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
     if this_process().is_main_process:
         print(f"checkpoint: {checkpoint}{_RUNTIME_NAMES[runtime]}")
     return pipeline

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Images, to_tensor
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
+from lab_ddpm.diffusion.places import disc_masks, disc_radius
 from lab_ddpm.diffusion.sampling import Known, image_seeds
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.generation.placing import Place, from_tensors, to_tensors
+from lab_ddpm.generation.placing import Place, find_places, to_tensors
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
@@ -59,7 +60,7 @@ def remove_object(
     """
     rest = _without(condition, label)
     scene = _read(pipeline.denoiser, image, condition)
-    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), None, rest, seed)
+    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [], rest, seed)
 
 
 def replace_object(
@@ -70,7 +71,7 @@ def replace_object(
     check_condition([*rest, new_label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
     new = dataclasses.replace(scene.place(label), label=new_label)
-    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), new, (*rest, new_label), seed)
+    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [new], (*rest, new_label), seed)
 
 
 def move_object(
@@ -80,7 +81,7 @@ def move_object(
     _without(condition, place.label)
     scene = _read(pipeline.denoiser, image, condition)
     changed = scene.patches(place.label) | scene.patches_for(place)
-    return _redraw(pipeline, scene, changed, scene.others(place.label), place, condition, seed)
+    return _redraw(pipeline, scene, changed, scene.others(place.label), [place], condition, seed)
 
 
 def add_object(
@@ -95,7 +96,7 @@ def add_object(
     check_condition([*condition, place.label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
     changed = scene.patches_for(place)
-    return _redraw(pipeline, scene, changed, scene.places, place, (*condition, place.label), seed)
+    return _redraw(pipeline, scene, changed, scene.places, [place], (*condition, place.label), seed)
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,9 @@ class _Scene:
 
 def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
     sample = read_images(denoiser, to_tensor(image[None]), denoiser.class_labels([condition])).cpu()
-    masks, patch_size = denoiser.space.masks(sample), denoiser.space.patch_size
-    found = places_in(masks, len(denoiser.labels))
-    places = from_tensors(denoiser, Places(found.labels, found.centers * patch_size))[0]
-    return _Scene(denoiser, sample, masks, [place for place in places if place.label in condition])
+    masks = denoiser.space.masks(sample)
+    (seen,) = find_places(denoiser, masks)
+    return _Scene(denoiser, sample, masks, [place for place in seen if place.label in condition])
 
 
 def _without(condition: Condition, label: str) -> Condition:
@@ -152,11 +152,11 @@ def _redraw(
     scene: _Scene,
     changed: torch.Tensor,
     others: Sequence[Place],
-    new: Place | None,
+    new: Sequence[Place],
     condition: Condition,
     seed: int,
 ) -> Edited:
-    """Sample the image again around the `changed` (1, 1, h, w) patches, with the `others` and perhaps a new object.
+    """Sample the image again around the `changed` (1, 1, h, w) patches, with the `others` and at most one new object.
 
     Where no object will stand, the layout is held empty: i-CLEVR always has an object in the middle, so the model would
     put another one there.
@@ -165,16 +165,16 @@ def _redraw(
     stays = (scene.masks > 0) & ~changed
     region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~stays)
     is_drawn = torch.zeros_like(region)
-    if new is not None:
-        is_drawn = region & _around(_disc(denoiser, new), _EDGE)
-    image, layout = space.parts(scene.sample)
-    empty = torch.zeros_like(layout)
-    empty[:, -1] = -space.layout_scale
-    values = torch.cat([image, torch.where(region & ~stays, empty, layout)], dim=1)
-    is_free = torch.cat([region.expand_as(image), is_drawn.expand_as(layout)], dim=1)
-    known = Known(values, is_free * denoiser.config["num_train_timesteps"])
-    told = to_tensors(denoiser, [[*others, new] if new is not None else others])
-    drawn = generate(pipeline, [condition], image_seeds(seed, 1), known=known, places=told)
+    for place in new:
+        is_drawn |= region & _around(_disc(denoiser, place), _EDGE)
+    empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
+    layout = torch.where(region & ~stays, empty, space.layout(scene.sample))
+    values = space.encode(space.decode(scene.sample), layout)
+    until = torch.zeros_like(values, dtype=torch.long)
+    for part, is_free in zip(space.parts(until), (region, is_drawn), strict=True):
+        part += is_free * denoiser.config["num_train_timesteps"]
+    told = to_tensors(denoiser, [[*others, *new]])
+    drawn = generate(pipeline, [condition], image_seeds(seed, 1), known=Known(values, until), places=told)
     pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(drawn.images[0], condition, pixels)
 

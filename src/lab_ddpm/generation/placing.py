@@ -13,7 +13,7 @@ from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
 from lab_ddpm.generation.generate import GeneratedImages, generate
 from lab_ddpm.tools.errors import UserError
 
@@ -105,6 +105,12 @@ def from_tensors(denoiser: Denoiser, places: Places) -> list[list[Place]]:
         [Place(denoiser.labels[label - 1], x, y) for label, (x, y) in zip(labels, centers, strict=True) if label]
         for labels, centers in zip(places.labels.tolist(), places.centers.tolist(), strict=True)
     ]
+
+
+def find_places(denoiser: Denoiser, masks: torch.Tensor) -> list[list[Place]]:
+    """The places in N masks, see `places.places_in`, of the image's resolution or of its patches."""
+    found, scale = places_in(masks, len(denoiser.labels)), denoiser.space.sample_size[1] / masks.shape[3]
+    return from_tensors(denoiser, Places(found.labels, found.centers * scale))
 
 
 def _check_has_layout(denoiser: Denoiser) -> None:
