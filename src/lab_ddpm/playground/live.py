@@ -1,7 +1,7 @@
 """The page for a model with a layout: the objects stand on the image, and the image follows them.
 
-`live.js` holds the objects and asks `POST /image` for their image, again and again while one is dragged. This does not
-go through Gradio's queue: that takes longer, and keeps old values in memory.
+`objects.js` holds the objects, and `live.js` asks `POST /image` for their image, again and again while one is dragged.
+This does not go through Gradio's queue: that takes longer, and keeps old values in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HERE = Path(__file__).parent
 _CLOSED = 499  # the status that nginx gives to requests that were broken off; nobody reads it
 
 
-def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code, stop: gr.Button) -> None:
+def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code) -> None:
     """Put the image with its objects on the page.
 
     Args:
@@ -41,7 +41,6 @@ def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code, stop: gr.
         settings: The components of the number of other seeds, the sampler, the steps, the guidance and the seed. The
             image follows them. The seed follows the image that is clicked.
         code: Shows the code that makes the image.
-        stop: Stops the drawing.
     """
     is_iclevr, space = backend.labels == OBJECTS, backend.pipeline.denoiser.space
     height, width = space.sample_size
@@ -55,14 +54,20 @@ def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code, stop: gr.
         "places": [{"label": place.label, "x": round(place.x, 1), "y": round(place.y, 1)} for place in places],
         "settings": [setting.value for setting in settings],
     }
-    html, css, js = ((_HERE / f"live.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    files = ("live.html", "live.css", "objects.js", "live.js")
+    html, css, *js = [(_HERE / file).read_text(encoding="utf-8") for file in files]
     live = gr.HTML(
-        {}, html_template=html, css_template=css, js_on_load=js, apply_default_css=False, elem_id="live", start=start
+        {},
+        html_template=html,
+        css_template=css,
+        js_on_load="".join(js),
+        apply_default_css=False,
+        elem_id="live",
+        start=start,
     )
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}  # in the browser alone
     live.input(None, live, [settings[-1], code], js="drawn => [drawn.seed, drawn.code]", **quiet)
     told = "(...settings) => { document.dispatchEvent(new CustomEvent('settings', { detail: settings })); return []; }"
-    stop.click(None, js="() => { document.dispatchEvent(new Event('stop')); return []; }", **quiet)
     gr.on([setting.change for setting in settings], None, list(settings), None, js=told, **quiet)
 
 

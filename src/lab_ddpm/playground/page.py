@@ -26,6 +26,7 @@ _CACHE = (3600, 86_400)  # in seconds: every hour, image files that are a day ol
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # no web fonts
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour per line
+    + "#live .html-container { padding: 0; } "
     + "#images .caption-label { white-space: normal; max-width: 100%; } "
     # the images are small: the browser enlarges them, without smoothing
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
@@ -70,12 +71,10 @@ def build(backend: Backend) -> gr.Blocks:
 
 def _live(backend: Backend) -> list[Any]:
     """The image with its objects, and the settings below."""
-    with gr.Column() as above:
-        pass
-    settings = _settings_row(backend, "Other seeds", 8)
-    stop, code = gr.Button("Stop"), _code()
+    above = gr.Column()
+    settings, code = _settings_row(backend, "Small images", 8), _code()
     with above:
-        add_live(backend, settings, code, stop)
+        add_live(backend, settings, code)
     return settings
 
 
@@ -119,7 +118,6 @@ def _settings_row(backend: Backend, counted: str, number: int) -> list[Any]:
     with gr.Row():
         count = gr.Slider(1, _MOST, number, step=1, label=counted)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-    with gr.Row():
         schedulers = list(dict.fromkeys([backend.scheduler, *SCHEDULERS]))
         scheduler = gr.Dropdown(schedulers, value=backend.scheduler, label="Sampler")
         steps = gr.Slider(1, config["num_train_timesteps"], sampling.steps, step=1, label="Steps")
