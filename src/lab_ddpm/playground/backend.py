@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,9 @@ class Backend:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         Thread(target=_call_all, args=(self._work,), daemon=True).start()
 
-    def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Progress]:
+    def draw(
+        self, condition: Condition, places: Sequence[Place], settings: Settings
+    ) -> Generator[Progress, None, None]:
         """Generate images, and yield them before each step.
 
         Closing the iterator stops the sampling at the next step.

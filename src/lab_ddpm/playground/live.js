@@ -42,6 +42,7 @@ async function post(wanted) {
 
 async function draw() {
   isWanted = true;
+  picture.setAttribute('aria-busy', true);
   seeds.classList.add('old');
   if (isAtSeeds) request.abort();
   if (isDrawing) return;
@@ -50,6 +51,7 @@ async function draw() {
     isWanted = false;
     try {
       await drawPicture();
+      picture.setAttribute('aria-busy', isWanted);
       isAtSeeds = true;
       if (!isWanted && !dragged) await drawSeeds();
     } catch (error) {
@@ -59,6 +61,7 @@ async function draw() {
     }
   }
   isDrawing = false;
+  picture.setAttribute('aria-busy', false);
 }
 
 async function drawPicture() {
