@@ -23,9 +23,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.generation.checkpoint import PRETRAINED
 from soak import running_playground
 
-_PAGE, _WIDTH = {"width": 1024, "height": 720}, 830  # pixels of the page, and of the GIF
+_PAGE, _WIDTH = {"width": 1024, "height": 720}, 760  # pixels of the page, and of the GIF
 _DRAWN = ".picture[aria-busy=false]"
-_FRAME, _PAUSE, _END = 100, 600, 1500  # milliseconds
+_FRAME, _PAUSE, _END = 100, 500, 1200  # milliseconds
 _POINTER = """
 addEventListener('DOMContentLoaded', () => {
   const pointer = document.createElement('div');
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 def _film(page: Any) -> Iterator[Frame]:
     yield _shot(page, ".seeds:not(.old)", _PAUSE)
     x, y = _middle(page, 2)
-    yield from _drag(page, (x, y), (14, 44), 14)
+    yield from _drag(page, (x, y), (14, 44), 12)
     page.mouse.click(*_point(page, 14, 44))
     yield _shot(page, ".seeds:not(.old)", _PAUSE)
     for choice in ("purple", "sphere"):
@@ -107,7 +107,9 @@ def _point(page: Any, x: float, y: float) -> tuple[float, float]:
 
 def _shot(page: Any, awaited: str, milliseconds: int) -> Frame:
     page.wait_for_selector(awaited)
-    image = Image.open(io.BytesIO(page.screenshot(clip=page.locator("#live").bounding_box()))).convert("RGB")
+    box = page.locator("#live").bounding_box()
+    clip = {"x": box["x"] - 8, "y": box["y"] - 8, "width": box["width"] + 16, "height": box["height"] + 16}
+    image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
     return image.resize((_WIDTH, round(_WIDTH * image.height / image.width)), Image.Resampling.LANCZOS), milliseconds
 
 
