@@ -51,14 +51,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def visible_files(folder: Path) -> list[Path]:
     """All files and broken links in `folder` at any depth, sorted, without those that are not visible.
 
-    Links to folders are followed.
+    Links to folders are followed. A folder that does not exist has no files.
 
     Raises:
         DataError: A link leads to a folder that contains it.
         OSError: A folder cannot be read.
     """
     real = folder.resolve()
-    return sorted(_visible_files(folder, (real, *real.parents)))
+    return sorted(_visible_files(folder, (real, *real.parents))) if folder.is_dir() else []
 
 
 def _visible_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
