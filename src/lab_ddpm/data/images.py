@@ -8,11 +8,12 @@ bilinear filter. The official classifier expects this; with other preprocessing 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,17 @@ def to_pil(image: Images) -> Image.Image:
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Images:
+def read_image(
+    path: str | Path, size: Size, fit: str = "squash", channels: int = 3, file: str | IO[bytes] | None = None
+) -> Images:
     """Read an image file as (H, W, channels) uint8, rotated as its EXIF data say; see `fit_image`.
+
+    If there is a `file`, it is read, and errors name `path` in its place.
 
     Raises:
         DataError: The file is missing, truncated or not an image.
     """
-    with naming_broken_images(path), Image.open(path) as image:
+    with naming_broken_images(path), Image.open(path if file is None else file) as image:
         return fit_image(ImageOps.exif_transpose(image), size, fit, channels)
 
 
@@ -129,6 +134,7 @@ def naming_broken_images(place: object) -> Iterator[None]:
         reason = str(error)
         for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
             reason = reason.replace(f" '{name}'", "")
+        reason = re.sub(r" <_io\.BytesIO .*?>", "", reason)
         raise DataError(f"{place}: broken image ({reason})") from None
 
 

@@ -23,8 +23,13 @@ class DataConfig:
     """The images to train on.
 
     Attributes:
-        dataset: "iclevr", a data set of torchvision, or "folder" for your own images; see `data.dataset`.
-        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
+        dataset: "iclevr", a data set of torchvision, "folder" for your own images, or "hub" for a data set of the
+            Hugging Face Hub or in its formats; see `data.dataset`.
+        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists. For "hub" also USER/NAME.
+        image_column: For "hub": the column of the images; None for the only one.
+        label_column: For "hub": the column of the labels; None for the only one of classes or lists of texts.
+        split: For "hub": the split to train on; None for "train".
+        revision: For "hub": a branch, tag or commit; None for the newest.
         conditional: Whether the model learns the labels of the images.
         image_size: Size in pixels to train at: [height, width], or one number for both.
         random_flip: Whether half of the images are mirrored, left to right.
@@ -32,8 +37,12 @@ class DataConfig:
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
-    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
+    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder", "hub"] = "iclevr"
     root: str = "data/iclevr"
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | None = None
+    revision: str | None = None
     conditional: bool = True
     image_size: int | tuple[int, int] = 64
     random_flip: bool = False
@@ -46,6 +55,15 @@ class DataConfig:
                 raise UserError(f"`data.image_size` must be between 1 and {_LARGEST} pixels, got {length}")
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
+        if self.dataset != "hub" and self.hub_options:
+            key, value = next(iter(self.hub_options.items()))
+            raise UserError(f"`data.{key}` is only for the data set 'hub', got {value!r} for {self.dataset!r}")
+
+    @property
+    def hub_options(self) -> dict[str, Any]:
+        """The settings for "hub" that are not None, by name."""
+        options = {key: getattr(self, key) for key in ("image_column", "label_column", "split", "revision")}
+        return {key: value for key, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True)

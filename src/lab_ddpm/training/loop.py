@@ -50,6 +50,7 @@ def train(config: TrainConfig) -> Path:
                 config.data.image_size,
                 config.data.conditional,
                 with_masks=config.model["layout_scale"] > 0,
+                **config.data.hub_options,
             )
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
