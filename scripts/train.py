@@ -13,15 +13,23 @@ from lab_ddpm.training.config_parser import parse_config
 def main(arguments: list[str]) -> None:
     config = parse_config(arguments)
     load_torch(f"training {config.name}")
+    from lab_ddpm.export.hub import check_push, push_hub
     from lab_ddpm.training.loop import train
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images
 
+    is_main = os.environ.get("RANK", "0") == "0"
+    repository = config.push_to_hub if is_main else None
     check_settings(config)
+    if repository:
+        check_push(repository)
     provide_images(config)  # renders the replica if i-CLEVR has no images
     folder = train(config)
-    if os.environ.get("RANK", "0") == "0":
+    if is_main:
         print(f"the run is in {folder}; its best pipeline: {folder / 'best'}, its log: {folder / 'metrics.jsonl'}")
+    if repository:
+        push_hub(folder / "best", repository, config.data.hub_name)
+        print(f"its best pipeline is also in {repository} on the Hub")
 
 
 if __name__ == "__main__":
