@@ -193,3 +193,11 @@ def test_its_python_runs(document: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for code in python_blocks(document):
         exec(compile(code, name_of(document), "exec"), names)
     assert len(names["images"]) >= 2
+
+
+def test_every_message_that_is_explained_is_one_of_the_package() -> None:
+    rows = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+    messages = [row.split("`")[1] for row in rows if row.startswith("| `")]
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert [message for message in messages if message not in source] == []
+    assert len(messages) == 12

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
+from lab_ddpm.tools.files import expand_path
 from lab_ddpm.tools.interruption import Interrupted, signal_handlers
 from lab_ddpm.tools.shipped import SHIPPED
 
@@ -58,8 +59,9 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         from lab_ddpm.tools.hardware import use_all_cores  # imports torch
 
         use_all_cores()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return main(list(sys.argv[1:] if arguments is None else arguments)) or 0
+        return main([_expand(argument) for argument in arguments]) or 0
     except UserError as error:
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return error.exit_code
@@ -108,6 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lab_ddpm {version('lab_ddpm')}")
         return 0
     return run(lambda rest: load(command).main(rest), rest)
+
+
+def _expand(argument: str) -> str:
+    """The argument with the home folder for `~`, also in `--option=~/folder`, which no shell expands."""
+    option, is_given, value = argument.partition("=")
+    if option.startswith("--") and is_given:
+        return f"{option}={expand_path(value)}"
+    return expand_path(argument)
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

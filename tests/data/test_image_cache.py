@@ -4,12 +4,14 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
+from lab_ddpm.data import image_cache
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.tools.files import MACHINE, TEMPORARY_PREFIX
@@ -171,3 +173,23 @@ def test_classes_that_swap_their_folders_are_noticed(tmp_path: Path) -> None:
     for old, new in (("cat", "spare"), ("dog", "cat"), ("spare", "dog")):
         (root / old).rename(root / new)
     assert levels(open_folder(root, 8)) == [255, 0]
+
+
+def test_caching_that_was_killed_continues(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = image_cache.decoded
+    monkeypatch.setattr(image_cache, "_CHUNK", 2)
+    calls: list[int] = []
+
+    def killed_at_the_third(*arguments: Any) -> image_cache.Decoded:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise SystemExit
+        return decoded(*arguments)
+
+    monkeypatch.setattr(image_cache, "decoded", killed_at_the_third)
+    with pytest.raises(SystemExit):
+        open_folder(root, 16)
+    dataset = open_folder(root, 16)
+    assert (levels(dataset), len(calls)) == ([10, 20, 30], 4)
+    assert "RGB 3" in dataset.kinds
+    assert len(list((root / ".cache").iterdir())) == 4  # the cache, its note, the memory and the lock

@@ -1,5 +1,6 @@
 """The page of the playground in a browser, with the shipped pipeline, and its parts without one."""
 
+import os
 import re
 import socket
 import subprocess
@@ -32,8 +33,9 @@ def address() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    proxy = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}  # as in many labs
     command = [sys.executable, "-m", "lab_ddpm", "playground", "--checkpoint", str(PRETRAINED), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | proxy) as server:
         try:
             end, url = time.monotonic() + TIMEOUT, f"http://127.0.0.1:{port}"
             assert server.stdout is not None

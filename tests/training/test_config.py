@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import DATASETS
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config_parser import parse_config
@@ -179,3 +180,12 @@ def test_the_data_sets_are_those_that_can_be_opened() -> None:
 def test_parsing_does_not_load_torch() -> None:
     code = "import sys; from lab_ddpm.training.config_parser import parse_config; parse_config([]); "
     subprocess.run([sys.executable, "-c", f"{code}assert 'torch' not in sys.modules"], check=True)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = parse_config(preset(tmp_path, {"data": {"root": "~/images"}, "name": "a~b"}))
+    assert (config.data.root, config.name) == (f"{tmp_path}/images", "a~b")
+    seen: list[str] = []
+    run(seen.extend, ["--runs_dir=~/runs", "--out", "~/out", "--name=a~b"])
+    assert seen == [f"--runs_dir={tmp_path}/runs", "--out", f"{tmp_path}/out", "--name=a~b"]

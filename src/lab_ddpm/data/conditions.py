@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_ddpm.tools.errors import DataError, UserError, did_you_mean, shown
+from lab_ddpm.data.names import clean_label
+from lab_ddpm.tools.errors import DataError, UserError, did_you_mean, listed, shown
 from lab_ddpm.tools.files import read_json
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
 
 def parse_condition(text: str, labels: Sequence[str]) -> Condition:
     """The condition of a text such as "red cube, cyan sphere", not checked. A label itself may contain commas."""
-    return (text,) if text in labels else tuple(name.strip() for name in text.split(","))
+    whole = clean_label(text)
+    return (whole,) if whole in labels else tuple(clean_label(name) for name in text.split(","))
 
 
 def join_condition(texts: Sequence[str], labels: Sequence[str]) -> Condition:
@@ -123,7 +125,7 @@ def parse_conditions(entries: Sequence[str | Condition], labels: Sequence[str]) 
         if isinstance(entry, str):
             parsed.append(parse_condition(entry, labels))
         elif isinstance(entry, Sequence) and all(isinstance(name, str) for name in entry):
-            parsed.append(tuple(entry))
+            parsed.append(tuple(map(clean_label, entry)))
         else:
             raise UserError(
                 f"a condition must be a text or a list of names, and rows of numbers one (N, {len(labels)}) array, "
@@ -179,7 +181,7 @@ def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]
     """
     content, problems = read_labels(path, labels)
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(listed(problems))
     return content
 
 
@@ -215,7 +217,7 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
     indices = list(content.values())
     if any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(content))):
         raise DataError(f"{path}: the indices must be 0 ... {len(content) - 1}, each once, got {indices}")
-    return tuple(sorted(content, key=lambda name: content[name]))
+    return tuple(clean_label(name) for name in sorted(content, key=lambda name: content[name]))
 
 
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
@@ -230,6 +232,8 @@ def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Co
 
 
 def _checked(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> Condition:
+    if isinstance(condition, list):
+        condition = [clean_label(name) if isinstance(name, str) else name for name in condition]
     try:
         check_condition(condition, labels)
     except UserError as error:

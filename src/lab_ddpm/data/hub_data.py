@@ -17,9 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from lab_ddpm.data.conditions import Condition, to_rows
-from lab_ddpm.data.image_cache import ImageDataset, cached_images
-from lab_ddpm.data.images import Images, Size, height_width, read_image
+from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_images, decoded
+from lab_ddpm.data.images import Size, height_width, naming_broken_images
+from lab_ddpm.data.names import clean_label
 from lab_ddpm.tools.errors import DataError, UserError, check_choice, did_you_mean
 from lab_ddpm.tools.extras import need
 
@@ -54,7 +57,7 @@ def open_hub(
         DataError: The data set is missing, or images or classes are broken; the message names all rows.
     """
     need("datasets")
-    from datasets import Image
+    import datasets
 
     root = str(root)
     is_local = Path(root).is_dir()
@@ -65,17 +68,18 @@ def open_hub(
     dataset = splits[split].with_format(None)
     image_column, label_column = _choose_columns(dataset, image_column, label_column)
     labels, conditions, problems = _read_labels(dataset, label_column, f"{root}: {split}/")
-    encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
+    encoded = dataset.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
 
-    def decode(position: int) -> Images:
+    def decode(position: int) -> Decoded:
         place, image = f"{root}: {split}/{position}", encoded[position][image_column]
         if image is None:
             raise DataError(f"{place}: no image")
-        content = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
-        return read_image(place, image_size, _FIT, file=content)
+        file = image["path"] or "" if image["bytes"] is None else io.BytesIO(image["bytes"])
+        with naming_broken_images(place), Image.open(file) as opened:
+            return decoded(opened, image_size, _FIT)
 
     arrow_files = [Path(file["filename"]) for file in dataset.cache_files]
-    images, key = cached_images(
+    images, key, kinds = cached_images(
         Path(root) if is_local else arrow_files[0].parent,
         split,
         [Path(file) for file in files[split]] if is_local and files else arrow_files,
@@ -85,7 +89,7 @@ def open_hub(
         problems,
     )
     names = [f"{split}/{position}" for position in range(len(dataset))]
-    return ImageDataset(names, images, to_rows(conditions, labels), labels, _FIT, key)
+    return ImageDataset(names, images, to_rows(conditions, labels), labels, _FIT, key, kinds=kinds)
 
 
 def _load(root: str, revision: str | None) -> tuple[Mapping[Any, Dataset], Mapping[Any, Sequence[str]]]:
@@ -109,11 +113,11 @@ def _load(root: str, revision: str | None) -> tuple[Mapping[Any, Dataset], Mappi
 
 def _choose_columns(dataset: Dataset, image_column: str | None, label_column: str | None) -> tuple[str, str | None]:
     """The column of the images, and that of the labels if there is one."""
-    from datasets import ClassLabel, Image
+    import datasets
 
     features = dataset.features
-    images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    classes = [name for name, feature in features.items() if isinstance(_entry(feature), ClassLabel)]
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    classes = [name for name, feature in features.items() if isinstance(_entry(feature), datasets.ClassLabel)]
     texts = [name for name, feature in features.items() if "string" in str(getattr(_entry(feature), "dtype", ""))]
     lists = [name for name in texts if _entry(features[name]) is not features[name]]
     chosen = _choose("image_column", image_column, images, images, [*features])
@@ -143,7 +147,8 @@ def _read_labels(
     """The vocabulary, the labels of each row, and one line for each row whose class does not exist."""
     if column is None:
         return (), [()] * len(dataset), []
-    classes = getattr(_entry(dataset.features[column]), "names", None)
+    names = getattr(_entry(dataset.features[column]), "names", None)  # of classes
+    classes = None if names is None else [clean_label(name) for name in names]
     conditions: list[Condition] = []
     problems = []
     for row, value in enumerate(dataset[column][:]):
@@ -151,5 +156,6 @@ def _read_labels(
         if classes is not None:
             problems += [f"{place}{row}: no class {entry} in {column!r}" for entry in entries if entry >= len(classes)]
             entries = [classes[entry] for entry in entries if 0 <= entry < len(classes)]
-        conditions.append(tuple(dict.fromkeys(name.strip() for name in entries if name.strip())))
-    return tuple(classes or sorted({name for names in conditions for name in names})), conditions, problems
+        conditions.append(tuple(dict.fromkeys(label for entry in entries if (label := clean_label(entry)))))
+    used = {label for condition in conditions for label in condition}
+    return tuple(sorted(used) if classes is None else dict.fromkeys(filter(None, classes))), conditions, problems

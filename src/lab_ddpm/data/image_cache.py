@@ -2,33 +2,53 @@
 
 Every data set is checked and decoded, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy`, which is then
 memory-mapped. KEY is a hash of the image files. `PART.json` keeps it together with the sizes and times of the files, so
-that the files are not read at each start. A checksum detects a damaged cache, which is then made again. If the folder
-is read-only, the cache is in the user's cache folder.
+that the files are not read at each start. A checksum detects a damaged cache, which is then made again. Caching that
+was killed continues where it stopped. If the folder is read-only, the cache is in the user's cache folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from filelock import FileLock
+from PIL import Image
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Images, Size, height_width, read_image
-from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import atomic_path, read_json, remove, sha256, write_json, write_text
+from lab_ddpm.data.images import Images, Size, fit_image, height_width, opened_image
+from lab_ddpm.tools.errors import DataError, listed
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, read_json, remove, sha256, sync, write_json, write_text
 
 if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
+
+_CHUNK = 4096  # images that are decoded before this is noted
+
+
+class Decoded(NamedTuple):
+    """An image, (H, W, C) uint8, and the size and the mode that its file has, such as ("640 x 480", "RGB")."""
+
+    image: Images
+    size: str
+    mode: str
+
+
+class CachedImages(NamedTuple):
+    """(N, H, W, C) uint8, memory-mapped; the hash of the files and of the way they were read; sizes and modes."""
+
+    images: Images
+    key: str
+    kinds: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class ImageDataset:
         content: Hash of the image files and of the way they were read.
         masks: (N, H, W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0; None
             for images that were opened without masks.
+        kinds: Sizes and modes of the image files, in words.
     """
 
     names: list[str]
@@ -53,6 +74,7 @@ class ImageDataset:
     fit: str
     content: str
     masks: Images | None = None
+    kinds: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,9 +101,9 @@ def cached_images(
     files: Sequence[Path],
     settings: object,
     shape: tuple[int, int, int, int],
-    decode: Callable[[int], Images],
+    decode: Callable[[int], Decoded],
     problems: Sequence[str] = (),
-) -> tuple[Images, str]:
+) -> CachedImages:
     """The images of a cache. If the cache does not exist, it is written first.
 
     Args:
@@ -90,14 +112,11 @@ def cached_images(
         files: All files that the images come from.
         settings: The way they are read.
         shape: (N, H, W, C).
-        decode: Image number -> (H, W, C) uint8; raises `DataError` for a broken image.
+        decode: Image number -> the image; raises `DataError` for a broken one.
         problems: One line for each problem that is already known.
 
-    Returns:
-        (N, H, W, C) uint8, memory-mapped, and the hash of the files and the settings.
-
     Raises:
-        DataError: There are `problems` or broken images; the message has one line for each.
+        DataError: There are `problems` or broken images. The message has a line for each of the first ten.
     """
     caches = _cache_folder(folder)
     caches.mkdir(parents=True, exist_ok=True)
@@ -106,27 +125,39 @@ def cached_images(
         name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"
         if problems or not _is_intact(cache):
-            _write(cache, shape, decode, problems)
-            write_text(_sum_of(cache), sha256(cache) + "\n")
+            kinds = _write(cache, shape, decode, problems)
+            write_text(_note_of(cache), f"{sha256(cache)}\n{kinds}\n")
         for stale in caches.glob(f"{name}-*.npy*"):
-            if stale not in (cache, _sum_of(cache)):
+            if stale not in (cache, _note_of(cache)):
                 remove(stale)
-        return np.load(cache, mmap_mode="r"), key
+        kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()[1]
+        return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
 
 
 def cached_files(
     folder: Path, paths: Sequence[Path], image_size: Size, fit: str, problems: Sequence[str] = ()
-) -> tuple[Images, str]:
+) -> CachedImages:
     """`cached_images` of image files, read in colour by `images.read_image`: (N, H, W, 3) uint8."""
+
+    def decode(position: int) -> Decoded:
+        with opened_image(paths[position]) as image:
+            return decoded(image, image_size, fit)
+
     return cached_images(
         folder,
         "train",
         paths,
         fit,
         (len(paths), *height_width(image_size), 3),
-        lambda position: read_image(paths[position], image_size, fit),
+        decode,
         problems,
     )
+
+
+def decoded(image: Image.Image, image_size: Size, fit: str, channels: int = 3) -> Decoded:
+    """An opened image in the size of the cache, see `images.fit_image`."""
+    size, mode = f"{image.width} x {image.height}", image.mode
+    return Decoded(fit_image(image, image_size, fit, channels), size, mode)
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
@@ -149,14 +180,16 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     return key
 
 
-def _sum_of(cache: Path) -> Path:
+def _note_of(cache: Path) -> Path:
+    """The file with the checksum of a cache, and with the sizes and modes of its images."""
     return cache.with_suffix(".npy.sha256")
 
 
 def _is_intact(cache: Path) -> bool:
     """Whether the cache exists and has not changed since it was written."""
     try:
-        return sha256(cache) == _sum_of(cache).read_text(encoding="utf-8").strip()
+        checksum, _ = _note_of(cache).read_text(encoding="utf-8").splitlines()
+        return sha256(cache) == checksum
     except (OSError, ValueError):
         return False
 
@@ -169,27 +202,77 @@ def _cache_folder(folder: Path) -> Path:
 
 
 def _write(
-    cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Images], problems: Sequence[str]
-) -> None:
+    cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Decoded], problems: Sequence[str]
+) -> str:
+    """Write a cache, and return the sizes and modes of its images. It continues where a killed process stopped."""
     if not shape[0]:
-        raise DataError("\n".join(problems) or f"{cache.parent.parent}: no images")
-    with atomic_path(cache) as temporary:
-        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        with open(temporary, "rb+") as file:  # reserve the space: writing to a map on a full disk kills
-            file.seek(-images.nbytes, os.SEEK_END)
-            for image in images:
-                file.write(bytes(image.nbytes))
+        raise DataError(listed(problems) or f"{cache.parent.parent}: no images")
+    staged, note = (cache.with_name(f"{TEMPORARY_PREFIX}{cache.name}{end}") for end in ("", ".json"))
+    done, sizes, modes = _continued(staged, note)
+    images = np.lib.format.open_memmap(staged, mode="r+" if done else "w+", dtype=np.uint8, shape=shape)
+    broken: list[str] = []
 
-        def attempt(position: int) -> str | None:
-            try:
-                images[position] = decode(position)
-            except DataError as error:
-                return str(error)
+    def attempt(position: int) -> Decoded | str:
+        try:
+            return decode(position)
+        except DataError as error:
+            return str(error)
 
-        broken = [line for line in _parallel(attempt, range(shape[0]), "decoding images") if line]
+    try:
+        if not done:
+            _reserve(staged, images.nbytes)
+        with tqdm(total=shape[0], initial=done, desc="decoding images", unit="image", leave=False, delay=2) as bar:
+            for first in range(done, shape[0], _CHUNK):
+                with ThreadPoolExecutor() as pool:
+                    positions = range(first, min(first + _CHUNK, shape[0]))
+                    for position, result in zip(positions, pool.map(attempt, positions), strict=True):
+                        bar.update()
+                        if isinstance(result, str):
+                            broken.append(result)
+                        else:
+                            images[position], size, mode = result
+                            sizes[size] += 1
+                            modes[mode] += 1
+                if not broken:
+                    images.flush()
+                    write_json(note, {"done": positions.stop, "sizes": sizes, "modes": modes})
         if problems or broken:
-            raise DataError("\n".join([*problems, *broken]))
-        images.flush()
+            raise DataError(listed([*problems, *broken]))
+        sync(staged)
+        os.replace(staged, cache)
+    except Exception:
+        remove(staged)
+        raise
+    finally:
+        if not staged.exists():
+            remove(note)
+    return _in_words(sizes, modes)
+
+
+def _continued(staged: Path, note: Path) -> tuple[int, Counter[str], Counter[str]]:
+    """How many images a killed process has decoded, and their sizes and modes."""
+    with suppress(DataError, KeyError, TypeError):
+        content: Any = read_json(note)
+        if staged.is_file():
+            return content["done"], Counter(content["sizes"]), Counter(content["modes"])
+    return 0, Counter(), Counter()
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Reserve the space of the last `size` bytes: writing to a map on a full disk kills the process."""
+    with open(file, "rb+") as stream:
+        stream.seek(-size, os.SEEK_END)
+        for first in range(0, size, 2**20):
+            stream.write(bytes(min(2**20, size - first)))
+
+
+def _in_words(sizes: Counter[str], modes: Counter[str]) -> str:
+    widths_and_heights = [tuple(map(int, size.split(" x "))) for size in sizes]
+    smallest, largest = (
+        " x ".join(str(pick(lengths)) for lengths in zip(*widths_and_heights, strict=True)) for pick in (min, max)
+    )
+    spread = f"{smallest} to {largest} ({len(sizes)} sizes)" if len(sizes) > 1 else smallest
+    return f"{spread} pixels; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
 
 
 def _parallel(function: Callable[..., Result], items: Sequence[object], description: str) -> list[Result]:

@@ -21,6 +21,7 @@ from lab_ddpm.data.image_cache import ImageDataset, cached_files
 from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import LABEL_FILE, open_labelled_images, read_vocabulary
 from lab_ddpm.data.metadata import find_metadata, read_metadata
+from lab_ddpm.data.names import as_on_disk, clean_label
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import visible_files
 
@@ -39,7 +40,7 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
     Raises:
         UserError: Masks are wanted, but the folder is not a `labelled_images` folder.
         DataError: There are no images, or some files are not images or are broken, or only some of the images have a
-            class; the message names all of them. Or the sub-folders are the parts of a data set, such as train/ and
+            class; the message names them. Or the sub-folders are the parts of a data set, such as train/ and
             test/.
     """
     root = Path(root)
@@ -63,15 +64,15 @@ def _open_with_classes(root: Path, image_size: Size) -> ImageDataset:
     paths = [path for path in files if path.suffix.lower() in extensions]
     problems = [f"{path}: not an image" for path in files if path.suffix.lower() not in extensions]
     names = [path.relative_to(root) for path in paths]
-    classes = [name.parts[0] if len(name.parts) > 1 else "" for name in names]
+    classes = [clean_label(name.parts[0]) if len(name.parts) > 1 else "" for name in names]
     labels = tuple(sorted(set(classes) - {""}))
     _check_parts(root, names, labels)
     if labels:
         unlabelled = [path for path, name in zip(paths, classes, strict=True) if not name]
         problems += [f"{path}: must be in a sub-folder that names its class, like the others" for path in unlabelled]
-    images, key = cached_files(root, paths, image_size, _FIT, problems)
+    images, key, kinds = cached_files(root, paths, image_size, _FIT, problems)
     class_labels = to_rows([(name,) if name else () for name in classes], labels)
-    return ImageDataset([str(name) for name in names], images, class_labels, labels, _FIT, key)
+    return ImageDataset([str(name) for name in names], images, class_labels, labels, _FIT, key, kinds=kinds)
 
 
 def _check_parts(root: Path, names: Sequence[Path], labels: Sequence[str]) -> None:
@@ -90,9 +91,12 @@ def _open_with_metadata(metadata: Path, image_size: Size) -> ImageDataset:
     root = metadata.parent
     conditions, problems = read_metadata(metadata)
     files = {path.relative_to(root).as_posix(): path for path in visible_files(root) if path != metadata}
+    conditions = as_on_disk(conditions, files)
     problems += [f"{metadata}: {name}: no such image" for name in sorted(conditions.keys() - files.keys())]
     problems += [f"{files[name]}: not named in {metadata.name}" for name in sorted(files.keys() - conditions.keys())]
     names = sorted(conditions.keys() & files.keys())
     labels = tuple(sorted({label for condition in conditions.values() for label in condition}))
-    images, key = cached_files(root, [files[name] for name in names], image_size, _FIT, problems)
-    return ImageDataset(names, images, encode([conditions[name] for name in names], labels), labels, _FIT, key)
+    images, key, kinds = cached_files(root, [files[name] for name in names], image_size, _FIT, problems)
+    return ImageDataset(
+        names, images, encode([conditions[name] for name in names], labels), labels, _FIT, key, kinds=kinds
+    )

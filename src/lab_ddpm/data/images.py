@@ -11,13 +11,13 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageStat, PngImagePlugin
 
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
@@ -27,11 +27,24 @@ if TYPE_CHECKING:  # processes that only read and write files start without torc
 
 # Pillow warns about details of files that it reads anyway or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# Its limit of 1 MiB for one text or colour profile makes good files fail. All texts of a file may have this much.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
 
 KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
+_UPRIGHT = {  # what makes an image upright, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MOST = 2**16 - 1  # of 16 bits
+_LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or fewer, and would look black
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -58,18 +71,21 @@ def to_pil(image: Images) -> Image.Image:
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def read_image(
-    path: str | Path, size: Size, fit: str = "squash", channels: int = 3, file: str | IO[bytes] | None = None
-) -> Images:
+def read_image(path: str | Path, size: Size, fit: str = "squash", channels: int = 3) -> Images:
     """Read an image file as (H, W, channels) uint8, rotated as its EXIF data say; see `fit_image`.
-
-    If there is a `file`, it is read, and errors name `path` in its place.
 
     Raises:
         DataError: The file is missing, truncated or not an image.
     """
-    with naming_broken_images(path), Image.open(path if file is None else file) as image:
-        return fit_image(ImageOps.exif_transpose(image), size, fit, channels)
+    with opened_image(path) as image:
+        return fit_image(image, size, fit, channels)
+
+
+@contextmanager
+def opened_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file; `DataError` if it is missing, truncated or not an image, also within the block."""
+    with naming_broken_images(path), Image.open(path) as image:
+        yield image
 
 
 def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
@@ -87,10 +103,11 @@ def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
 
 
 def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Images:
-    """Convert an image of any mode and size.
+    """Convert an image of any mode and size; rotated as its EXIF data say.
 
     Args:
-        image: An image of any mode. 16 bits become 8, and transparent images get a white background.
+        image: An image of any mode. More than 8 bits are scaled to 8 by the range that the file states, or that 16 bits
+            have. Transparent images get a white background.
         size: Size of the result in pixels.
         fit: "squash" resizes directly; "crop" resizes the largest central part with the right proportions; "pad"
             surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
@@ -101,9 +118,9 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
 
     Raises:
         UserError: "pad" with an image that is larger than `size`.
-        ValueError: An image with 32 bits per pixel.
+        ValueError: An image whose range of values is not known.
     """
-    image = _fit(_as_rgb(image), size, fit, Image.Resampling.BILINEAR)
+    image = _fit(_upright(_as_rgb(image), image), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
 
 
@@ -130,23 +147,50 @@ def naming_broken_images(place: object) -> Iterator[None]:
         raise DataError(f"{place}: no such image") from None
     except UserError:
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        reason = str(error)
+    except Exception as error:  # of a broken file, Pillow raises nearly anything
+        reason = str(error) or type(error).__name__
         for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
             reason = reason.replace(f" '{name}'", "")
         reason = re.sub(r" <_io\.BytesIO .*?>", "", reason)
         raise DataError(f"{place}: broken image ({reason})") from None
 
 
+def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """As `ImageOps.exif_transpose`, by the tags of the opened file; that fails if any other tag is malformed."""
+    with suppress(Exception):  # of malformed EXIF data, Pillow raises nearly anything
+        return image.transpose(_UPRIGHT[opened.getexif()[ExifTags.Base.Orientation]])
+    return image
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):  # whose range is not known
-        raise ValueError("32 bits per pixel; convert it to 8 or 16 bits")
+    has_16_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        low, high = _stated_range(image)
+        values = np.asarray(image).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("values that are not finite")
+        shares = ((values - low) / (high - low)).clip(0, 1)
+        image, has_16_bits = Image.fromarray((255 * shares).round().astype(np.uint8)), has_16_bits and high == _MOST
+    if has_16_bits and 0 < max(high for _, high in ImageStat.Stat(image).extrema) < 256 * _LEAST_OF_16_BITS / _MOST:
+        raise ValueError("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _stated_range(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value that a grey image of more than 8 bits can have, as its file says."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file
+    for names in (("SMinSampleValue", "SMaxSampleValue"), ("MinSampleValue", "MaxSampleValue")):
+        low, high = (float(np.ravel(tags.get(ExifTags.Base[name], np.nan))[0]) for name in names)
+        if low < high:
+            return low, high
+    if image.mode.startswith("I;16"):
+        return 0, 2.0 ** int(np.ravel(tags.get(ExifTags.Base.BitsPerSample, 16))[0]) - 1
+    if image.format == "PPM" and image.mode == "I":  # Pillow scales it
+        return 0, _MOST
+    raise ValueError("32 bits per pixel, and the file does not state their range: convert it to 8 or 16 bits")
 
 
 def resize_images(images: Images, size: int) -> Images:

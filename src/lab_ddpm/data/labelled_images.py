@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
-from lab_ddpm.data.image_cache import ImageDataset, cached_files, cached_images
+from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_files, cached_images
 from lab_ddpm.data.images import Images, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
+from lab_ddpm.data.names import as_on_disk, clean_label
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import read_json
+from lab_ddpm.tools.files import is_visible, read_json
 
 LABEL_FILE = "train.json"
 
@@ -40,18 +41,19 @@ def open_labelled_images(
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
-    names = sorted(conditions)
     places = image_places(root / "images")
+    conditions = as_on_disk(conditions, places)
+    names = sorted(conditions)
     problems += compare_names(names, places)
     listed = [Path(places[name]) for name in names if name in places]
     paths = [path for path in listed if path.is_file()]
     problems += [f"{path}: must be a file, is a folder or a broken link" for path in sorted({*listed} - {*paths})]
-    images, key = cached_files(root, paths, image_size, fit, problems)
+    images, key, kinds = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:
-        return ImageDataset(names, images, class_labels, tuple(labels), fit, key)
+        return ImageDataset(names, images, class_labels, tuple(labels), fit, key, kinds=kinds)
     masks, masks_key = _cached_masks(root, conditions, image_size, labels, fit)
-    return ImageDataset(names, images, class_labels, tuple(labels), fit, key + masks_key, masks)
+    return ImageDataset(names, images, class_labels, tuple(labels), fit, key + masks_key, masks, kinds)
 
 
 def _cached_masks(
@@ -63,7 +65,7 @@ def _cached_masks(
     paths = [root / "masks" / f"{Path(name).stem}.png" for name in names]
     missing = {path for path in paths if not path.is_file()}
 
-    def decode(position: int) -> Images:
+    def decode(position: int) -> Decoded:
         if paths[position] in missing:
             raise DataError(f"{paths[position]}: no such mask")
         mask = read_mask(paths[position], image_size, fit)
@@ -72,11 +74,11 @@ def _cached_masks(
                 raise DataError(f"{paths[position]}: must have values up to {len(labels)}, got {value}")
             if labels[value - 1] not in conditions[names[position]]:
                 raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
-        return mask
+        return Decoded(mask, f"{mask.shape[1]} x {mask.shape[0]}", "L")
 
     files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
     # whether a mask is right depends on the labels too
-    return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)
+    return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)[:2]
 
 
 def read_vocabulary(root: str | Path) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ def read_vocabulary(root: str | Path) -> tuple[str, ...]:
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
     ):
         raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}")
-    return tuple(sorted({name for names in lists for name in names}))
+    return tuple(sorted({clean_label(name) for names in lists for name in names}))
 
 
 def has_images(root: str | Path) -> bool:
@@ -104,14 +106,14 @@ def has_images(root: str | Path) -> bool:
 
 
 def image_places(folder: Path) -> dict[str, str]:
-    """{file name: path} of all files in `folder`, except hidden ones and a metadata file.
+    """{file name: path} of all visible files in `folder` (see `files.is_visible`), except a metadata file.
 
     Raises:
         DataError: There is no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images")
-    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = (path.name for path in folder.iterdir() if is_visible(path.name))
     return {name: str(folder / name) for name in names if name not in METADATA_FILES}
 
 

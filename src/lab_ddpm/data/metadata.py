@@ -4,23 +4,31 @@
     file_name,labels                                                      metadata.csv
     a.png,"red cube, cyan sphere"
 
-`file_name` is relative to the folder of the file. Labels in one text are separated by commas. Other keys and columns
-are ignored.
+`file_name` is relative to the folder of the file. Labels in one text are separated by commas, or the text is a list as
+JSON or Python writes it: `["red cube", "cyan sphere"]`. Other keys and columns are ignored.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
-import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
+from token import STRING
+from tokenize import TokenError, generate_tokens
 from typing import Any
 
 from lab_ddpm.data.conditions import Condition
+from lab_ddpm.data.names import clean_label
 from lab_ddpm.tools.errors import DataError, shown
 from lab_ddpm.tools.files import write_text
 
+# A list that is not closed, another separator, quotes around a name, or a missing value as pandas writes it.
+_NO_NAMES = re.compile(r"[\[\]{};|\t\r\n]|(^|,)\s*([\"'(]|$|(nan|none|null|n/a|<na>)\s*(,|$))", re.IGNORECASE)
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
 
@@ -71,7 +79,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: must be UTF-8") from None
     if path.suffix == ".csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
+        rows = csv.DictReader(StringIO(text, newline=""))
         if not {"file_name", "labels"} <= set(rows.fieldnames or ()):
             raise DataError(f"{path}: must have the columns file_name and labels, got {rows.fieldnames or 'none'}")
         try:
@@ -97,14 +105,23 @@ def _entry(entry: Any) -> tuple[str, Condition]:
     if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"`file_name` must be a path within the folder, got {name!r}")
     if isinstance(labels, str):
-        labels = [label.strip() for label in labels.split(",") if label.strip()]
-    if (
-        not isinstance(labels, list)
-        or not labels
-        or not all(isinstance(label, str) and label.strip() for label in labels)
-    ):
+        labels = _split(labels)
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels or [None]):
         raise ValueError(f"`labels` must be a list of names, or one text with commas, got {entry.get('labels')!r}")
-    labels = [label.strip() for label in labels]
+    labels = [clean_label(label) for label in labels]
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must not name a label twice, got {labels}")
     return Path(name).as_posix(), tuple(labels)
+
+
+def _split(text: str) -> Any:
+    """The labels in one text, or None if it is not one clean list of names."""
+    text = text.strip()
+    if text.startswith("["):
+        with suppress(ValueError, SyntaxError, RecursionError, TokenError):
+            quoted = [token for token in generate_tokens(StringIO(text).readline) if token.type == STRING]
+            labels = ast.literal_eval(text)
+            return labels if len(labels) == len(quoted) else None  # Python joins texts without a comma between them
+    if _NO_NAMES.search(text):
+        return None
+    return text.split(",")

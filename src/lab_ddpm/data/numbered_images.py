@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lab_ddpm.data.images import Images, read_image
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, listed
 
 
 def find_numbered_images(folder: str | Path, count: int) -> list[Path]:
@@ -58,5 +58,5 @@ def read_numbered_images(folder: str | Path, count: int, size: int) -> Images:
         except DataError as error:
             problems.append(str(error))
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(listed(problems))
     return np.stack(images)

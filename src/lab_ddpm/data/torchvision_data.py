@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from lab_ddpm.data.image_cache import ImageDataset, cached_images
-from lab_ddpm.data.images import Size, fit_image, height_width, naming_broken_images
+from lab_ddpm.data.image_cache import ImageDataset, cached_images, decoded
+from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files
 
@@ -117,11 +117,11 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
     def decode(position: int) -> Any:
         part, index = places[position]
         with naming_broken_images(names[position]):
-            return fit_image(part[index][0], image_size, source.fit, source.channels)
+            return decoded(part[index][0], image_size, source.fit, source.channels)
 
     names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
     files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
-    images, key = cached_images(
+    images, key, kinds = cached_images(
         folder,
         "-".join(splits),
         files,
@@ -132,7 +132,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
     labels = tuple(parts[0].classes)
     targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
     class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
-    return ImageDataset(names, images, class_labels, labels, source.fit, key)
+    return ImageDataset(names, images, class_labels, labels, source.fit, key, kinds=kinds)
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:

@@ -16,7 +16,7 @@ loses it; the `config.json` of this model describes it completely.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -70,6 +70,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             so it must be at least `layout_dropout`. At 0, a model with a layout cannot draw without places.
         condition_dropout: The share of the training samples whose labels are replaced by the null label
             (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
+        unet_options: Further arguments of diffusers' `UNet2DModel`, such as `act_fn`.
 
     Attributes:
         space: The space of the samples that it denoises.
@@ -103,6 +104,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         layout_dropout: float = 0.0,
         places_dropout: float = 0.0,
         condition_dropout: float = 0.0,
+        unet_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_choice("beta_schedule", beta_schedule, get_args(BetaSchedule))
@@ -140,7 +142,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             attention_head_dim,
             resnet_time_scale_shift,
             norm_num_groups,
-            takes_embedding=bool(labels),
+            bool(labels),
+            unet_options,
         )
         self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
         self.placer = Placer(self.space) if self.space.has_layout else None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from diffusers import UNet2DModel
 
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, first_line
+
+_PARAMETERS = inspect.signature(UNet2DModel.__init__).parameters.values()
+UNET_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS if parameter.name != "self"}
 
 
 def make_unet(
@@ -19,6 +24,7 @@ def make_unet(
     resnet_time_scale_shift: str,
     norm_num_groups: int,
     takes_embedding: bool,
+    unet_options: Mapping[str, Any] | None = None,
 ) -> UNet2DModel:
     """The UNet of a denoiser, with random weights.
 
@@ -28,9 +34,10 @@ def make_unet(
         block_out_channels, layers_per_block, attention_levels, attention_head_dim, resnet_time_scale_shift,
             norm_num_groups: See `denoiser.Denoiser`.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
+        unet_options: Further arguments of `UNet2DModel`.
 
     Raises:
-        UserError: Numbers that do not fit each other.
+        UserError: Numbers that do not fit each other, or unknown options.
     """
     check_at_least("number of block_out_channels", len(block_out_channels), 1)
     levels = range(len(block_out_channels))
@@ -55,16 +62,22 @@ def make_unet(
     down = ["AttnDownBlock2D" if level in attention_levels else "DownBlock2D" for level in levels]
     up = ["AttnUpBlock2D" if level in attention_levels else "UpBlock2D" for level in reversed(levels)]
     channels, *size = shape
-    return UNet2DModel(
-        sample_size=tuple(size),  # pyright: ignore[reportArgumentType]
-        in_channels=channels + told_channels,
-        out_channels=channels,
-        down_block_types=tuple(down),
-        up_block_types=tuple(up),
-        block_out_channels=tuple(block_out_channels),
-        layers_per_block=layers_per_block,
-        attention_head_dim=attention_head_dim,
-        resnet_time_scale_shift=resnet_time_scale_shift,
-        norm_num_groups=norm_num_groups,
-        class_embed_type="identity" if takes_embedding else None,
-    )
+    arguments: dict[str, Any] = {
+        "sample_size": tuple(size),
+        "in_channels": channels + told_channels,
+        "out_channels": channels,
+        "down_block_types": tuple(down),
+        "up_block_types": tuple(up),
+        "block_out_channels": tuple(block_out_channels),
+        "layers_per_block": layers_per_block,
+        "attention_head_dim": attention_head_dim,
+        "resnet_time_scale_shift": resnet_time_scale_shift,
+        "norm_num_groups": norm_num_groups,
+        "class_embed_type": "identity" if takes_embedding else None,
+    }
+    for name in unet_options or ():
+        check_choice("unet_options", name, UNET_DEFAULTS.keys() - arguments.keys())
+    try:
+        return UNet2DModel(**arguments, **(unet_options or {}))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"`unet_options` must be values that UNet2DModel takes: {first_line(error)}") from None

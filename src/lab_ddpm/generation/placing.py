@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lab_ddpm.data.conditions import Condition, check_condition
+from lab_ddpm.data.names import clean_label
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import labels_in
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
@@ -39,7 +40,7 @@ def parse_place(text: str) -> Place:
     if found is None:
         raise UserError(f"a place must be written as LABEL@X,Y, such as 'red cube@20,30', got {text!r}")
     label, x, y = found.groups()
-    return Place(label.strip(), float(x), float(y))
+    return Place(clean_label(label), float(x), float(y))
 
 
 def generate_placed(

@@ -44,6 +44,8 @@ def serve(backend: Backend, port: int, open_browser: bool = False) -> None:
     Raises:
         OSError: The port is in use.
     """
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]  # Gradio asks its own server whether it is up, which no proxy can answer
     page = build(backend).queue(default_concurrency_limit=1)
     page.launch(
         server_name=HOST,

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 
+_LISTED = 10
+
 
 class UserError(ValueError):
     """Input that cannot be used. The message states the rule, the value and the choices.
 
     Args:
-        message: One line, or one line per file for a list of broken files.
+        message: One line, or one line for each of the first broken files, see `listed`.
         exit_code: 2 for wrong usage (an argument, a config key), 1 for wrong data (a file, a folder).
     """
 
@@ -39,6 +41,12 @@ def some(entries: Sequence[str]) -> str:
     """The first three entries, and how many more there are."""
     more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
     return "; ".join(entries[:3]) + more
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first ten problems, one in each line, and how many more there are."""
+    more = [f"... and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+    return "\n".join([*problems[:_LISTED], *more])
 
 
 def shown(name: str) -> str:

@@ -21,6 +21,7 @@ from threading import get_ident
 from lab_ddpm.tools.errors import DataError, first_line
 
 TEMPORARY_PREFIX = ".writing-"
+_LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r")
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # several machines may share a folder
 
 
@@ -48,9 +49,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """All files and links in `folder` at any depth, sorted, without hidden ones and those in hidden folders."""
-    files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """All files and broken links in `folder` at any depth, sorted, without those that are not visible.
+
+    Links to folders are followed.
+
+    Raises:
+        DataError: A link leads to a folder that contains it.
+        OSError: A folder cannot be read.
+    """
+    real = folder.resolve()
+    return sorted(_visible_files(folder, (real, *real.parents)))
+
+
+def _visible_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if not is_visible(path.name):
+            continue
+        if path.is_dir():
+            real = path.resolve()
+            if real in above:
+                raise DataError(f"{path}: must not be a link to a folder that contains it")
+            yield from _visible_files(path, (real, *above))
+        elif path.is_file() or path.is_symlink():
+            yield path
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is the user's: neither hidden, nor what Windows, macOS and NAS systems leave behind."""
+    return not name.startswith(".") and name.lower() not in _LITTER and not name.endswith("Zone.Identifier")
+
+
+def expand_path(text: str) -> str:
+    """A path with the home folder for a leading `~`, as a shell would read it; other texts stay as they are."""
+    return os.path.expanduser(text) if text.startswith("~") else text
 
 
 def existing_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.tools.files import expand_path
 from lab_ddpm.tools.shipped import find
 
 
@@ -46,13 +47,16 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that is written twice."""
+    """The safe loader, which also refuses a key that is written twice, and expands paths, see `expand_path`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is written twice")
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        return expand_path(super().construct_scalar(node))
 
 
 def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:

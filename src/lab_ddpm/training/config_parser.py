@@ -25,6 +25,7 @@ _CLASSES = {
     "loss": ("diffusion/loss.py", "DenoisingLoss", set[str]()),
     "sampling": ("diffusion/sampling.py", "Sampling", set[str]()),
 }
+DRY_RUN = "--dry_run"
 _SECTIONS = (*_CLASSES, "data", "optimizer", "evaluation")
 
 
@@ -66,6 +67,7 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         values = parser.parse_args([*preset, *overrides])
         _check_null(parser, values)
         values.pop("config", None)
+        values.pop("dry_run")
         arguments = {section: plain(vars(values.pop(section))) for section in _CLASSES}
         return TrainConfig(**vars(parser.instantiate(values)), **arguments)
 
@@ -78,6 +80,7 @@ def _make_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
+    parser.add_argument(DRY_RUN, action="store_true", help="check the settings and the images, and train nothing")
     parser.add_argument("--config", action="config", help="a file of configs/; must be the first option")
     parser.add_class_arguments(TrainConfig, as_group=False, skip=set(_CLASSES))
     for section, (module, name, skipped) in _CLASSES.items():

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from lab_ddpm.data.batches import StreamDataset, StreamSampler
 from lab_ddpm.data.dataset import open_training_images
+from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
@@ -52,6 +53,7 @@ def train(config: TrainConfig) -> Path:
                 with_masks=config.model["layout_scale"] > 0,
                 **config.data.hub_options,
             )
+        accelerator.print(summarize(images, config.data.root))
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 

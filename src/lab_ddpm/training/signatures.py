@@ -7,13 +7,20 @@ option would have to wait for it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 _PACKAGE = Path(__file__).parents[1]
-_NAMES = {"Literal": Literal, "Sequence": Sequence, "Size": Any, "Scheduler": str}  # a setting names its scheduler
+_NAMES = {
+    "Literal": Literal,
+    "Mapping": Mapping,
+    "Sequence": Sequence,
+    "Any": Any,
+    "Size": Any,
+    "Scheduler": str,
+}  # a setting names its scheduler
 
 
 def read_signature(module: str, name: str) -> type:

@@ -64,7 +64,7 @@ def test_the_command_writes_a_pipeline_that_computes_the_same(net: UNet2DModel, 
     assert tuple(config["labels"]) == OBJECTS
     assert (tuple(config["block_out_channels"]), list(config["attention_levels"])) == (CHANNELS, [4])
     with pytest.raises(DataError, match="out"):
-        import_checkpoint(source, out, 32)
+        import_checkpoint(source, out, {"sample_size": 32})
 
 
 def test_wrapped_prefixed_and_safetensors(net: UNet2DModel, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_wrapped_prefixed_and_safetensors(net: UNet2DModel, tmp_path: Path) -> N
     torch.save({"epoch": 3, "model": prefixed, "optimizer": {"state": {}}}, tmp_path / "a.pt")
     save_file(net.state_dict(), tmp_path / "b.safetensors")
     for source in (tmp_path / "a.pt", tmp_path / "b.safetensors"):
-        assert_computes_the_same(net, import_checkpoint(source, tmp_path / source.stem, 32))
+        assert_computes_the_same(net, import_checkpoint(source, tmp_path / source.stem, {"sample_size": 32}))
 
 
 def test_other_architectures_and_settings(tmp_path: Path) -> None:
@@ -88,10 +88,24 @@ def test_other_architectures_and_settings(tmp_path: Path) -> None:
         resnet_time_scale_shift="scale_shift",
     )
     torch.save(net.state_dict(), tmp_path / "unet.pth")
-    out = import_checkpoint(tmp_path / "unet.pth", tmp_path / "out", 16, 16, "linear", "v_prediction")
+    settings = {"sample_size": 16, "attention_head_dim": 16}
+    out = import_checkpoint(tmp_path / "unet.pth", tmp_path / "out", settings, "linear", "v_prediction")
     assert_computes_the_same(net, out)
     config = load_pipeline(out).denoiser.config
     assert (config["beta_schedule"], config["prediction_type"]) == ("linear", "v_prediction")
+
+
+def test_a_config_tells_what_weights_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    untold = {"norm_num_groups": 8, "downsample_padding": 0, "act_fn": "gelu", "freq_shift": 1}
+    net = plain_unet(**untold, flip_sin_to_cos=False, attention_head_dim=16)
+    torch.save(net.state_dict(), tmp_path / "unet.pth")
+    net.save_config(tmp_path)
+    command = ["import-checkpoint", str(tmp_path / "unet.pth"), "--out"]
+    assert main([*command, str(tmp_path / "told"), "--config", str(tmp_path / "config.json")]) == 0
+    assert_computes_the_same(net, tmp_path / "told")
+    assert "Assumed" not in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "assumed"), "--image-size", "32"]) == 0
+    assert "norm_num_groups 32" in capsys.readouterr().out
 
 
 def test_wrong_networks_are_named_and_write_nothing(net: UNet2DModel, tmp_path: Path) -> None:
@@ -108,7 +122,7 @@ def test_wrong_networks_are_named_and_write_nothing(net: UNet2DModel, tmp_path: 
         source = tmp_path / f"{number}.pth"
         torch.save(content, source)
         with pytest.raises(DataError, match=f"{number}.pth.*{words}"):
-            import_checkpoint(source, tmp_path / "out", 32)
+            import_checkpoint(source, tmp_path / "out", {"sample_size": 32})
         assert not (tmp_path / "out").exists()
 
 
@@ -120,9 +134,11 @@ def test_wrong_files_and_numbers_are_refused(net: UNet2DModel, tmp_path: Path) -
         "cut.safetensors": (tmp_path / "cut.safetensors", out),
         "none.pth": (tmp_path / "none.pth", out),
         "unet.onnx": (tmp_path / "unet.onnx", out),
-        "sample_size": (source, out, 48),
-        "beta_schedule": (source, out, 32, 8, "cosine"),
-        "unet.pth": (source, out, 32, 48),
+        "sample_size": (source, out, {"sample_size": 48}),
+        "beta_schedule": (source, out, {"sample_size": 32}, "cosine"),
+        "unet.pth": (source, out, {"sample_size": 32, "attention_head_dim": 48}),
+        "act_fun": (source, out, {"act_fun": "gelu"}),
+        "activation": (source, out, {"act_fn": "nonsense"}),
     }.items():
         with pytest.raises(UserError, match=named):
             import_checkpoint(*arguments)  # type: ignore[arg-type]

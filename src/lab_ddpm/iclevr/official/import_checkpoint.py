@@ -3,7 +3,8 @@
     net = UNet2DModel(...);  net.class_embedding = nn.Linear(24, 512);  torch.save(net.state_dict(), path)
 
 Such a model computes the same as `Denoiser`, but its weights have other names: `label_embedding.*` in `Denoiser` is
-`class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes.
+`class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes, but
+for what `UNTOLD` lists.
 """
 
 from __future__ import annotations
@@ -18,13 +19,23 @@ import torch
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.tools.errors import DataError, UserError, first_line, some
+from lab_ddpm.diffusion.unet import UNET_DEFAULTS
+from lab_ddpm.tools.errors import DataError, UserError, check_choice, first_line, some
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.weights import load_state, read_weights
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
 _FIRST_KEY = "conv_in.weight"
+_OF_DENOISER = ("sample_size", "attention_head_dim", "norm_num_groups")
+_OF_UNET = ("act_fn", "downsample_padding", "freq_shift", "flip_sin_to_cos", "norm_eps", "mid_block_scale_factor")
+_TOLD = (  # by the weights, which a wrong value does not fit; or of no matter to what it computes
+    *("in_channels", "out_channels", "down_block_types", "mid_block_type", "up_block_types", "block_out_channels"),
+    *("layers_per_block", "resnet_time_scale_shift", "class_embed_type", "num_class_embeds", "num_train_timesteps"),
+    *("dropout",),
+)
+# The arguments of a UNet2DModel that its weights do not tell, with diffusers' defaults.
+UNTOLD = {**{name: UNET_DEFAULTS[name] for name in (*_OF_DENOISER, *_OF_UNET)}, "sample_size": 64}
 
 State = Mapping[str, torch.Tensor]
 
@@ -32,8 +43,7 @@ State = Mapping[str, torch.Tensor]
 def import_checkpoint(
     source: Path,
     out: Path,
-    image_size: int = 64,
-    attention_head_dim: int = 8,
+    settings: Mapping[str, Any] | None = None,
     beta_schedule: BetaSchedule = "squaredcos_cap_v2",
     prediction_type: PredictionType = "epsilon",
 ) -> Path:
@@ -43,8 +53,8 @@ def import_checkpoint(
         source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`. It may be an
             entry of a dictionary, and its keys may have a common prefix such as `module.`.
         out: A folder that does not exist yet.
-        image_size: Height and width of the images in pixels, which the weights do not tell.
-        attention_head_dim: Channels of an attention head, which the weights do not tell; 8 is diffusers' default.
+        settings: Arguments of the `UNet2DModel`, such as its config.json. `UNTOLD` has those that the weights do not
+            tell, and what is assumed if they are not given; the others are checked against the weights.
         beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
         prediction_type: What it was trained to predict.
 
@@ -60,14 +70,14 @@ def import_checkpoint(
         raise DataError(f"{out}: exists already; choose another `--out`")
     state = _strip_prefix(source, _unwrap(source, _read(source)))
     architecture = _architecture(source, state)
+    untold = _untold(source, settings or {})
     try:
         denoiser = Denoiser(
             labels=OBJECTS,
-            sample_size=image_size,
-            attention_head_dim=attention_head_dim,
             beta_schedule=beta_schedule,
             prediction_type=prediction_type,
             **architecture,
+            **untold,
         )
     except (ValueError, RuntimeError) as error:  # also UserError
         raise DataError(f"{source}: no UNet2DModel of these settings has such weights ({first_line(error)})") from None
@@ -134,6 +144,16 @@ def _architecture(source: Path, state: State) -> dict[str, Any]:
         "attention_levels": [level for level in levels if count(rf"down_blocks\.{level}\.attentions\.")],
         "resnet_time_scale_shift": "scale_shift" if projection == 2 * channels[0] else "default",
     }
+
+
+def _untold(source: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Denoiser` that do not follow from the shapes."""
+    given = {name: value for name, value in settings.items() if not name.startswith("_")}  # _class_name, ...
+    for name in given:
+        check_choice("settings", name, UNET_DEFAULTS)
+    own = {name: given.get(name) or UNTOLD[name] for name in _OF_DENOISER}
+    changed = {name: value for name, value in given.items() if value != UNET_DEFAULTS[name] and name not in _TOLD}
+    return {**own, "unet_options": {name: value for name, value in changed.items() if name not in own} or None}
 
 
 def _our_key(key: str) -> str:

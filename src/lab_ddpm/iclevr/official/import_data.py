@@ -36,7 +36,7 @@ from lab_ddpm.iclevr.official.official_files import (
     open_official_files,
     unopened_zips,
 )
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, listed, some
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, existing_folder, remove
 
 
@@ -106,7 +106,7 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
             if seen:
                 lines.append("a model trained on these images has seen those conditions: do not report them as unseen")
         if problems:
-            raise DataError("\n".join([f"{source}: not imported, nothing was changed:", *problems]))
+            raise DataError(f"{source}: not imported, nothing was changed:\n{listed(problems)}")
 
         added = list((staging / "images").iterdir())
         os.sync()  # once: flushing thousands of files one by one takes minutes
@@ -141,7 +141,7 @@ def _load_objects(path: Path) -> None:
 def _load_labels(path: Path) -> dict[str, Condition]:
     labels = load_labels(path, OBJECTS)
     if others := [name for name in labels if not IMAGE_NAME.fullmatch(name)]:
-        raise DataError(f"{path}: images must be named CLEVR_train_SSSSSS_K.png, got {', '.join(others)}")
+        raise DataError(f"{path}: images must be named CLEVR_train_SSSSSS_K.png, got {some(others)}")
     return labels
 
 

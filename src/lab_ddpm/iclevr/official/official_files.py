@@ -16,8 +16,8 @@ from threading import Lock
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from lab_ddpm.data.iclevr import OFFICIAL_CHECKPOINT
-from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.files import visible_files
+from lab_ddpm.tools.errors import DataError, listed
+from lab_ddpm.tools.files import is_visible, visible_files
 
 IMAGE_NAME = re.compile(r"CLEVR_train_[0-9]{6}_[0-9]\.png")
 _MASKS = "masks"  # the folder of masks, which have the names of their images
@@ -81,7 +81,7 @@ def _by_name(source: Path, files: Iterable[SourceFile]) -> dict[str, SourceFile]
             if twin is not file and twin.read() != file.read():
                 problems.append(f"{file.place}: differs from {twin.place}; a name must not have two contents")
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(listed(problems))
     if not found:
         zips = unopened_zips(source)
         hint = f"; zip files in a folder are not searched: {', '.join(map(str, zips))}" if zips else ""
@@ -91,7 +91,7 @@ def _by_name(source: Path, files: Iterable[SourceFile]) -> dict[str, SourceFile]
 
 
 def _files_in_zip(source: Path, archive: ZipFile) -> Iterator[SourceFile]:
-    """Its files, without hidden ones (macOS adds some)."""
+    """Its files, without those that are not visible (macOS adds some)."""
     lock = Lock()  # a ZipFile counts its readers without a lock
 
     def read(member: ZipInfo) -> bytes:
@@ -103,5 +103,5 @@ def _files_in_zip(source: Path, archive: ZipFile) -> Iterator[SourceFile]:
 
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))  # some Windows programs write backslashes
-        if not member.is_dir() and path.parent.name != _MASKS and not any(part.startswith(".") for part in path.parts):
+        if not member.is_dir() and path.parent.name != _MASKS and all(map(is_visible, path.parts)):
             yield SourceFile(path.name, f"{source}: {member.filename}", member.file_size, partial(read, member))

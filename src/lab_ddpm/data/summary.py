@@ -1,0 +1,52 @@
+"""What was found in a data set, on one screen: most mistakes in a data set are seen there."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.tools.files import is_visible
+
+_MOST_LABELS = 40
+_WIDTH = 100
+
+
+def summarize(images: ImageDataset, root: str | Path) -> str:
+    """The images, their sizes and modes, their labels, and what was left out.
+
+    Args:
+        images: The opened data set.
+        root: Its folder.
+    """
+    height, width = images.images.shape[1:3]
+    lines = [f"{root}: {len(images):,} images of {images.kinds}; read at {width} x {height}"]
+    if images.labels:
+        in_image, of_label = images.class_labels.sum(dim=1), images.class_labels.sum(dim=0).long().tolist()
+        counts = ", ".join(f"{n:,} with {int(k)}" for k, n in sorted(Counter(in_image.tolist()).items()))
+        lines.append(f"{len(images.labels)} labels; images by their number of labels: {counts}")
+        rarest = sorted(zip(of_label, images.labels, strict=True))
+        more = f", and {len(rarest) - _MOST_LABELS} labels with more" if len(rarest) > _MOST_LABELS else ""
+        text = ", ".join(f"{label} {count:,}" for count, label in rarest[:_MOST_LABELS]) + more
+        lines += textwrap.wrap(f"rarest first: {text}", _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        spellings = defaultdict(list)
+        for label in images.labels:
+            spellings[label.casefold()].append(label)
+        lines += [f"note: {same} are different labels" for same in spellings.values() if len(same) > 1]
+    else:
+        lines.append("no labels")
+    if left_out := _left_out(Path(root)):
+        names = ", ".join(f"{name} ({count:,})" for name, count in left_out.most_common(5))
+        lines.append(f"left out, hidden files and those of other programs: {names}")
+    return "\n".join(lines)
+
+
+def _left_out(root: Path) -> Counter[str]:
+    """The names of the files that are not visible, and how often each occurs."""
+    found: Counter[str] = Counter()
+    for _, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.update(name.rpartition(":")[2] for name in files if not is_visible(name))
+    return found

@@ -1,0 +1,25 @@
+"""`train --dry_run`: check the settings and the images, say what was found, and train nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab_ddpm.data.dataset import open_training_images
+from lab_ddpm.data.labelled_images import has_images
+from lab_ddpm.data.summary import summarize
+from lab_ddpm.training.config import TrainConfig
+
+
+def dry_run(config: TrainConfig) -> str:
+    """What a training would start with.
+
+    Raises:
+        UserError, DataError: As for `loop.train`.
+    """
+    data = config.data
+    if data.dataset == "iclevr" and not has_images(data.root):
+        return f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered"
+    with config.naming_settings():
+        images = open_training_images(data.dataset, data.root, data.image_size, data.conditional, **data.hub_options)
+    steps = -(-len(images) // config.batch_size)
+    return f"{summarize(images, Path(data.root))}\nepochs: {config.epochs}, steps in each: {steps:,}"

@@ -1,0 +1,36 @@
+"""What is said about a data set before it is used."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lab_ddpm.cli import main
+from lab_ddpm.data.image_folder import open_folder
+from lab_ddpm.data.summary import summarize
+
+
+def test_sizes_modes_labels_and_what_was_left_out_are_named(tmp_path: Path) -> None:
+    for name, mode, width in (("rose/a", "RGB", 30), ("rose/b", "L", 20), ("Rose/c", "RGB", 20)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new(mode, (width, 10)).save(tmp_path / f"{name}.png")
+    (tmp_path / "rose" / "Thumbs.db").touch()
+    for _ in range(2):  # decoded, and from the cache
+        first, labels, rarest, note, left_out = summarize(open_folder(tmp_path, 8), tmp_path).splitlines()
+        assert "3 images of 20 x 10 to 30 x 10 (2 sizes) pixels; RGB 2, L 1" in first
+        assert "2 labels" in labels
+        assert "3 with 1" in labels
+        assert rarest.index("Rose 1") < rarest.index("rose 2")
+        assert "['Rose', 'rose']" in note
+        assert left_out.endswith("Thumbs.db (1)")
+
+
+def test_a_dry_run_says_it_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    command = ["train", "--data.dataset", "folder", "--data.root", str(tmp_path), "--data.conditional", "false"]
+    assert main([*command, "--dry_run"]) == 0
+    assert "1 images of 8 x 8 pixels; RGB 1" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
