@@ -162,7 +162,8 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad" / "train.parquet").write_bytes(b"no parquet")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "train.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    for root in (tmp_path / "absent", tmp_path / "bad", "someone/absent"):
+    empty = save(make(tmp_path).select([]), tmp_path / "empty")
+    for root in (tmp_path / "absent", tmp_path / "bad", empty, "someone/absent"):
         with pytest.raises(DataError, match=str(root)) as caught:
             open_hub(root, 16)
         assert "\n" not in str(caught.value)

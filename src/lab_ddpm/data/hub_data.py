@@ -95,7 +95,6 @@ def open_hub(
 def _load(root: str, revision: str | None) -> tuple[Mapping[Any, Dataset], Mapping[Any, Sequence[str]]]:
     """The splits by name, and the files that they were made from; none if the data set is its own files."""
     import datasets
-    from datasets.exceptions import DatasetsError
 
     if not Path(root).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", root):
         raise DataError(f"{root}: no such folder")
@@ -106,7 +105,7 @@ def _load(root: str, revision: str | None) -> tuple[Mapping[Any, Dataset], Mappi
         builder = datasets.load_dataset_builder(root, revision=revision)
         builder.download_and_prepare()
         return builder.as_dataset(), builder.config.data_files or {}  # pyright: ignore[reportReturnType]
-    except (OSError, ValueError, DatasetsError) as error:
+    except Exception as error:  # of files that are broken or empty, `datasets` raises nearly anything
         reason = " ".join(str(error.__cause__ or error).split())
         raise DataError(f"{root}: `datasets` cannot read it ({reason})") from None
 
