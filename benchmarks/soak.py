@@ -2,14 +2,17 @@
 
     python benchmarks/soak.py --requests 1000 --clients 8
 
-Several clients ask a server for images at the same time, again and again, and break some requests off half way.
-Requests repeat, and the right images of each are known: those that the library makes. Exit code 1 if an image is
-wrong, a request fails or the memory grows.
+Several clients ask the server of a model with a layout for images at the same time, again and again, and break some
+requests off half way. Requests repeat, and the right image of each is known: the one that the library makes. Exit code
+1 if an image is wrong, a request fails or the memory grows.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
+import json
 import random
 import socket
 import subprocess
@@ -19,28 +22,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 from PIL import Image
 
 from lab_ddpm.cli import run
-from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.iclevr import OBJECTS, SHAPES
+from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images
 from lab_ddpm.generation.checkpoint import PRETRAINED
+from lab_ddpm.generation.placing import Place, draw_places
 from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError, check_at_least, first_line
 
 _HOST = "127.0.0.1"
-_OUTCOMES = ("right", "wrong", "failed", "broken off", "too late to break off")
-_KINDS, _IMAGES, _STEPS = 100, 2, 4
+_OUTCOMES = ("right", "wrong", "failed", "broken off")
+_KINDS, _STEPS = 100, 4
 _BROKEN_OFF = 0.2  # share of the requests
+_LATEST = 0.5  # seconds, until a request is broken off
 _WAIT = 300.0  # seconds, for the server to start and for an answer
 _GROWTH = 64.0  # MiB that the server may grow by from the second tenth of the requests on
 _MEBIBYTE = 2**20
@@ -108,20 +113,16 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
     backend = Backend(checkpoint)
     if backend.labels != OBJECTS:
         raise UserError(f"{checkpoint} was trained on other labels than the {len(OBJECTS)} i-CLEVR objects")
-    kinds = [_Kind.draw(backend, number) for number in range(min(_KINDS, requests))]
+    kinds = [Kind.draw(backend, number) for number in range(min(_KINDS, requests))]
     randomness, outcome, started = random.Random(seed), Outcome(), time.perf_counter()
-    plan = [(randomness.choice(kinds), randomness.random() < _BROKEN_OFF) for _ in range(requests)]
-    with running_playground(checkpoint) as (address, process), ThreadPoolExecutor(clients) as pool:
-        from gradio_client import Client
-
-        visitors = [Client(address, verbose=False, download_files=False) for _ in range(clients)]
+    plan = [
+        (randomness.choice(kinds), _LATEST * randomness.random() if randomness.random() < _BROKEN_OFF else None)
+        for _ in range(requests)
+    ]
+    with running_playground(checkpoint) as (port, process), ThreadPoolExecutor(clients) as pool:
         ends = [requests * tenth // 10 for tenth in range(11)]
         for start, end in pairwise(ends):
-            asked = [
-                pool.submit(_ask, visitors[index % clients], kind, breaks_off)
-                for index, (kind, breaks_off) in enumerate(plan[start:end])
-            ]
-            for request in asked:
+            for request in [pool.submit(_ask, port, kind, until) for kind, until in plan[start:end]]:
                 try:
                     outcome.counts[request.result()] += 1
                 except Exception as error:
@@ -133,8 +134,8 @@ def soak(checkpoint: Path, requests: int, clients: int, seed: int) -> Outcome:
 
 
 @contextmanager
-def running_playground(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Start a playground in a process of its own: its address, and the process.
+def running_playground(checkpoint: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Start a playground in a process of its own: its port, and the process.
 
     Raises:
         RuntimeError: It does not start; with the last line that it wrote.
@@ -155,7 +156,7 @@ def running_playground(checkpoint: Path) -> Iterator[tuple[str, psutil.Process]]
                     last = (errors.read().strip().splitlines() or ["no output"])[-1]
                     raise RuntimeError(f"`lab-ddpm playground --checkpoint {checkpoint}` does not start: {last}")
                 time.sleep(0.2)
-            yield f"http://{_HOST}:{port}", psutil.Process(server.pid)
+            yield port, psutil.Process(server.pid)
         finally:
             server.terminate()
 
@@ -166,44 +167,44 @@ def _is_taken(port: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """One kind of request, and its images."""
+class Kind:
+    """One kind of request, and its (H, W, C) image."""
 
-    condition: Condition
+    places: Sequence[Place]
     settings: Settings
-    images: Images
+    image: Images
 
     @classmethod
-    def draw(cls, backend: Backend, number: int) -> _Kind:
+    def draw(cls, backend: Backend, number: int) -> Kind:
+        """The kind of a number, drawn by the library."""
         condition = tuple(random.Random(number).sample(OBJECTS, 1 + number % 3))
-        settings = Settings(_IMAGES, "ddim", _STEPS, backend.pipeline.sampling.guidance_scale, number)
-        *_, last = backend.draw(condition, [], settings)
-        return cls(condition, settings, last.images)
+        (places,) = draw_places(backend.pipeline.denoiser, [condition], [number])
+        settings = Settings(1, "ddim", _STEPS, backend.pipeline.sampling.guidance_scale, number)
+        *_, last = backend.draw(condition, places, settings)
+        return cls(places, settings, last.images[0])
 
-    def inputs(self) -> list[Any]:
-        """What the page would send: the ticks of each shape, no places, and the settings."""
-        ticks = [[label for label in self.condition if label.endswith(shape)] for shape in SHAPES]
-        how = self.settings
-        return [*ticks, False, [], how.number, how.scheduler, how.steps, how.guidance_scale, how.seed]
+    def body(self) -> str:
+        """What the page would send."""
+        return json.dumps(asdict(self.settings) | {"places": [asdict(place) for place in self.places]})
 
-    def is_in(self, gallery: Sequence[Any]) -> bool:
-        """Whether the images of a gallery, which names the server's files, are these."""
-        shown = []
-        for item in gallery:
-            with Image.open(item["image"]["path"]) as file:
-                shown.append(np.asarray(file.convert("RGB")))
-        return np.array_equal(shown, self.images)
+    def is_in(self, answer: bytes) -> bool:
+        """Whether an answer has this image."""
+        _, _, image = json.loads(answer)["image"].partition(",")
+        return np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))), self.image)
 
 
-def _ask(client: Any, kind: _Kind, breaks_off: bool) -> str:
-    job = client.submit(*kind.inputs(), api_name="/draw")
-    if breaks_off:
-        end = time.perf_counter() + _WAIT
-        while not job.outputs() and not job.done() and time.perf_counter() < end:  # until it is being drawn
-            time.sleep(0.005)
-        return "broken off" if job.cancel() else "too late to break off"
-    gallery, *_ = job.result(timeout=_WAIT)
-    return "right" if kind.is_in(gallery) else "wrong"
+def _ask(port: int, kind: Kind, until: float | None) -> str:
+    """Ask for an image, and break the request off after `until` seconds, if it is not None."""
+    with closing(HTTPConnection(_HOST, port, timeout=_WAIT)) as connection:
+        connection.request("POST", "/image", kind.body(), {"Content-Type": "application/json"})
+        if until is not None:
+            time.sleep(until)
+            return "broken off"
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(content.decode())
+        return "right" if kind.is_in(content) else "wrong"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Start a web page that generates the images you choose; only this machine can see it."""
+"""Start a web page on which you move objects in an image, or choose labels; only this machine can see it."""
 
 import os
 import socket

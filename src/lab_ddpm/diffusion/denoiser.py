@@ -239,10 +239,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the UNet predicts: `forward` without the detailer. A model with a layout needs a `place_map`."""
-        embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(self.dtype))
+        dtype = self.unet.conv_in.weight.dtype  # `self.dtype` looks at all weights each time
+        embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)
-        return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
+        return self.unet(noisy.to(dtype), timesteps, class_labels=embedding).sample.float()
 
     @torch.no_grad()
     def predict_clean(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,9 @@ class Backend:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         Thread(target=_call_all, args=(self._work,), daemon=True).start()
 
-    def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Iterator[Progress]:
+    def draw(
+        self, condition: Condition, places: Sequence[Place], settings: Settings
+    ) -> Generator[Progress, None, None]:
         """Generate images, and yield them before each step.
 
         Closing the iterator stops the sampling at the next step.
@@ -158,16 +160,17 @@ class Backend:
         scheduler = f'scheduler="{settings.scheduler}", ' if self._other_scheduler(settings) else ""
         how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
         lines = ["from lab_ddpm import open_pipeline", f'pipe = open_pipeline("{self.checkpoint}", {how})']
+        times = f" * {settings.number}" if settings.number > 1 else ""
         if places:
             placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
-            number, seeds = settings.number, f"image_seeds({settings.seed}, {settings.number})"
+            seeds = f"image_seeds({settings.seed}, {settings.number})"
             lines[1:1] = [
                 "from lab_ddpm.diffusion.sampling import image_seeds",
                 "from lab_ddpm.generation.placing import Place, generate_placed",
             ]
-            lines.append(f"images = generate_placed(pipe, [[{placed}]] * {number}, {seeds}).images")
+            lines.append(f"images = generate_placed(pipe, [[{placed}]]{times}, {seeds}).images")
         else:
-            what = f'["{", ".join(condition)}"] * {settings.number}' if condition else f"batch_size={settings.number}"
+            what = f'["{", ".join(condition)}"]{times}' if condition else f"batch_size={settings.number}"
             lines.append(f"images = pipe({what}, seed={settings.seed}).images")
         return "\n".join(lines)
 

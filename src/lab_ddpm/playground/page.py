@@ -1,4 +1,4 @@
-"""The page of the playground, in Gradio: settings on the left, images on the right."""
+"""The page of the playground, in Gradio. A model with a layout has another part of it in `live`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, write_png
-from lab_ddpm.diffusion.places import disc_radius
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
-from lab_ddpm.generation.placing import Place
 from lab_ddpm.playground.backend import Backend, Settings
+from lab_ddpm.playground.live import add_live, image_route
 from lab_ddpm.tools.errors import UserError
 
 HOST = "127.0.0.1"  # only this machine can open the page
@@ -28,13 +26,11 @@ _CACHE = (3600, 86_400)  # in seconds: every hour, image files that are a day ol
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # no web fonts
 _CSS = (
     "".join(f"#{shape} label {{ width: 100%; }} " for shape in SHAPES)  # one colour per line
+    + "#live .html-container { padding: 0; } "
     + "#images .caption-label { white-space: normal; max-width: 100%; } "
     # the images are small: the browser enlarges them, without smoothing
     + ".grid-wrap img, .preview img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }"
 )
-# Places of the discs, as shares of width and height: the first object of an i-CLEVR scene is in the middle.
-_FIRST_PLACES = ((0.5, 0.42), (0.25, 0.6), (0.75, 0.6), (0.25, 0.35), (0.75, 0.35), (0.5, 0.7))
-_HERE = Path(__file__).parent
 Captioned = list[tuple[Images, str]]  # (H, W, C) uint8, and the caption below
 
 
@@ -56,6 +52,7 @@ def serve(backend: Backend, port: int, open_browser: bool = False) -> None:
         theme=gr.themes.Default(**_FONTS),  # pyright: ignore[reportArgumentType]
         css=_CSS,
         footer_links=[],
+        app_kwargs={"routes": [image_route(backend)]} if backend.pipeline.denoiser.space.has_layout else None,
     )
     print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
     try:
@@ -66,73 +63,73 @@ def serve(backend: Backend, port: int, open_browser: bool = False) -> None:
 
 def build(backend: Backend) -> gr.Blocks:
     """The page."""
-    sampling, config = backend.pipeline.sampling, backend.pipeline.denoiser.config
     with gr.Blocks(title=f"lab_ddpm: {backend.checkpoint.name}", analytics_enabled=False, delete_cache=_CACHE) as page:
         gr.Markdown(f"## {backend.checkpoint}")
-        with gr.Row():
-            with gr.Column():
-                boxes = _boxes(backend.labels)
-                placing, places = _canvas(backend)
-                with gr.Row():
-                    number = gr.Slider(1, _MOST, 4, step=1, label="Images")
-                    seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-                with gr.Row():
-                    schedulers = list(dict.fromkeys([backend.scheduler, *SCHEDULERS]))
-                    scheduler = gr.Dropdown(schedulers, value=backend.scheduler, label="Sampler")
-                    steps = gr.Slider(1, config["num_train_timesteps"], sampling.steps, step=1, label="Steps")
-                    guided = bool(backend.labels and config["condition_dropout"])
-                    guidance = gr.Slider(1, 10, sampling.guidance_scale, step=0.5, label="Guidance", visible=guided)
-                with gr.Row():
-                    start = gr.Button("Draw", variant="primary")
-                    stop = gr.Button("Stop")
-            with gr.Column():
-                images = gr.Gallery(label="Images", columns=2, height=640, elem_id="images")
-                code = gr.Code(
-                    label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True
-                )
-        settings = [number, scheduler, steps, guidance, seed]
-        kept, gallery = gr.State([]), _gallery()
+        settings = _live(backend) if backend.pipeline.denoiser.space.has_layout else _form(backend)
         if len(backend.labels) > 1:
             _walk(backend, settings)
-
-        def wanted(*values: Any) -> tuple[Condition, list[Place], Settings]:
-            ticked = {label for group in values[: len(boxes)] for label in group or ()}
-            condition = tuple(label for label in backend.labels if label in ticked)
-            is_placed, middles, *how = values[len(boxes) :]
-            placed = [Place(**middle) for middle in _middles(backend, middles, condition)] if is_placed else []
-            return condition, placed, _settings(*how)
-
-        def draw(kept: Captioned, *values: Any) -> Iterator[tuple[Any, ...]]:
-            try:
-                condition, placed, how = wanted(*values)
-                lines = backend.code(condition, placed, how)
-                for state in backend.draw(condition, placed, how):
-                    drawn = _captioned(state.images, state.captions)
-                    if state.captions:
-                        kept = [*drawn, *kept][:_KEPT]
-                    yield _shown(drawn), lines, kept
-            except UserError as error:
-                raise gr.Error(str(error), print_exception=False) from None
-
-        drawing = start.click(
-            draw,
-            [kept, *boxes, placing, places, *settings],
-            [images, code, kept],
-            show_progress="minimal",
-        )
-        # a separate event, since a component that gr.skip() leaves unchanged keeps all its later values in memory
-        drawing.success(_shown, kept, gallery, show_progress="hidden")
-        stop.click(None, cancels=drawing)
-        if boxes:
-            gr.on(  # one event for all groups: separate ones could overtake each other
-                [group.change for group in boxes],
-                lambda middles, *groups: _middles(backend, middles, [label for group in groups for label in group]),
-                [places, *boxes],
-                places,
-                show_progress="hidden",
-                trigger_mode="always_last",
-            )
     return page
+
+
+def _live(backend: Backend) -> list[Any]:
+    """The image with its objects, and the settings below."""
+    above = gr.Column()
+    settings, code = _settings_row(backend, "Small images", 8), _code()
+    with above:
+        add_live(backend, settings, code)
+    return settings
+
+
+def _form(backend: Backend) -> list[Any]:
+    """Boxes to tick and the settings on the left, images on the right."""
+    with gr.Row():
+        with gr.Column():
+            boxes = _boxes(backend.labels)
+            settings = _settings_row(backend, "Images", 4)
+            with gr.Row():
+                start = gr.Button("Draw", variant="primary")
+                stop = gr.Button("Stop")
+        with gr.Column():
+            images = gr.Gallery(label="Images", columns=2, height=640, elem_id="images")
+            code = _code()
+    kept, gallery = gr.State([]), _gallery()
+
+    def draw(kept: Captioned, *values: Any) -> Iterator[tuple[Any, ...]]:
+        ticked = {label for group in values[: len(boxes)] for label in group or ()}
+        condition, how = tuple(label for label in backend.labels if label in ticked), _settings(*values[len(boxes) :])
+        try:
+            lines = backend.code(condition, [], how)
+            for state in backend.draw(condition, [], how):
+                drawn = _captioned(state.images, state.captions)
+                if state.captions:
+                    kept = [*drawn, *kept][:_KEPT]
+                yield _shown(drawn), lines, kept
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    drawing = start.click(draw, [kept, *boxes, *settings], [images, code, kept], show_progress="minimal")
+    # a separate event, since a component that gr.skip() leaves unchanged keeps all its later values in memory
+    drawing.success(_shown, kept, gallery, show_progress="hidden")
+    stop.click(None, cancels=drawing)
+    return settings
+
+
+def _settings_row(backend: Backend, counted: str, number: int) -> list[Any]:
+    """What `_settings` takes: a number of images, the sampler, the steps, the guidance and the seed."""
+    sampling, config = backend.pipeline.sampling, backend.pipeline.denoiser.config
+    with gr.Row():
+        count = gr.Slider(1, _MOST, number, step=1, label=counted)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+        schedulers = list(dict.fromkeys([backend.scheduler, *SCHEDULERS]))
+        scheduler = gr.Dropdown(schedulers, value=backend.scheduler, label="Sampler")
+        steps = gr.Slider(1, config["num_train_timesteps"], sampling.steps, step=1, label="Steps")
+        guided = bool(backend.labels and config["condition_dropout"])
+        guidance = gr.Slider(1, 10, sampling.guidance_scale, step=0.5, label="Guidance", visible=guided)
+    return [count, scheduler, steps, guidance, seed]
+
+
+def _code() -> gr.Code:
+    return gr.Code(label="The same in Python", language="python", interactive=False, lines=3, wrap_lines=True)
 
 
 def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
@@ -146,40 +143,6 @@ def _boxes(labels: Sequence[str]) -> list[gr.CheckboxGroup]:
             )
             for shape in SHAPES
         ]
-
-
-def _canvas(backend: Backend) -> tuple[gr.Checkbox, gr.HTML]:
-    """The discs to drag, if the model has a layout."""
-    space = backend.pipeline.denoiser.space
-    placing = gr.Checkbox(False, label="Put the objects where the discs are", visible=space.has_layout)
-    height, width = space.sample_size
-    with gr.Column(visible=False) as canvas:  # updating the HTML itself would lose its properties
-        places = gr.HTML(
-            [],
-            html_template=(_HERE / "places.html").read_text(encoding="utf-8"),
-            css_template=(_HERE / "places.css").read_text(encoding="utf-8"),
-            js_on_load=(_HERE / "places.js").read_text(encoding="utf-8"),
-            image_height=height,  # `height` and `width` are Gradio's own
-            image_width=width,
-            radius=disc_radius(space),
-            elem_id="places",
-        )
-    placing.change(lambda shown: gr.update(visible=shown), placing, canvas)
-    return placing, places
-
-
-def _middles(backend: Backend, middles: Sequence[dict[str, Any]], ticked: Sequence[str]) -> list[dict[str, Any]]:
-    """The places of the discs of the ticked labels; existing discs stay where they are."""
-    before = {middle["label"]: middle for middle in middles or ()}
-    height, width = backend.pipeline.denoiser.space.sample_size
-    discs = [before[label] for label in ticked if label in before]
-    for label in ticked:
-        if label not in before:
-            taken = {(disc["x"], disc["y"]) for disc in discs}
-            free = [place for x, y in _FIRST_PLACES if (place := (width * x, height * y)) not in taken]
-            x, y = free[0] if free else (width / 2, height / 2)
-            discs.append({"label": label, "x": x, "y": y})
-    return discs
 
 
 def _gallery() -> gr.Gallery:

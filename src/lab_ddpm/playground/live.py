@@ -1,0 +1,135 @@
+"""The page for a model with a layout: the objects stand on the image, and the image follows them.
+
+`objects.js` holds the objects, and `live.js` asks `POST /image` for their image, again and again while one is dragged.
+This does not go through Gradio's queue: that takes longer, and keeps old values in memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
+from lab_ddpm.data.images import Images, to_pil
+from lab_ddpm.diffusion.places import disc_radius
+from lab_ddpm.generation.placing import Place, draw_places
+from lab_ddpm.playground.backend import Backend, Settings
+from lab_ddpm.tools.errors import UserError
+
+_URL = "/image"
+_FIRST = ("red cube", "cyan sphere", "yellow cylinder")  # the objects at the start
+_HERE = Path(__file__).parent
+_CLOSED = 499  # the status that nginx gives to requests that were broken off; nobody reads it
+
+
+def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code) -> None:
+    """Put the image with its objects on the page.
+
+    Args:
+        backend: Its model has a layout.
+        settings: The components of the number of other seeds, the sampler, the steps, the guidance and the seed. The
+            image follows them. The seed follows the image that is clicked.
+        code: Shows the code that makes the image.
+    """
+    is_iclevr, space = backend.labels == OBJECTS, backend.pipeline.denoiser.space
+    height, width = space.sample_size
+    (places,) = draw_places(backend.pipeline.denoiser, [_FIRST if is_iclevr else backend.labels[:1]], [0])
+    start = {
+        "url": _URL.removeprefix("/"),
+        "size": [width, height],
+        "radius": disc_radius(space),
+        "colours": COLOURS if is_iclevr else [""],
+        "shapes": SHAPES if is_iclevr else backend.labels,
+        "places": [{"label": place.label, "x": round(place.x, 1), "y": round(place.y, 1)} for place in places],
+        "settings": [setting.value for setting in settings],
+    }
+    files = ("live.html", "live.css", "objects.js", "live.js")
+    html, css, *js = [(_HERE / file).read_text(encoding="utf-8") for file in files]
+    live = gr.HTML(
+        {},
+        html_template=html,
+        css_template=css,
+        js_on_load="".join(js),
+        apply_default_css=False,
+        elem_id="live",
+        start=start,
+    )
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}  # in the browser alone
+    live.input(None, live, [settings[-1], code], js="drawn => [drawn.seed, drawn.code]", **quiet)
+    told = "(...settings) => { document.dispatchEvent(new CustomEvent('settings', { detail: settings })); return []; }"
+    gr.on([setting.change for setting in settings], None, list(settings), None, js=told, **quiet)
+
+
+def image_route(backend: Backend) -> Route:
+    """`POST /image`: one image of objects in given places.
+
+    The request is JSON with the keys of `read_request`. The answer is JSON: `image` (a data URL), `caption` and `code`;
+    or with status 400 `error`, a sentence. A request that the browser breaks off stops at its next step.
+    """
+
+    async def answer(request: Request) -> Response:
+        try:
+            places, settings = read_request(await request.body(), backend.labels)
+            condition = tuple(place.label for place in places)
+            code = backend.code(condition, places, settings)
+            with closing(backend.draw(condition, places, settings)) as states:
+                async for state in iterate_in_threadpool(states):
+                    drawn = state  # the last one is finished
+                    if await request.is_disconnected():
+                        return Response(status_code=_CLOSED)
+        except UserError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"image": _data_url(drawn.images[0]), "caption": drawn.captions[0], "code": code})
+
+    return Route(_URL, answer, methods=["POST"])
+
+
+def read_request(body: bytes, labels: Sequence[str]) -> tuple[list[Place], Settings]:
+    """The places and the settings of one image, from JSON such as
+
+        {"places": [{"label": "red cube", "x": 32, "y": 27}],
+         "scheduler": "ddim", "steps": 4, "guidance_scale": 1, "seed": 0}
+
+    Raises:
+        UserError: It has another form, or more objects than there are labels. Other values are checked when the image
+            is drawn.
+    """
+    try:
+        wanted = json.loads(body)
+        match wanted:
+            case {
+                "places": list(places),
+                "scheduler": str(scheduler),
+                "steps": int(steps),
+                "guidance_scale": int() | float() as guidance_scale,
+                "seed": int(seed),
+            } if 0 < len(places) <= len(labels):
+                how = Settings(1, scheduler, steps, float(guidance_scale), seed)
+                return [_read_place(place) for place in places], how
+    except (ValueError, RecursionError, OverflowError):  # not JSON, or numbers that are too long
+        pass
+    raise UserError(f"a request must have 1 to {len(labels)} places, a scheduler, steps, guidance_scale and a seed")
+
+
+def _read_place(place: object) -> Place:
+    match place:
+        case {"label": str(label), "x": int() | float() as x, "y": int() | float() as y}:
+            return Place(label, float(x), float(y))
+    raise UserError("a place must have a label, x and y")
+
+
+def _data_url(image: Images) -> str:
+    file = io.BytesIO()
+    to_pil(image).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
