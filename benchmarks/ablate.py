@@ -176,7 +176,7 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
         for seed in sweep.seeds
     }
     data = next(iter(configs.values()))[0].data
-    dataset = open_dataset(data.dataset, data.root, data.image_size)
+    dataset = open_dataset(data.dataset, data.root, data.image_size, **data.hub_options)
     if len(dataset) < 2 * sweep.num_images:  # one half of the real images is compared with the other
         raise DataError(
             f"{sweep.name}: `num_images` must be at most half of the {len(dataset)} images in {data.root}, "

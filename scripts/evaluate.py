@@ -25,9 +25,9 @@ def parser() -> Parser:
     parser.add_argument("--num-seeds", type=int, help="seeds 0, 1, ... (default: 4; with --against: 3)")
     parser.add_argument("--out", type=Path, help="default: evaluation; with --against: distances")
     sets = parser.add_argument_group("distances between generated images and those of a data set")
-    datasets = "compare with iclevr, mnist, fashion_mnist, cifar10, flowers102 or folder (needs --root)"
+    datasets = "compare with iclevr, mnist, fashion_mnist, cifar10, flowers102, folder or hub (needs --root)"
     sets.add_argument("--against", metavar="DATASET", help=datasets)
-    sets.add_argument("--held-out", type=Path, help="for iclevr and folder: images not used in training")
+    sets.add_argument("--held-out", type=Path, help="folder of images not used in training; for hub: a split")
     features = "inception, or a classifier's file (default: evaluator/DATASET.safetensors)"
     sets.add_argument("--features", help=features)
     sets.add_argument("--unconditional", action="store_true", default=None, help="sample without conditions")

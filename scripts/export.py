@@ -19,7 +19,9 @@ def parser() -> Parser:
     add_checkpoint(parser)
     parser.add_argument("--out", type=Path, help="for hub: the new folder (default: hub)")
     parser.add_argument("--name", help="for hub: USER/NAME on the Hub, for the model card (default: OUT)")
-    parser.add_argument("--license", help="for hub: a licence for the model card, such as mit (default: none)")
+    parser.add_argument(
+        "--license", help="for hub: a licence for the model card, such as mit (default: the checkpoint's)"
+    )
     return parser
 
 

@@ -14,21 +14,29 @@ def main(arguments: list[str]) -> None:
     config = parse_config(arguments)
     is_dry_run = DRY_RUN in arguments
     load_torch(f"training {config.name}")
+    from lab_ddpm.export.hub import check_push, push_hub
     from lab_ddpm.training.dry_run import dry_run
     from lab_ddpm.training.launcher import take_launcher_settings
     from lab_ddpm.training.loop import train
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images
 
+    is_main = os.environ.get("RANK", "0") == "0"
+    repository = config.push_to_hub if is_main else None
     config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
         print(dry_run(config))
         return
+    if repository:
+        check_push(repository)
     provide_images(config)  # renders the replica if i-CLEVR has no images
     folder = train(config)
-    if os.environ.get("RANK", "0") == "0":
+    if is_main:
         print(f"the run is in {folder}; its best pipeline: {folder / 'best'}, its log: {folder / 'metrics.jsonl'}")
+    if repository:
+        push_hub(folder / "best", repository, config.data.hub_name)
+        print(f"its best pipeline is also in {repository} on the Hub")
 
 
 if __name__ == "__main__":

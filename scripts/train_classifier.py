@@ -17,7 +17,7 @@ def parser() -> Parser:
     parser.add_argument("--dataset", default="iclevr", help="iclevr or another with labels (default: iclevr)")
     roots = f"folders of training images (default: {ROOT})"
     parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help=roots)
-    held_out = "folder of images to test on (default for iclevr: 5 %% of the scenes)"
+    held_out = "folder of images to test on; for hub: a split (default for iclevr: 5 %% of the scenes)"
     parser.add_argument("--held-out", type=Path, help=held_out)
     names = "for iclevr: resnet18, referee or, with images of `render --for-counter`, counter (default: the first two)"
     parser.add_argument("--names", nargs="+", action="extend", help=names)

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import LocalTokenNotFoundError
 from PIL import Image
 
-from conftest import save_tiny_pipeline
+from conftest import save_tiny_pipeline, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.data.images import write_png
 from lab_ddpm.export import one_file
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.files import write_json
+
+ROOT = Path(__file__).parents[2]
 
 # Without `site`, so without the .pth file of an editable install.
 WITHOUT_LAB_DDPM = f"""
@@ -40,7 +43,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("hub")
     detail = {"patch_size": 2, "prediction_type": "sample", "detail_channels": (8, 16)}
     pipeline = save_tiny_pipeline(folder / "best", 3, ("a", "b"), **detail)
-    (pipeline / "README.md").write_text("# A card\n")
+    (pipeline / "README.md").write_text("---\ndatasets:\n- someone/pets\nmetrics:\n- exact_match\n---\n\n# A card\n")
     write_png(pipeline / "grid.png", np.zeros((4, 4, 3), np.uint8))
     score = {"mean": 0.75, "ci95": [0.7, 0.8]}
     write_json(pipeline / "metrics.json", {"splits": {"test": {"referee": {"micro": score, "exact_match": score}}}})
@@ -63,6 +66,7 @@ def test_it_makes_the_same_images_without_the_package(exported: tuple[Path, Path
 def test_the_card_has_the_scores(exported: tuple[Path, Path]) -> None:
     card: Any = ModelCard.load(exported[1] / "README.md")
     assert "# A card" in card.text
+    assert (card.data.datasets, card.data.metrics) == (["someone/pets"], ["exact_match"])  # as the pipeline's card says
     assert 'from_pretrained("someone/tiny", trust_remote_code=True)' in card.text
     results = card.data.eval_results
     assert [(result.dataset_split, result.metric_value) for result in results] == [("test", 0.75), ("test", 0.75)]
@@ -75,6 +79,64 @@ def test_the_card_has_a_licence_only_if_one_is_named(exported: tuple[Path, Path]
     assert export(exported[0], tmp_path / "out", "--license", "apache-2.0") == 0
     card: Any = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.license == "apache-2.0"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("pretrained/*/README.md")), ids=lambda path: path.parent.name)
+def test_the_shipped_cards_have_metadata(path: Path) -> None:
+    assert {"license", "library_name", "tags", "datasets", "metrics"} <= ModelCard.load(path).data.to_dict().keys()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """What a Hub is asked, instead of the real one: (function, repository or uploaded card)."""
+    asked: list[tuple[str, Any]] = []
+
+    def upload(repo_id: str, folder_path: Path, **_: str) -> None:
+        assert {"README.md", "pipeline.py", "model_index.json", "denoiser"} <= {p.name for p in folder_path.iterdir()}
+        asked.append((repo_id, ModelCard.load(folder_path / "README.md")))
+
+    monkeypatch.setattr("lab_ddpm.export.hub.create_repo", lambda name, **_: asked.append(("create", name)))
+    monkeypatch.setattr("lab_ddpm.export.hub.auth_check", lambda name, **_: asked.append(("check", name)))
+    monkeypatch.setattr("lab_ddpm.export.hub.upload_folder", upload)
+    return asked
+
+
+def test_a_run_pushes_its_best_pipeline_at_its_end(
+    hub: list[tuple[str, Any]], tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["train", *tiny_arguments(tmp_path, evaluation__metric="none")]
+    assert main(arguments) == 0
+    assert hub == []
+    arguments += ["--push_to_hub", "someone/tiny"]
+    assert main(arguments) == 0  # the same run, which is finished
+    assert hub[:2] == [("create", "someone/tiny"), ("check", "someone/tiny")]
+    ((name, card),) = hub[2:]
+    assert name == "someone/tiny"
+    assert 'from_pretrained("someone/tiny"' in card.text
+
+    def fail(**_: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("lab_ddpm.export.hub.upload_folder", fail)
+    assert main(arguments) == 1
+    assert (tmp_path / "runs" / "tiny" / "best" / "model_index.json").is_file()
+
+
+def test_a_run_that_may_not_push_does_not_start(
+    hub: list[tuple[str, Any]],
+    tiny_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(name: str, **_: Any) -> None:
+        raise LocalTokenNotFoundError("no token")
+
+    monkeypatch.setattr("lab_ddpm.export.hub.auth_check", refuse)
+    for name in ("tiny", "a/b/c", "someone/tiny"):
+        assert main(["train", *tiny_arguments(tmp_path, push_to_hub=name)]) == 2
+        assert "`push_to_hub`" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_mistakes_write_nothing(exported: tuple[Path, Path], tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ def test_tensorboard_has_what_metrics_jsonl_has_and_the_grids(
     assert [event.step for event in told.Images("samples")] == [step]
 
 
-@pytest.mark.skipif(find_spec("wandb") is not None, reason="it is installed here")
-def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *tiny_arguments(tmp_path, trackers="wandb")]) == 2
-    assert "pip install wandb" in capsys.readouterr().err
+@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
+def test_a_tracker_that_is_not_installed_is_named(
+    tracker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec(tracker) is not None:
+        pytest.skip("it is installed here")
+    assert main(["train", *tiny_arguments(tmp_path, trackers=tracker)]) == 2
+    assert f"pip install {tracker}" in capsys.readouterr().err

@@ -7,52 +7,57 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from lab_ddpm.data.hub_data import open_hub
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.image_folder import PARTS, open_folder
 from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.data.torchvision_data import TORCHVISION_DATASETS, open_torchvision
-from lab_ddpm.tools.errors import UserError, check_choice
+from lab_ddpm.tools.errors import UserError, check_choice, renaming
 
 # Height and width in pixels, as in the presets.
-IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64}
+IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64, "hub": 64}
 DATASETS = tuple(IMAGE_SIZES)
 _OPENERS: dict[str, Callable[..., ImageDataset]] = {
     "iclevr": partial(open_labelled_images, labels=OBJECTS),
     "folder": open_folder,
+    "hub": open_hub,
     **{name: partial(open_torchvision, name) for name in TORCHVISION_DATASETS},
 }
 
 
-def open_dataset(dataset: str, root: str | Path, image_size: Size, with_masks: bool = False) -> ImageDataset:
+def open_dataset(
+    dataset: str, root: str | Path, image_size: Size, with_masks: bool = False, **options: str
+) -> ImageDataset:
     """Check, decode (once) and open the training images of a data set.
 
     Args:
         dataset: One of `DATASETS`.
-        root: Its folder.
+        root: Its folder; for "hub" also its name.
         image_size: Size of the opened images, in pixels.
         with_masks: Whether to open the masks too.
+        options: For "hub": the other arguments of `open_hub`.
 
     Raises:
-        UserError: The data set is unknown, or has no masks.
+        UserError: The data set is unknown, or has no masks, or an option does not fit it.
         DataError: Images, labels or masks are missing or broken; the message names all of them.
     """
     check_choice("dataset", dataset, DATASETS)
-    if with_masks and dataset in TORCHVISION_DATASETS:
+    if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
         raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
-    return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {})
+    return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {}, **options)
 
 
 def open_training_images(
-    dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False
+    dataset: str, root: str | Path, image_size: Size, conditional: bool, with_masks: bool = False, **options: str
 ) -> ImageDataset:
     """As `open_dataset`, but for training: without labels if the model is unconditional.
 
     Raises:
         UserError: The model is conditional, and the images have no labels.
     """
-    images = open_dataset(dataset, root, image_size, with_masks)
+    images = open_dataset(dataset, root, image_size, with_masks, **options)
     if conditional and not images.labels:
         raise UserError(f"`conditional` must be false for the images in {root}, which have no labels")
     if not conditional:
@@ -61,12 +66,12 @@ def open_training_images(
 
 
 def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, image_size: Size) -> ImageDataset:
-    """Open images that are never trained on: the test part of a torchvision data set, or another folder.
+    """Open images that are never trained on: the test part of a torchvision data set, another split, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
-        root: Its folder.
-        held_out: The other folder, for data sets without a test part; None for the others.
+        root: Its folder; for "hub" also its name.
+        held_out: The other split for "hub"; the other folder for the rest of those without a test part; else None.
         image_size: Size of the opened images, in pixels.
 
     Raises:
@@ -79,13 +84,17 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
             raise UserError(f"`held_out` must not be given for {dataset!r}, which has a test part")
         return open_torchvision(dataset, root, image_size, held_out=True)
     if held_out is None:
-        raise UserError(f"`held_out` must be given for {dataset!r}: a folder of images that were not trained on")
+        kind = "split" if dataset == "hub" else "folder"
+        raise UserError(f"`held_out` must be given for {dataset!r}: a {kind} of images that were not trained on")
+    if dataset == "hub":
+        with renaming({"split": "held_out"}):
+            return open_hub(root, image_size, split=str(held_out))
     return open_dataset(dataset, held_out, image_size)
 
 
 def short_name(dataset: str, root: str | Path) -> str:
-    """The name for files about a data set: its own name, or the name of its folder (`flowers` for flowers/train)."""
-    if dataset != "folder":
+    """The name for files about a data set: its own, or the last part of its root (`flowers` for flowers/train)."""
+    if dataset not in ("folder", "hub"):
         return dataset
     folder = Path(root).resolve()
     return folder.parent.name if folder.name.lower() in PARTS else folder.name

@@ -8,6 +8,7 @@ bilinear filter. The official classifier expects this; with other preprocessing 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -150,6 +151,7 @@ def naming_broken_images(place: object) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
             reason = reason.replace(f" '{name}'", "")
+        reason = re.sub(r" <_io\.BytesIO .*?>", "", reason)
         raise DataError(f"{place}: broken image ({reason})") from None
 
 

@@ -28,31 +28,37 @@ The code of the pipeline is in `pipeline.py`; read it before you trust it. If la
 """
 
 
-def make_card(checkpoint: Path, denoiser: Denoiser, folder: str, licence: str | None = None) -> ModelCard:
+def make_card(
+    checkpoint: Path, denoiser: Denoiser, folder: str, licence: str | None = None, dataset: str | None = None
+) -> ModelCard:
     """The card of a pipeline.
 
     Args:
-        checkpoint: The pipeline's folder. The card includes its `README.md` and the scores in its `metrics.json`, if
-            there are any.
+        checkpoint: The pipeline's folder. The card includes its `README.md` (of the metadata: licence, data sets and
+            metrics) and the scores in its `metrics.json`, if there are any.
         denoiser: The pipeline's model.
         folder: The pipeline's name on the Hub, or the folder to load it from.
-        licence: The licence in the card, as the Hub names it ("mit" for example); None leaves it out.
+        licence: The licence in the card, as the Hub names it ("mit" for example); None keeps that of `README.md`.
+        dataset: USER/NAME of the training data on the Hub; None keeps those of `README.md`.
 
     Raises:
         DataError: `metrics.json` is broken.
     """
     readme, scores, name = checkpoint / "README.md", checkpoint / "metrics.json", Path(folder).name
+    text, stated = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n", {}
+    if text.startswith("---\n"):
+        card = ModelCard(text)
+        text, stated = card.text.lstrip().partition(_USE_TITLE)[0], card.data.to_dict()
     data = ModelCardData(
-        license=licence,
+        license=licence or stated.get("license"),
         library_name="diffusers",
         pipeline_tag=None if denoiser.labels else "unconditional-image-generation",
         tags=[*_TAGS, "class-conditional" if denoiser.labels else "unconditional"],
+        datasets=[dataset] if dataset else stated.get("datasets"),
+        metrics=stated.get("metrics"),
         model_name=name,
         eval_results=_results(scores) if scores.is_file() else None,
     )
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {name}\n"
-    if text.startswith("---\n"):  # the folder is itself an export
-        text, _, _ = ModelCard(text).text.lstrip().partition(_USE_TITLE)
     call = f"[{', '.join(denoiser.labels[:2])!r}], seed=0" if denoiser.labels else "batch_size=4, seed=0"
     content = text.rstrip() + "\n" + _USE_TITLE + _USE.format(folder=folder, call=call)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{content}")

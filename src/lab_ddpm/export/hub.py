@@ -1,4 +1,4 @@
-"""Write a pipeline as a folder for the Hugging Face Hub, which loads even if lab_ddpm is not installed.
+"""Write a pipeline as a folder for the Hugging Face Hub, and push it. It loads even if lab_ddpm is not installed.
 
     pipe = DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)
 
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from huggingface_hub import auth_check, create_repo, upload_folder
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.export.card import make_card
 from lab_ddpm.export.one_file import one_file
 from lab_ddpm.generation.checkpoint import find_checkpoint, load_pipeline
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.files import atomic_path, read_json, write_json, write_text
 
 _TITLE = "The pipeline of this folder, by `lab-ddpm export hub`: it needs diffusers and torchvision, but not lab_ddpm."
@@ -24,14 +27,18 @@ _MODULE = "pipeline"  # diffusers looks for a pipeline's class in a file of this
 _BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files that cards show or name
 
 
-def export_hub(checkpoint: Path, out: Path, name: str | None = None, licence: str | None = None) -> None:
+def export_hub(
+    checkpoint: Path, out: Path, name: str | None = None, licence: str | None = None, dataset: str | None = None
+) -> None:
     """Write the folder `out` from the pipeline in `checkpoint`, with its card, and its scores in the card.
 
     Args:
         checkpoint: A pipeline's folder.
         out: A folder that does not exist yet.
         name: USER/NAME on the Hub, for the card; None means `out`.
-        licence: The licence in the card, as the Hub names it ("mit" for example); None leaves it out.
+        licence: The licence in the card, as the Hub names it ("mit" for example); None keeps that of the card of the
+            checkpoint, if it has one.
+        dataset: USER/NAME of the training data on the Hub, for the card; None keeps those of that card.
 
     Raises:
         DataError: `out` exists, or the pipeline is missing or broken.
@@ -40,7 +47,7 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None, licence: st
         raise DataError(f"{out}: already exists; choose a new folder")
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
-    card = make_card(checkpoint, pipeline.denoiser, name or str(out), licence)
+    card = make_card(checkpoint, pipeline.denoiser, name or str(out), licence, dataset)
     with atomic_path(out) as folder:
         for part in ("denoiser", "scheduler"):  # copied, not saved again, so that rounded weights do not change
             shutil.copytree(checkpoint / part, folder / part)
@@ -57,3 +64,37 @@ def export_hub(checkpoint: Path, out: Path, name: str | None = None, licence: st
             for file in checkpoint.glob(pattern):
                 shutil.copy(file, folder)
         card.save(folder / "README.md")
+
+
+def check_push(name: str) -> None:
+    """Create the repository USER/NAME on the Hub if it does not exist, and check that the user may write to it.
+
+    Raises:
+        UserError: The user may not, or is not logged in, or the Hub cannot be reached.
+    """
+    try:
+        create_repo(name, exist_ok=True)
+        auth_check(name, write=True)
+    except Exception as error:  # without a connection, the errors are those of huggingface_hub's HTTP library
+        raise UserError(
+            f"`push_to_hub` must name a repository that you can write to, got {name!r} ({first_line(error)}); "
+            "`hf auth login` logs you in"
+        ) from None
+
+
+def push_hub(checkpoint: Path, name: str, dataset: str | None = None) -> None:
+    """Export a pipeline as `export_hub` does, and upload it to the repository USER/NAME, which exists.
+
+    Raises:
+        DataError: The pipeline is broken, or the upload failed.
+    """
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "hub"
+        export_hub(checkpoint, folder, name, dataset=dataset)
+        try:
+            upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by lab_ddpm")
+        except Exception as error:  # as above
+            raise DataError(
+                f"{checkpoint}: is saved, but could not be pushed to {name} ({first_line(error)}); the same command "
+                "again tries again"
+            ) from None

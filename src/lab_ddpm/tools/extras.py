@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "torch_fidelity": "inception",
+    "datasets": "hub",
 }
 """Module -> the extra that installs it."""
 

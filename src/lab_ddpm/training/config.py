@@ -7,9 +7,11 @@ The defaults are the i-CLEVR experiment of the report. A value out of range is r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
@@ -23,8 +25,13 @@ class DataConfig:
     """The images to train on.
 
     Attributes:
-        dataset: "iclevr", a data set of torchvision, or "folder" for your own images; see `data.dataset`.
-        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists.
+        dataset: "iclevr", a data set of torchvision, "folder" for your own images, or "hub" for a data set of the
+            Hugging Face Hub or in its formats; see `data.dataset`.
+        root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists. For "hub" also USER/NAME.
+        image_column: For "hub": the column of the images; None for the only one.
+        label_column: For "hub": the column of the labels; None for the only one of classes or lists of texts.
+        split: For "hub": the split to train on; None for "train".
+        revision: For "hub": a branch, tag or commit; None for the newest.
         conditional: Whether the model learns the labels of the images.
         image_size: Size in pixels to train at: [height, width], or one number for both.
         random_flip: Whether half of the images are mirrored, left to right.
@@ -32,8 +39,12 @@ class DataConfig:
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
     """
 
-    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder"] = "iclevr"
+    dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder", "hub"] = "iclevr"
     root: str = "data/iclevr"
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | None = None
+    revision: str | None = None
     conditional: bool = True
     image_size: int | tuple[int, int] = 64
     random_flip: bool = False
@@ -46,6 +57,20 @@ class DataConfig:
                 raise UserError(f"`data.image_size` must be between 1 and {_LARGEST} pixels, got {length}")
         check_at_least("data.num_scenes", self.num_scenes, 1)
         check_at_least("data.num_workers", self.num_workers, 0)
+        if self.dataset != "hub" and self.hub_options:
+            key, value = next(iter(self.hub_options.items()))
+            raise UserError(f"`data.{key}` is only for the data set 'hub', got {value!r} for {self.dataset!r}")
+
+    @property
+    def hub_name(self) -> str | None:
+        """USER/NAME of the images on the Hub; None if they are in a folder."""
+        return self.root if self.dataset == "hub" and not Path(self.root).is_dir() else None
+
+    @property
+    def hub_options(self) -> dict[str, Any]:
+        """The settings for "hub" that are not None, by name."""
+        options = {key: getattr(self, key) for key in ("image_column", "label_column", "split", "revision")}
+        return {key: value for key, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -120,7 +145,8 @@ class TrainConfig:
             on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
         init_from: Folder of a pipeline whose weights the run starts from, see `initial_weights`; None for random ones.
-        trackers: "tensorboard" or "wandb" to watch the run there too, see `trackers`; "none" for neither.
+        trackers: "tensorboard", "wandb" or "trackio" to watch the run there too, see `trackers`; "none" for none.
+        push_to_hub: USER/NAME on the Hugging Face Hub, to upload best/ to at the end of the run; None for nowhere.
         save_every_steps: Steps between two states to resume from. The newest two are kept.
         log_every_steps: Steps between two lines of metrics.jsonl.
         model: Arguments of `diffusion.denoiser.Denoiser`, except those that follow from the images.
@@ -137,7 +163,8 @@ class TrainConfig:
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     init_from: str | None = None
-    trackers: Literal["none", "tensorboard", "wandb"] = "none"
+    trackers: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    push_to_hub: str | None = None
     save_every_steps: int = 500
     log_every_steps: int = 10
     data: DataConfig = field(default_factory=DataConfig)
@@ -158,6 +185,8 @@ class TrainConfig:
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
             )
+        if self.push_to_hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.push_to_hub):
+            raise UserError(f"`push_to_hub` must be USER/NAME, got {self.push_to_hub!r}")
         self._check_metric()
 
     def _check_metric(self) -> None:

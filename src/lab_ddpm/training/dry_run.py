@@ -20,6 +20,6 @@ def dry_run(config: TrainConfig) -> str:
     if data.dataset == "iclevr" and not has_images(data.root):
         return f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered"
     with config.naming_settings():
-        images = open_training_images(data.dataset, data.root, data.image_size, data.conditional)
+        images = open_training_images(data.dataset, data.root, data.image_size, data.conditional, **data.hub_options)
     steps = -(-len(images) // config.batch_size)
     return f"{summarize(images, Path(data.root))}\nepochs: {config.epochs}, steps in each: {steps:,}"

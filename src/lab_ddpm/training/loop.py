@@ -51,6 +51,7 @@ def train(config: TrainConfig) -> Path:
                 config.data.image_size,
                 config.data.conditional,
                 with_masks=config.model["layout_scale"] > 0,
+                **config.data.hub_options,
             )
         accelerator.print(summarize(images, config.data.root))
         steps_per_epoch = math.ceil(len(images) / config.batch_size)

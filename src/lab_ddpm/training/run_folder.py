@@ -28,6 +28,7 @@ _FREE_KEYS = (
     "runs_dir",
     "device",
     "trackers",
+    "push_to_hub",
     "log_every_steps",
     "save_every_steps",
     "data.root",

@@ -1,4 +1,4 @@
-"""Other places to watch a run than its metrics.jsonl: TensorBoard or Weights & Biases, by Accelerate's trackers."""
+"""Other places to watch a run than its metrics.jsonl: TensorBoard, Weights & Biases or Trackio, by Accelerate."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
     """Start or continue reporting, on the main process.
 
     TensorBoard's files are in `folder/lab_ddpm/`; reports after `step` are deleted from them. Weights & Biases
-    continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen.
+    continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen. Trackio continues
+    the run whose name ends with the id in `folder/trackio_id`, and shows steps that are done again twice.
     """
     if config.trackers == "none" or not accelerator.is_main_process:
         return
     options: dict[str, Any] = {"purge_step": step + 1}
     if config.trackers == "wandb":
-        options = {"name": config.name, "id": _wandb_id(folder), "resume": "allow", "dir": str(folder)}
+        options = {"name": config.name, "id": _run_id(config.trackers, folder), "resume": "allow", "dir": str(folder)}
+    elif config.trackers == "trackio":
+        options = {"name": f"{config.name}-{_run_id(config.trackers, folder)}", "resume": "allow"}
     settings = {
         key: value if isinstance(value, (bool, float, int)) else str(value)
         for key, value in flatten(config.as_dict(), "/").items()
@@ -33,9 +36,9 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, 
     accelerator.init_trackers("lab_ddpm", settings, {config.trackers: options})
 
 
-def _wandb_id(folder: Path) -> str:
+def _run_id(tracker: str, folder: Path) -> str:
     """The id of a run folder. Each new folder gets its own, because several runs may have the same name."""
-    path = folder / "wandb_id"
+    path = folder / f"{tracker}_id"
     if not path.is_file():
         write_text(path, uuid.uuid4().hex)
     return path.read_text(encoding="utf-8")
@@ -58,5 +61,10 @@ def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> No
 def report_image(accelerator: Accelerator, name: str, image: Images, step: int) -> None:
     """Report an image, (H, W, C) uint8."""
     for tracker in accelerator.trackers:
+        if tracker.name == "trackio":  # Accelerate's tracker has no `log_images` for it
+            from trackio import Image  # pyright: ignore[reportMissingImports]
+
+            tracker.log({name: Image(image)}, step=step)
+            continue
         options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: image[None]}, step=step, **options)
