@@ -46,7 +46,9 @@ def metrics(share: float) -> dict[str, Any]:
     splits = {"test": by_classifier, "new_test": by_classifier}
     classifiers = {name: {"file": f"{name}.safetensors", "sha256": f"{name}'s hash"} for name in by_classifier}
     sampling = {"scheduler": "ddim", "steps": 15, "guidance_scale": 2.0, "seeds": [0, 1]}
-    return {**sampling, "lists": dict.fromkeys(splits, "hash"), "classifiers": classifiers, "splits": splits}
+    right = {"right": {"mean": share, "ci95": [share, share]}, "too_many": {"mean": 0.0, "ci95": [0.0, 0.0]}}
+    used = {"lists": dict.fromkeys(splits, "hash"), "classifiers": classifiers}
+    return {**sampling, **used, "splits": splits, "counted": dict.fromkeys(splits, right)}
 
 
 def make_training(folder: Path, seconds: float, *arguments: str) -> None:
@@ -155,6 +157,7 @@ def test_scores_conditions_and_settings_are_shown(whole: tuple[Path, Page]) -> N
         assert f"{100 * scores(share)['micro']['mean']:.0f} %" in page.text
     exact = scores(0.2)["exact_match"]
     assert f"{exact['mean']:.2f} [{exact['ci95'][0]:.2f}, {exact['ci95'][1]:.2f}]" in page.text
+    assert "0.20 [0.20, 0.20]" in page.text
     assert "5.0 minutes" in page.text
     assert "2.0 hours" in page.text
     assert "the shipped pipeline is better" in page.text

@@ -16,12 +16,13 @@ import torch
 from lab_ddpm.data.conditions import Condition, encode, load_conditions
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import height_width, write_png
+from lab_ddpm.data.images import height_width, resize_images, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.evaluation.classifiers import CLASSIFIERS, classifier_file, load_classifier
+from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
+from lab_ddpm.evaluation.counter import count_objects, count_scores, load_counter
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.evaluation.scores import score_seeds
 from lab_ddpm.generation.generate import generate, generate_seeds, sampling_record
@@ -87,14 +88,16 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, config.data.root), OBJECTS) for name in _LISTS}
     classifiers = {name: load_classifier(classifier_file(name), OBJECTS).to(pipeline.device) for name in CLASSIFIERS}
-    scores = []
+    counter, scores = load_counter(), []
     for name, conditions in lists.items():
         images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {name}").images
+        rows = encode(conditions, OBJECTS)
+        counts = count_scores(count_objects(counter, resize_images(images, IMAGE_SIZE)), rows)
         captions = [", ".join(condition) for condition in conditions]
         write_png(out / f"{name}.png", labelled_grid(images[: len(conditions)], captions, _COLUMNS))
-        for classifier, found in score_seeds(images, encode(conditions, OBJECTS), classifiers).items():
+        for classifier, found in score_seeds(images, rows, classifiers).items():
             texts = {key: as_text(found[key], ".3f") for key in ("micro", "exact_match")}
-            scores.append({"list": name, "classifier": classifier, **texts})
+            scores.append({"list": name, "classifier": classifier, **texts, "right": as_text(counts["right"], ".3f")})
     recorder = DenoisingRecorder(pipeline.denoiser)
     generate(pipeline, [_DENOISED], image_seeds(0, 1), on_state=recorder)
     recorder.write(out, [_DENOISED])

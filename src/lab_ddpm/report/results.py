@@ -10,6 +10,7 @@ from typing import Any
 
 from lab_ddpm.drawing.charts import SplitScores
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS
+from lab_ddpm.evaluation.counter import Counts
 from lab_ddpm.evaluation.intervals import Score
 from lab_ddpm.evaluation.scores import Scores
 from lab_ddpm.tools.errors import DataError, UserError
@@ -46,6 +47,7 @@ class Result:
 
     title: str
     splits: SplitScores
+    counted: Mapping[str, Counts]  # by split
     lists: Mapping[str, str]  # split -> SHA-256 of the condition list
     classifiers: Mapping[str, str]  # name -> SHA-256 of the file
     sampling: Mapping[str, Any]
@@ -101,7 +103,8 @@ def read_result(title: str, folder: Path, metrics: Path) -> Result | None:
                     raise KeyError(*missing)
         lists = {split: content["lists"][split] for split in content["splits"]}
         classifiers = {name: entry["sha256"] for name, entry in content["classifiers"].items()}
-    return Result(title, content["splits"], lists, classifiers, sampling, read_training(folder))
+        counted = {split: Counts(**content["counted"][split]) for split in lists}
+    return Result(title, content["splits"], counted, lists, classifiers, sampling, read_training(folder))
 
 
 def common_classifier(results: Sequence[Result]) -> str | None:
@@ -138,10 +141,12 @@ def make_tables(results: Sequence[Result]) -> list[Table]:
         columns = {
             (result.title, name): scores for result in results for name, scores in result.splits.get(split, {}).items()
         }
+        counted = {result.title: result.counted[split] for result in results if split in result.counted}
         counts = sorted({count for scores in columns.values() for count in scores["by_object_count"]}, key=int)
         rows: list[tuple[str, list[Score | None]]] = [
             ("objects found", [scores["micro"] for scores in columns.values()]),
             ("images with all objects", [scores["exact_match"] for scores in columns.values()]),
+            ("images that are right (counter)", [counted[title]["right"] for title, _ in columns]),
         ]
         for count in counts:
             values = [scores["by_object_count"].get(count) for scores in columns.values()]
