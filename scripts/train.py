@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> None:
     provide_images(config)  # renders the replica if i-CLEVR has no images
     folder = train(config)
     if is_main:
-        print(f"the run is in {folder}; its best pipeline: {folder / 'best'}, its log: {folder / 'metrics.jsonl'}")
+        best = folder / "best"
+        where = f"its best pipeline: {best}" if best.exists() else "its pipelines have been deleted"
+        print(f"the run is in {folder}; {where}, its log: {folder / 'metrics.jsonl'}")
     if repository:
         push_hub(folder / "best", repository, config.data.hub_name)
         print(f"its best pipeline is also in {repository} on the Hub")
