@@ -64,6 +64,14 @@ def write_folder(folder: Path, material: dict[str, bytes]) -> Path:
     return folder
 
 
+def write_linked(folder: Path, material: dict[str, bytes]) -> Path:
+    """A folder whose iclevr/ is a link."""
+    write_folder(folder, material)
+    (folder / "iclevr").rename(folder.with_name("disk"))
+    (folder / "iclevr").symlink_to("../disk")
+    return folder
+
+
 def write_zip(path: Path, material: dict[str, bytes]) -> Path:
     path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -86,7 +94,7 @@ def refuse(source: Path, out: Path) -> str:
     return str(refusal.value)
 
 
-@pytest.mark.parametrize("write", [write_folder, write_zip])
+@pytest.mark.parametrize("write", [write_folder, write_linked, write_zip])
 def test_everything_at_once_and_a_second_time(write: Callable[..., Path], tmp_path: Path) -> None:
     source, out = write(tmp_path / "material.zip", MATERIAL), tmp_path / "data" / "iclevr"
     report = import_data(source, out, tmp_path / "evaluator")
