@@ -272,7 +272,7 @@ def _in_words(sizes: Counter[str], modes: Counter[str]) -> str:
         " x ".join(str(pick(lengths)) for lengths in zip(*widths_and_heights, strict=True)) for pick in (min, max)
     )
     spread = f"{smallest} to {largest} ({len(sizes)} sizes)" if len(sizes) > 1 else smallest
-    return f"{spread} pixels; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
+    return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
 
 
 def _parallel(function: Callable[..., Result], items: Sequence[object], description: str) -> list[Result]:

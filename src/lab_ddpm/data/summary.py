@@ -22,7 +22,7 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
         root: Its folder.
     """
     height, width = images.images.shape[1:3]
-    lines = [f"{root}: {len(images):,} images of {images.kinds}; read at {width} x {height}"]
+    lines = [f"{root}: images: {len(images):,}; {images.kinds}; read at {width} x {height} pixels"]
     if images.labels:
         in_image, of_label = images.class_labels.sum(dim=1), images.class_labels.sum(dim=0).long().tolist()
         counts = ", ".join(f"{n:,} with {int(k)}" for k, n in sorted(Counter(in_image.tolist()).items()))
