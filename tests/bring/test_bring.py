@@ -105,6 +105,13 @@ def linked(*links: tuple[str, str]) -> Make:
         (jsonl([" rose"]), ["rose"], 2),
         (table("file_name,labels\n./a.png,x\nsub\\b.png,y\n", images=("a.png", "sub/b.png")), ["x", "y"], 2),
         (table("file_name,labels\nu\u0308.png,x\nb.png,y\n", images=("ü.png", "b.png")), ["x", "y"], 2),
+        (table(" file_name , labels\n a.png,x\n.\\b.png,y\n,\n"), ["x", "y"], 2),
+        (
+            table('file_name,labels\na.png,"[""\\ud83c\\udf39 rose""]"\nb.png,"[""cat\\/dog""]"\n'),
+            ["cat/dog", "🌹 rose"],
+            2,
+        ),
+        (folder("rose/a.png", "#recycle/rose/a.png", "lost+found/a.png", "tulip/b.png"), ["rose", "tulip"], 2),
         (train_json({"a.png": ["rose"], "b.png": ["rose "]}), ["rose"], 2),
         (train_json({"a.png": ["Blu\u0308te"], "b.png": ["Blüte"]}), ["Blüte"], 2),
     ],
@@ -136,6 +143,14 @@ def test_a_folder_is_read_as_it_is_meant(tmp_path: Path, make: Make, labels: lis
         (csv("rose, rose "), "line 3"),
         (csv("nan"), "line 3"),
         (csv(""), "line 3"),
+        (csv("#N/A"), "line 3"),
+        (csv("rose, NA"), "line 3"),
+        (jsonl(["nan"]), "line 2"),
+        (table("file_name,labels,labels\na.png,x,y\nb.png,x,y\n"), "labels"),
+        (table("file_name,labels\nsub\\a.png,x\nsub/a.png,y\n", images=("sub/a.png",)), "sub/a.png"),
+        (train_json({"a.png": ["rose"], "b.png": [""]}), "train.json"),
+        (train_json({"a.png": ["rose"], "b.png": "rose"}), "b.png"),
+        (train_json({"a.png": ["\ud800"], "\ud800.png": ["rose"]}), "b.png"),
         (csv("[]"), "line 3"),
         (jsonl(None), "line 2"),
         (jsonl([["rose"]]), "line 2"),
@@ -164,18 +179,21 @@ def tiff(values: np.ndarray[Any, Any], lowest: int, range_of_values: tuple[float
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     for tag, value in zip((lowest, lowest + 1), range_of_values, strict=True):
         tags[tag] = value
-        tags.tagtype[tag] = 3 if lowest == 280 else 11
+        tags.tagtype[tag] = 11 if lowest == 340 else 3
     return saved(values, "x.tif", tiffinfo=tags)
 
 
-def colours_of_16_bits(values: np.ndarray[Any, Any]) -> Make:
+def colours_of_16_bits(values: np.ndarray[Any, Any], alpha: bool = False) -> Make:
     """A PNG file, which Pillow cannot write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    rows = b"".join(b"\0" + np.repeat(row[:, None], 3, axis=1).astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 2, 0, 0, 0)
+    colours = np.repeat(values[..., None], 3, axis=2)
+    if alpha:
+        colours = np.dstack([colours, np.full((SIDE, SIDE), 65535)])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6 if alpha else 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return lambda root: (root / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
@@ -215,6 +233,7 @@ GREY_8 = (RAMP * 255).astype(np.uint8)
         saved((RAMP * 65535).astype(np.uint16), "x.png"),
         colours_of_16_bits((RAMP * 65535).astype(np.uint16)),
         lambda root: (root / "x.pgm").write_bytes(b"P5 8 8 4095\n" + BITS_12.astype(">u2").tobytes()),
+        tiff(65535 - (RAMP * 65535).astype(np.uint16), 262, (0, 0)),
         exif((0x11A, 5, 1, struct.pack("<II", 1, 0))),
         exif((0x100, 2, 4, b"abc\0"), (0x828D, 3, 2, b"ab")),
         exif((0x11A, 5, 100, b"cut off.")),
@@ -239,6 +258,8 @@ def test_a_file_is_read_with_its_whole_range(tmp_path: Path, make: Make) -> None
         saved(BITS_12, "x.png"),
         saved(BITS_12, "x.tif"),
         colours_of_16_bits(BITS_12),
+        colours_of_16_bits(BITS_12, alpha=True),
+        tiff(RAMP.astype(np.float32), 340, (0.0, 0.5)),
         tiff(np.full((SIDE, SIDE), np.nan, np.float32), 340, (0.0, 1.0)),
         lambda root: (root / "x.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         lambda root: (root / "x.jpg").write_bytes(b"<!DOCTYPE html><html></html>"),

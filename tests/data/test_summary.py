@@ -30,7 +30,17 @@ def test_a_dry_run_says_it_and_trains_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    command = ["train", "--data.dataset", "folder", "--data.root", str(tmp_path), "--data.conditional", "false"]
+    command = [
+        "train",
+        "--batch_size",
+        "1",
+        "--data.dataset",
+        "folder",
+        "--data.root",
+        str(tmp_path),
+        "--data.conditional",
+        "false",
+    ]
     assert main([*command, "--dry_run"]) == 0
     assert "images: 1; 8 x 8; RGB 1" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()

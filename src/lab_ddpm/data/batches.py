@@ -35,6 +35,12 @@ class Batch(TypedDict):
     place_uniforms: torch.Tensor  # (B, 3 num_labels + 2) in [0, 1): for the placer, moving places, and who teaches it
 
 
+def check_batch_size(batch_size: int, num_images: int) -> None:
+    """Raise `UserError` if there are fewer images than a batch has."""
+    if batch_size > num_images:
+        raise UserError(f"`batch_size` must be at most {num_images}, the number of images, got {batch_size}")
+
+
 class StreamSampler(Sampler[list[tuple[int, int]]]):
     """Yields the batches of the stream as lists of (position, image index).
 
@@ -49,8 +55,7 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int, first_batch: int, last_batch: int) -> None:
-        if batch_size > num_images:
-            raise UserError(f"`batch_size` must be at most {num_images}, the number of images, got {batch_size}")
+        check_batch_size(batch_size, num_images)
         self.num_images = num_images
         self.batch_size = batch_size  # accelerate looks for these two names in a batch sampler
         self.drop_last = False

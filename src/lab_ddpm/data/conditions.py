@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Condition = tuple[str, ...]
 
+_SHOWN = 40
+
 
 def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.Tensor:
     """Conditions as multi-hot rows.
@@ -146,9 +148,16 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
         )
     for name in condition:
         if name not in labels:
-            raise UserError(f"{_meant(name, labels)}a label must be one of {list(labels)}, got {name!r}")
+            raise UserError(
+                f"{_meant(name, labels)}a label must be one of {_shortened(labels)}, got {reprlib.repr(name)}"
+            )
     if len(set(condition)) != len(condition):
         raise UserError(f"a condition must not name a label twice, got {list(condition)}")
+
+
+def _shortened(labels: Sequence[str]) -> str:
+    """The labels as a list, up to forty of them."""
+    return f"{list(labels)}" if len(labels) <= _SHOWN else f"{len(labels)} labels such as {list(labels[:_SHOWN])}"
 
 
 def _meant(name: str, labels: Sequence[str]) -> str:
@@ -217,7 +226,10 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
     indices = list(content.values())
     if any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(content))):
         raise DataError(f"{path}: the indices must be 0 ... {len(content) - 1}, each once, got {indices}")
-    return tuple(clean_label(name) for name in sorted(content, key=lambda name: content[name]))
+    names = tuple(clean_label(name) for name in sorted(content, key=lambda name: content[name]))
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(f"{path}: the names must be different and not empty, got {reprlib.repr(names)}")
+    return names
 
 
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:

@@ -91,7 +91,8 @@ def _open_with_metadata(metadata: Path, image_size: Size) -> ImageDataset:
     root = metadata.parent
     conditions, problems = read_metadata(metadata)
     files = {path.relative_to(root).as_posix(): path for path in visible_files(root) if path != metadata}
-    conditions = as_on_disk(conditions, files)
+    conditions, twice = as_on_disk(conditions, files)
+    problems += [f"{metadata}: {line}" for line in twice]
     problems += [f"{metadata}: {name}: no such image" for name in sorted(conditions.keys() - files.keys())]
     problems += [f"{files[name]}: not named in {metadata.name}" for name in sorted(files.keys() - conditions.keys())]
     names = sorted(conditions.keys() & files.keys())

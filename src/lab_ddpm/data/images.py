@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # processes that only read and write files start without torc
 
 # Pillow warns about details of files that it reads anyway or is about to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # it refuses twice as many pixels
 # Its limit of 1 MiB for one text or colour profile makes good files fail. All texts of a file may have this much.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
@@ -44,6 +45,7 @@ _UPRIGHT = {  # what makes an image upright, by its EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 _MOST = 2**16 - 1  # of 16 bits
+_WHITE_IS_ZERO = 0  # of a TIFF file
 _LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or fewer, and would look black
 
 
@@ -163,16 +165,22 @@ def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    has_16_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    has_16_bits = image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         low, high = _stated_range(image)
-        values = np.asarray(image).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("values that are not finite")
-        shares = ((values - low) / (high - low)).clip(0, 1)
-        image, has_16_bits = Image.fromarray((255 * shares).round().astype(np.uint8)), has_16_bits and high == _MOST
-    if has_16_bits and 0 < max(high for _, high in ImageStat.Stat(image).extrema) < 256 * _LEAST_OF_16_BITS / _MOST:
-        raise ValueError("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
+        values = np.asarray(image, dtype=np.float32)
+        if not (values.min() >= low and values.max() <= high):  # also if one is not a number
+            raise ValueError(
+                f"values from {values.min():g} to {values.max():g}, where the file states {low:g} to {high:g}"
+            )
+        has_16_bits &= high == _MOST
+        values = (255 / (high - low) * (values - low)).round().astype(np.uint8)
+        is_negative = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
+        image = Image.fromarray(255 - values if is_negative else values)
+    if has_16_bits:
+        bands = zip(image.getbands(), ImageStat.Stat(image).extrema, strict=True)
+        if 0 < max(high for band, (_, high) in bands if band != "A") < 256 * _LEAST_OF_16_BITS / _MOST:
+            raise ValueError("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -182,8 +190,12 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _stated_range(image: Image.Image) -> tuple[float, float]:
     """The lowest and the highest value that a grey image of more than 8 bits can have, as its file says."""
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
-    for names in (("SMinSampleValue", "SMaxSampleValue"), ("MinSampleValue", "MaxSampleValue")):
-        low, high = (float(np.ravel(tags.get(ExifTags.Base[name], np.nan))[0]) for name in names)
+    for lowest, highest, default in (
+        ("SMinSampleValue", "SMaxSampleValue", np.nan),
+        ("MinSampleValue", "MaxSampleValue", 0),
+    ):
+        low = float(np.ravel(tags.get(ExifTags.Base[lowest], default))[0])
+        high = float(np.ravel(tags.get(ExifTags.Base[highest], np.nan))[0])
         if low < high:
             return low, high
     if image.mode.startswith("I;16"):

@@ -17,7 +17,7 @@ from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_files, cache
 from lab_ddpm.data.images import Images, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
 from lab_ddpm.data.names import as_on_disk, clean_label
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, shown, some
 from lab_ddpm.tools.files import is_visible, read_json
 
 LABEL_FILE = "train.json"
@@ -42,7 +42,8 @@ def open_labelled_images(
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
     places = image_places(root / "images")
-    conditions = as_on_disk(conditions, places)
+    conditions, twice = as_on_disk(conditions, places)
+    problems += [f"{root / LABEL_FILE}: {line}" for line in twice]
     names = sorted(conditions)
     problems += compare_names(names, places)
     listed = [Path(places[name]) for name in names if name in places]
@@ -92,11 +93,18 @@ def read_vocabulary(root: str | Path) -> tuple[str, ...]:
         return load_objects(root / "objects.json")
     content = read_json(root / LABEL_FILE)
     lists = content.values() if isinstance(content, dict) else []
-    if not lists or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
-    ):
-        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}")
-    return tuple(sorted({clean_label(name) for names in lists for name in names}))
+    wrong = [
+        shown(image)
+        for image, names in (content.items() if isinstance(content, dict) else ())
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names)
+    ]
+    if wrong or not lists:
+        which = f"; wrong for {some(wrong)}" if wrong else ""
+        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}{which}")
+    labels = {clean_label(name) for names in lists for name in names}
+    if "" in labels:
+        raise DataError(f"{root / LABEL_FILE}: must have no empty label")
+    return tuple(sorted(labels))
 
 
 def has_images(root: str | Path) -> bool:

@@ -14,6 +14,7 @@ import ast
 import csv
 import json
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
@@ -27,8 +28,10 @@ from lab_ddpm.data.names import clean_label
 from lab_ddpm.tools.errors import DataError, shown
 from lab_ddpm.tools.files import write_text
 
-# A list that is not closed, another separator, quotes around a name, or a missing value as pandas writes it.
-_NO_NAMES = re.compile(r"[\[\]{};|\t\r\n]|(^|,)\s*([\"'(]|$|(nan|none|null|n/a|<na>)\s*(,|$))", re.IGNORECASE)
+# A list that is not closed, another separator, or quotes around a name.
+_NO_NAMES = re.compile(r"[\[\]{};|\t\r\n]|(^|,)\s*[\"'(]")
+# As pandas, R and spreadsheets write it.
+_MISSING = re.compile(r"#?n/a|nan|none|null|<na>|na|nat|-|#value!|#ref!|#name\?|#div/0!", re.IGNORECASE)
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
 
@@ -80,10 +83,12 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: must be UTF-8") from None
     if path.suffix == ".csv":
         rows = csv.DictReader(StringIO(text, newline=""))
-        if not {"file_name", "labels"} <= set(rows.fieldnames or ()):
-            raise DataError(f"{path}: must have the columns file_name and labels, got {rows.fieldnames or 'none'}")
+        rows.fieldnames = columns = [name.strip() for name in rows.fieldnames or ()]
+        if [columns.count(name) for name in ("file_name", "labels")] != [1, 1]:
+            got = reprlib.repr(columns) if columns else "none"
+            raise DataError(f"{path}: must have the columns file_name and labels, once each, got {got}")
         try:
-            yield from ((f"line {rows.line_num}", row) for row in rows)
+            yield from ((f"line {rows.line_num}", row) for row in rows if any(row.values()))
         except csv.Error as error:
             raise DataError(f"{path}: line {rows.line_num}: {error}") from None
         return
@@ -103,12 +108,15 @@ def _entry(entry: Any) -> tuple[str, Condition]:
         raise ValueError("must have as many fields as there are columns: put labels with commas in quotes")
     name, labels = entry.get("file_name"), entry.get("labels")
     if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"`file_name` must be a path within the folder, got {name!r}")
+        raise ValueError(f"`file_name` must be a path within the folder, got {reprlib.repr(name)}")
     if isinstance(labels, str):
         labels = _split(labels)
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels or [None]):
-        raise ValueError(f"`labels` must be a list of names, or one text with commas, got {entry.get('labels')!r}")
+        got = reprlib.repr(entry.get("labels"))
+        raise ValueError(f"`labels` must be a list of names, or one text with commas, got {got}")
     labels = [clean_label(label) for label in labels]
+    if any(_MISSING.fullmatch(label) for label in labels):
+        raise ValueError(f"`labels` must not be a missing value, got {labels}")
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must not name a label twice, got {labels}")
     return Path(name).as_posix(), tuple(labels)
@@ -118,6 +126,8 @@ def _split(text: str) -> Any:
     """The labels in one text, or None if it is not one clean list of names."""
     text = text.strip()
     if text.startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
         with suppress(ValueError, SyntaxError, RecursionError, TokenError):
             quoted = [token for token in generate_tokens(StringIO(text).readline) if token.type == STRING]
             labels = ast.literal_eval(text)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import TypeVar
+
+from lab_ddpm.tools.errors import shown
 
 _Value = TypeVar("_Value")
 
@@ -19,8 +22,8 @@ def clean_label(name: str) -> str:
     return " ".join(_readable(name).split())
 
 
-def as_on_disk(entries: Mapping[str, _Value], files: Iterable[str]) -> dict[str, _Value]:
-    """The entries of a table by file name, in the spelling that the disk has.
+def as_on_disk(entries: Mapping[str, _Value], files: Iterable[str]) -> tuple[dict[str, _Value], list[str]]:
+    """The entries of a table by file name, in the spelling that the disk has, and one line for each that comes twice.
 
     Args:
         entries: By relative path, as the table writes it.
@@ -28,10 +31,15 @@ def as_on_disk(entries: Mapping[str, _Value], files: Iterable[str]) -> dict[str,
     """
     files = set(files)
     spellings = {_readable(file): file for file in files}
-    return {
-        name if name in files else spellings.get(_readable(name.replace("\\", "/")), name): value
-        for name, value in entries.items()
-    }
+    found: dict[str, _Value] = {}
+    problems = []
+    for name, value in entries.items():
+        usual = PurePosixPath(name.strip().replace("\\", "/")).as_posix()
+        file = name if name in files else spellings.get(_readable(usual), name)
+        if file in found:
+            problems.append(f"{shown(name)}: named a second time, in another spelling")
+        found[file] = value
+    return found, problems
 
 
 def _readable(name: str) -> str:
@@ -39,5 +47,8 @@ def _readable(name: str) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        name = os.fsencode(name).decode("latin-1")
+        try:
+            name = os.fsencode(name).decode("latin-1")
+        except UnicodeEncodeError:  # half of a character, which a JSON file can hold
+            name = name.encode("utf-8", "replace").decode("utf-8")
     return unicodedata.normalize("NFC", name)

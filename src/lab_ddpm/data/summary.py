@@ -44,9 +44,10 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
 
 
 def _left_out(root: Path) -> Counter[str]:
-    """The names of the files that are not visible, and how often each occurs."""
+    """The names of the files and folders that are not visible, and how often each occurs."""
     found: Counter[str] = Counter()
-    for _, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for _, folders, files in os.walk(root, followlinks=True):
         found.update(name.rpartition(":")[2] for name in files if not is_visible(name))
+        found.update(f"{name}/" for name in folders if not is_visible(name) and name != ".cache")
+        folders[:] = filter(is_visible, folders)
     return found

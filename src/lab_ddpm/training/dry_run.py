@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lab_ddpm.data.batches import check_batch_size
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.labelled_images import has_images
 from lab_ddpm.data.summary import summarize
@@ -21,5 +22,6 @@ def dry_run(config: TrainConfig) -> str:
         return f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered"
     with config.naming_settings():
         images = open_training_images(data.dataset, data.root, data.image_size, data.conditional, **data.hub_options)
+    check_batch_size(config.batch_size // config.gradient_accumulation_steps, len(images))
     steps = -(-len(images) // config.batch_size)
     return f"{summarize(images, Path(data.root))}\nepochs: {config.epochs}, steps in each: {steps:,}"

@@ -137,6 +137,9 @@ def test_wrong_files_and_numbers_are_refused(net: UNet2DModel, tmp_path: Path) -
         "sample_size": (source, out, {"sample_size": 48}),
         "beta_schedule": (source, out, {"sample_size": 32}, "cosine"),
         "unet.pth": (source, out, {"sample_size": 32, "attention_head_dim": 48}),
+        "attention_head_dim must": (source, out, {"sample_size": 32, "attention_head_dim": None}),
+        "norm_eps must": (source, out, {"norm_eps": "x"}),
+        "block_out_channels": (source, out, {"block_out_channels": [64, 128]}),
         "act_fun": (source, out, {"act_fun": "gelu"}),
         "activation": (source, out, {"act_fn": "nonsense"}),
     }.items():

@@ -10,10 +10,13 @@ for what `UNTOLD` lists.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lab_ddpm.data.iclevr import OBJECTS
@@ -70,7 +73,7 @@ def import_checkpoint(
         raise DataError(f"{out}: exists already; choose another `--out`")
     state = _strip_prefix(source, _unwrap(source, _read(source)))
     architecture = _architecture(source, state)
-    untold = _untold(source, settings or {})
+    untold = _untold(source, architecture, settings or {})
     try:
         denoiser = Denoiser(
             labels=OBJECTS,
@@ -146,12 +149,18 @@ def _architecture(source: Path, state: State) -> dict[str, Any]:
     }
 
 
-def _untold(source: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _untold(source: Path, architecture: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Denoiser` that do not follow from the shapes."""
     given = {name: value for name, value in settings.items() if not name.startswith("_")}  # _class_name, ...
-    for name in given:
+    for name, value in given.items():
         check_choice("settings", name, UNET_DEFAULTS)
-    own = {name: given.get(name) or UNTOLD[name] for name in _OF_DENOISER}
+        default = UNTOLD.get(name)
+        if name in UNTOLD and any(isinstance(value, kind) != isinstance(default, kind) for kind in (bool, Real, str)):
+            raise DataError(f"{source}: its {name} must be a value such as {default!r}, got {reprlib.repr(value)}")
+    for name in architecture.keys() & given.keys():
+        if np.ravel(given[name]).tolist() != np.ravel(architecture[name]).tolist():
+            raise DataError(f"{source}: has {name} {architecture[name]!r}, and its config says {given[name]!r}")
+    own = {name: given.get(name, UNTOLD[name]) for name in _OF_DENOISER}
     changed = {name: value for name, value in given.items() if value != UNET_DEFAULTS[name] and name not in _TOLD}
     return {**own, "unet_options": {name: value for name, value in changed.items() if name not in own} or None}
 

@@ -54,7 +54,9 @@ def open_official_files(source: Path) -> Iterator[dict[str, SourceFile]]:
     """
     if source.is_dir():
         paths = [path for path in visible_files(source) if path.parent.name != _MASKS]
-        files = [SourceFile(path.name, str(path), path.stat().st_size, path.read_bytes) for path in paths]
+        files = [
+            SourceFile(path.name, str(path), path.stat().st_size, path.read_bytes) for path in paths if path.exists()
+        ]
         yield _by_name(source, files)
     elif source.is_file():
         try:
@@ -103,5 +105,5 @@ def _files_in_zip(source: Path, archive: ZipFile) -> Iterator[SourceFile]:
 
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))  # some Windows programs write backslashes
-        if not member.is_dir() and path.parent.name != _MASKS and all(map(is_visible, path.parts)):
+        if not member.is_dir() and path.parent.name != _MASKS and all(map(is_visible, set(path.parts) - {".."})):
             yield SourceFile(path.name, f"{source}: {member.filename}", member.file_size, partial(read, member))
