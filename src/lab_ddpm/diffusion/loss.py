@@ -34,7 +34,7 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
 _SHARE = 1 / 4  # of the samples that teach the placer and the detailer, which need far fewer than the UNet
-_JITTER = 1 / 64  # of a told place, as a share of the image's width: half a cell of the placer's grid
+_JITTER = 1 / 128  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 

@@ -4,7 +4,8 @@
 
 A small convolutional network sees discs of the objects that stand. It is told the next label, how many objects stand
 and how many there will be. It gives a probability for each cell of a grid, and for "nowhere in particular", since masks
-do not show every label. Objects that are put down one by one cannot be miscounted.
+do not show every label. Objects that are put down one by one cannot be miscounted. It computes on patches of cells, as
+the UNet does on patches of pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.places import RADIUS, Places, disc_masks
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
-GRID = 32  # cells on a side
+GRID = 64  # cells on a side
+_PATCH = 2  # cells on a side
 _CHANNELS, _DILATIONS = 32, (1, 2, 4, 8, 2, 1)  # together they see the whole grid
 
 
@@ -42,7 +44,7 @@ class Placer(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=dilation, dilation=dilation) for dilation in _DILATIONS
         )
-        self.conv_out = nn.Conv2d(_CHANNELS, 1, 1)
+        self.conv_out = nn.Conv2d(_CHANNELS, _PATCH**2, 1)
         self.nowhere = nn.Linear(_CHANNELS, 1)
         self.register_buffer("cells_per_pixel", torch.tensor([GRID / width, GRID / height]), persistent=False)
         # the most objects that it has seen together; more are told as so many
@@ -60,8 +62,8 @@ class Placer(nn.Module):
             (B, GRID^2 + 1) float32: of the cells, row by row, and of no place in particular.
         """
         on_grid = Places(places.labels, places.centers * self.cells_per_pixel)
-        seen = make_layout(disc_masks(on_grid, (GRID, GRID), RADIUS * GRID), self.num_labels, patch_size=1)
-        axis = torch.linspace(-1, 1, GRID, device=seen.device)
+        seen = make_layout(disc_masks(on_grid, (GRID, GRID), RADIUS * GRID), self.num_labels, _PATCH)
+        axis = torch.linspace(-1, 1, GRID // _PATCH, device=seen.device)
         where = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).expand(len(seen), -1, -1, -1)
         totals = torch.minimum(totals.float(), self.most)
         standing = torch.minimum((places.labels > 0).sum(dim=1).float(), totals - 1)
@@ -71,8 +73,8 @@ class Placer(nn.Module):
         hidden = self.conv_in(torch.cat([seen, where], dim=1).to(dtype))
         for block, shift in zip(self.blocks, told[..., None, None].chunk(len(_DILATIONS), dim=1), strict=True):
             hidden = hidden + block(F.silu(hidden + shift))
-        cells, nowhere = self.conv_out(F.silu(hidden)).flatten(1), self.nowhere(hidden.mean(dim=(2, 3)))
-        return torch.cat([cells, nowhere], dim=1).float()
+        cells = F.pixel_shuffle(self.conv_out(F.silu(hidden)), _PATCH)
+        return torch.cat([cells.flatten(1), self.nowhere(hidden.mean(dim=(2, 3)))], dim=1).float()
 
     def loss(self, class_labels: torch.Tensor, places: Places, uniforms: torch.Tensor) -> torch.Tensor:
         """The cross-entropy of one object's place in each image, after some of the others.
