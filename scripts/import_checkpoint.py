@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     with renaming(names):
         out = import_checkpoint(options.path, options.out, settings, options.beta_schedule, options.prediction_type)
     if assumed := [f"{name} {value}" for name, value in UNTOLD.items() if name not in settings]:
-        print(f"The weights do not tell these settings. Assumed: {', '.join(assumed)}. --config changes them.")
+        print(f"The weights do not show these settings, so they are assumed: {', '.join(assumed)}. --config sets them.")
     print(f"wrote the pipeline {out}")
 
 

@@ -27,13 +27,14 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
     need("gradio")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        del os.environ[name]  # Gradio asks its own server whether it is up, which a proxy cannot reach
     load_torch("opening the playground")
 
     from lab_ddpm.playground.backend import Backend
 
     backend = Backend(options.checkpoint)  # a wrong checkpoint is refused before Gradio is loaded, which takes seconds
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]  # Gradio asks its own server whether it is up, which a proxy cannot reach
 
     from lab_ddpm.playground.page import serve
 

@@ -26,7 +26,8 @@ def main(arguments: list[str]) -> None:
     config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
-        print(dry_run(config))
+        if is_main:
+            print(dry_run(config))
         return
     if repository:
         check_push(repository)

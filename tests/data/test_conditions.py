@@ -62,6 +62,13 @@ def test_texts_are_split_at_commas_unless_they_are_a_label() -> None:
         parse_conditions("red cube", OBJECTS)
 
 
+def test_a_label_is_known_in_any_spelling_of_unicode_and_blanks() -> None:
+    assert parse_conditions(["Blu\u0308te ,wild  rose", ("Blu\u0308te",)], ("Blüte", "wild rose")) == [
+        ("Blüte", "wild rose"),
+        ("Blüte",),
+    ]
+
+
 def test_names_and_arrays_and_tensors_are_the_same_rows() -> None:
     rows = to_rows(["red cube, cyan sphere", ("gray cube",), ()], OBJECTS)
     named = encode([("red cube", "cyan sphere"), ("gray cube",)], OBJECTS)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.launcher import take_launcher_settings
 
@@ -52,3 +55,12 @@ def test_a_setting_of_the_config_goes_before_it_and_is_named(
     config = take_launcher_settings(config)
     assert (config.mixed_precision, config.gradient_accumulation_steps) == expected
     assert len(capsys.readouterr().out.splitlines()) == notes
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_half_precision_of_the_launcher_is_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    config = take_launcher_settings(parse_config(["--device", "cpu"]))
+    assert config.mixed_precision == "fp16"
+    with pytest.raises(UserError, match="`mixed_precision`"):
+        check_machine(config)

@@ -41,7 +41,8 @@ def open_dataset(
 
     Raises:
         UserError: The data set is unknown, or has no masks, or an option does not fit it.
-        DataError: Images, labels or masks are missing or broken; the message names all of them.
+        DataError: Images, labels or masks are missing or broken; the message has a line for each of the
+            first ten.
     """
     check_choice("dataset", dataset, DATASETS)
     if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
@@ -76,7 +77,8 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
 
     Raises:
         UserError: There is a folder although the data set has a test part, or neither.
-        DataError: Images or labels are missing or broken; the message names all of them.
+        DataError: Images or labels are missing or broken; the message has a line for each of the
+            first ten.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset in TORCHVISION_DATASETS:

@@ -54,7 +54,8 @@ def open_hub(
 
     Raises:
         UserError: `datasets` is not installed, there is no such split or column, or a column must be chosen.
-        DataError: The data set is missing, or images or classes are broken; the message names all rows.
+        DataError: The data set is missing, or images or classes are broken; the message has a line
+            for each of the first ten.
     """
     need("datasets")
     import datasets

@@ -127,7 +127,7 @@ def cached_images(
         if problems or not _is_intact(cache):
             kinds = _write(cache, shape, decode, problems)
             write_text(_note_of(cache), f"{sha256(cache)}\n{kinds}\n")
-        for stale in caches.glob(f"{name}-*.npy*"):
+        for stale in [*caches.glob(f"{name}-*.npy*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*.npy*")]:
             if stale not in (cache, _note_of(cache)):
                 remove(stale)
         kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()[1]
@@ -209,7 +209,8 @@ def _write(
         raise DataError(listed(problems) or f"{cache.parent.parent}: no images")
     staged, note = (cache.with_name(f"{TEMPORARY_PREFIX}{cache.name}{end}") for end in ("", ".json"))
     done, sizes, modes = _continued(staged, note)
-    images = np.lib.format.open_memmap(staged, mode="r+" if done else "w+", dtype=np.uint8, shape=shape)
+    if not done:
+        remove(note)
     broken: list[str] = []
 
     def attempt(position: int) -> Decoded | str:
@@ -220,9 +221,10 @@ def _write(
 
     try:
         if not done:
-            _reserve(staged, images.nbytes)
+            _reserve(staged, np.lib.format.open_memmap(staged, mode="w+", dtype=np.uint8, shape=shape).nbytes)
         with tqdm(total=shape[0], initial=done, desc="decoding images", unit="image", leave=False, delay=2) as bar:
             for first in range(done, shape[0], _CHUNK):
+                images = np.load(staged, mmap_mode="r+")  # anew, so that the part before leaves the memory
                 with ThreadPoolExecutor() as pool:
                     positions = range(first, min(first + _CHUNK, shape[0]))
                     for position, result in zip(positions, pool.map(attempt, positions), strict=True):

@@ -36,8 +36,8 @@ def open_labelled_images(
         with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Images or masks are missing, extra or broken, or labels are not valid; the message names all of
-            them.
+        DataError: Images or masks are missing, extra or broken, or labels are not valid; the message has a
+            line for each of the first ten.
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
@@ -129,5 +129,5 @@ def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
     """One line for every name without a file in `places`, and one for every file whose name is not in `names`."""
     listed = set(names)
     missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
-    problems = [f"{name}: listed in {LABEL_FILE}, but missing" for name in missing]
-    return problems + [f"{places[name]}: not listed in {LABEL_FILE}" for name in extra]
+    problems = [f"{shown(name)}: listed in {LABEL_FILE}, but missing" for name in missing]
+    return problems + [f"{shown(places[name])}: not listed in {LABEL_FILE}" for name in extra]

@@ -111,7 +111,7 @@ def _entry(entry: Any) -> tuple[str, Condition]:
         raise ValueError(f"`file_name` must be a path within the folder, got {reprlib.repr(name)}")
     if isinstance(labels, str):
         labels = _split(labels)
-    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels or [None]):
+    if not isinstance(labels, list) or not labels or not all(isinstance(name, str) and name.strip() for name in labels):
         got = reprlib.repr(entry.get("labels"))
         raise ValueError(f"`labels` must be a list of names, or one text with commas, got {got}")
     labels = [clean_label(label) for label in labels]

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.tools.errors import shown
 from lab_ddpm.tools.files import is_visible
 
 _MOST_LABELS = 40
@@ -38,15 +39,21 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
     else:
         lines.append("no labels")
     if left_out := _left_out(Path(root)):
-        names = ", ".join(f"{name} ({count:,})" for name, count in left_out.most_common(5))
-        lines.append(f"left out, hidden files and those of other programs: {names}")
+        names = ", ".join(f"{shown(name)} ({count:,})" for name, count in left_out.most_common(5))
+        lines.append(f"left out (hidden files and files of the operating system): {names}")
     return "\n".join(lines)
 
 
 def _left_out(root: Path) -> Counter[str]:
     """The names of the files and folders that are not visible, and how often each occurs."""
     found: Counter[str] = Counter()
-    for _, folders, files in os.walk(root, followlinks=True):
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link leads in a circle
+            folders.clear()
+            continue
+        seen.add(real)
         found.update(name.rpartition(":")[2] for name in files if not is_visible(name))
         found.update(f"{name}/" for name in folders if not is_visible(name) and name != ".cache")
         folders[:] = filter(is_visible, folders)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from lab_ddpm.data.image_cache import ImageDataset, cached_images, decoded
+from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_images, decoded
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files
@@ -114,7 +114,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
         ) from None
     places = [(part, index) for part in parts for index in range(len(part))]
 
-    def decode(position: int) -> Any:
+    def decode(position: int) -> Decoded:
         part, index = places[position]
         with naming_broken_images(names[position]):
             return decoded(part[index][0], image_size, source.fit, source.channels)

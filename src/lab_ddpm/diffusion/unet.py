@@ -76,8 +76,10 @@ def make_unet(
         "class_embed_type": "identity" if takes_embedding else None,
     }
     for name in unet_options or ():
-        check_choice("unet_options", name, UNET_DEFAULTS.keys() - arguments.keys())
+        check_choice("unet_options", name, sorted(UNET_DEFAULTS.keys() - arguments.keys()))
     try:
         return UNet2DModel(**arguments, **(unet_options or {}))
     except (AttributeError, TypeError, ValueError) as error:
+        if not unet_options:
+            raise
         raise UserError(f"`unet_options` must be values that UNet2DModel takes: {first_line(error)}") from None

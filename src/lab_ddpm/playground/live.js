@@ -31,8 +31,8 @@ async function post(wanted) {
     const answer = await fetch(props.start.url, options).catch(error => {
       throw error.name === 'AbortError' ? error : new Error('The playground does not answer. Is it still running?');
     });
-    const content = await answer.json();
-    if (!answer.ok) throw new Error(content.error);
+    const content = await answer.json().catch(() => ({ error: 'The playground failed. Its terminal says why.' }));
+    if (content.error) throw new Error(content.error);
     return content;
   } finally {
     clearTimeout(slow);

@@ -20,6 +20,7 @@ function put(kind, { x, y }) {
 }
 
 function remove(object) {
+  if (dragged === object) dragged = null;
   objects.splice(objects.indexOf(object), 1);
   object.handle.remove();
   select(null);

@@ -54,6 +54,8 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         UserError: Naming the key, the value and the rule.
         SystemExit: For `--help` among the overrides.
     """
+    if "dry_run" in settings:
+        raise UserError(f"{source}: `dry_run` is an option of the command line, not a setting")
     if {"training", "settings"} <= settings.keys():
         raise UserError(f"{source}: this file lists many trainings; it is for benchmarks/ablate.py")
     for section in _SECTIONS:

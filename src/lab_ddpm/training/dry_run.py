@@ -12,16 +12,20 @@ from lab_ddpm.training.config import TrainConfig
 
 
 def dry_run(config: TrainConfig) -> str:
-    """What a training would start with.
+    """What a training would start with. The settings are checked already; the folder of the run is not looked at.
 
     Raises:
-        UserError, DataError: As for `loop.train`.
+        UserError, DataError: About the images, as for `loop.train`.
     """
     data = config.data
     if data.dataset == "iclevr" and not has_images(data.root):
         return f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered"
+    # a training finds the masks of i-CLEVR itself
+    with_masks = config.model["layout_scale"] > 0 and (data.dataset != "iclevr" or (Path(data.root) / "masks").is_dir())
     with config.naming_settings():
-        images = open_training_images(data.dataset, data.root, data.image_size, data.conditional, **data.hub_options)
+        images = open_training_images(
+            data.dataset, data.root, data.image_size, data.conditional, with_masks, **data.hub_options
+        )
     check_batch_size(config.batch_size // config.gradient_accumulation_steps, len(images))
     steps = -(-len(images) // config.batch_size)
-    return f"{summarize(images, Path(data.root))}\nepochs: {config.epochs}, steps in each: {steps:,}"
+    return f"{summarize(images, data.root)}\nepochs: {config.epochs}, steps in each: {steps:,}"

@@ -15,22 +15,27 @@ import psutil
 from accelerate.commands.config.config_args import default_config_file
 from accelerate.commands.launch import launch_command_parser
 
+from lab_ddpm.tools.errors import check_choice
 from lab_ddpm.training.config import TrainConfig
 
 _LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch", "launch.py")
-_OPEN = {"mixed_precision": "auto", "gradient_accumulation_steps": 1}  # what a config says that leaves it open
+_OPEN = {"mixed_precision": "auto", "gradient_accumulation_steps": 1}  # the values that mean "not chosen"
 
 
 def take_launcher_settings(config: TrainConfig) -> TrainConfig:
     """The config with the launcher's precision and gradient accumulation, unless it has its own.
 
     If both have one, the config's is kept, and one line says so.
+
+    Raises:
+        UserError: The launcher's precision is of another kind.
     """
     told = _launcher_settings()
+    check_choice("mixed_precision", told.get("mixed_precision", "no"), ("no", "fp16", "bf16"))
     for name, value in told.items():
         own = getattr(config, name)
         if own not in (_OPEN[name], value) and os.environ.get("RANK", "0") == "0":
-            print(f"`{name}` is {own!r} in the config, which goes before {value!r} of accelerate launch")
+            print(f"`{name}`: using {own!r} of the config, not {value!r} of accelerate launch")
     return dataclasses.replace(config, **{name: v for name, v in told.items() if getattr(config, name) == _OPEN[name]})
 
 
@@ -39,8 +44,8 @@ def _launcher_settings() -> dict[str, object]:
         return {}
     options = _launcher_options()
     settings: dict[str, object] = {"gradient_accumulation_steps": options.gradient_accumulation_steps}
-    precision, has_file = os.environ["ACCELERATE_MIXED_PRECISION"], Path(options.config_file or default_config_file)
-    if precision != "no" or options.mixed_precision or has_file.is_file():
+    precision, config_file = os.environ["ACCELERATE_MIXED_PRECISION"], Path(options.config_file or default_config_file)
+    if precision != "no" or options.mixed_precision or config_file.is_file():
         settings["mixed_precision"] = precision
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -19,8 +19,8 @@ _NAMES = {
     "Sequence": Sequence,
     "Any": Any,
     "Size": Any,
-    "Scheduler": str,
-}  # a setting names its scheduler
+    "Scheduler": str,  # a setting names its scheduler
+}
 
 
 def read_signature(module: str, name: str) -> type:

@@ -3,8 +3,8 @@
     net = UNet2DModel(...);  net.class_embedding = nn.Linear(24, 512);  torch.save(net.state_dict(), path)
 
 Such a model computes the same as `Denoiser`, but its weights have other names: `label_embedding.*` in `Denoiser` is
-`class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes, but
-for what `UNTOLD` lists.
+`class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes,
+except for the arguments in `UNTOLD`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from lab_ddpm.tools.weights import load_state, read_weights
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
 _FIRST_KEY = "conv_in.weight"
+_KINDS = (bool, Real, str)
 _OF_DENOISER = ("sample_size", "attention_head_dim", "norm_num_groups")
 _OF_UNET = ("act_fn", "downsample_padding", "freq_shift", "flip_sin_to_cos", "norm_eps", "mid_block_scale_factor")
-_TOLD = (  # by the weights, which a wrong value does not fit; or of no matter to what it computes
+_TOLD = (  # the weights show these, or the result does not depend on them
     *("in_channels", "out_channels", "down_block_types", "mid_block_type", "up_block_types", "block_out_channels"),
     *("layers_per_block", "resnet_time_scale_shift", "class_embed_type", "num_class_embeds", "num_train_timesteps"),
     *("dropout",),
@@ -152,11 +153,14 @@ def _architecture(source: Path, state: State) -> dict[str, Any]:
 def _untold(source: Path, architecture: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Denoiser` that do not follow from the shapes."""
     given = {name: value for name, value in settings.items() if not name.startswith("_")}  # _class_name, ...
+    if given.get("attention_head_dim", UNTOLD["attention_head_dim"]) is None:  # one head of all channels
+        attend = {architecture["block_out_channels"][level] for level in (*architecture["attention_levels"], -1)}
+        given["attention_head_dim"] = min(attend) if len(attend) == 1 else None
     for name, value in given.items():
         check_choice("settings", name, UNET_DEFAULTS)
-        default = UNTOLD.get(name)
-        if name in UNTOLD and any(isinstance(value, kind) != isinstance(default, kind) for kind in (bool, Real, str)):
-            raise DataError(f"{source}: its {name} must be a value such as {default!r}, got {reprlib.repr(value)}")
+        default, parts = UNTOLD.get(name), value if name == "sample_size" and isinstance(value, list) else [value]
+        if name in UNTOLD and any(isinstance(v, kind) != isinstance(default, kind) for v in parts for kind in _KINDS):
+            raise UserError(f"`settings`: {name} must be a value such as {default!r}, got {reprlib.repr(value)}")
     for name in architecture.keys() & given.keys():
         if np.ravel(given[name]).tolist() != np.ravel(architecture[name]).tolist():
             raise DataError(f"{source}: has {name} {architecture[name]!r}, and its config says {given[name]!r}")
