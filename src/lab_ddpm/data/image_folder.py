@@ -22,7 +22,7 @@ from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import LABEL_FILE, open_labelled_images, read_vocabulary
 from lab_ddpm.data.metadata import find_metadata, read_metadata
 from lab_ddpm.data.names import as_on_disk, clean_label
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.errors import DataError, UserError, some
 from lab_ddpm.tools.files import visible_files
 
 _FIT = "crop"
@@ -58,11 +58,13 @@ def open_folder(root: str | Path, image_size: Size, with_masks: bool = False) ->
 def _open_with_classes(root: Path, image_size: Size) -> ImageDataset:
     """Images whose labels are the names of their sub-folders, or images without labels."""
     files = visible_files(root)
+    if dead := [str(path) for path in files if not path.exists()]:
+        raise DataError(f"{some(dead)}: links to what does not exist")
     if not files:
         raise DataError(f"{root}: no images in this folder")
     extensions = Image.registered_extensions()
     paths = [path for path in files if path.suffix.lower() in extensions]
-    problems = [f"{path}: not an image" for path in files if path.suffix.lower() not in extensions]
+    problems = [f"{path}: not an image; move it away" for path in files if path.suffix.lower() not in extensions]
     names = [path.relative_to(root) for path in paths]
     classes = [clean_label(name.parts[0]) if len(name.parts) > 1 else "" for name in names]
     labels = tuple(sorted(set(classes) - {""}))

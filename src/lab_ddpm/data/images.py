@@ -49,6 +49,10 @@ _WHITE_IS_ZERO = 0  # of a TIFF file
 _LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or fewer, and would look black
 
 
+class _UnclearRange(ValueError):
+    """A good file, but what its values mean is not clear."""
+
+
 def height_width(size: Size) -> tuple[int, int]:
     """The two numbers of a size."""
     height, width = (size, size) if isinstance(size, int) else size
@@ -120,7 +124,7 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
 
     Raises:
         UserError: "pad" with an image that is larger than `size`.
-        ValueError: An image whose range of values is not known.
+        ValueError: It is not clear what the values of the image mean.
     """
     image = _fit(_upright(_as_rgb(image), image), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
@@ -149,6 +153,8 @@ def naming_broken_images(place: object) -> Iterator[None]:
         raise DataError(f"{place}: no such image") from None
     except UserError:
         raise
+    except _UnclearRange as error:
+        raise DataError(f"{place}: {error}") from None
     except Exception as error:  # of a broken file, Pillow raises nearly anything
         reason = str(error) or type(error).__name__
         for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
@@ -170,7 +176,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         low, high = _stated_range(image)
         values = np.asarray(image, dtype=np.float32)
         if not (values.min() >= low and values.max() <= high):  # also if one is not a number
-            raise ValueError(
+            raise _UnclearRange(
                 f"values from {values.min():g} to {values.max():g}, where the file states {low:g} to {high:g}"
             )
         has_16_bits &= high == _MOST
@@ -180,7 +186,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if has_16_bits:
         bands = zip(image.getbands(), ImageStat.Stat(image).extrema, strict=True)
         if 0 < max(high for band, (_, high) in bands if band != "A") < 256 * _LEAST_OF_16_BITS / _MOST:
-            raise ValueError("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
+            raise _UnclearRange("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -202,7 +208,7 @@ def _stated_range(image: Image.Image) -> tuple[float, float]:
         return 0, 2.0 ** int(np.ravel(tags.get(ExifTags.Base.BitsPerSample, 16))[0]) - 1
     if image.format == "PPM" and image.mode == "I":  # Pillow scales it
         return 0, _MOST
-    raise ValueError("32 bits per pixel, and the file does not state their range: convert it to 8 or 16 bits")
+    raise _UnclearRange("32 bits per pixel, and the file does not state their range: convert it to 8 or 16 bits")
 
 
 def resize_images(images: Images, size: int) -> Images:

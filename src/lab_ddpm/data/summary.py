@@ -23,11 +23,11 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
         root: Its folder.
     """
     height, width = images.images.shape[1:3]
-    lines = [f"{root}: images: {len(images):,}; {images.kinds}; read at {width} x {height} pixels"]
+    lines = [f"{root}: images: {len(images):,}; width x height {images.kinds}; read at {width} x {height} pixels"]
     if images.labels:
         in_image, of_label = images.class_labels.sum(dim=1), images.class_labels.sum(dim=0).long().tolist()
-        counts = ", ".join(f"{n:,} with {int(k)}" for k, n in sorted(Counter(in_image.tolist()).items()))
-        lines.append(f"{len(images.labels)} labels; images by their number of labels: {counts}")
+        counts = ", ".join(f"with {int(k)}: {n:,}" for k, n in sorted(Counter(in_image.tolist()).items()))
+        lines.append(f"{len(images.labels)} labels; images {counts}")
         rarest = sorted(zip(of_label, images.labels, strict=True))
         more = f", and {len(rarest) - _MOST_LABELS} labels with more" if len(rarest) > _MOST_LABELS else ""
         text = ", ".join(f"{label} {count:,}" for count, label in rarest[:_MOST_LABELS]) + more
@@ -37,7 +37,7 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
             spellings[label.casefold()].append(label)
         lines += [f"note: {same} are different labels" for same in spellings.values() if len(same) > 1]
     else:
-        lines.append("no labels")
+        lines.append("no labels, or not used (see `data.conditional`)")
     if left_out := _left_out(Path(root)):
         names = ", ".join(f"{shown(name)} ({count:,})" for name, count in left_out.most_common(5))
         lines.append(f"left out (hidden files and files of the operating system): {names}")

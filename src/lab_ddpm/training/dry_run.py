@@ -28,4 +28,5 @@ def dry_run(config: TrainConfig) -> str:
         )
     check_batch_size(config.batch_size // config.gradient_accumulation_steps, len(images))
     steps = -(-len(images) // config.batch_size)
-    return f"{summarize(images, data.root)}\nepochs: {config.epochs}, steps in each: {steps:,}"
+    plan = f"{config.epochs * steps:,} steps in {config.epochs} epochs; most models need a few thousand"
+    return f"{summarize(images, data.root)}\ndry run, nothing was trained: {plan}"
