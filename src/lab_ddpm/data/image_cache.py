@@ -124,13 +124,13 @@ def cached_images(
         key = _content_key(files, settings, caches / f"{part}.json")
         name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"
-        if problems or not _is_intact(cache):
+        kinds = _kinds_if_intact(cache)
+        if problems or kinds is None:
             kinds = _write(cache, shape, decode, problems)
             write_text(_note_of(cache), f"{sha256(cache)}\n{kinds}\n")
         for stale in [*caches.glob(f"{name}-*.npy*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*.npy*")]:
             if stale not in (cache, _note_of(cache)):
                 remove(stale)
-        kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()[1]
         return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
 
 
@@ -185,13 +185,13 @@ def _note_of(cache: Path) -> Path:
     return cache.with_suffix(".npy.sha256")
 
 
-def _is_intact(cache: Path) -> bool:
-    """Whether the cache exists and has not changed since it was written."""
+def _kinds_if_intact(cache: Path) -> str | None:
+    """The sizes and modes of a cache's images; None if it does not exist, or has changed since it was written."""
     try:
-        checksum, _ = _note_of(cache).read_text(encoding="utf-8").splitlines()
-        return sha256(cache) == checksum
+        checksum, kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()
+        return kinds if sha256(cache) == checksum else None
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _cache_folder(folder: Path) -> Path:
