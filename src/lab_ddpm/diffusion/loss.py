@@ -33,7 +33,7 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
-_SHARE = 1 / 4  # of the samples that teach the placer and the detailer, which need far fewer than the UNet
+_SHARE = 1 / 4  # of the samples that teach the detailer, which needs far fewer than the UNet
 _JITTER = 1 / 128  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
@@ -108,21 +108,18 @@ class DenoisingLoss:
             return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
         terms: dict[str, torch.Tensor] = {}
-        told, teaches = None, batch["place_uniforms"][:, -1] < _SHARE
-        some = teaches | (torch.arange(len(clean), device=clean.device) == 0)  # never none, which torch cannot shuffle
+        told = None
         if denoiser.placer is not None:
             places = places_in(batch["masks"], space.num_labels)
             is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
-            nats = denoiser.placer.loss(
-                batch["class_labels"][some],
-                places[some],
-                batch["place_uniforms"][some, : space.num_labels + 1],
-            )
-            terms["places"] = PLACES_WEIGHT * (nats * teaches[some]).sum() / (_SHARE * len(clean))
+            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
+            terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, told)
         else:
+            teaches = batch["place_uniforms"][:, -1] < _SHARE
+            some = teaches | (torch.arange(len(clean), device=clean.device) == 0)  # torch cannot shuffle none
             prediction, detailed = model(noisy, timesteps, class_labels, told, windows.where(some[:, None], -1))
             wanted = denoiser.detailer.windows(target[some], windows[some])
             detail_weights = (weights * denoiser.gets_detail(timesteps) * teaches)[some]
