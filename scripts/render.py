@@ -8,6 +8,7 @@ from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.parts import WHOLE, parse_part
 
 
 def parser() -> Parser:
@@ -20,31 +21,36 @@ def parser() -> Parser:
     parser.add_argument("--with-unseen", action="store_true", help=with_unseen)
     for_counter = "one image per scene, of one to six objects, often several of a kind: to train the counter"
     parser.add_argument("--for-counter", action="store_true", help=for_counter)
+    one_part = "render part K of N, on one of several machines; at the end run it without --part"
+    parser.add_argument("--part", type=parse_part, default=WHOLE, metavar="K/N", help=one_part)
     return parser
 
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     workers = (os.cpu_count() or 1) if options.workers is None else options.workers
-    check_at_least("num-scenes", options.num_scenes, 1)
+    check_at_least("num-scenes", options.num_scenes, options.part.count)
     check_at_least("seed", options.seed, 0)
     check_at_least("workers", workers, 1)
 
     if options.for_counter:
         from lab_ddpm.iclevr.replica.counting import render_for_counting
 
-        num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers)
-        print(f"wrote {options.num_scenes} images ({num_rendered} of them now) and places.json to {options.out}/")
-        return
+        num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers, options.part)
+        num_images, labels = len(options.part.of(range(options.num_scenes))), "places.json"
+    else:
+        from lab_ddpm.data.conditions import load_conditions
+        from lab_ddpm.iclevr.condition_lists import write_condition_lists
+        from lab_ddpm.iclevr.replica.replica import render_replica
 
-    from lab_ddpm.data.conditions import load_conditions
-    from lab_ddpm.iclevr.condition_lists import write_condition_lists
-    from lab_ddpm.iclevr.replica.replica import render_replica
-
-    write_condition_lists(options.out)
-    forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", options.out), OBJECTS)
-    summary = render_replica(options.out, options.num_scenes, options.seed, workers, forbidden)
-    print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {options.out}/")
+        write_condition_lists(options.out)
+        forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", options.out), OBJECTS)
+        summary = render_replica(options.out, options.num_scenes, options.seed, workers, forbidden, options.part)
+        num_images, num_rendered, labels = summary.num_images, summary.num_rendered, "train.json"
+    also = f" and {labels}" if options.part == WHOLE else ""
+    print(f"wrote {num_images} images ({num_rendered} of them now){also} to {options.out}/")
+    if options.part != WHOLE:
+        print(f"when all parts are done, run the same command without --part: it writes {labels}")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,11 @@ def test_images_in_a_folder_get_the_scores_of_sampled_ones(capsys: pytest.Captur
 def test_render_writes_a_data_set_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_random_classifiers(names=("resnet18",))
-    assert main(["render", "--num-scenes", "2", "--workers", "2", "--out", "data"]) == 0
+    render = ["render", "--num-scenes", "2", "--workers", "2", "--out", "data"]
+    assert main([*render, "--part", "1/3"]) == main([*render, "--part", "3/2"]) == 2
+    assert main([*render, "--part", "2/2"]) == 0
+    assert len(list(Path("data/images").iterdir())) == 3
+    assert main(render) == 0
     images = sorted(Path("data/images").glob("*.png"))
     assert len(images) == 6
     assert main(["train", *tiny_arguments(tmp_path, data__num_scenes=2)]) == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -69,9 +70,9 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         print(f"lab-ddpm: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
+        if not (line := _explanation(error)):
             raise
-        print(f"lab-ddpm: out of memory ({first_line(error)})", file=sys.stderr)
+        print(f"lab-ddpm: {line}", file=sys.stderr)
         return 1
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # one line for all processes of a launch
@@ -120,10 +121,20 @@ def _expand(argument: str) -> str:
     return expand_path(argument)
 
 
-def _is_lack_of_memory(error: BaseException) -> bool:
+def _explanation(error: BaseException) -> str | None:
+    """One line about a lack of memory, or about processes that lost each other; None for a bug."""
     from accelerate.utils.memory import should_reduce_batch_size  # imports torch
+    from torch.distributed import DistError
 
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)  # pyright: ignore[reportArgumentType]
+    if isinstance(error, MemoryError) or should_reduce_batch_size(error):  # pyright: ignore[reportArgumentType]
+        return f"out of memory ({first_line(error)})"
+    if isinstance(error, DistError) or "/gloo/" in str(error):  # gloo raises a plain RuntimeError
+        reason = re.sub(r"^\[\S+] ", "", first_line(error)).partition(". ")[0]
+        return (
+            f"lost another process of this launch ({reason}): it has ended, or its machine cannot be reached. "
+            "Start the same command again on all machines"
+        )
+    return None
 
 
 def _help() -> str:

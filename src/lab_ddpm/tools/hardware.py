@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import psutil
 import torch
 from accelerate import PartialState
+
+PATIENCE = timedelta(minutes=30)
+"""How long the processes of a launch wait for one of them that is behind, or does not answer."""
 
 
 def uses_gpu(device: str) -> bool:
@@ -34,7 +38,7 @@ def use_all_cores() -> None:
 
 def this_process() -> PartialState:
     """This process among those that were launched together."""
-    return PartialState(cpu=launched_on_cpus())
+    return PartialState(cpu=launched_on_cpus(), timeout=PATIENCE)
 
 
 def launched_on_cpus() -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
 
 from lab_ddpm.tools.errors import UserError, first_line
-from lab_ddpm.tools.hardware import computes_in_bf16, launched_on_cpus, uses_gpu
+from lab_ddpm.tools.hardware import PATIENCE, computes_in_bf16, launched_on_cpus, uses_gpu
 from lab_ddpm.training.config import TrainConfig
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Raise `UserError` if `config` needs a GPU, a precision or a tracker that this machine lacks."""
+    """Raise `UserError` for a GPU, a precision or a tracker that this machine lacks, and for models in shards."""
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
@@ -23,6 +24,11 @@ def check_machine(config: TrainConfig) -> None:
         raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
     if config.trackers != "none" and find_spec(config.trackers) is None:
         raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
+    for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() == "true":
+            raise UserError(
+                f"accelerate must not use {way}: it splits models, and these fit on any GPU: use `--multi_gpu`"
+            )
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -45,6 +51,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             project_dir=str(Path(config.runs_dir) / config.name),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
     except ValueError as error:  # accelerate's state is one per process
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None

@@ -25,6 +25,7 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
 from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.processes import check_same_images, check_shared, main_process_first
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.state import TrainingState, newest_state
 from lab_ddpm.training.validation import Validation
@@ -43,8 +44,9 @@ def train(config: TrainConfig) -> Path:
     """
     accelerator = make_accelerator(config)  # device, precision, processes
     with claim_run_folder(config, accelerator.is_main_process) as folder:
+        check_shared(folder, accelerator)
         # it decodes the images, and the others read what it has decoded
-        with accelerator.main_process_first(), config.naming_settings():
+        with main_process_first(accelerator), config.naming_settings():
             images = open_training_images(
                 config.data.dataset,
                 config.data.root,
@@ -53,6 +55,7 @@ def train(config: TrainConfig) -> Path:
                 with_masks=config.model["layout_scale"] > 0,
                 **config.data.hub_options,
             )
+        check_same_images(images, accelerator)
         accelerator.print(summarize(images, config.data.root))
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch

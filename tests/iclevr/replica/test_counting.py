@@ -9,12 +9,15 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.evaluation.counter import count_objects, load_counter, open_counting_images
 from lab_ddpm.iclevr.replica.counting import MOST_COUNTED, render_for_counting, sample_counting_scene
 from lab_ddpm.tools.files import read_json
+from lab_ddpm.tools.parts import Part
 
 pytest.importorskip("mitsuba")
 
 
 def test_the_shipped_counter_counts_what_was_rendered(tmp_path: Path) -> None:
-    assert render_for_counting(tmp_path, 4, seed=12) == 4
+    assert render_for_counting(tmp_path, 4, seed=12, part=Part(2, 2)) == 2
+    assert not (tmp_path / "places.json").exists()
+    assert render_for_counting(tmp_path, 4, seed=12) == 2
     assert render_for_counting(tmp_path, 4, seed=12) == 0  # nothing is rendered twice
     images, kinds = open_counting_images(tmp_path)
     places = read_json(tmp_path / "places.json")

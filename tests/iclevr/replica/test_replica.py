@@ -22,6 +22,7 @@ from lab_ddpm.iclevr.replica.replica import ReplicaSummary, render_replica
 from lab_ddpm.iclevr.replica.scenes import Scene, SceneObject, sample_scene
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import MACHINE, write_json
+from lab_ddpm.tools.parts import Part
 
 pytest.importorskip("mitsuba")
 FORBIDDEN = [["red cube", "blue cube"]]
@@ -99,6 +100,16 @@ def test_a_second_run_renders_what_is_missing_to_the_same_bytes(replica: Path, t
     assert render_replica(out, 2, seed=5, workers=1, forbidden=FORBIDDEN) == ReplicaSummary(6, 1)
     for part in (".", "images", "masks"):
         assert contents(out / part) == contents(replica / part)
+
+
+def test_parts_of_several_machines_make_the_same_bytes(replica: Path, tmp_path: Path) -> None:
+    out = tmp_path / "replica"
+    for number in (2, 1):
+        assert render_replica(out, 2, 5, 1, FORBIDDEN, Part(number, 2)) == ReplicaSummary(3, 3)
+        assert not (out / "train.json").exists()
+    assert render_replica(out, 2, 5, 1, FORBIDDEN) == ReplicaSummary(6, 0)
+    for folder in (".", "images", "masks"):
+        assert contents(out / folder) == contents(replica / folder)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from lab_ddpm.iclevr.replica.replica import render_scenes
 from lab_ddpm.iclevr.replica.scenes import Scene, center, sample_scene
 from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import write_json
+from lab_ddpm.tools.parts import WHOLE, Part
 
 MOST_COUNTED = 6  # objects in an image
 _KINDS = (1, 2, 3, 6)  # from how many kinds the objects of an image are drawn
@@ -23,7 +24,7 @@ _KINDS = (1, 2, 3, 6)  # from how many kinds the objects of an image are drawn
 Centers = list[tuple[str, float, float]]  # name, and the middle in shares of the width and of the height
 
 
-def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int = 1) -> int:
+def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int = 1, part: Part = WHOLE) -> int:
     """Render `out/images/000000.png` and so on, and write `out/places.json`; returns how many were rendered now.
 
     Args:
@@ -31,6 +32,7 @@ def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int 
         num_images: Images, each of another scene.
         seed: Seed of all.
         workers: Processes.
+        part: The images to render. `places.json` is written by a run for all.
 
     Raises:
         UserError: Mitsuba is not installed.
@@ -40,10 +42,11 @@ def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int 
     need("mitsuba")
     places: dict[str, Centers] = {}
     rendered = 0
-    jobs = [(out, seed, number) for number in range(num_images)]
+    jobs = [(out, seed, number) for number in part.of(range(num_images))]
     for name, centers, is_new in render_scenes(_render, jobs, 1, workers, out / "images"):
         places[name], rendered = centers, rendered + is_new
-    write_json(out / "places.json", dict(sorted(places.items())))
+    if part == WHOLE:
+        write_json(out / "places.json", dict(sorted(places.items())))
     return rendered
 
 

@@ -1,8 +1,8 @@
 """The replica data set on disk, in the layout of i-CLEVR.
 
-An image depends only on (seed, scene, step), not on the workers, so rendering can be stopped and resumed anywhere:
-existing images are kept, the others are rendered. `replica.json` is written first and identifies the data set, so that
-images of two data sets never mix. `train.json` is written last.
+An image depends only on (seed, scene, step), not on the workers, so rendering can be stopped, resumed and split between
+machines: existing images are kept, the others are rendered. `replica.json` is written first and identifies the data
+set, so that images of two data sets never mix. `train.json` is written last.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.extras import need
 from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
+from lab_ddpm.tools.parts import WHOLE, Part
 from lab_ddpm.tools.worker_pool import worker_pool
 
 STEPS = 3  # images per scene
@@ -34,7 +35,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ReplicaSummary:
-    """What `render_replica` did: the number of images in the data set, and how many of them were rendered now."""
+    """What `render_replica` did: the images of its part that exist now, and how many of them it rendered."""
 
     num_images: int
     num_rendered: int
@@ -46,6 +47,7 @@ def render_replica(
     seed: int = 0,
     workers: int = 1,
     forbidden: Iterable[Iterable[str]] = (),
+    part: Part = WHOLE,
 ) -> ReplicaSummary:
     """Render a data set; run it again to resume, or to add scenes.
 
@@ -59,6 +61,7 @@ def render_replica(
         seed: Seed of the data set.
         workers: Worker processes with one thread each.
         forbidden: Combinations of object names that no image may contain.
+        part: The scenes to render. Labels are written by a run for all scenes, which renders what is still missing.
 
     Raises:
         UserError: Mitsuba is not installed.
@@ -82,13 +85,14 @@ def render_replica(
     barred = [frozenset(combination) for combination in combinations]
     labels: Labels = {}
     num_rendered = 0
-    jobs = [(out, seed, number, barred) for number in range(num_scenes)]
+    jobs = [(out, seed, number, barred) for number in part.of(range(num_scenes))]
     for scene_labels, rendered in render_scenes(_render_scene, jobs, STEPS, workers, images):
         labels |= scene_labels
         num_rendered += rendered
-    labels = dict(sorted(labels.items()))
-    write_metadata(images / "metadata.jsonl", labels)
-    write_json(out / "train.json", labels)
+    if part == WHOLE:
+        labels = dict(sorted(labels.items()))
+        write_metadata(images / "metadata.jsonl", labels)
+        write_json(out / "train.json", labels)
     return ReplicaSummary(len(labels), num_rendered)
 
 

@@ -1,0 +1,60 @@
+"""What the processes of a launch must agree on, and what one of them does before the others."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.tools.errors import DataError, UserError
+
+
+def check_shared(run: Path, accelerator: Accelerator) -> None:
+    """Raise `UserError`, on all processes, unless they all see the same folder of the run."""
+    if accelerator.num_processes == 1:
+        return
+    # under a new name, because a network file system may remember for a while that a file was missing
+    (name,) = broadcast_object_list([f".seen-{uuid.uuid4().hex}"])
+    mark = run / name
+    if accelerator.is_main_process:
+        mark.touch()
+    accelerator.wait_for_everyone()
+    blind = gather_object([mark.exists()]).count(False)
+    mark.unlink(missing_ok=True)
+    if blind:
+        raise UserError(
+            f"`runs_dir` must be a folder that all machines share: {blind} of {accelerator.num_processes} processes "
+            f"do not see {run.absolute()}"
+        )
+
+
+def check_same_images(images: ImageDataset, accelerator: Accelerator) -> None:
+    """Raise `DataError`, on all processes, unless they all have the same images and labels."""
+    if len(set(gather_object([images.fingerprint()]))) > 1:
+        raise DataError("`data.root` must hold the same images and labels on all machines")
+
+
+@contextmanager
+def main_process_first(accelerator: Accelerator) -> Iterator[None]:
+    """Run the block on the main process, then on the others.
+
+    As accelerate's own, but the others wait for a day instead of `PATIENCE`: a million images take hours to decode.
+    They end at once if the main process does.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    if not accelerator.is_main_process:
+        torch.distributed.barrier(group)
+    yield
+    if accelerator.is_main_process:
+        torch.distributed.barrier(group)
+    torch.distributed.destroy_process_group(group)
