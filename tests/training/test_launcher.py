@@ -57,6 +57,14 @@ def test_a_setting_of_the_config_goes_before_it_and_is_named(
     assert len(capsys.readouterr().out.splitlines()) == notes
 
 
+@pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_a_model_in_shards_is_refused(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """The variables are those that `accelerate launch --use_fsdp` and so on set."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
+    with pytest.raises(UserError, match=way):
+        check_machine(parse_config(["--device", "cpu"]))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_half_precision_of_the_launcher_is_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")

@@ -2,15 +2,14 @@
 
 Every data set is checked and decoded, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy`, which is then
 memory-mapped. KEY is a hash of the image files. `PART.json` keeps it together with the sizes and times of the files, so
-that the files are not read at each start. A checksum detects a damaged cache, which is then made again. Caching that
-was killed continues where it stopped. If the folder is read-only, the cache is in the user's cache folder.
+that the files are not read at each start. A checksum detects a damaged cache, which is then made again. `decoding`
+says how several processes share the work. If the folder is read-only, the cache is in the user's cache folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,28 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock
-from PIL import Image
+from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Images, Size, fit_image, height_width, opened_image
+from lab_ddpm.data.decoding import Chunks, Decoded, decoded
+from lab_ddpm.data.images import Images, Size, height_width, opened_image
 from lab_ddpm.tools.errors import DataError, listed
-from lab_ddpm.tools.files import TEMPORARY_PREFIX, read_json, remove, sha256, sync, write_json, write_text
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, read_json, remove, sha256, write_json, write_text
 
 if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-
-_CHUNK = 4096  # images that are decoded before this is noted
-
-
-class Decoded(NamedTuple):
-    """An image, (H, W, C) uint8, and the size and the mode that its file has, such as ("640 x 480", "RGB")."""
-
-    image: Images
-    size: str
-    mode: str
 
 
 class CachedImages(NamedTuple):
@@ -118,20 +107,41 @@ def cached_images(
     Raises:
         DataError: There are `problems` or broken images. The message has a line for each of the first ten.
     """
-    caches = _cache_folder(folder)
+    caches, name = _cache_folder(folder), f"{part}-{shape[1]}x{shape[2]}"
     caches.mkdir(parents=True, exist_ok=True)
-    with FileLock(caches / ".lock"):  # a second run waits for the cache of the first
+    lock = FileLock(caches / ".lock")
+    with lock:
         key = _content_key(files, settings, caches / f"{part}.json")
-        name = f"{part}-{shape[1]}x{shape[2]}"
         cache = caches / f"{name}-{key}.npy"
         kinds = _kinds_if_intact(cache)
-        if problems or kinds is None:
-            kinds = _write(cache, shape, decode, problems)
-            write_text(_note_of(cache), f"{sha256(cache)}\n{kinds}\n")
-        for stale in [*caches.glob(f"{name}-*.npy*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*.npy*")]:
+        if kinds is None:
+            remove(cache)
+    if problems or kinds is None:
+        kinds = _write(Chunks(caches / f"{TEMPORARY_PREFIX}{name}-{key}", cache, shape), decode, problems, lock)
+    with lock:
+        for stale in [*caches.glob(f"{name}-*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*")]:
             if stale not in (cache, _note_of(cache)):
                 remove(stale)
         return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
+
+
+def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[str], lock: BaseFileLock) -> str:
+    """Write a cache and its note; returns the sizes and modes of its images."""
+    if not chunks.shape[0]:
+        raise DataError(listed(problems) or f"{chunks.target.parent.parent}: no images")
+    try:
+        broken = chunks.decode(decode)  # without the lock, so that other processes share the work
+        if problems or broken:
+            raise DataError(listed([*problems, *broken]))
+        with lock:
+            kinds = _kinds_if_intact(chunks.target)  # another process may have joined the chunks
+            if kinds is None:
+                kinds = chunks.join()
+                write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{kinds}\n")
+        return kinds
+    except Exception:
+        remove(chunks.folder)
+        raise
 
 
 def cached_files(
@@ -152,12 +162,6 @@ def cached_files(
         decode,
         problems,
     )
-
-
-def decoded(image: Image.Image, image_size: Size, fit: str, channels: int = 3) -> Decoded:
-    """An opened image in the size of the cache, see `images.fit_image`."""
-    size, mode = f"{image.width} x {image.height}", image.mode
-    return Decoded(fit_image(image, image_size, fit, channels), size, mode)
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
@@ -199,82 +203,6 @@ def _cache_folder(folder: Path) -> Path:
         return folder / ".cache"
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return users / "lab_ddpm" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-
-
-def _write(
-    cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Decoded], problems: Sequence[str]
-) -> str:
-    """Write a cache, and return the sizes and modes of its images. It continues where a killed process stopped."""
-    if not shape[0]:
-        raise DataError(listed(problems) or f"{cache.parent.parent}: no images")
-    staged, note = (cache.with_name(f"{TEMPORARY_PREFIX}{cache.name}{end}") for end in ("", ".json"))
-    done, sizes, modes = _continued(staged, note)
-    if not done:
-        remove(note)
-    broken: list[str] = []
-
-    def attempt(position: int) -> Decoded | str:
-        try:
-            return decode(position)
-        except DataError as error:
-            return str(error)
-
-    try:
-        if not done:
-            _reserve(staged, np.lib.format.open_memmap(staged, mode="w+", dtype=np.uint8, shape=shape).nbytes)
-        with tqdm(total=shape[0], initial=done, desc="decoding images", unit="image", leave=False, delay=2) as bar:
-            for first in range(done, shape[0], _CHUNK):
-                images = np.load(staged, mmap_mode="r+")  # anew, so that the part before leaves the memory
-                with ThreadPoolExecutor() as pool:
-                    positions = range(first, min(first + _CHUNK, shape[0]))
-                    for position, result in zip(positions, pool.map(attempt, positions), strict=True):
-                        bar.update()
-                        if isinstance(result, str):
-                            broken.append(result)
-                        else:
-                            images[position], size, mode = result
-                            sizes[size] += 1
-                            modes[mode] += 1
-                if not broken:
-                    images.flush()
-                    write_json(note, {"done": positions.stop, "sizes": sizes, "modes": modes})
-        if problems or broken:
-            raise DataError(listed([*problems, *broken]))
-        sync(staged)
-        os.replace(staged, cache)
-    except Exception:
-        remove(staged)
-        raise
-    finally:
-        if not staged.exists():
-            remove(note)
-    return _in_words(sizes, modes)
-
-
-def _continued(staged: Path, note: Path) -> tuple[int, Counter[str], Counter[str]]:
-    """How many images a killed process has decoded, and their sizes and modes."""
-    with suppress(DataError, KeyError, TypeError):
-        content: Any = read_json(note)
-        if staged.is_file():
-            return content["done"], Counter(content["sizes"]), Counter(content["modes"])
-    return 0, Counter(), Counter()
-
-
-def _reserve(file: Path, size: int) -> None:
-    """Reserve the space of the last `size` bytes: writing to a map on a full disk kills the process."""
-    with open(file, "rb+") as stream:
-        stream.seek(-size, os.SEEK_END)
-        for first in range(0, size, 2**20):
-            stream.write(bytes(min(2**20, size - first)))
-
-
-def _in_words(sizes: Counter[str], modes: Counter[str]) -> str:
-    widths_and_heights = [tuple(map(int, size.split(" x "))) for size in sizes]
-    smallest, largest = (
-        " x ".join(str(pick(lengths)) for lengths in zip(*widths_and_heights, strict=True)) for pick in (min, max)
-    )
-    spread = f"{smallest} to {largest} ({len(sizes)} sizes)" if len(sizes) > 1 else smallest
-    return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
 
 
 def _parallel(function: Callable[..., Result], items: Sequence[object], description: str) -> list[Result]:
