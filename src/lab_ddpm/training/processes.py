@@ -52,6 +52,7 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
         yield
         return
     group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    assert isinstance(group, torch.distributed.ProcessGroup)
     if not accelerator.is_main_process:
         torch.distributed.barrier(group)
     yield
