@@ -45,7 +45,7 @@ def check_same_images(images: ImageDataset, accelerator: Accelerator) -> None:
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     """Run the block on the main process, then on the others.
 
-    As accelerate's own, but the others wait for a day instead of `PATIENCE`: a million images take hours to decode.
+    As accelerate's own, but the others wait for a day instead of `PATIENCE`: large images take long to decode.
     They end at once if the main process does.
     """
     if accelerator.num_processes == 1:
