@@ -31,8 +31,9 @@ class NoWaits(TorchDispatchMode):
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         result = func(*args, **(kwargs or {}))
         if any(tensor.device.type == self.device for tensor in given):
-            is_mask = name.startswith("index") and any(getattr(each, "dtype", None) == torch.bool for each in args[1])
-            assert name not in _READ and not is_mask, f"`{name}` makes a GPU wait"
+            indices = args[1] if name in ("index", "index_put", "index_put_") else []
+            reads = name in _READ or any(index is not None and index.dtype == torch.bool for index in indices)
+            assert not reads, f"`{name}` makes a GPU wait"
         if name in ("_to_copy", "copy_") and not self.sends:
             assert given[-1].device == result.device, f"a copy of {tuple(given[-1].shape)} numbers makes a GPU wait"
         return result

@@ -270,6 +270,22 @@ def test_two_processes_and_accumulation_train_the_same_model(
     assert distance(never_stopped, runs / "other") > 1e-1
 
 
+@pytest.mark.parametrize("setting", ["channels_last", pytest.param("compile", marks=pytest.mark.slow)])
+def test_a_setting_for_speed_trains_the_same_model_and_resumes_exactly(
+    arguments: list[str], never_stopped: Path, tmp_path: Path, setting: str
+) -> None:
+    command = ["train", *arguments, f"--{setting}", "true"]
+    assert main(command) == 0
+    run = tmp_path / "runs" / "tiny"
+    before = {name: value.clone() for name, value in weights(newest_state(run)).items()}
+    assert before.keys() == weights(newest_state(never_stopped)).keys()
+    assert distance(never_stopped, run) < 1e-3
+    assert load_pipeline(run / "best").denoiser.labels
+    shutil.rmtree(newest_state(run))
+    assert main(command) == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights(newest_state(run)).items())
+
+
 def test_the_losses_of_200_steps_are_those_that_were_stored(tiny_dataset: Path, tmp_path: Path) -> None:
     """Other kernels of a CPU sum in another order, which changed them by less than 1e-5 where it was tried."""
     arguments = tiny_arguments(

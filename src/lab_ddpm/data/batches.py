@@ -150,7 +150,7 @@ class BatchMaker:
 
 
 def fits_on(device: torch.device, dataset: ImageDataset) -> bool:
-    """Whether a GPU is to hold all images: they take at most a tenth of its free memory. A CPU reads them from files."""
+    """Whether a GPU is to hold all images: if they take at most a tenth of its free memory."""
     size = dataset.images.nbytes + dataset.class_labels.nbytes + (0 if dataset.masks is None else dataset.masks.nbytes)
     return device.type == "cuda" and size < _SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]
 

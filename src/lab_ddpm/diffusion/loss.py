@@ -113,6 +113,7 @@ class DenoisingLoss:
             is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
             order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
+            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, told)
