@@ -71,13 +71,14 @@ def train(config: TrainConfig) -> Path:
         order = StreamSampler(
             len(images), config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
-        device = accelerator.device
-        holder = device if fits_on(device, images) else None
-        make_batch = BatchMaker(images, config.seed, denoiser.space.shape, config.data.random_flip, holder)
+        device, is_held = accelerator.device, fits_on(accelerator.device, images)
+        make_batch = BatchMaker(
+            images, config.seed, denoiser.space.shape, config.data.random_flip, device if is_held else None
+        )
         samples = DataLoader(
-            StreamDataset(images, loads=holder is None),
+            StreamDataset(images, loads=not is_held),
             batch_sampler=order,
-            num_workers=0 if holder else config.data.num_workers,
+            num_workers=0 if is_held else config.data.num_workers,
             worker_init_fn=ignore_stop_signals,
             pin_memory=device.type == "cuda",
         )
