@@ -270,6 +270,7 @@ def test_two_processes_and_accumulation_train_the_same_model(
     assert distance(never_stopped, runs / "other") > 1e-1
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of torch, while it compiles
 @pytest.mark.parametrize("setting", ["channels_last", pytest.param("compile", marks=pytest.mark.slow)])
 def test_a_setting_for_speed_trains_the_same_model_and_resumes_exactly(
     arguments: list[str], never_stopped: Path, tmp_path: Path, setting: str

@@ -68,15 +68,15 @@ class Muon(torch.optim.Optimizer):
 
     def _step_matrices(self, parameters: Sequence[torch.Tensor], lr: float, weight_decay: float) -> None:
         """One step of all matrices. Those of the same shape are computed together: a GPU would wait for single ones."""
-        parameters = [parameter for parameter in parameters if parameter.grad is not None]
-        for parameter in parameters:
+        gradients = {parameter: parameter.grad for parameter in parameters if parameter.grad is not None}
+        for parameter in gradients:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-        for shape in dict.fromkeys(parameter.shape for parameter in parameters):
-            alike = [parameter for parameter in parameters if parameter.shape == shape]
-            gradients, momenta = [each.grad for each in alike], [self.state[each]["momentum"] for each in alike]
-            torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
-            updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, momenta, _MOMENTUM)).flatten(2))
+        for shape in dict.fromkeys(parameter.shape for parameter in gradients):
+            alike = [parameter for parameter in gradients if parameter.shape == shape]
+            new, momenta = [gradients[each] for each in alike], [self.state[each]["momentum"] for each in alike]
+            torch._foreach_lerp_(momenta, new, 1 - _MOMENTUM)
+            updates = orthogonal(torch.stack(torch._foreach_lerp(new, momenta, _MOMENTUM)).flatten(2))
             torch._foreach_mul_(alike, 1 - lr * weight_decay)
             updates = updates.mul_(-lr * 0.2 * max(updates.shape[1:]) ** 0.5).unflatten(2, shape[1:])
             torch._foreach_add_(alike, list(updates))
