@@ -82,10 +82,11 @@ def test_the_loss_sends_nothing_to_a_gpu_and_takes_nothing_from_it(prediction_ty
         sum(loss(denoiser, make_batch(samples.unbind())).values()).backward()  # pyright: ignore
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS.keys() - {"unipc"}))  # which solves 2 equations on the GPU
+@pytest.mark.parametrize(
+    ("scheduler", "guidance_scale"), [("ddim", 1.0), *((name, 2.0) for name in SCHEDULERS if name != "unipc")]
+)
 def test_no_denoising_step_takes_anything_from_a_gpu(scheduler: str, guidance_scale: float) -> None:
-    """Samplers that add noise send it."""
+    """Samplers that add noise send it. "unipc" solves two equations on the GPU, and waits for their solution."""
     denoiser = tiny_denoiser(labels=OBJECTS, **MODEL).to("meta")
     rows, places = torch.eye(24)[:2], Places(torch.tensor([[1], [2]]), torch.full((2, 1, 2), 8.0))
     visited: list[int] = []
@@ -96,6 +97,6 @@ def test_no_denoising_step_takes_anything_from_a_gpu(scheduler: str, guidance_sc
                 steps.enter_context(NoWaits("meta", sends=True))
             visited.append(timestep)
 
-        sample(denoiser, rows, [0, 1], Sampling(scheduler, 5, guidance_scale), on_state=on_state, places=places)
-    assert len(visited) > 5
+        sample(denoiser, rows, [0, 1], Sampling(scheduler, 3, guidance_scale), on_state=on_state, places=places)
+    assert len(visited) > 3
     assert visited[-1] == FINISHED
