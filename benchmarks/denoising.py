@@ -109,7 +109,7 @@ def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, times
     device = denoiser.device
     seen = []
     for samples, labels in zip(noisy.split(_BATCH), rows.split(_BATCH), strict=True):
-        sample = denoiser.predict_clean(samples.to(device), timestep.to(device), labels.to(device))
+        sample = denoiser.predict_clean(samples.to(device), timestep, labels.to(device))
         seen.append(denoiser.space.decode(sample).cpu())
     return torch.cat(seen)
 

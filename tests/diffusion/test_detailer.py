@@ -31,12 +31,14 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Batch
     random = torch.Generator().manual_seed(0)
     count = len(timesteps)
     return Batch(
+        positions=torch.arange(count),
         clean_images=torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
         masks=torch.randint(25, (count, 1, 16, 16), generator=random),
         class_labels=torch.eye(24)[:count],
+        most_labels=24,
         noise=torch.randn(count, *denoiser.space.shape, generator=random),
         uniforms=torch.stack([(timesteps + 0.5) / 1000, *torch.ones(2, count), *torch.zeros(2, count)], dim=1),
-        place_uniforms=torch.cat([torch.full((count, 73), 0.5), torch.arange(count)[:, None] / count], dim=1),
+        place_uniforms=torch.full((count, 73), 0.5),
     )
 
 
@@ -131,7 +133,7 @@ def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> 
 
 def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> None:
     denoiser = detailed_denoiser()
-    timesteps = TIMESTEPS.repeat(2)
+    timesteps = TIMESTEPS[[1, 0, 0, 0, 2, 0, 0, 0, 0]]
     batch = draw_batch(denoiser, timesteps)
     terms = DenoisingLoss()(denoiser, batch)
     assert list(terms) == ["image", "layout", "places", "detail"]
@@ -141,11 +143,27 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
     told = place_map(places_in(batch["masks"], 24), space)
     with torch.no_grad():
         errors = (denoiser(noisy, timesteps, batch["class_labels"], told) - clean).square()
-    expected = space.parts(errors)[0].mean(dim=(1, 2, 3))[:2].mean()  # a quarter of the batch teaches it
+    first, _, third = space.parts(errors)[0].mean(dim=(1, 2, 3))[::4]  # every fourth image teaches it
+    expected = (first + third) / (9 / 4)
     assert terms["detail"].item() == pytest.approx(expected.item(), rel=1e-4)
     terms["detail"].backward()
     touched = {name.split(".")[0] for name, weight in denoiser.named_parameters() if weight.grad is not None}
     assert touched == {"detailer"}
+
+
+@pytest.mark.parametrize("lengths", [(5, 5), (2, 2, 2, 2, 2), (1, 6, 3)], ids=str)
+@torch.no_grad()
+def test_the_same_images_teach_it_however_the_stream_is_cut(lengths: tuple[int, ...]) -> None:
+    denoiser = detailed_denoiser()
+    batch: Any = draw_batch(denoiser, torch.arange(10) * 50)
+    batch["positions"] += 7
+    parts: list[Any] = [{"most_labels": 24} for _ in lengths]
+    for name in batch.keys() - {"most_labels"}:
+        for part, values in zip(parts, batch[name].split(lengths), strict=True):
+            part[name] = values
+    whole = DenoisingLoss()(denoiser, batch)["detail"] * 10
+    cut = sum(DenoisingLoss()(denoiser, part)["detail"] * len(part["positions"]) for part in parts)
+    torch.testing.assert_close(cut, whole)
 
 
 def test_every_batch_has_a_gradient_for_it_and_a_noisy_one_teaches_nothing() -> None:
@@ -165,26 +183,28 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     torch.nn.init.zeros_(denoiser.unet.conv_out.bias)
     denoiser.unet.requires_grad_(False)
     random = torch.Generator().manual_seed(0)
-    sides = torch.rand(16, 1, 1, 1, generator=random) * 10 + 3
-    images = (torch.arange(16.0) < sides).float().expand(16, 3, 16, 16) * 0.3
+    sides = torch.rand(4, 1, 1, 1, generator=random) * 10 + 3
+    images = (torch.arange(16.0) < sides).float().expand(4, 3, 16, 16) * 0.3
     optimizer = torch.optim.AdamW(denoiser.detailer.parameters(), lr=5e-3)
     losses = []
     for _ in range(80):
-        uniforms = torch.rand(16, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
-        noise = torch.randn(16, *denoiser.space.shape, generator=random)
+        uniforms = torch.rand(4, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
+        noise = torch.randn(4, *denoiser.space.shape, generator=random)
         batch = Batch(
-            clean_images=images,
+            positions=torch.arange(16),
+            clean_images=images.repeat_interleave(4, dim=0),  # each four times: one of four teaches it
             masks=torch.empty(0),
             class_labels=torch.zeros(16, 0),
-            noise=noise,
-            uniforms=uniforms,
-            place_uniforms=torch.zeros(16, 2),  # all images teach it, in the place of a quarter
+            most_labels=0,
+            noise=noise.repeat_interleave(4, dim=0),
+            uniforms=uniforms.repeat_interleave(4, dim=0),
+            place_uniforms=torch.zeros(16, 1),
         )
         optimizer.zero_grad()
         terms = DenoisingLoss()(denoiser, batch)
         terms["detail"].backward()
         optimizer.step()
-        losses.append((terms["detail"] / 4 / terms["image"]).item())
+        losses.append((terms["detail"] / terms["image"]).item())
     assert losses[0] == pytest.approx(1, abs=1e-3)
     assert sum(losses[-10:]) / 10 < 0.5
 

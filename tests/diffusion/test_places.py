@@ -29,12 +29,14 @@ def placed_batch(denoiser: Denoiser) -> Batch:
         x, y = ((2, 8), (10, 8), (6, 2))[index]
         masks[image, 0, y : y + 4, x : x + 4] = index + 1
     return Batch(
+        positions=torch.arange(4),
         clean_images=torch.rand(4, 3, 16, 16, generator=random) * 2 - 1,
         masks=masks,
         class_labels=class_labels,
+        most_labels=3,
         noise=torch.randn(4, *denoiser.space.shape, generator=random),
         uniforms=torch.rand(4, 5, generator=random),
-        place_uniforms=torch.rand(4, 11, generator=random),
+        place_uniforms=torch.rand(4, 10, generator=random),
     )
 
 

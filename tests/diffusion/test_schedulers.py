@@ -113,7 +113,7 @@ def test_ddim_refuses_steps_that_leave_noise_and_names_the_next_that_do_not(step
 
 def test_a_scheduler_that_starts_beyond_the_noise_is_refused() -> None:
     with pytest.raises(UserError):
-        set_timesteps(DDPMScheduler(timestep_spacing="leading", steps_offset=1), 1000, torch.device("cpu"))
+        set_timesteps(DDPMScheduler(timestep_spacing="leading", steps_offset=1), 1000)
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1001])

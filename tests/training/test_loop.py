@@ -270,6 +270,23 @@ def test_two_processes_and_accumulation_train_the_same_model(
     assert distance(never_stopped, runs / "other") > 1e-1
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of torch, while it compiles
+@pytest.mark.parametrize("setting", ["channels_last", pytest.param("compile", marks=pytest.mark.slow)])
+def test_a_setting_for_speed_trains_the_same_model_and_resumes_exactly(
+    arguments: list[str], never_stopped: Path, tmp_path: Path, setting: str
+) -> None:
+    command = ["train", *arguments, f"--{setting}", "true"]
+    assert main(command) == 0
+    run = tmp_path / "runs" / "tiny"
+    before = {name: value.clone() for name, value in weights(newest_state(run)).items()}
+    assert before.keys() == weights(newest_state(never_stopped)).keys()
+    assert distance(never_stopped, run) < 1e-3
+    assert load_pipeline(run / "best").denoiser.labels
+    shutil.rmtree(newest_state(run))
+    assert main(command) == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights(newest_state(run)).items())
+
+
 def test_the_losses_of_200_steps_are_those_that_were_stored(tiny_dataset: Path, tmp_path: Path) -> None:
     """Other kernels of a CPU sum in another order, which changed them by less than 1e-5 where it was tried."""
     arguments = tiny_arguments(
@@ -308,12 +325,14 @@ def test_every_weight_of_a_loaded_shipped_model_learns(shipped: str) -> None:
     random, space = torch.Generator().manual_seed(0), denoiser.space
     channels, (height, width) = space.in_channels, space.sample_size
     batch = Batch(
+        positions=torch.arange(2),
         clean_images=torch.rand(2, channels, height, width, generator=random) * 2 - 1,
         masks=torch.randint(2, (2, 1, height, width), generator=random, dtype=torch.uint8),
         class_labels=torch.eye(len(denoiser.labels))[:2],
+        most_labels=1,
         noise=torch.randn(2, *space.shape, generator=random),
         uniforms=torch.tensor([[0.2, 0.5, 0.5, 0.5, 0.5], [0.8, 0.5, 0.5, 0.5, 0.5]]),
-        place_uniforms=torch.zeros(2, 3 * len(denoiser.labels) + 2),
+        place_uniforms=torch.zeros(2, 3 * len(denoiser.labels) + 1),
     )
     optimizer = make_optimizer(denoiser, OptimizerConfig(weight_decay=0.0))
     sum(DenoisingLoss()(denoiser, batch).values()).backward()  # pyright: ignore

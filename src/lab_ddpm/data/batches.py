@@ -2,9 +2,12 @@
 
 Training reads one stream of samples. Each epoch is a new permutation of all images. The stream is cut into batches that
 are always full. Sample number `position` of the stream gets its noise and its other random numbers from a generator
-with the seed (seed, position). So all random numbers of a training depend only on the seed and the position: resuming
-needs no saved generator, and the stream is the same for any number of processes, accumulation steps or data-loading
-workers.
+that is a function of the seed and the position (`random_numbers`). So all random numbers of a training depend only on
+these two: resuming needs no saved generator, and the stream is the same for any number of processes, accumulation steps
+or data-loading workers.
+
+A GPU never waits for a batch. The processes that load data hand over bytes; on the device they become numbers, and the
+random numbers are made there. If all images fit on the device, they are copied there once.
 """
 
 from __future__ import annotations
@@ -17,22 +20,25 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from lab_ddpm.data.image_cache import ImageDataset
-from lab_ddpm.data.images import to_tensor
+from lab_ddpm.data.images import Images
+from lab_ddpm.data.random_numbers import random_words, to_normal, to_uniform
 from lab_ddpm.tools.errors import UserError
 
-# The first word of a generator's seed. It keeps the generators of permutations and of samples apart.
-_ORDER, _SAMPLE = 0, 1
+_ORDER = 0  # the first word of the seed of a permutation
+_SHARE_OF_GPU = 0.1  # of the free memory of a GPU, which the images may take
 
 
 class Batch(TypedDict):
-    """B training samples. A single sample has the same tensors without the first dimension."""
+    """B training samples that follow each other in the stream, on one device."""
 
+    positions: torch.Tensor  # (B,) int64: their places in the stream
     clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
     masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot
+    most_labels: int  # of an image of the data set
     noise: torch.Tensor  # (B, *space.shape) standard normal
     uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping layout and places, window (2)
-    place_uniforms: torch.Tensor  # (B, 3 num_labels + 2) in [0, 1): for the placer, moving places, and who teaches it
+    place_uniforms: torch.Tensor  # (B, 3 num_labels + 1) in [0, 1): for the placer, and for moving places
 
 
 def check_batch_size(batch_size: int, num_images: int) -> None:
@@ -77,41 +83,84 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
             yield samples
 
 
-class StreamDataset(Dataset[Batch]):
-    """Makes the sample for a (position, image index) of the stream.
+class StreamDataset(Dataset[tuple[object, ...]]):
+    """The samples that processes load: (position, image index), and unless the device holds the images, their bytes.
+
+    Args:
+        dataset: The images and labels.
+        loads: Whether to load the image, its mask and its labels too.
+    """
+
+    def __init__(self, dataset: ImageDataset, loads: bool) -> None:
+        self.dataset, self.loads = dataset, loads
+
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[object, ...]:
+        position, index = sample
+        return position, index, *(_tensors(self.dataset, index) if self.loads else ())
+
+
+class BatchMaker:
+    """Makes batches of loaded samples, on their device.
 
     Args:
         dataset: The images and labels.
         seed: Seed of the noise and of the other random numbers.
         noise_shape: `SampleSpace.shape` of the model.
         random_flip: Whether half of the images are mirrored, left to right.
+        holder: The device that holds all images; None if they are loaded for each sample.
     """
 
-    def __init__(self, dataset: ImageDataset, seed: int, noise_shape: Sequence[int], random_flip: bool = False) -> None:
-        self.dataset = dataset
-        self.seed = seed
-        self.noise_shape = tuple(noise_shape)
-        self.random_flip = random_flip
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        seed: int,
+        noise_shape: Sequence[int],
+        random_flip: bool = False,
+        holder: torch.device | None = None,
+    ) -> None:
+        self.seed, self.noise_shape, self.random_flip = seed, tuple(noise_shape), random_flip
+        self.num_labels = len(dataset.labels)
+        self.most_labels = int(dataset.class_labels.sum(dim=1).max()) if dataset.labels else 0
+        self.held = None if holder is None else [values.to(holder) for values in _tensors(dataset, slice(None))]
 
-    def __getitem__(self, sample: tuple[int, int]) -> Batch:
-        position, index = sample
-        dataset = self.dataset
-        clean_images = to_tensor(dataset.images[index])
-        masks = np.empty(0, np.uint8) if dataset.masks is None else np.moveaxis(dataset.masks[index], -1, 0)
-        # torch draws normal numbers three times as fast as numpy, and its CPU generator takes a seed of 32 bits
-        seed = int(np.random.SeedSequence((_SAMPLE, self.seed, position)).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(seed)
-        label_dropout, timestep, flip, layout_dropout = torch.rand(4, generator=generator)
-        noise = torch.randn(self.noise_shape, generator=generator)
-        window = torch.rand(2, generator=generator)
-        place_uniforms = torch.rand(3 * len(dataset.labels) + 2, generator=generator)
-        if self.random_flip and flip < 0.5:
-            clean_images, masks = clean_images.flip(-1), np.flip(masks, -1)
+    def __call__(self, samples: Sequence[torch.Tensor]) -> Batch:
+        """The batch of B samples of a `StreamDataset`."""
+        positions, indices, *loaded = samples
+        images, masks, class_labels = loaded if self.held is None else (values[indices] for values in self.held)
+        num_uniforms, num_noise = 3 * self.num_labels + 7, int(np.prod(self.noise_shape))
+        # an even number of words for the noise, whose numbers come in pairs
+        words = random_words(self.seed, positions, num_uniforms + num_noise + num_noise % 2)
+        uniforms, noise = to_uniform(words[:, :num_uniforms]), to_normal(words[:, num_uniforms:])[:, :num_noise]
+        if self.random_flip:
+            is_flipped = uniforms[:, 0] < 0.5
+            images, masks = (
+                values.flip(-1).where(is_flipped.reshape(-1, *[1] * (values.ndim - 1)), values)
+                for values in (images, masks)
+            )
         return Batch(
-            clean_images=clean_images,
-            masks=torch.from_numpy(masks.copy()),  # torch warns about read-only arrays
-            class_labels=dataset.class_labels[index],
-            noise=noise,
-            uniforms=torch.stack([timestep, label_dropout, layout_dropout, *window]),
-            place_uniforms=place_uniforms,
+            positions=positions,
+            clean_images=images.float() / 127.5 - 1.0,
+            masks=masks,
+            class_labels=class_labels,
+            most_labels=self.most_labels,
+            noise=noise.reshape(-1, *self.noise_shape),
+            uniforms=uniforms[:, 1:6],
+            place_uniforms=uniforms[:, 6:],
         )
+
+
+def fits_on(device: torch.device, dataset: ImageDataset) -> bool:
+    """Whether a GPU is to hold all images: if they take at most a tenth of its free memory."""
+    size = dataset.images.nbytes + dataset.class_labels.nbytes + (0 if dataset.masks is None else dataset.masks.nbytes)
+    return device.type == "cuda" and size < _SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]
+
+
+def _tensors(dataset: ImageDataset, index: int | slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images (..., C, H, W) uint8, masks (..., 1, H, W) uint8 or (..., 0), and labels (..., num_labels)."""
+
+    def channels_first(images: Images) -> torch.Tensor:
+        return torch.from_numpy(np.moveaxis(images[index], -1, -3).copy())  # torch warns about read-only arrays
+
+    labels = dataset.class_labels[index]
+    masks = labels[..., :0].byte() if dataset.masks is None else channels_first(dataset.masks)
+    return channels_first(dataset.images), masks, labels

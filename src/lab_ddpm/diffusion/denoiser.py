@@ -149,6 +149,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         self.placer = Placer(self.space) if self.space.has_layout else None
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
+        self._alphas_cumprod = self.noise_scheduler.alphas_cumprod  # on the CPU: `add_noise` moves the scheduler's own
         self.runtime: Callable[..., torch.Tensor] | None = None
 
     @property
@@ -189,7 +190,9 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
         """abar of the training noise, float32, at (...) timesteps in [0, T - 1], which may be fractions."""
-        return alpha_bar_at(self.noise_scheduler.alphas_cumprod.to(timesteps.device), timesteps)
+        is_on_cpu = timesteps.device.type == "cpu"
+        levels = self._alphas_cumprod if is_on_cpu else self.noise_scheduler.alphas_cumprod.to(timesteps.device)
+        return alpha_bar_at(levels, timesteps)
 
     def forward(
         self,
@@ -197,17 +200,17 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         timesteps: torch.Tensor,
         class_labels: torch.Tensor,
         place_map: torch.Tensor | None = None,
-        windows: torch.Tensor | None = None,
+        windows: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Any:
         """What the network predicts: noise, clean sample or velocity, according to `prediction_type`.
 
         Args:
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
-            timesteps: (B,) or scalar, in [0, T - 1].
+            timesteps: (B,) in [0, T - 1]; or one for all, a scalar on the CPU, which is read without making a GPU wait.
             class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them.
             place_map: (B, layout_channels, H / p, W / p), see `places`; None, or zeros for a sample, means "unknown".
-            windows: Only for training a detailer: (B, 2) in [0, 1), where detail is added, see `Detailer.windows`;
-                negative for samples without.
+            windows: Only for training a detailer: the (K,) rows that get detail, and (K, 2) in [0, 1), where they get
+                it, see `Detailer.windows`.
 
         Returns:
             float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and the windows of
@@ -217,19 +220,21 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             place_map = noisy.new_zeros(len(noisy), self.space.layout_channels, *noisy.shape[2:])
         if self.runtime is not None:
             return self.runtime(noisy, timesteps, class_labels, place_map)
-        prediction = self.predict_without_detail(noisy, timesteps, class_labels, place_map)
-        if self.detailer is None:
+        times = timesteps if timesteps.ndim else noisy.new_full((1,), timesteps.item())
+        prediction = self.predict_without_detail(noisy, times, class_labels, place_map)
+        gets_detail = self.gets_detail(timesteps)
+        if self.detailer is None or (timesteps.ndim == 0 and not gets_detail):
             return prediction
-        gets_detail, alpha_bar = (
-            values.reshape(-1, 1, 1, 1) for values in (self.gets_detail(timesteps), self.alpha_bar(timesteps))
-        )
-        if windows is not None:
-            some = windows[:, 0] >= 0
-            predicted, seen = (self.detailer.windows(of[some], windows[some]) for of in (prediction.detach(), noisy))
-            return prediction, self.detailer(predicted, seen, timesteps[some], alpha_bar[some])
-        if not gets_detail.any():
-            return prediction
-        return torch.where(gets_detail, self.detailer(prediction, noisy, timesteps, alpha_bar), prediction)
+        alpha_bar = self.alpha_bar(timesteps)
+        if timesteps.ndim == 0:
+            return self.detailer(prediction, noisy, times, alpha_bar)
+        alpha_bar = alpha_bar.reshape(-1, 1, 1, 1)
+        if windows is None:
+            detailed = self.detailer(prediction, noisy, times, alpha_bar)
+            return torch.where(gets_detail.reshape(-1, 1, 1, 1), detailed, prediction)
+        rows, where = windows
+        predicted, seen = (self.detailer.windows(of[rows], where) for of in (prediction.detach(), noisy))
+        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows])
 
     def predict_without_detail(
         self,
@@ -258,7 +263,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
         Args:
             noisy: (B, *space.shape) samples x_t.
-            timestep: Scalar in [0, T - 1], on the device of `noisy`.
+            timestep: Scalar in [0, T - 1], on the CPU.
             class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
             guidance_scale: 1 is unguided.
             place_map: See `forward`.

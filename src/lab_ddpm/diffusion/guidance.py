@@ -40,6 +40,11 @@ def compose(
     return rows
 
 
+def scale_for(class_labels: torch.Tensor, scale: float) -> float:
+    """The scale to use for the rows of a batch: without any condition, s has no effect, and 1 is cheaper."""
+    return scale if class_labels.any() else 1.0
+
+
 def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, scale: float) -> torch.Tensor:
     """The prediction for simple or composed conditions.
 
@@ -47,12 +52,12 @@ def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, sc
         predict: The network at one timestep.
         noisy: (B, C, H, W) samples.
         class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, where rows of zeros have no effect.
-        scale: s above. With 1, simple conditions need one call of the network. Without conditions, s has no effect.
+        scale: s above. With 1, simple conditions need one call of the network.
 
     Returns:
         What `predict` returns for simple conditions: (B, C, H, W).
     """
-    if class_labels.ndim == 2 and (scale == 1.0 or not class_labels.any()):
+    if class_labels.ndim == 2 and scale == 1.0:
         return predict(noisy, class_labels)
     rows = class_labels if class_labels.ndim == 3 else class_labels[:, None]
     count = rows.shape[1] + 1

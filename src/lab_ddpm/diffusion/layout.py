@@ -21,10 +21,10 @@ def num_layout_channels(num_labels: int) -> int:
     return (num_labels - 1).bit_length() + 1
 
 
-def label_codes(num_labels: int) -> torch.Tensor:
+def label_codes(num_labels: int, device: torch.device | None = None) -> torch.Tensor:
     """(num_labels, bits) of -1 and +1: the binary codes of the labels' places, lowest bit first."""
-    bits = torch.arange(num_layout_channels(num_labels) - 1)
-    return ((torch.arange(num_labels)[:, None] >> bits) & 1) * 2.0 - 1.0
+    bits = torch.arange(num_layout_channels(num_labels) - 1, device=device)
+    return ((torch.arange(num_labels, device=device)[:, None] >> bits) & 1) * 2.0 - 1.0
 
 
 def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.Tensor:
@@ -38,8 +38,7 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
     Returns:
         (B, num_layout_channels, H / patch_size, W / patch_size) float32 in [-1, 1].
     """
-    nothing = torch.zeros(1, num_layout_channels(num_labels) - 1)
-    codes = torch.cat([nothing, label_codes(num_labels)]).to(masks.device)
+    codes = F.pad(label_codes(num_labels, masks.device), (0, 0, 1, 0))  # zeros first, for no object
     presence = (masks > 0).float() * 2 - 1
     pixels = torch.cat([codes[masks[:, 0].long()].movedim(-1, 1), presence], dim=1)
     return F.avg_pool2d(pixels, patch_size)
@@ -56,5 +55,5 @@ def read_layout(layout: torch.Tensor, num_labels: int) -> torch.Tensor:
     There is an object where presence is positive. Its label is the one with the closest code.
     """
     code, presence = layout[:, :-1], layout[:, -1:]
-    likeness = torch.einsum("bchw,lc->blhw", code.float(), label_codes(num_labels).to(code.device))
+    likeness = torch.einsum("bchw,lc->blhw", code.float(), label_codes(num_labels, code.device))
     return (likeness.argmax(dim=1, keepdim=True) + 1) * (presence > 0)

@@ -33,7 +33,7 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
-_SHARE = 1 / 4  # of the samples that teach the detailer, which needs far fewer than the UNet
+_EVERY = 4  # one sample of so many teaches the detailer, which needs far fewer than the UNet
 _JITTER = 1 / 128  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
@@ -101,8 +101,7 @@ class DenoisingLoss:
             target = noise_scheduler.get_velocity(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         else:
             target = clean if config["prediction_type"] == "sample" else noise
-        alphas_cumprod = noise_scheduler.alphas_cumprod
-        weights = loss_weights(alphas_cumprod, config["prediction_type"], self.weight, self.gamma)[timesteps]
+        weights = loss_weights(denoiser.alpha_bar(timesteps), config["prediction_type"], self.weight, self.gamma)
 
         def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
@@ -110,21 +109,21 @@ class DenoisingLoss:
         terms: dict[str, torch.Tensor] = {}
         told = None
         if denoiser.placer is not None:
-            places = places_in(batch["masks"], space.num_labels)
+            places = places_in(batch["masks"], space.num_labels, max(batch["most_labels"], 1))
             is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
+            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, told)
         else:
-            teaches = batch["place_uniforms"][:, -1] < _SHARE
-            some = teaches | (torch.arange(len(clean), device=clean.device) == 0)  # torch cannot shuffle none
-            prediction, detailed = model(noisy, timesteps, class_labels, told, windows.where(some[:, None], -1))
+            some, teaches = _every(_EVERY, batch["positions"])
+            prediction, detailed = model(noisy, timesteps, class_labels, told, (some, windows[some]))
             wanted = denoiser.detailer.windows(target[some], windows[some])
-            detail_weights = (weights * denoiser.gets_detail(timesteps) * teaches)[some]
+            detail_weights = (weights * denoiser.gets_detail(timesteps))[some] * teaches
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
-            terms["detail"] = errors.sum() / (_SHARE * len(clean))
+            terms["detail"] = errors.sum() / (len(clean) / _EVERY)
         if space.has_layout:
             layout_errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
             terms = {"layout": LAYOUT_WEIGHT * layout_errors.mean(), **terms}
@@ -140,27 +139,37 @@ class DenoisingLoss:
         return (uniforms * count).long().clamp(0, count - 1)
 
 
+def _every(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which rows of a batch teach: those at positions that are multiples of `number`, however the stream is cut.
+
+    Returns:
+        (ceil(B / number),) rows, and whether each of them teaches: the last one may stand in for a missing one.
+    """
+    count = -(-len(positions) // number)
+    rows = -positions[0] % number + number * torch.arange(count, device=positions.device)
+    rows = rows.clamp(max=len(positions) - 1)
+    return rows, positions[rows] % number == 0
+
+
 def _place_map(places: Places, uniforms: torch.Tensor, space: SampleSpace) -> torch.Tensor:
     """What the network is told: the places, moved by up to half a cell of the placer's grid."""
     count, most = places.labels.shape
-    jitter = 2 * uniforms[:, space.num_labels + 1 : -1][:, : 2 * most].reshape(count, most, 2) - 1
+    jitter = 2 * uniforms[:, space.num_labels + 1 :][:, : 2 * most].reshape(count, most, 2) - 1
     return place_map(Places(places.labels, places.centers + _JITTER * space.sample_size[1] * jitter), space)
 
 
 def loss_weights(
-    alphas_cumprod: torch.Tensor, prediction_type: str, weight: str, gamma: float | None = None
+    alpha_bar: torch.Tensor, prediction_type: str, weight: str, gamma: float | None = None
 ) -> torch.Tensor:
-    """The weight w(t) of the prediction's error for each of the (T,) `alphas_cumprod`: (T,) float32."""
+    """The weight w(t) of the prediction's error for each of the (...) `alpha_bar`: (...)."""
     if weight == "none":
-        return torch.ones_like(alphas_cumprod)
+        return torch.ones_like(alpha_bar)
     gamma = _GAMMAS[weight] if gamma is None else gamma
-    device, alphas_cumprod = alphas_cumprod.device, alphas_cumprod.cpu().double()  # not every device has float64
-    snr = alphas_cumprod / (1 - alphas_cumprod)
+    snr = alpha_bar / (1 - alpha_bar)
     if weight == "min_snr":
         clean_weight = snr.clamp(max=gamma)
     elif weight == "clamped_snr":
         clean_weight = (snr + 1).clamp(max=gamma)
     else:
         clean_weight = snr * (1 + snr) ** -gamma
-    per_prediction = {"sample": 1.0, "epsilon": 1 / snr, "v_prediction": 1 / (snr + 1)}[prediction_type]
-    return (clean_weight * per_prediction).float().to(device)
+    return clean_weight * {"sample": 1.0, "epsilon": 1 / snr, "v_prediction": 1 / (snr + 1)}[prediction_type]

@@ -67,7 +67,7 @@ class Placer(nn.Module):
         where = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).expand(len(seen), -1, -1, -1)
         totals = torch.minimum(totals.float(), self.most)
         standing = torch.minimum((places.labels > 0).sum(dim=1).float(), totals - 1)
-        one_hot = F.one_hot(labels - 1, self.num_labels).float()
+        one_hot = (labels[:, None] == torch.arange(1, self.num_labels + 1, device=labels.device)).float()
         dtype = self.conv_in.weight.dtype
         told = self.told(torch.cat([one_hot, torch.stack([standing, totals], dim=1) / 4], dim=1).to(dtype))
         hidden = self.conv_in(torch.cat([seen, where], dim=1).to(dtype))

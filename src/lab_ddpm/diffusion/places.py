@@ -37,8 +37,11 @@ class Places:
         return Places(self.labels[rows], self.centers[rows])
 
 
-def places_in(masks: torch.Tensor, num_labels: int) -> Places:
-    """The places in (B, 1, H, W) masks (see `layout.make_layout`): the middle of what is seen of each label."""
+def places_in(masks: torch.Tensor, num_labels: int, most: int | None = None) -> Places:
+    """The places in (B, 1, H, W) masks (see `layout.make_layout`): the middle of what is seen of each label.
+
+    No mask may show more than `most` labels; None means all of them. (To count them would make a GPU wait.)
+    """
     height, width = masks.shape[2:]
     pixels, device = masks.flatten(1).long(), masks.device
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
@@ -47,9 +50,9 @@ def places_in(masks: torch.Tensor, num_labels: int) -> Places:
         total.scatter_add_(1, pixels, values.float().reshape(1, -1).expand_as(pixels))
     areas, *moments = sums[:, :, 1:]
     centers = torch.stack(moments, dim=2) / areas.clamp(min=1)[..., None] + 0.5
-    count = max(int((areas > 0).sum(dim=1).max()), 1)
-    present, which = (areas > 0).float().topk(count, dim=1)
-    return Places((which + 1) * present.long(), centers.gather(1, which[..., None].expand(-1, -1, 2)))
+    is_seen = (areas > 0).long()
+    which = is_seen.argsort(dim=1, descending=True, stable=True)[:, :most]
+    return Places((which + 1) * is_seen.gather(1, which), centers.gather(1, which[..., None].expand(-1, -1, 2)))
 
 
 def disc_masks(places: Places, size: tuple[int, int], radius: float) -> torch.Tensor:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.places import Places, place_map
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
@@ -73,7 +74,7 @@ class Known:
 
     def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
         """The samples, with the values that are known at a timestep put in."""
-        return torch.where((self.until <= timestep).to(sample.device), self.values.to(sample), sample)
+        return torch.where(self.until <= timestep, self.values, sample)
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,17 @@ def image_seeds(seed: int, count: int) -> list[int]:
 
 
 def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
-    """The timesteps of the network calls, in falling order, on the denoiser's device; see `prepare_scheduler`."""
+    """The timesteps of the network calls, in falling order, on the CPU; see `prepare_scheduler`."""
     return prepare_scheduler(sampling, denoiser)[1]
 
 
 def check_sampling(denoiser: Denoiser, sampling: Sampling) -> None:
     """Raise `UserError` if the model cannot be sampled in this way. The model may be on the meta device."""
-    prepare_scheduler(sampling, denoiser, torch.device("cpu"))
+    prepare_scheduler(sampling, denoiser)
 
 
-def prepare_scheduler(
-    sampling: Sampling, denoiser: Denoiser, device: torch.device | None = None
-) -> tuple[Scheduler, torch.Tensor]:
-    """A scheduler that is ready for a run, and its falling timesteps on a device (default: the denoiser's).
+def prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
+    """A scheduler that is ready for a run, and its falling timesteps.
 
     Raises:
         UserError: The model cannot be sampled in this way.
@@ -121,7 +120,7 @@ def prepare_scheduler(
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
         )
     scheduler = make_scheduler(sampling.scheduler, denoiser)
-    return scheduler, set_timesteps(scheduler, sampling.steps, device or denoiser.device)
+    return scheduler, set_timesteps(scheduler, sampling.steps)
 
 
 @torch.no_grad()
@@ -170,7 +169,10 @@ def sample(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
-    class_labels, device = class_labels.to(denoiser.device), denoiser.device
+    scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
+    class_labels = class_labels.to(device)
+    if known is not None:
+        known = Known(known.values.to(device, torch.float32), known.until.to(device))
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
     # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
@@ -180,7 +182,7 @@ def sample(
         noisy = scheduler.scale_model_input(state, timestep)
         if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:
             noisy, state = changed, changed / _scale(scheduler, timestep)
-        clean = denoiser.predict_clean(noisy, timestep, class_labels, sampling.guidance_scale, told)
+        clean = denoiser.predict_clean(noisy, timestep, class_labels, scale, told)
         if known is not None:
             clean = known.put_into(clean, int(timestep))
         output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
@@ -211,7 +213,7 @@ def _place_map(
 
 
 def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
-    return scheduler.scale_model_input(torch.ones((), device=timestep.device), timestep)
+    return scheduler.scale_model_input(torch.ones(()), timestep)
 
 
 def _check_shapes(

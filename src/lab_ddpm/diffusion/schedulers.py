@@ -124,8 +124,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key[0] != "_"}
 
 
-def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> torch.Tensor:
+def set_timesteps(scheduler: Scheduler, steps: int) -> torch.Tensor:
     """Prepare a scheduler for a run; returns the falling timesteps of its network calls, in [0, T - 1].
+
+    They are on the CPU, like all numbers of the scheduler: its decisions make no GPU wait.
 
     Heun's sampler calls the network twice in most steps. For 62 of the 1000 numbers of steps (61, 103, ...) diffusers
     rounds to an extra step at t = -1, which is left out.
@@ -142,10 +144,10 @@ def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> tor
     if isinstance(scheduler, HeunDiscreteScheduler):
         noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
         asked["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
-    scheduler.set_timesteps(**asked, device=device)
+    scheduler.set_timesteps(**asked)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
         asked = {"timesteps": scheduler.timesteps[:-1].tolist()}
-        scheduler.set_timesteps(**asked, device=device)  # so that it knows its last step
+        scheduler.set_timesteps(**asked)  # so that it knows its last step
     timesteps = scheduler.timesteps[scheduler.timesteps >= 0]
     if timesteps[0] >= num_train_timesteps:  # of "leading" spacing with a large `steps_offset`
         raise UserError(f"the scheduler must start below timestep {num_train_timesteps}, got {int(timesteps[0])}")

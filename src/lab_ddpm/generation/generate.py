@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, read_image, to_uint8
+from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.places import Places
 from lab_ddpm.diffusion.sampling import FINISHED, Known, StateCallback, image_seeds, sample, sampling_timesteps
@@ -105,7 +106,7 @@ def generate(
         images=np.stack(gather_object(images)),
         class_labels=rows.cpu(),
         seeds=seeds,
-        guidance_scale=sampling.guidance_scale if rows.any() else 1.0,
+        guidance_scale=scale_for(rows, sampling.guidance_scale),
         masks=np.stack(gather_object(masks)) if space.has_layout else None,
     )
 

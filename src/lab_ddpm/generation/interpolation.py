@@ -22,6 +22,7 @@ import torch
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Start, image_seeds, sample, sampling_timesteps
@@ -189,9 +190,9 @@ def invert(
     timesteps = sampling_timesteps(sampling, denoiser).flip(0)
     timesteps = timesteps[timesteps <= timestep]
     # A clean sample has no timestep. The sampler's last step starts at the first timestep: its noise leads back there.
-    noisy, now = clean, timesteps[0]
+    noisy, now, scale = clean, timesteps[0], scale_for(class_labels, sampling.guidance_scale)
     for following in timesteps:
-        predicted = denoiser.predict_clean(noisy, now, class_labels, sampling.guidance_scale)
+        predicted = denoiser.predict_clean(noisy, now, class_labels, scale)
         noise = from_clean(predicted, noisy, denoiser.alpha_bar(now), "epsilon")
         noisy = _add_noise(denoiser, clean if following == now else predicted, noise, following)
         now = following

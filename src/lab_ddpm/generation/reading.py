@@ -35,7 +35,7 @@ def read_images(denoiser: Denoiser, images: torch.Tensor, class_labels: torch.Te
         UserError: The model does not read images.
     """
     check_reads(denoiser)
-    timestep = torch.tensor(denoiser.config["num_train_timesteps"] // 10, device=denoiser.device)
+    timestep = torch.tensor(denoiser.config["num_train_timesteps"] // 10)
     signal = denoiser.alpha_bar(timestep).sqrt()
     samples = []
     for part, rows in zip(images.split(_BATCH_SIZE), class_labels.split(_BATCH_SIZE), strict=True):

@@ -50,7 +50,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             log_with=None if config.trackers == "none" else config.trackers,
             project_dir=str(Path(config.runs_dir) / config.name),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
     except ValueError as error:  # accelerate's state is one per process

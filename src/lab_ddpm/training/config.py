@@ -144,6 +144,8 @@ class TrainConfig:
         mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
+        channels_last: Whether the channels of a pixel lie next to each other in memory.
+        compile: Whether `torch.compile` makes kernels for the networks. The first step then takes minutes.
         init_from: Folder of a pipeline whose weights the run starts from, see `initial_weights`; None for random ones.
         trackers: "tensorboard", "wandb" or "trackio" to watch the run there too, see `trackers`; "none" for none.
         push_to_hub: USER/NAME on the Hugging Face Hub, to upload best/ to at the end of the run; None for nowhere.
@@ -162,6 +164,8 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    channels_last: bool = False
+    compile: bool = False
     init_from: str | None = None
     trackers: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
     push_to_hub: str | None = None

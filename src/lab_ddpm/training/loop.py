@@ -15,7 +15,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import StreamDataset, StreamSampler
+from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.loss import DenoisingLoss
@@ -71,26 +71,33 @@ def train(config: TrainConfig) -> Path:
 
         # the stream of samples that is still to come
         parts = config.gradient_accumulation_steps
-        samples = StreamDataset(images, config.seed, denoiser.space.shape, config.data.random_flip)
         order = StreamSampler(
             len(images), config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
-        batches = DataLoader(
-            samples, batch_sampler=order, num_workers=config.data.num_workers, worker_init_fn=ignore_stop_signals
+        device, is_held = accelerator.device, fits_on(accelerator.device, images)
+        make_batch = BatchMaker(
+            images, config.seed, denoiser.space.shape, config.data.random_flip, device if is_held else None
+        )
+        samples = DataLoader(
+            StreamDataset(images, loads=not is_held),
+            batch_sampler=order,
+            num_workers=0 if is_held else config.data.num_workers,
+            worker_init_fn=ignore_stop_signals,
+            pin_memory=device.type == "cuda",
         )
 
         # what is measured and told
         validation = Validation(config, images, state, steps_per_epoch)
         log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
         validation.keep_pipelines()  # finish what a crash may have left undone
-        several = ", or when all processes have sampled" if accelerator.num_processes > 1 else ""
+        several = " that is logged, or when all processes have sampled" if accelerator.num_processes > 1 else ""
         announcement = f"stopping at the next step{several}" if accelerator.is_local_main_process else None
         with stop_signals(announcement) as signals, log.bar():
             validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
-            for batch in accelerator.prepare_data_loader(batches):
+            for loaded in accelerator.prepare_data_loader(samples):
                 with log.working(), accelerator.accumulate(model):
-                    terms = loss(model, batch)
+                    terms = loss(model, make_batch(loaded))
                     total = sum(terms.values())
                     state.watch(total)
                     accelerator.backward(total)
@@ -105,10 +112,11 @@ def train(config: TrainConfig) -> Path:
                     continue
                 state.average_weights()
                 progress.step += 1
-                if progress.step % config.log_every_steps == 0:
+                is_logged = progress.step % config.log_every_steps == 0
+                if is_logged:
                     state.check_finite()
                 log.step_done(learning_rate)
-                if _is_asked_to_stop(accelerator, signals):
+                if _is_asked_to_stop(accelerator, signals, is_logged):
                     state.save()
                     raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
                 is_saved = validation.evaluate_if_due(log, signals)
@@ -119,10 +127,12 @@ def train(config: TrainConfig) -> Path:
     return folder
 
 
-def _is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int]) -> bool:
-    """Whether a signal has arrived at any of the processes."""
+def _is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int], is_logged: bool) -> bool:
+    """Whether a signal has arrived at any of the processes. Several ask each other only at steps that wait anyway."""
     if accelerator.num_processes == 1:
         return bool(signals)
+    if not is_logged:
+        return False
     if signals:
         accelerator.set_trigger()
     return accelerator.check_trigger()

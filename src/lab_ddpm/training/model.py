@@ -19,7 +19,13 @@ from lab_ddpm.training.config import TrainConfig
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
     set_seed(config.seed)
-    return _build(config, dataset.labels, dataset.images.shape[-1])
+    denoiser = _build(config, dataset.labels, dataset.images.shape[-1])
+    if config.channels_last:
+        denoiser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.compile:
+        for network in filter(None, (denoiser.unet, denoiser.placer, denoiser.detailer)):
+            network.compile()  # in place: the names of the weights stay the same
+    return denoiser
 
 
 def _build(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Denoiser:

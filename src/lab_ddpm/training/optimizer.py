@@ -61,36 +61,41 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the parameters that have a gradient. A `closure` is ignored."""
         matrices, rest = self.param_groups
-        for parameter in matrices["params"]:
-            if parameter.grad is not None:
-                self._step_matrix(parameter, parameter.grad, matrices["lr"], matrices["weight_decay"])
+        self._step_matrices(matrices["params"], matrices["lr"], matrices["weight_decay"])
         # one state and one learning rate for both; `load_state_dict` replaces these objects
         self._adamw.state, self._adamw.param_groups = self.state, [rest]
         self._adamw.step()
 
-    def _step_matrix(self, parameter: torch.Tensor, gradient: torch.Tensor, lr: float, weight_decay: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
-        update = orthogonal(gradient.lerp(state["momentum"], _MOMENTUM).flatten(1))
-        parameter.mul_(1 - lr * weight_decay)
-        parameter.add_(update.view_as(parameter), alpha=-lr * 0.2 * max(update.shape) ** 0.5)
+    def _step_matrices(self, parameters: Sequence[torch.Tensor], lr: float, weight_decay: float) -> None:
+        """One step of all matrices. Those of the same shape are computed together: a GPU would wait for single ones."""
+        gradients = {parameter: parameter.grad for parameter in parameters if parameter.grad is not None}
+        for parameter in gradients:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        for shape in dict.fromkeys(parameter.shape for parameter in gradients):
+            alike = [parameter for parameter in gradients if parameter.shape == shape]
+            new, momenta = [gradients[each] for each in alike], [self.state[each]["momentum"] for each in alike]
+            torch._foreach_lerp_(momenta, new, 1 - _MOMENTUM)
+            updates = orthogonal(torch.stack(torch._foreach_lerp(new, momenta, _MOMENTUM)).flatten(2))
+            torch._foreach_mul_(alike, 1 - lr * weight_decay)
+            updates = updates.mul_(-lr * 0.2 * max(updates.shape[1:]) ** 0.5).unflatten(2, shape[1:])
+            torch._foreach_add_(alike, list(updates))
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """An approximate orthogonal factor of a (rows, columns) float32 matrix, of the same shape.
+    """Approximate orthogonal factors of (..., rows, columns) float32 matrices, of the same shape.
 
-    Its singular values are numbers between 0.7 and 1.2.
+    Their singular values are numbers between 0.7 and 1.2.
 
     This runs five rounds of Newton-Schulz X <- a X + b (X X') X + c (X X')^2 X. Each round multiplies X by a polynomial
     of the first X X'. So the rounds run on that small matrix, and X is multiplied only once ("Gram Newton-Schulz").
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    wide = wide / wide.norm().clamp(min=1e-7)
+    is_wide = matrix.shape[-2] <= matrix.shape[-1]
+    wide = matrix if is_wide else matrix.mT
+    wide = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     a, b, c = _COEFFICIENTS
     gram = wide @ wide.mT
-    identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    identity = torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)
     product = identity
     for left in reversed(range(_ROUNDS)):
         factor = a * identity + b * gram + c * (gram @ gram)
@@ -98,4 +103,4 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
         if left:
             gram = factor @ gram @ factor
     result = product @ wide
-    return result if matrix.shape[0] <= matrix.shape[1] else result.mT
+    return result if is_wide else result.mT

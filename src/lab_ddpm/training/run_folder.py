@@ -27,6 +27,8 @@ from lab_ddpm.training.progress import Progress, read_progress, step_name
 _FREE_KEYS = (
     "runs_dir",
     "device",
+    "channels_last",
+    "compile",
     "trackers",
     "push_to_hub",
     "log_every_steps",

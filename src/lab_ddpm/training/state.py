@@ -141,7 +141,8 @@ class TrainingState:
         }
         with naming_disk_errors(target), atomic_path(target) as temporary:
             temporary.mkdir()
-            save_file(self.denoiser.state_dict(), temporary / "denoiser.safetensors")
+            contiguous = {name: value.contiguous() for name, value in self.denoiser.state_dict().items()}
+            save_file(contiguous, temporary / "denoiser.safetensors")
             torch.save(rest, temporary / "training.pt")
             write_sums(temporary, ["denoiser.safetensors", "training.pt"])
             write_progress(temporary, self.progress)
