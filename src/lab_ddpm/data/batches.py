@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from lab_ddpm.data.augmentation import NUM_UNIFORMS, augment
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images
 from lab_ddpm.data.random_numbers import random_words, to_normal, to_uniform
@@ -35,6 +36,7 @@ class Batch(TypedDict):
     clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
     masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot
+    told_changes: torch.Tensor  # (B, NUM_TOLD), see `augmentation`; (B, 0) if there is none
     most_labels: int  # of an image of the data set
     noise: torch.Tensor  # (B, *space.shape) standard normal
     uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping layout and places, window (2)
@@ -107,6 +109,7 @@ class BatchMaker:
         seed: Seed of the noise and of the other random numbers.
         noise_shape: `SampleSpace.shape` of the model.
         random_flip: Whether half of the images are mirrored, left to right.
+        augmentation: The share of the images to which each change of `augmentation` is applied.
         holder: The device that holds all images; None if they are loaded for each sample.
     """
 
@@ -116,9 +119,11 @@ class BatchMaker:
         seed: int,
         noise_shape: Sequence[int],
         random_flip: bool = False,
+        augmentation: float = 0.0,
         holder: torch.device | None = None,
     ) -> None:
-        self.seed, self.noise_shape, self.random_flip = seed, tuple(noise_shape), random_flip
+        self.seed, self.noise_shape = seed, tuple(noise_shape)
+        self.random_flip, self.augmentation = random_flip, augmentation
         self.num_labels = len(dataset.labels)
         self.most_labels = int(dataset.class_labels.sum(dim=1).max()) if dataset.labels else 0
         self.held = None if holder is None else [values.to(holder) for values in _tensors(dataset, slice(None))]
@@ -129,19 +134,24 @@ class BatchMaker:
         images, masks, class_labels = loaded if self.held is None else (values[indices] for values in self.held)
         num_uniforms, num_noise = 3 * self.num_labels + 7, int(np.prod(self.noise_shape))
         # an even number of words for the noise, whose numbers come in pairs
-        words = random_words(self.seed, positions, num_uniforms + num_noise + num_noise % 2)
-        uniforms, noise = to_uniform(words[:, :num_uniforms]), to_normal(words[:, num_uniforms:])[:, :num_noise]
+        counts = [num_uniforms, num_noise + num_noise % 2, NUM_UNIFORMS if self.augmentation else 0]
+        words, noise_words, change_words = random_words(self.seed, positions, sum(counts)).split(counts, dim=1)
+        uniforms, noise = to_uniform(words), to_normal(noise_words)[:, :num_noise]
         if self.random_flip:
             is_flipped = uniforms[:, 0] < 0.5
             images, masks = (
                 values.flip(-1).where(is_flipped.reshape(-1, *[1] * (values.ndim - 1)), values)
                 for values in (images, masks)
             )
+        clean_images, told_changes = images.float() / 127.5 - 1.0, uniforms[:, :0]
+        if self.augmentation:
+            clean_images, told_changes = augment(clean_images, to_uniform(change_words), self.augmentation)
         return Batch(
             positions=positions,
-            clean_images=images.float() / 127.5 - 1.0,
+            clean_images=clean_images,
             masks=masks,
             class_labels=class_labels,
+            told_changes=told_changes,
             most_labels=self.most_labels,
             noise=noise.reshape(-1, *self.noise_shape),
             uniforms=uniforms[:, 1:6],

@@ -20,11 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from numpy.typing import NDArray
 from torch import nn
 
+from lab_ddpm.data.augmentation import NUM_TOLD
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
@@ -70,6 +72,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             so it must be at least `layout_dropout`. At 0, a model with a layout cannot draw without places.
         condition_dropout: The share of the training samples whose labels are replaced by the null label
             (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
+        augmentation: The share of the training images to which each change of `data.augmentation` is applied. The
+            network is told of the changes.
         unet_options: Further arguments of diffusers' `UNet2DModel`, such as `act_fn`.
 
     Attributes:
@@ -104,6 +108,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         layout_dropout: float = 0.0,
         places_dropout: float = 0.0,
         condition_dropout: float = 0.0,
+        augmentation: float = 0.0,
         unet_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -132,7 +137,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             if value and not layout_scale:
                 raise UserError(f"`{name}` must be 0 for a model without a layout, got {value}")
         check_at_least("places_dropout", places_dropout, layout_dropout)
+        check_share("augmentation", augmentation)
+        if augmentation and layout_scale:
+            raise UserError(f"`augmentation` must be 0 for a model with a layout, got {augmentation}")
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
+        num_told = len(labels) + NUM_TOLD * (augmentation > 0)
         self.unet = make_unet(
             self.space.shape,
             self.space.layout_channels,
@@ -142,10 +151,10 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             attention_head_dim,
             resnet_time_scale_shift,
             norm_num_groups,
-            bool(labels),
+            num_told > 0,
             unet_options,
         )
-        self.label_embedding = nn.Linear(len(labels), 4 * block_out_channels[0]) if labels else None
+        self.label_embedding = nn.Linear(num_told, 4 * block_out_channels[0]) if num_told else None
         self.placer = Placer(self.space) if self.space.has_layout else None
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
@@ -207,7 +216,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         Args:
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) in [0, T - 1]; or one for all, a scalar on the CPU, which is read without making a GPU wait.
-            class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them.
+            class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them. In training, what
+                tells of the changes may follow them.
             place_map: (B, layout_channels, H / p, W / p), see `places`; None, or zeros for a sample, means "unknown".
             windows: Only for training a detailer: the (K,) rows that get detail, and (K, 2) in [0, 1), where they get
                 it, see `Detailer.windows`.
@@ -245,7 +255,10 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     ) -> torch.Tensor:
         """What the UNet predicts: `forward` without the detailer. A model with a layout needs a `place_map`."""
         dtype = self.unet.conv_in.weight.dtype  # `self.dtype` looks at all weights each time
-        embedding = None if self.label_embedding is None else self.label_embedding(class_labels.to(dtype))
+        embedding = None
+        if self.label_embedding is not None:
+            told = F.pad(class_labels, (0, self.label_embedding.in_features - class_labels.shape[1]))  # not changed
+            embedding = self.label_embedding(told.to(dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)
         return self.unet(noisy.to(dtype), timesteps, class_labels=embedding).sample.float()

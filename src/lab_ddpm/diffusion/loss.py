@@ -95,6 +95,7 @@ class DenoisingLoss:
         windows = batch["uniforms"][:, 3:]
         timesteps = self.draw_timesteps(timestep_uniforms, denoiser)
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
+        class_labels = torch.cat([class_labels, batch["told_changes"]], dim=1)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         noisy = space.without_layout(noisy, layout_uniforms < config["layout_dropout"])
         if config["prediction_type"] == "v_prediction":

@@ -63,6 +63,8 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         if key == _EMBEDDING:
             for label in set(denoiser.labels) & set(source.labels):
                 weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
+            if denoiser.config["augmentation"] and source.config["augmentation"]:
+                weights[key][:, len(denoiser.labels) :] = value[:, len(source.labels) :]
         elif key in ends and not same_layout:
             dimension, count = ends[key]
             target, given = (tensor.narrow(dimension, 0, count) for tensor in (weights[key], value))

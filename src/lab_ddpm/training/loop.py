@@ -75,8 +75,9 @@ def train(config: TrainConfig) -> Path:
             len(images), config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
         )
         device, is_held = accelerator.device, fits_on(accelerator.device, images)
+        random_flip, augmentation = config.data.random_flip, config.model["augmentation"]
         make_batch = BatchMaker(
-            images, config.seed, denoiser.space.shape, config.data.random_flip, device if is_held else None
+            images, config.seed, denoiser.space.shape, random_flip, augmentation, device if is_held else None
         )
         samples = DataLoader(
             StreamDataset(images, loads=not is_held),
