@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from lab_ddpm.data.images import Images
+
 _LINE_STYLES = ("-", "--", ":")  # one for every four curves
 _COLOURS = 4
 
@@ -49,6 +51,36 @@ def distance_curves(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> byte
     all_axes[0].set_ylim(bottom=0)
     all_axes[0].set_ylabel("distance of neighbours")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return _png(figure)
+
+
+def shares_above_images(
+    lambdas: Sequence[float], shares: Mapping[str, Sequence[float]], rows: Mapping[str, Images]
+) -> bytes:
+    """How much of the second image each image along lambda holds, and the images themselves, each below its lambda.
+
+    Args:
+        lambdas: (n,) from 0 to 1.
+        shares: Name of the curve -> its n values: 0 is the first image, 1 the second.
+        rows: Title -> (n, H, W, C) uint8.
+    """
+    count = len(lambdas)
+    figure = Figure(figsize=(2.2 + 0.85 * count, 3.2 + 0.95 * len(rows)), layout="constrained")
+    grid = figure.add_gridspec(1 + len(rows), count, height_ratios=[3.2, *[0.9] * len(rows)])
+    axes = figure.add_subplot(grid[0, :])
+    for number, (name, curve) in enumerate(shares.items()):
+        axes.plot(range(count), curve, marker="o", label=name, linestyle=_LINE_STYLES[number % 3])
+    axes.set(xlim=(-0.5, count - 0.5), xticks=range(count), xticklabels=[f"{value:.2f}" for value in lambdas])
+    axes.set(xlabel="lambda", ylabel="share of the second image")
+    axes.grid(alpha=0.2)
+    axes.legend()
+    for row, (title, images) in enumerate(rows.items(), start=1):
+        for column, image in enumerate(images):
+            panel = figure.add_subplot(grid[row, column])
+            panel.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+            panel.set(xticks=[], yticks=[])
+            if not column:
+                panel.set_ylabel(title, rotation=0, ha="right", va="center")
     return _png(figure)
 
 

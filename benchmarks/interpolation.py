@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from charts import distance_curves
+from charts import distance_curves, shares_above_images
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_held_out
-from lab_ddpm.data.images import Images, to_tensor, write_png
+from lab_ddpm.data.images import Images, to_tensor, to_uint8, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.comparison import check_data
@@ -90,7 +90,7 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
         images: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
         num_pairs: Number of pairs.
-        out: Folder of `table.md`, `table.json`, `distances.png` and a strip of images for each way.
+        out: Folder of `table.md`, `table.json`, `distances.png`, `why.png` and a strip of images for each way.
 
     Raises:
         UserError: More pairs than images allow, or none.
@@ -133,7 +133,32 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
     table = [[row["t"], row["way"], *(as_text(row[name], ".3f") for name in measured)] for row in rows]
     write_text(out / "table.md", markdown_table(["t", "way", *measured], table))
     write_bytes(out / "distances.png", distance_curves(curves))
+    write_bytes(out / "why.png", explain(pipeline, images[pairs[0]]))
     return out / "table.md"
+
+
+def explain(pipeline: LabelConditionalPipeline, ends: Images) -> bytes:
+    """Why a walk jumps, as a PNG: what the network sees along lambda, what it expects, and what it draws.
+
+    Args:
+        pipeline: It decodes under the null label.
+        ends: (2, H, W, C) uint8.
+    """
+    settings: dict[str, Any] = {"timestep": TIMESTEPS[1], "count": COUNT, "mixing": "linear", "noise": "shared", "seed": 0}
+    clean = to_tensor(ends)
+    sampled = pipeline.with_sampling("ddpm", STEPS["ddpm"])
+    lambdas, start, _ = mix_images(sampled, clean, **settings)
+    expected, drawn = (way(sampled, clean, **settings).images for way in (interpolate_in_one_step, interpolate_images))
+    direction = clean[1] - clean[0]
+
+    def share(images: torch.Tensor) -> list[float]:
+        return (((images - clean[0]) * direction).sum(dim=(1, 2, 3)) / direction.square().sum()).tolist()
+
+    weights = lambdas.tolist()
+    shares = {"the mixture under the noise": weights, "what the network expects": share(expected)}
+    seen = pipeline.denoiser.space.decode(start.samples).cpu()
+    rows = {"it sees": to_uint8(seen), "it expects": to_uint8(expected), "it draws": to_uint8(drawn)}
+    return shares_above_images(weights, {**shares, "what it draws": share(drawn)}, rows)
 
 
 def interpolate_in_one_step(pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, **settings: Any) -> Walk:
