@@ -1,5 +1,6 @@
 """Train the classifiers that score images: the two of i-CLEVR, or one for another labelled data set."""
 
+import dataclasses
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ def parser() -> Parser:
     parser.add_argument("--names", nargs="+", action="extend", help=names)
     size = "for other data sets: height and width, or one number for both (default: as in their configs)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
+    flip = "for other data sets: mirror half of the training images, left to right"
+    parser.add_argument("--random-flip", action="store_true", help=flip)
     parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("evaluator"), help="default: evaluator")
@@ -52,6 +55,8 @@ def train_on_iclevr(options: Namespace) -> list[Path]:
 
     if options.image_size is not None:
         raise UserError("`--image-size` is for other data sets: the classifiers of i-CLEVR read 64 pixels")
+    if options.random_flip:
+        raise UserError("`--random-flip` is for other data sets: those of i-CLEVR are always mirrored")
     names = options.names or list(CLASSIFIERS)
     for name in names:
         check_choice("names", name, CLASSIFIERS)
@@ -103,6 +108,8 @@ def train_on_other_images(options: Namespace) -> list[Path]:
         )
     learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))
     recipe, labels = RECIPES["images"], training.labels
+    if options.random_flip:
+        recipe = dataclasses.replace(recipe, changes={"flip": (1.0, 0.5), **recipe.changes})
     return [train_and_save(recipe, name, learnt, measured, labels, options.out, options.epochs, options.seed)]
 
 
