@@ -144,7 +144,7 @@ def explain(pipeline: LabelConditionalPipeline, ends: Images) -> bytes:
         pipeline: It decodes under the null label.
         ends: (2, H, W, C) uint8.
     """
-    settings: dict[str, Any] = {"timestep": TIMESTEPS[1], "count": COUNT, "mixing": "linear", "noise": "shared", "seed": 0}
+    settings: dict[str, Any] = {"timestep": TIMESTEPS[1], "count": COUNT}
     clean = to_tensor(ends)
     sampled = pipeline.with_sampling("ddpm", STEPS["ddpm"])
     lambdas, start, _ = mix_images(sampled, clean, **settings)

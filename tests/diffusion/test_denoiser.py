@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from conftest import tiny_denoiser
+from lab_ddpm.data.augmentation import NUM_TOLD
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -108,6 +109,17 @@ def test_a_model_without_labels_ignores_them(inputs: Inputs) -> None:
     assert not [name for name, _ in denoiser.named_parameters() if "label" in name]
     noisy, timesteps, class_labels = inputs
     assert torch.equal(denoiser(noisy, timesteps, class_labels), denoiser(noisy, timesteps, torch.zeros(2, 0)))
+
+
+@pytest.mark.parametrize("labels", [OBJECTS, ()])
+@torch.no_grad()
+def test_it_is_told_of_changes_and_samples_without_any(inputs: Inputs, labels: tuple[str, ...]) -> None:
+    denoiser = tiny_denoiser(labels=labels, augmentation=0.1)
+    noisy, timesteps, class_labels = inputs[0], inputs[1], inputs[2][:, : len(labels)]
+    unchanged, changed = (torch.cat([class_labels, value * torch.ones(2, NUM_TOLD)], dim=1) for value in (0, 1))
+    plain = denoiser(noisy, timesteps, class_labels)
+    assert plain.equal(denoiser(noisy, timesteps, unchanged))
+    assert not plain.equal(denoiser(noisy, timesteps, changed))
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])

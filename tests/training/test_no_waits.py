@@ -71,11 +71,13 @@ def test_no_step_of_a_run_reads_a_value(
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
 def test_the_loss_sends_nothing_to_a_gpu_and_takes_nothing_from_it(prediction_type: str) -> None:
     """Where the GPU holds the images."""
-    model = MODEL if prediction_type == "sample" else {"prediction_type": prediction_type, "condition_dropout": 0.2}
+    share = 0.0 if prediction_type == "sample" else 0.1  # of augmentation, which models with a layout do without
+    other = {"prediction_type": prediction_type, "condition_dropout": 0.2, "augmentation": share}
+    model = MODEL if prediction_type == "sample" else other
     denoiser = tiny_denoiser(labels=OBJECTS, **model).to("meta")
     images = np.zeros((8, 16, 16, 3), np.uint8)
     dataset = ImageDataset([], images, torch.eye(8, len(OBJECTS)), OBJECTS, "squash", "content", images[..., :1])
-    make_batch = BatchMaker(dataset, 0, denoiser.space.shape, True, torch.device("meta"))
+    make_batch = BatchMaker(dataset, 0, denoiser.space.shape, True, share, torch.device("meta"))
     samples, loss = torch.zeros(2, 4, dtype=torch.long, device="meta"), DenoisingLoss(weight="clamped_snr")
     loss(denoiser, make_batch(samples.unbind()))  # the first step sends the noise levels
     with NoWaits("meta"):
