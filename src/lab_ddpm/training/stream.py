@@ -45,5 +45,9 @@ def open_stream(
         worker_init_fn=ignore_stop_signals,
         pin_memory=device.type == "cuda",
     )
-    random_flip, augmentation, holder = config.data.random_flip, config.model["augmentation"], device if is_held else None
+    holder, random_flip, augmentation = (
+        device if is_held else None,
+        config.data.random_flip,
+        config.model["augmentation"],
+    )
     return loader, BatchMaker(images, config.seed, denoiser.space.shape, random_flip, augmentation, holder)

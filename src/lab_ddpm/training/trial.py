@@ -103,7 +103,9 @@ def settle_parts(config: TrainConfig, images: ImageDataset, accelerator: Acceler
     config = continued(config, run)
     if config.gradient_accumulation_steps == "auto":
         parts = fitting_parts(config, images, accelerator)
-        accelerator.print(f"`gradient_accumulation_steps` is {parts}: {config.batch_size // parts} images fit at a time")
+        accelerator.print(
+            f"`gradient_accumulation_steps` is {parts}: {config.batch_size // parts} images fit at a time"
+        )
         config = dataclasses.replace(config, gradient_accumulation_steps=parts)
         if accelerator.is_main_process:
             write_settings(config, run)
