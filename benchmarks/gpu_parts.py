@@ -24,6 +24,7 @@ from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.tools.weights import read_weights
 from lab_ddpm.training.accelerator import make_accelerator
@@ -145,6 +146,8 @@ def resume(config: str, settings: Sequence[str], out: str) -> Rows:
 
 def half(config: str, settings: Sequence[str]) -> Rows:
     """Ten epochs in fp16: the loss falls, and the scaler has found its scale."""
+    if not torch.cuda.is_available():
+        raise UserError("`fp16` needs a GPU")
     folder = train_run(_short(config, settings, 10, "--mixed_precision", "fp16", "--name", "fp16"))
     losses = [record["loss"] for record in read_records(folder / "metrics.jsonl") if "loss" in record]
     newest = newest_state(folder)
