@@ -47,13 +47,13 @@ class Cost:
 def training_cost(
     config: TrainConfig, labels: Sequence[str], in_channels: int, parts: int, precision: str, on_gpu: bool
 ) -> Cost:
-    """What a training needs in a single process.
+    """What a training needs; the memory is that of one process.
 
     Args:
         config: Its settings.
         labels: The labels of the images.
         in_channels: Channels of the images.
-        parts: The number of parts in which a batch is computed.
+        parts: The number of parts in which a batch is computed, over all processes.
         precision: "no", "bf16" or "fp16".
         on_gpu: Whether normalisations compute in float32, as on a GPU; on a CPU they compute in the precision.
     """

@@ -26,6 +26,8 @@ _STEPS, _SECONDS = 20, 30.0  # measured at most, after a first step
 def dry_run(config: TrainConfig) -> str:
     """What a training would start with, and what it needs on this machine. The folder of the run is not looked at.
 
+    All processes call it.
+
     Raises:
         UserError, DataError: About the images, as for `loop.train`.
     """
@@ -79,7 +81,8 @@ def _needs(config: TrainConfig, images: ImageDataset, steps: int) -> str:
     if config.gradient_accumulation_steps == "auto":
         parts = fitting_parts(config, images, accelerator)
     on_gpu, channels = accelerator.device.type != "cpu", images.images.shape[-1]
-    cost = training_cost(config, images.labels, channels, parts, accelerator.mixed_precision, on_gpu)
+    shares = parts * accelerator.num_processes
+    cost = training_cost(config, images.labels, channels, shares, accelerator.mixed_precision, on_gpu)
     times: list[float] = []
     for seconds in trial_steps(config, images, accelerator, parts):
         times.append(seconds)
@@ -88,7 +91,7 @@ def _needs(config: TrainConfig, images: ImageDataset, steps: int) -> str:
     measured = times[1:] or times  # the first one prepares
     return (
         f"needs: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / config.batch_size / 1e9:.1f} GFLOP an image, "
-        f"{cost.memory / 2**30:.1f} GiB of memory for {config.batch_size // parts} images at a time\n"
+        f"{cost.memory / 2**30:.1f} GiB of memory for {config.batch_size // shares} images at a time\n"
         f"time: {median(measured):.3g} s a step here (median of {len(measured)}), "
         f"{steps * median(measured) / 3600:.2g} hours in all, without evaluations"
     )
