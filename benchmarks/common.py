@@ -16,9 +16,11 @@ from lab_ddpm.diffusion.layout import make_layout, read_layout
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.evaluation.intervals import Score, as_text, share_interval
 from lab_ddpm.tools.checksums import check_sums
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.metrics_log import Record
 from lab_ddpm.tools.weights import read_weights
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.state import newest_state
 
 
@@ -101,6 +103,14 @@ def patch_energy(images: Images, patch_size: int) -> float:
 def by_patch(space: SampleSpace, masks: torch.Tensor) -> torch.Tensor:
     """Reduce (B, 1, H, W) masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
     return read_layout(make_layout(masks, space.num_labels, space.patch_size), space.num_labels)
+
+
+def iclevr_preset(path: Path, *options: str) -> TrainConfig:
+    """The config of a preset under options of the command line; it must be for i-CLEVR."""
+    config = parse_config(["--config", str(path), *options])
+    if config.data.dataset != "iclevr":
+        raise UserError(f"`configs` must be presets of i-CLEVR, got {path} of {config.data.dataset!r}")
+    return config
 
 
 def images_per_second(records: Sequence[Record], batch_size: int) -> float:

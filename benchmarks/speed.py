@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import images_per_second
+from common import iclevr_preset, images_per_second
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import every_label
@@ -33,10 +33,9 @@ from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
-from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.loop import train
 
 SCENES = 32
@@ -54,10 +53,7 @@ def main(arguments: list[str]) -> None:
     add_checkpoint(parser)
     options = parser.parse_args(arguments)
     check_at_least("steps", options.steps, 1)
-    presets = [parse_config(["--config", str(config)]) for config in options.configs]
-    for config, preset in zip(options.configs, presets, strict=True):
-        if preset.data.dataset != "iclevr":
-            raise UserError(f"`configs` must be presets of i-CLEVR, got {config} of {preset.data.dataset!r}")
+    presets = [iclevr_preset(config) for config in options.configs]
     pipeline = open_pipeline(options.checkpoint, runtime="torch")
     workers = os.cpu_count() or 1
     print(f"{workers} cores, {torch.get_num_threads()} torch threads")

@@ -26,8 +26,9 @@ def main(arguments: list[str]) -> None:
     config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
+        said = dry_run(config)  # all processes measure together
         if is_main:
-            print(dry_run(config))
+            print(said)
         return
     if repository:
         check_push(repository)

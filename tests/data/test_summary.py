@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from lab_ddpm.cli import main
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.data.summary import summarize
 
@@ -23,24 +21,3 @@ def test_sizes_modes_labels_and_what_was_left_out_are_named(tmp_path: Path) -> N
         assert rarest.index("Rose 1") < rarest.index("rose 2")
         assert "['Rose', 'rose']" in note
         assert left_out.endswith("Thumbs.db (1)")
-
-
-def test_a_dry_run_says_it_and_trains_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    command = [
-        "train",
-        "--batch_size",
-        "1",
-        "--data.dataset",
-        "folder",
-        "--data.root",
-        str(tmp_path),
-        "--data.conditional",
-        "false",
-    ]
-    assert main([*command, "--dry_run"]) == 0
-    assert "images: 1; width x height 8 x 8; RGB 1" in capsys.readouterr().out
-    assert not (tmp_path / "runs").exists()

@@ -49,7 +49,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             mixed_precision=precision,
             log_with=None if config.trackers == "none" else config.trackers,
             project_dir=str(Path(config.runs_dir) / config.name),
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            gradient_accumulation_steps=config.num_parts,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
@@ -57,9 +57,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None
     if config.device == "cpu" and accelerator.device.type != "cpu":  # an earlier training chose it
         raise UserError(f"`device` must not change in a process, got 'cpu' after {accelerator.device.type!r}")
-    if (config.batch_size // config.gradient_accumulation_steps) % accelerator.num_processes:
+    if (config.batch_size // config.num_parts) % accelerator.num_processes:
         raise UserError(
             "`batch_size` / `gradient_accumulation_steps` must be a multiple of the number of processes, "
-            f"got {config.batch_size} / {config.gradient_accumulation_steps} for {accelerator.num_processes}"
+            f"got {config.batch_size} / {config.num_parts} for {accelerator.num_processes}"
         )
     return accelerator

@@ -140,7 +140,8 @@ class TrainConfig:
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
         batch_size: Images in an optimizer step, over all processes and parts. A part may not exceed the data set.
-        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory.
+        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory. "auto" tries for
+            the smallest number that fits when the run starts. The result is the same, up to rounding.
         mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
@@ -161,7 +162,7 @@ class TrainConfig:
     seed: int = 0
     epochs: int = 150
     batch_size: int = 32
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: int | Literal["auto"] = 1
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     channels_last: bool = False
@@ -179,12 +180,13 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "gradient_accumulation_steps", "save_every_steps", "log_every_steps"):
+        for key in ("epochs", "batch_size", "save_every_steps", "log_every_steps"):
             check_at_least(key, getattr(self, key), 1)
+        check_at_least("gradient_accumulation_steps", self.num_parts, 1)
         check_seed(self.seed)
         if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
-        if self.batch_size % self.gradient_accumulation_steps:
+        if self.batch_size % self.num_parts:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
@@ -211,6 +213,11 @@ class TrainConfig:
                 "`evaluation.classifier` is only for images other than i-CLEVR, and a metric other than 'none', "
                 f"got {evaluation.classifier!r}"
             )
+
+    @property
+    def num_parts(self) -> int:
+        """`gradient_accumulation_steps`; 1 as long as it is "auto"."""
+        return 1 if self.gradient_accumulation_steps == "auto" else self.gradient_accumulation_steps
 
     def as_dict(self) -> dict[str, Any]:
         """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""

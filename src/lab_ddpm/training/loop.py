@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
-from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.tools.interruption import Interrupted, ignore_stop_signals, stop_signals
+from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
@@ -28,6 +26,8 @@ from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.processes import check_same_images, check_shared, main_process_first
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.state import TrainingState, newest_state
+from lab_ddpm.training.stream import open_stream
+from lab_ddpm.training.trial import settle_parts
 from lab_ddpm.training.validation import Validation
 
 
@@ -57,6 +57,7 @@ def train(config: TrainConfig) -> Path:
             )
         check_same_images(images, accelerator)
         accelerator.print(summarize(images, config.data.root))
+        config = settle_parts(config, images, accelerator, folder)
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
@@ -70,21 +71,15 @@ def train(config: TrainConfig) -> Path:
         model, progress = state.model, state.progress
 
         # the stream of samples that is still to come
-        parts = config.gradient_accumulation_steps
-        order = StreamSampler(
-            len(images), config.batch_size // parts, config.seed, progress.step * parts, total_steps * parts
-        )
-        device, is_held = accelerator.device, fits_on(accelerator.device, images)
-        random_flip, augmentation = config.data.random_flip, config.model["augmentation"]
-        make_batch = BatchMaker(
-            images, config.seed, denoiser.space.shape, random_flip, augmentation, device if is_held else None
-        )
-        samples = DataLoader(
-            StreamDataset(images, loads=not is_held),
-            batch_sampler=order,
-            num_workers=0 if is_held else config.data.num_workers,
-            worker_init_fn=ignore_stop_signals,
-            pin_memory=device.type == "cuda",
+        parts = config.num_parts
+        samples, make_batch = open_stream(
+            config,
+            images,
+            denoiser,
+            accelerator.device,
+            config.batch_size // parts,
+            progress.step * parts,
+            total_steps * parts,
         )
 
         # what is measured and told

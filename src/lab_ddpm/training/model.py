@@ -19,7 +19,7 @@ from lab_ddpm.training.config import TrainConfig
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
     set_seed(config.seed)
-    denoiser = _build(config, dataset.labels, dataset.images.shape[-1])
+    denoiser = build_denoiser(config, dataset.labels, dataset.images.shape[-1])
     if config.channels_last:
         denoiser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.compile:
@@ -28,7 +28,8 @@ def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     return denoiser
 
 
-def _build(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Denoiser:
+def build_denoiser(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Denoiser:
+    """The model for images with these labels and so many channels, with random weights."""
     given = {"labels": labels, "sample_size": config.data.image_size, "in_channels": in_channels}
     return cast(Denoiser, Denoiser.from_config({**config.model, **given}))
 
@@ -44,5 +45,5 @@ def check_settings(config: TrainConfig) -> None:
     with config.naming_settings():
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
-            denoiser = _build(config, labels, in_channels=3)
+            denoiser = build_denoiser(config, labels, in_channels=3)
         check_sampling(denoiser, Sampling(**config.sampling))

@@ -8,6 +8,7 @@ runs/NAME/last -> pipelines/...
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,6 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
         yield run
         return
     run.mkdir(parents=True, exist_ok=True)
-    settings = config.as_dict()
     try:
         lock = FileLock(run / ".lock").acquire(timeout=0)
     except Timeout:
@@ -59,8 +59,9 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     with lock:
         for part in ("states", "pipelines"):
             sweep((run / part).resolve())
-        _check_same_settings(settings, run / "config.yaml")
-        write_text(run / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        config = continued(config, run)
+        _check_same_settings(config.as_dict(), run)
+        write_settings(config, run)
         try:
             yield run
         except UserError:
@@ -69,9 +70,27 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
             raise
 
 
-def _check_same_settings(settings: dict[str, Any], path: Path) -> None:
-    if not path.is_file() or not any((path.parent / "states").glob("step_*")):
+def continued(config: TrainConfig, run: Path) -> TrainConfig:
+    """The config, but for "auto" with the number of parts that a run chose when it started."""
+    if config.gradient_accumulation_steps != "auto" or not _is_begun(run):
+        return config
+    parts = read_mapping(run / "config.yaml").get("gradient_accumulation_steps")
+    return dataclasses.replace(config, gradient_accumulation_steps=parts)
+
+
+def write_settings(config: TrainConfig, run: Path) -> None:
+    """Write `run/config.yaml`."""
+    write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+
+
+def _is_begun(run: Path) -> bool:
+    return (run / "config.yaml").is_file() and any((run / "states").glob("step_*"))
+
+
+def _check_same_settings(settings: dict[str, Any], run: Path) -> None:
+    if not _is_begun(run):
         return
+    path = run / "config.yaml"
     before, now = flatten(read_mapping(path), "."), flatten(settings, ".")
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
     if changed:

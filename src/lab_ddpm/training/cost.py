@@ -1,0 +1,111 @@
+"""What a training needs: parameters, floating-point operations and memory. Nothing is computed.
+
+One step runs on tensors that have a shape and no values (PyTorch's `FakeTensorMode`). This counts
+
+    operations   of convolutions, matrix products and attention: forward, backward, and Muon's (`FlopCounterMode`)
+    memory       weights + gradients + state of the optimizer + average of the weights
+                 + what the forward pass keeps for the backward pass, each piece once
+
+Not counted are the images, the copies of the gradients that several processes exchange, what an operation needs only
+while it runs, and about half a GiB that CUDA takes for itself. `torch.compile` keeps less than is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from lab_ddpm.data.augmentation import NUM_TOLD
+from lab_ddpm.data.batches import Batch
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.loss import DenoisingLoss
+from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.model import build_denoiser
+from lab_ddpm.training.optimizer import make_optimizer
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training needs.
+
+    Attributes:
+        parameters: Of all networks.
+        flops: Floating-point operations of an optimizer step; a multiplication and an addition are two.
+        memory: Bytes.
+    """
+
+    parameters: int
+    flops: int
+    memory: int
+
+
+def training_cost(
+    config: TrainConfig, labels: Sequence[str], in_channels: int, parts: int, precision: str, on_gpu: bool
+) -> Cost:
+    """What a training needs; the memory is that of one process.
+
+    Args:
+        config: Its settings.
+        labels: The labels of the images.
+        in_channels: Channels of the images.
+        parts: The number of parts in which a batch is computed, over all processes.
+        precision: "no", "bf16" or "fp16".
+        on_gpu: Whether normalisations compute in float32, as on a GPU; on a CPU they compute in the precision.
+    """
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with FakeTensorMode():
+        denoiser = build_denoiser(config, labels, in_channels)
+        optimizer = make_optimizer(denoiser, config.optimizer)
+        if precision != "no":
+            # as accelerate does it
+            dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+            denoiser.forward = torch.autocast("cpu", dtype)(denoiser.forward)
+            for module in denoiser.modules():
+                if on_gpu and isinstance(module, nn.GroupNorm):
+                    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        batch = _batch(denoiser, config.batch_size // parts)
+        with FlopCounterMode(display=False) as of_part:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                total = torch.stack(list(DenoisingLoss(**config.loss)(denoiser, batch).values())).sum()
+            total.backward()
+        with FlopCounterMode(display=False) as of_optimizer:
+            optimizer.step()
+        parameters = list(denoiser.parameters())
+        for parameter in parameters:
+            kept.pop(parameter.untyped_storage()._cdata, None)
+        state = [value for values in optimizer.state.values() for value in values.values()]
+        copies = 3 if config.optimizer.ema_decay else 2  # weights, gradients, average
+        return Cost(
+            sum(parameter.numel() for parameter in parameters),
+            parts * of_part.get_total_flops() + of_optimizer.get_total_flops(),
+            copies * sum(parameter.nbytes for parameter in parameters)
+            + sum(value.nbytes for value in state)
+            + sum(storage.nbytes() for storage in kept.values()),
+        )
+
+
+def _batch(denoiser: Denoiser, count: int) -> Batch:
+    """A batch of zeros."""
+    space = denoiser.space
+    return Batch(
+        positions=torch.zeros(count, dtype=torch.long),
+        clean_images=torch.zeros(count, space.in_channels, *space.sample_size),
+        masks=torch.zeros(count, 1, *space.sample_size, dtype=torch.uint8),
+        class_labels=torch.zeros(count, space.num_labels),
+        told_changes=torch.zeros(count, NUM_TOLD if denoiser.config["augmentation"] else 0),
+        most_labels=min(space.num_labels, 3),
+        noise=torch.zeros(count, *space.shape),
+        uniforms=torch.zeros(count, 5),
+        place_uniforms=torch.zeros(count, 3 * space.num_labels + 1),
+    )

@@ -1,0 +1,53 @@
+"""The batches of a run, as `data.batches` makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
+from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.interruption import ignore_stop_signals
+from lab_ddpm.training.config import TrainConfig
+
+
+def open_stream(
+    config: TrainConfig,
+    images: ImageDataset,
+    denoiser: Denoiser,
+    device: torch.device,
+    batch_size: int,
+    first_batch: int,
+    last_batch: int,
+) -> tuple[DataLoader[Any], BatchMaker]:
+    """What loads the samples of the stream, and what makes a batch of them on a device.
+
+    Args:
+        config: The settings of the run.
+        images: The training images.
+        denoiser: The model to train.
+        device: Its device.
+        batch_size: Samples in a batch.
+        first_batch, last_batch: Load the batches [first_batch, last_batch) of the stream.
+
+    Raises:
+        UserError: There are fewer images than a batch has.
+    """
+    order = StreamSampler(len(images), batch_size, config.seed, first_batch, last_batch)
+    is_held = fits_on(device, images)
+    loader = DataLoader(
+        StreamDataset(images, loads=not is_held),
+        batch_sampler=order,
+        num_workers=0 if is_held else config.data.num_workers,
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=device.type == "cuda",
+    )
+    holder, random_flip, augmentation = (
+        device if is_held else None,
+        config.data.random_flip,
+        config.model["augmentation"],
+    )
+    return loader, BatchMaker(images, config.seed, denoiser.space.shape, random_flip, augmentation, holder)
