@@ -18,9 +18,9 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.data.images import Images
 from lab_ddpm.data.labelled_images import open_labelled_images
-from lab_ddpm.evaluation.augmentation import perturbed
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
 from lab_ddpm.evaluation.intervals import as_text
+from lab_ddpm.evaluation.perturbations import perturbed
 from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.tools.hardware import this_process
 

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
-        said = dry_run(config)  # all processes measure together
+        said = dry_run(config)  # each process measures for itself
         if is_main:
             print(said)
         return

@@ -129,6 +129,7 @@ def _explanation(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or should_reduce_batch_size(error):  # pyright: ignore[reportArgumentType]
         return f"out of memory ({first_line(error)})"
     if isinstance(error, DistError) or "/gloo/" in str(error):  # gloo raises a plain RuntimeError
+        # "[rank0] Connection closed by peer [10.0.0.2]. And more"
         reason = re.sub(r"^\[\S+] ", "", first_line(error)).partition(". ")[0]
         return (
             f"lost another process of this launch ({reason}): it has ended, or its machine cannot be reached. "

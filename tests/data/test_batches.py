@@ -61,7 +61,7 @@ def test_every_epoch_and_every_seed_has_its_own_order() -> None:
 
 def make_batch(dataset: ImageDataset, seed: int, samples: list[tuple[int, int]], **options: Any) -> Batch:
     """The batch of (position, image index) samples."""
-    loaded = default_collate([StreamDataset(dataset, "holder" not in options)[sample] for sample in samples])
+    loaded = default_collate([StreamDataset(dataset, "image_device" not in options)[sample] for sample in samples])
     return BatchMaker(dataset, seed, SHAPE, **options)(loaded)
 
 
@@ -72,7 +72,7 @@ def test_a_sample_is_the_same_in_any_batch_from_any_start_by_any_process(
     sampler = StreamSampler(len(dataset), batch_size, 3, first, first + 4)
     positions = slice(first * batch_size, (first + 4) * batch_size)
     expected: Any = make_batch(dataset, 3, stream(len(dataset), 1, 3, 0, positions.stop)[positions])
-    samples = DataLoader(StreamDataset(dataset, loads=True), batch_sampler=sampler, num_workers=num_workers)
+    samples = DataLoader(StreamDataset(dataset, with_images=True), batch_sampler=sampler, num_workers=num_workers)
     batches: list[Any] = [BatchMaker(dataset, 3, SHAPE)(loaded) for loaded in samples]
     for key in expected.keys() - {"most_labels"}:
         assert torch.cat([batch[key] for batch in batches]).equal(expected[key]), key
@@ -84,7 +84,7 @@ def test_a_device_that_holds_all_images_gets_the_same_batches(dataset: ImageData
         dataset = dataclasses.replace(dataset, masks=dataset.images[..., :1])
     samples = [(7, 2), (8, 0), (9, 4)]
     loaded: Any = make_batch(dataset, 0, samples, random_flip=True)
-    held: Any = make_batch(dataset, 0, samples, random_flip=True, holder=torch.device("cpu"))
+    held: Any = make_batch(dataset, 0, samples, random_flip=True, image_device=torch.device("cpu"))
     assert held.pop("most_labels") == loaded.pop("most_labels") == 1
     assert all(held[key].equal(loaded[key]) for key in loaded)
 

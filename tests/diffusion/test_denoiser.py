@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from conftest import tiny_denoiser
-from lab_ddpm.data.augmentation import NUM_TOLD
+from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -116,7 +116,9 @@ def test_a_model_without_labels_ignores_them(inputs: Inputs) -> None:
 def test_it_is_told_of_changes_and_samples_without_any(inputs: Inputs, labels: tuple[str, ...]) -> None:
     denoiser = tiny_denoiser(labels=labels, augmentation=0.1)
     noisy, timesteps, class_labels = inputs[0], inputs[1], inputs[2][:, : len(labels)]
-    unchanged, changed = (torch.cat([class_labels, value * torch.ones(2, NUM_TOLD)], dim=1) for value in (0, 1))
+    unchanged, changed = (
+        torch.cat([class_labels, value * torch.ones(2, NUM_AUGMENT_LABELS)], dim=1) for value in (0, 1)
+    )
     plain = denoiser(noisy, timesteps, class_labels)
     assert plain.equal(denoiser(noisy, timesteps, unchanged))
     assert not plain.equal(denoiser(noisy, timesteps, changed))

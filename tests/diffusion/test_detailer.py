@@ -35,7 +35,7 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Batch
         clean_images=torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
         masks=torch.randint(25, (count, 1, 16, 16), generator=random),
         class_labels=torch.eye(24)[:count],
-        told_changes=torch.zeros(count, 0),
+        augment_labels=torch.zeros(count, 0),
         most_labels=24,
         noise=torch.randn(count, *denoiser.space.shape, generator=random),
         uniforms=torch.stack([(timesteps + 0.5) / 1000, *torch.ones(2, count), *torch.zeros(2, count)], dim=1),
@@ -196,7 +196,7 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
             clean_images=images.repeat_interleave(4, dim=0),  # each four times: one of four teaches it
             masks=torch.empty(0),
             class_labels=torch.zeros(16, 0),
-            told_changes=torch.zeros(16, 0),
+            augment_labels=torch.zeros(16, 0),
             most_labels=0,
             noise=noise.repeat_interleave(4, dim=0),
             uniforms=uniforms.repeat_interleave(4, dim=0),

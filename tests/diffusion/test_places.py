@@ -33,7 +33,7 @@ def placed_batch(denoiser: Denoiser) -> Batch:
         clean_images=torch.rand(4, 3, 16, 16, generator=random) * 2 - 1,
         masks=masks,
         class_labels=class_labels,
-        told_changes=torch.zeros(len(class_labels), 0),
+        augment_labels=torch.zeros(len(class_labels), 0),
         most_labels=3,
         noise=torch.randn(4, *denoiser.space.shape, generator=random),
         uniforms=torch.rand(4, 5, generator=random),

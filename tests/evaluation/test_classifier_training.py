@@ -11,9 +11,9 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, to_tensor, write_png
-from lab_ddpm.evaluation.augmentation import PERTURBATIONS, augment, perturbed
 from lab_ddpm.evaluation.classifier_training import split_scenes, train_and_save, train_classifier
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS, load_classifier, predict
+from lab_ddpm.evaluation.perturbations import PERTURBATIONS, perturb, perturbed
 from lab_ddpm.evaluation.recipes import RECIPES
 from lab_ddpm.evaluation.scores import top_k_hits
 from lab_ddpm.tools.errors import DataError
@@ -59,12 +59,12 @@ def test_a_perturbation_is_drawn_from_the_generator_up_to_its_strength(name: str
     torch.testing.assert_close(none, images, atol=1e-4, rtol=0)
 
 
-def test_augment_changes_the_given_share_and_stays_in_range() -> None:
+def test_perturb_changes_the_given_share_and_stays_in_range() -> None:
     images = toy_images(200)[0][:, ::4, ::4]
-    some = augment(images, {"brightness": (0.25, 0.2)}, torch.Generator().manual_seed(0))
+    some = perturb(images, {"brightness": (0.25, 0.2)}, torch.Generator().manual_seed(0))
     changed = (some != to_tensor(images)).flatten(1).any(dim=1).float().mean()
     assert 0.15 < changed < 0.35
-    every = augment(images, {name: (1.0, s) for name, s in STRENGTHS.items()}, torch.Generator().manual_seed(0))
+    every = perturb(images, {name: (1.0, s) for name, s in STRENGTHS.items()}, torch.Generator().manual_seed(0))
     assert every.abs().max() <= 1
     np.testing.assert_array_equal(perturbed(images, {"noise": (1.0, 0.1)}), perturbed(images, {"noise": (1.0, 0.1)}))
 

@@ -329,7 +329,7 @@ def test_every_weight_of_a_loaded_shipped_model_learns(shipped: str) -> None:
         clean_images=torch.rand(2, channels, height, width, generator=random) * 2 - 1,
         masks=torch.randint(2, (2, 1, height, width), generator=random, dtype=torch.uint8),
         class_labels=torch.eye(len(denoiser.labels))[:2],
-        told_changes=torch.zeros(2, 0),
+        augment_labels=torch.zeros(2, 0),
         most_labels=1,
         noise=torch.randn(2, *space.shape, generator=random),
         uniforms=torch.tensor([[0.2, 0.5, 0.5, 0.5, 0.5], [0.8, 0.5, 0.5, 0.5, 0.5]]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -102,3 +102,9 @@ def test_no_denoising_step_takes_anything_from_a_gpu(scheduler: str, guidance_sc
         sample(denoiser, rows, [0, 1], Sampling(scheduler, 3, guidance_scale), on_state=on_state, places=places)
     assert len(visited) > 3
     assert visited[-1] == FINISHED
+
+
+@pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
+def test_what_makes_a_gpu_wait_is_noticed(wait: Callable[[torch.Tensor], Any]) -> None:
+    with NoWaits("cpu"), pytest.raises(AssertionError, match="wait"):
+        wait(torch.ones(2))

@@ -33,7 +33,7 @@ SHORT_PATIENCE = """
 import sys
 from datetime import timedelta
 import lab_ddpm.tools.hardware
-lab_ddpm.tools.hardware.PATIENCE = timedelta(seconds=45)
+lab_ddpm.tools.hardware.PROCESS_TIMEOUT = timedelta(seconds=45)
 from lab_ddpm.cli import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """

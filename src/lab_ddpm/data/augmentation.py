@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-NUM_TOLD = 6  # numbers that tell of the changes; all are 0 for an image as it is
+NUM_AUGMENT_LABELS = 6  # numbers that tell of the changes; all are 0 for an image as it is
 NUM_UNIFORMS = 8
 _LARGEST_ZOOM = 0.4  # as a power of 2
 _LARGEST_SHIFT = 0.25  # of a side
@@ -27,7 +27,7 @@ def augment(images: torch.Tensor, uniforms: torch.Tensor, share: float) -> tuple
         share: The share of the images to which each change is applied.
 
     Returns:
-        (B, C, H, W) images, and (B, NUM_TOLD) numbers that tell of the changes.
+        (B, C, H, W) images, and (B, NUM_AUGMENT_LABELS) numbers that tell of the changes.
     """
     flip, zoom, turn, shift = (uniforms[:, :4] < share).float().unbind(dim=1)
     amounts = 2 * uniforms[:, 4:] - 1

@@ -36,8 +36,8 @@ class Batch(TypedDict):
     clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
     masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot
-    told_changes: torch.Tensor  # (B, NUM_TOLD), see `augmentation`; (B, 0) if there is none
-    most_labels: int  # of an image of the data set
+    augment_labels: torch.Tensor  # (B, NUM_AUGMENT_LABELS), see `augmentation`; (B, 0) if there is none
+    most_labels: int  # that any image of the data set has
     noise: torch.Tensor  # (B, *space.shape) standard normal
     uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping layout and places, window (2)
     place_uniforms: torch.Tensor  # (B, 3 num_labels + 1) in [0, 1): for the placer, and for moving places
@@ -90,15 +90,15 @@ class StreamDataset(Dataset[tuple[object, ...]]):
 
     Args:
         dataset: The images and labels.
-        loads: Whether to load the image, its mask and its labels too.
+        with_images: Whether to load the image, its mask and its labels too.
     """
 
-    def __init__(self, dataset: ImageDataset, loads: bool) -> None:
-        self.dataset, self.loads = dataset, loads
+    def __init__(self, dataset: ImageDataset, with_images: bool) -> None:
+        self.dataset, self.with_images = dataset, with_images
 
     def __getitem__(self, sample: tuple[int, int]) -> tuple[object, ...]:
         position, index = sample
-        return position, index, *(_tensors(self.dataset, index) if self.loads else ())
+        return position, index, *(_tensors(self.dataset, index) if self.with_images else ())
 
 
 class BatchMaker:
@@ -110,7 +110,7 @@ class BatchMaker:
         noise_shape: `SampleSpace.shape` of the model.
         random_flip: Whether half of the images are mirrored, left to right.
         augmentation: The share of the images to which each change of `augmentation` is applied.
-        holder: The device that holds all images; None if they are loaded for each sample.
+        image_device: The device that holds all images; None if they are loaded for each sample.
     """
 
     def __init__(
@@ -120,13 +120,15 @@ class BatchMaker:
         noise_shape: Sequence[int],
         random_flip: bool = False,
         augmentation: float = 0.0,
-        holder: torch.device | None = None,
+        image_device: torch.device | None = None,
     ) -> None:
         self.seed, self.noise_shape = seed, tuple(noise_shape)
         self.random_flip, self.augmentation = random_flip, augmentation
         self.num_labels = len(dataset.labels)
         self.most_labels = int(dataset.class_labels.sum(dim=1).max()) if dataset.labels else 0
-        self.held = None if holder is None else [values.to(holder) for values in _tensors(dataset, slice(None))]
+        self.held = (
+            None if image_device is None else [values.to(image_device) for values in _tensors(dataset, slice(None))]
+        )
 
     def __call__(self, samples: Sequence[torch.Tensor]) -> Batch:
         """The batch of B samples of a `StreamDataset`."""
@@ -143,15 +145,15 @@ class BatchMaker:
                 values.flip(-1).where(is_flipped.reshape(-1, *[1] * (values.ndim - 1)), values)
                 for values in (images, masks)
             )
-        clean_images, told_changes = images.float() / 127.5 - 1.0, uniforms[:, :0]
+        clean_images, augment_labels = images.float() / 127.5 - 1.0, uniforms[:, :0]
         if self.augmentation:
-            clean_images, told_changes = augment(clean_images, to_uniform(change_words), self.augmentation)
+            clean_images, augment_labels = augment(clean_images, to_uniform(change_words), self.augmentation)
         return Batch(
             positions=positions,
             clean_images=clean_images,
             masks=masks,
             class_labels=class_labels,
-            told_changes=told_changes,
+            augment_labels=augment_labels,
             most_labels=self.most_labels,
             noise=noise.reshape(-1, *self.noise_shape),
             uniforms=uniforms[:, 1:6],

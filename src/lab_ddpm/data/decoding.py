@@ -90,7 +90,6 @@ class Chunks:
                 modes.update(kinds["modes"])
                 with open(self._file(first), "rb") as chunk:
                     shutil.copyfileobj(chunk, file)
-                self._file(first).unlink()  # so that the disk does not hold all images twice
         shutil.rmtree(self.folder, ignore_errors=True)
         return _in_words(sizes, modes)
 

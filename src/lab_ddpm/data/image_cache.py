@@ -129,19 +129,15 @@ def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[
     """Write a cache and its note; returns the sizes and modes of its images."""
     if not chunks.shape[0]:
         raise DataError(listed(problems) or f"{chunks.target.parent.parent}: no images")
-    try:
-        broken = chunks.decode(decode)  # without the lock, so that other processes share the work
-        if problems or broken:
-            raise DataError(listed([*problems, *broken]))
-        with lock:
-            kinds = _kinds_if_intact(chunks.target)  # another process may have joined the chunks
-            if kinds is None:
-                kinds = chunks.join()
-                write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{kinds}\n")
-        return kinds
-    except Exception:
-        remove(chunks.folder)
-        raise
+    broken = chunks.decode(decode)  # without the lock, so that other processes share the work
+    if problems or broken:
+        raise DataError(listed([*problems, *broken]))
+    with lock:
+        kinds = _kinds_if_intact(chunks.target)  # another process may have joined the chunks
+        if kinds is None:
+            kinds = chunks.join()
+            write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{kinds}\n")
+    return kinds
 
 
 def cached_files(

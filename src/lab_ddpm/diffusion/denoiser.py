@@ -26,7 +26,7 @@ from diffusers.configuration_utils import register_to_config
 from numpy.typing import NDArray
 from torch import nn
 
-from lab_ddpm.data.augmentation import NUM_TOLD
+from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
@@ -141,7 +141,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         if augmentation and layout_scale:
             raise UserError(f"`augmentation` must be 0 for a model with a layout, got {augmentation}")
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
-        num_told = len(labels) + NUM_TOLD * (augmentation > 0)
+        num_embedded = len(labels) + NUM_AUGMENT_LABELS * (augmentation > 0)
         self.unet = make_unet(
             self.space.shape,
             self.space.layout_channels,
@@ -151,10 +151,10 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             attention_head_dim,
             resnet_time_scale_shift,
             norm_num_groups,
-            num_told > 0,
+            num_embedded > 0,
             unet_options,
         )
-        self.label_embedding = nn.Linear(num_told, 4 * block_out_channels[0]) if num_told else None
+        self.label_embedding = nn.Linear(num_embedded, 4 * block_out_channels[0]) if num_embedded else None
         self.placer = Placer(self.space) if self.space.has_layout else None
         self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)

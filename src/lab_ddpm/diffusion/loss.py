@@ -33,7 +33,7 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
-_EVERY = 4  # one sample of so many teaches the detailer, which needs far fewer than the UNet
+_EVERY = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
 _JITTER = 1 / 128  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
@@ -95,7 +95,7 @@ class DenoisingLoss:
         windows = batch["uniforms"][:, 3:]
         timesteps = self.draw_timesteps(timestep_uniforms, denoiser)
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
-        class_labels = torch.cat([class_labels, batch["told_changes"]], dim=1)
+        class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         noisy = space.without_layout(noisy, layout_uniforms < config["layout_dropout"])
         if config["prediction_type"] == "v_prediction":
@@ -113,7 +113,6 @@ class DenoisingLoss:
             places = places_in(batch["masks"], space.num_labels, max(batch["most_labels"], 1))
             is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
-            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
         if denoiser.detailer is None:

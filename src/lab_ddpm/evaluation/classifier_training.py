@@ -24,9 +24,9 @@ from tqdm import tqdm
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images
 from lab_ddpm.data.labelled_images import open_labelled_images
-from lab_ddpm.evaluation.augmentation import augment, perturbed
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, build_classifier, load_classifier, save_classifier
 from lab_ddpm.evaluation.intervals import as_text
+from lab_ddpm.evaluation.perturbations import perturb, perturbed
 from lab_ddpm.evaluation.recipes import Recipe
 from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.tools.errors import DataError
@@ -126,7 +126,7 @@ def train_classifier(
         drawn = torch.multinomial(class_labels.sum(dim=1), len(images), replacement=True, generator=generator)
         progress = tqdm(drawn.split(batch_size), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
         for chosen in progress:
-            pixels = augment(images[chosen.numpy()], recipe.changes, generator)
+            pixels = perturb(images[chosen.numpy()], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
                 probabilities = classifier(pixels.to(device, memory_format=torch.channels_last))
             loss = F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))

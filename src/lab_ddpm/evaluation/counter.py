@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
 from lab_ddpm.data.images import Images, read_image, to_tensor
-from lab_ddpm.evaluation.augmentation import augment
 from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE
 from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
+from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import RECIPES
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_json
@@ -169,7 +169,7 @@ def train_counter(images: Images, kinds: torch.Tensor, epochs: int = _EPOCHS, se
         order = torch.randperm(len(images), generator=generator)
         progress = tqdm(order.split(_BATCH_SIZE), f"counter {epoch}/{epochs}", unit="batch")
         for chosen in progress:
-            pixels, wanted = augment(images[chosen.numpy()], _CHANGES, generator), kinds[chosen].float()[:, None]
+            pixels, wanted = perturb(images[chosen.numpy()], _CHANGES, generator), kinds[chosen].float()[:, None]
             flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
             pixels, wanted = (torch.where(flipped, part.flip(-1), part) for part in (pixels, wanted))
             logits, near = counter(pixels.to(memory_format=torch.channels_last)), _largest_near(wanted)

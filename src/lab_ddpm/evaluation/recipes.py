@@ -17,7 +17,7 @@ class Recipe:
         architecture: One of `classifiers.CLASSIFIERS`.
         epochs: The number of epochs. Each draws as many images as there are.
         learning_rate: The peak of the cycle.
-        changes: {perturbation: (share of the images, strength)}, as `augmentation.augment` takes them. Every i-CLEVR
+        changes: {perturbation: (share of the images, strength)}, as `perturbations.perturb` takes them. Every i-CLEVR
             image is moved and half of them are mirrored, because a few thousand scenes show too few positions.
         seed_offset: Added to the user's seed, so that no two recipes draw the same random numbers.
     """

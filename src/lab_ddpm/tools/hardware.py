@@ -9,7 +9,7 @@ import psutil
 import torch
 from accelerate import PartialState
 
-PATIENCE = timedelta(minutes=30)
+PROCESS_TIMEOUT = timedelta(minutes=30)
 """How long the processes of a launch wait for one of them that is behind, or does not answer."""
 
 
@@ -38,7 +38,7 @@ def use_all_cores() -> None:
 
 def this_process() -> PartialState:
     """This process among those that were launched together."""
-    return PartialState(cpu=launched_on_cpus(), timeout=PATIENCE)
+    return PartialState(cpu=launched_on_cpus(), timeout=PROCESS_TIMEOUT)
 
 
 def launched_on_cpus() -> bool:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
 
 from lab_ddpm.tools.errors import UserError, first_line
-from lab_ddpm.tools.hardware import PATIENCE, computes_in_bf16, launched_on_cpus, uses_gpu
+from lab_ddpm.tools.hardware import PROCESS_TIMEOUT, computes_in_bf16, launched_on_cpus, uses_gpu
 from lab_ddpm.training.config import TrainConfig
 
 
@@ -27,7 +27,7 @@ def check_machine(config: TrainConfig) -> None:
     for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() == "true":
             raise UserError(
-                f"accelerate must not use {way}: it splits models, and these fit on any GPU: use `--multi_gpu`"
+                f"accelerate must not use {way}, which splits models: these fit on any GPU, so use `--multi_gpu`"
             )
 
 
@@ -51,7 +51,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             project_dir=str(Path(config.runs_dir) / config.name),
             gradient_accumulation_steps=config.num_parts,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
         )
     except ValueError as error:  # accelerate's state is one per process
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None

@@ -36,7 +36,7 @@ class DataConfig:
         image_size: Size in pixels to train at: [height, width], or one number for both.
         random_flip: Whether half of the images are mirrored, left to right.
         num_scenes: Scenes (of three images) to render if the i-CLEVR folder has no images.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        num_workers: Processes that load images, unless a GPU holds them all; 0 loads them in the training process.
     """
 
     dataset: Literal["iclevr", "mnist", "fashion_mnist", "cifar10", "flowers102", "folder", "hub"] = "iclevr"
@@ -140,8 +140,8 @@ class TrainConfig:
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
         batch_size: Images in an optimizer step, over all processes and parts. A part may not exceed the data set.
-        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory. "auto" tries for
-            the smallest number that fits when the run starts. The result is the same, up to rounding.
+        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory. "auto" is the
+            smallest number with which a step fits, found when the run starts. The result is the same, up to rounding.
         mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.

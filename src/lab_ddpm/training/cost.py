@@ -20,7 +20,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lab_ddpm.data.augmentation import NUM_TOLD
+from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
@@ -103,7 +103,7 @@ def _batch(denoiser: Denoiser, count: int) -> Batch:
         clean_images=torch.zeros(count, space.in_channels, *space.sample_size),
         masks=torch.zeros(count, 1, *space.sample_size, dtype=torch.uint8),
         class_labels=torch.zeros(count, space.num_labels),
-        told_changes=torch.zeros(count, NUM_TOLD if denoiser.config["augmentation"] else 0),
+        augment_labels=torch.zeros(count, NUM_AUGMENT_LABELS if denoiser.config["augmentation"] else 0),
         most_labels=min(space.num_labels, 3),
         noise=torch.zeros(count, *space.shape),
         uniforms=torch.zeros(count, 5),

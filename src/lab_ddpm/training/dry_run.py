@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from lab_ddpm.data.batches import check_batch_size
 from lab_ddpm.data.dataset import open_training_images
@@ -18,6 +19,7 @@ from lab_ddpm.data.summary import summarize
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
+from lab_ddpm.training.processes import main_process_first
 from lab_ddpm.training.trial import fitting_parts, trial_steps
 
 _STEPS, _SECONDS = 20, 30.0  # measured at most, after a first step
@@ -31,11 +33,13 @@ def dry_run(config: TrainConfig) -> str:
     Raises:
         UserError, DataError: About the images, as for `loop.train`.
     """
-    found, images, count = _find_images(config)
+    accelerator = make_accelerator(config)
+    with main_process_first(accelerator):
+        found, images, count = _find_images(config)
     check_batch_size(config.batch_size // config.num_parts, count)
     steps = config.epochs * -(-count // config.batch_size)
     plan = f"{steps:,} steps in {config.epochs} epochs; most models need a few thousand"
-    return f"{found}\ndry run, nothing was trained: {plan}\n{_needs(config, images, steps)}"
+    return f"{found}\ndry run, nothing was trained: {plan}\n{_needs(config, images, steps, accelerator)}"
 
 
 def _find_images(config: TrainConfig) -> tuple[str, ImageDataset, int]:
@@ -74,9 +78,8 @@ def _stand_ins(config: TrainConfig) -> ImageDataset:
     )
 
 
-def _needs(config: TrainConfig, images: ImageDataset, steps: int) -> str:
+def _needs(config: TrainConfig, images: ImageDataset, steps: int, accelerator: Accelerator) -> str:
     """What a training of so many steps needs."""
-    accelerator = make_accelerator(config)
     parts = config.num_parts
     if config.gradient_accumulation_steps == "auto":
         parts = fitting_parts(config, images, accelerator)
@@ -86,9 +89,9 @@ def _needs(config: TrainConfig, images: ImageDataset, steps: int) -> str:
     times: list[float] = []
     for seconds in trial_steps(config, images, accelerator, parts):
         times.append(seconds)
-        if len(times) > _STEPS or sum(times[1:] or times) > _SECONDS:
+        if len(times) > _STEPS or sum(times[1:]) > _SECONDS:
             break
-    measured = times[1:] or times  # the first one prepares
+    measured = times[1:]  # the first one prepares
     return (
         f"needs: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / config.batch_size / 1e9:.1f} GFLOP an image, "
         f"{cost.memory / 2**30:.1f} GiB of memory for {config.batch_size // shares} images at a time\n"

@@ -34,9 +34,9 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     """Give a denoiser the weights of a pipeline.
 
     If the labels differ, labels that both know take their embedding from the pipeline, and new ones keep their random
-    embedding. The layout's channels and the placer also keep their random weights, unless both have a layout of the
-    same labels and scale. So does the detailer, if the pipeline has none. A pipeline's detailer is never dropped: its
-    images were made with it.
+    embedding; so do augmentations. The layout's channels and the placer also keep their random weights, unless both
+    have a layout of the same labels and scale. So does the detailer, if the pipeline has none. A pipeline's detailer is
+    never dropped: its images were made with it.
 
     Args:
         denoiser: The model to train, with the same architecture and noise. The size of the images may differ.

@@ -45,7 +45,7 @@ def train(config: TrainConfig) -> Path:
     accelerator = make_accelerator(config)  # device, precision, processes
     with claim_run_folder(config, accelerator.is_main_process) as folder:
         check_shared(folder, accelerator)
-        # it decodes the images, and the others read what it has decoded
+        # the main process decodes the images; the others then read them
         with main_process_first(accelerator), config.naming_settings():
             images = open_training_images(
                 config.data.dataset,

@@ -45,8 +45,8 @@ def check_same_images(images: ImageDataset, accelerator: Accelerator) -> None:
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     """Run the block on the main process, then on the others.
 
-    As accelerate's own, but the others wait for a day instead of `PATIENCE`: large images take long to decode.
-    They end at once if the main process does.
+    As accelerate's own, but the others wait for a day instead of `PROCESS_TIMEOUT`: large images take long to decode.
+    If the main process ends, they end at once.
     """
     if accelerator.num_processes == 1:
         yield

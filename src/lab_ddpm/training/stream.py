@@ -30,7 +30,7 @@ def open_stream(
         images: The training images.
         denoiser: The model to train.
         device: Its device.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch, over all processes.
         first_batch, last_batch: Load the batches [first_batch, last_batch) of the stream.
 
     Raises:
@@ -39,15 +39,18 @@ def open_stream(
     order = StreamSampler(len(images), batch_size, config.seed, first_batch, last_batch)
     is_held = fits_on(device, images)
     loader = DataLoader(
-        StreamDataset(images, loads=not is_held),
+        StreamDataset(images, with_images=not is_held),
         batch_sampler=order,
         num_workers=0 if is_held else config.data.num_workers,
         worker_init_fn=ignore_stop_signals,
         pin_memory=device.type == "cuda",
     )
-    holder, random_flip, augmentation = (
-        device if is_held else None,
-        config.data.random_flip,
-        config.model["augmentation"],
+    make_batch = BatchMaker(
+        images,
+        config.seed,
+        denoiser.space.shape,
+        random_flip=config.data.random_flip,
+        augmentation=config.model["augmentation"],
+        image_device=device if is_held else None,
     )
-    return loader, BatchMaker(images, config.seed, denoiser.space.shape, random_flip, augmentation, holder)
+    return loader, make_batch

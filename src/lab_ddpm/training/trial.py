@@ -83,6 +83,7 @@ def fitting_parts(config: TrainConfig, images: ImageDataset, accelerator: Accele
             raise
         raise UserError("`model` must be smaller: a step of one image does not fit into memory") from None
     release_memory()
+    torch.compiler.reset()  # what it learnt from the sizes that were tried
     return int(accelerator.gather(torch.tensor([parts], device=accelerator.device)).max())  # pyright: ignore
 
 
@@ -94,8 +95,8 @@ def settle_parts(config: TrainConfig, images: ImageDataset, accelerator: Acceler
     Args:
         config: The settings of the run.
         images: The training images.
-        accelerator: The accelerator of the run. It is told the number.
-        run: Folder of the run. Its config.yaml is told the number.
+        accelerator: The accelerator of the run. Gets the number.
+        run: Folder of the run. The number is written into its config.yaml.
 
     Raises:
         UserError: A step of one image does not fit into memory.

@@ -4,7 +4,7 @@ A classifier that is trained on renders must also read images by diffusion model
 in light (lamps, tone, tint), in sharpness (blur, another resize filter) and in noise. Changes of colour must stay well
 below the distance between two object colours, such as red and brown or blue and purple.
 
-Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape; values may leave the range, and `augment` clips
+Every perturbation maps images (B, C, H, W) in [0, 1] to the same shape; values may leave the range, and `perturb` clips
 them. It draws one change per image, uniformly up to `strength`. torchvision's transforms cannot be used: they draw one
 change per batch, from the global generator.
 """
@@ -24,7 +24,7 @@ Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 _BATCH = 64
 
 
-def augment(images: Images, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
+def perturb(images: Images, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
     """Apply each named perturbation to a random share of the images, independently of the others.
 
     Args:
@@ -44,10 +44,10 @@ def augment(images: Images, changes: Mapping[str, tuple[float, float]], generato
 
 
 def perturbed(images: Images, changes: Mapping[str, tuple[float, float]]) -> Images:
-    """Apply `augment` to (N, H, W, C) uint8 images, always with the same random numbers; returns uint8 again."""
+    """Apply `perturb` to (N, H, W, C) uint8 images, always with the same random numbers; returns uint8 again."""
     generator = torch.Generator().manual_seed(0)
     batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
-    return np.concatenate([to_uint8(augment(batch, changes, generator)) for batch in batches])
+    return np.concatenate([to_uint8(perturb(batch, changes, generator)) for batch in batches])
 
 
 def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
