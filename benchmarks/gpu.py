@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from common import markdown_table
 from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
+from lab_ddpm.tools.errors import UserError
 
 REPORT, RECOMMENDED = Path("configs/iclevr.yaml"), Path("configs/iclevr_gpu.yaml")
 WAYS = {
@@ -80,11 +80,14 @@ def pack(root: Path, out: Path) -> None:
 
 def unpack(file: Path, root: Path, most: int | None = None) -> int:
     """Write the images of `pack`, or the first of them, into a data set of i-CLEVR; returns their number."""
-    with zipfile.ZipFile(file) as archive:
-        labels = json.loads(archive.read("train.json"))
-        names = sorted(labels)[:most]
-        for folder in ("images", "masks"):
-            archive.extractall(root, [f"{folder}/{name}" for name in names])
+    try:
+        with zipfile.ZipFile(file) as archive:
+            labels = json.loads(archive.read("train.json"))
+            names = sorted(labels)[:most]
+            for folder in ("images", "masks"):
+                archive.extractall(root, [f"{folder}/{name}" for name in names])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"`--data` must be the file that `gpu.py pack` wrote, got {str(file)!r} ({error})") from None
     (root / "train.json").write_text(json.dumps({name: labels[name] for name in names}), encoding="utf-8")
     write_condition_lists(root)
     return len(names)
@@ -95,13 +98,14 @@ class Measurement:
 
     Args:
         data: The file of `pack`.
-        out: Folder to write to. What an earlier measurement left there is deleted.
+        out: A new folder to write to.
         minutes: Parts that would begin later are left out.
         small: Whether it is only a trial.
     """
 
     def __init__(self, data: Path, out: Path, minutes: float, small: bool) -> None:
-        shutil.rmtree(out, ignore_errors=True)
+        if out.exists():
+            raise UserError(f"`--out` must be a new folder, got {str(out)!r}")
         self.out, self.small, self.rows = out, small, list[Row]()
         self.training = 0.1 if small else minutes / 2 * 60  # seconds
         self.end = time.monotonic() + minutes * 60

@@ -16,6 +16,7 @@ from pathlib import Path
 from common import iclevr_preset, markdown_table
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.tools.errors import check_positive
 from lab_ddpm.training.cost import training_cost
 
 PRESETS = [Path("configs/iclevr.yaml"), Path("configs/iclevr_gpu.yaml")]
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--configs", nargs="+", type=Path, default=PRESETS, help=f"presets (default: {names})")
     parser.add_argument("--tflops", nargs="+", type=float, default=TFLOPS, help="TFLOP/s (default: 5 10 20 40)")
     options = parser.parse_args(arguments)
+    for speed in options.tflops:
+        check_positive("tflops", speed)
     hours = [f"hours at {speed:g} TFLOP/s" for speed in options.tflops]
     rows = [needs_row(config, options.tflops) for config in options.configs]
     print(markdown_table([*_COLUMNS, *hours], rows), end="")

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab_ddpm.arguments import Parser
+from lab_ddpm.arguments import Parser, refuse
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_positive, check_seed
@@ -25,7 +25,7 @@ def parser() -> Parser:
     size = "for other data sets: height and width, or one number for both (default: as in their configs)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size)
     flip = "for other data sets: mirror half of the training images, left to right"
-    parser.add_argument("--random-flip", action="store_true", help=flip)
+    parser.add_argument("--random-flip", action="store_true", default=None, help=flip)
     parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("evaluator"), help="default: evaluator")
@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> None:
 
     check_choice("dataset", options.dataset, DATASETS)
     if options.names == ["counter"]:
+        refuse(options, "--names counter", "image_size", "random_flip")
         paths = [train_counter(options)]
     else:
         paths = train_on_iclevr(options) if options.dataset == "iclevr" else train_on_other_images(options)

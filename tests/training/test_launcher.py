@@ -57,11 +57,16 @@ def test_a_setting_of_the_config_goes_before_it_and_is_named(
     assert len(capsys.readouterr().out.splitlines()) == notes
 
 
-@pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_a_model_in_shards_is_refused(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [("USE_FSDP", "1"), ("USE_DEEPSPEED", "true"), ("USE_MEGATRON_LM", "yes"), ("DYNAMO_BACKEND", "EAGER")],
+)
+def test_ways_of_accelerate_that_change_the_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch, way: str, value: str
+) -> None:
     """The variables are those that `accelerate launch --use_fsdp` and so on set."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
-    with pytest.raises(UserError, match=way):
+    monkeypatch.setenv(f"ACCELERATE_{way}", value)
+    with pytest.raises(UserError, match="accelerate must not use"):
         check_machine(parse_config(["--device", "cpu"]))
 
 

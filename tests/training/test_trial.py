@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +48,16 @@ def test_a_run_keeps_the_number_that_it_started_with(tiny_dataset: Path) -> None
     assert settings_of(chosen)["gradient_accumulation_steps"] == 1
     train(tiny_config(tiny_dataset.parent, name="in-2", gradient_accumulation_steps="auto"))
     assert settings_of(kept)["gradient_accumulation_steps"] == 2
+    count = len(json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8")))
+    large = tiny_config(
+        tiny_dataset.parent, name="large", epochs=1, batch_size=2 * count, gradient_accumulation_steps="auto"
+    )
+    assert settings_of(train(large))["gradient_accumulation_steps"] == 2  # a part may not exceed the data set
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to the limit")
-def test_the_largest_part_that_fits_is_found(tiny_dataset: Path) -> None:
+def test_a_part_that_fits_is_found(tiny_dataset: Path) -> None:
     arguments = tiny_arguments(
         tiny_dataset.parent, batch_size=20, data__image_size=64, gradient_accumulation_steps="auto"
     )

@@ -26,7 +26,7 @@ WHOLE = Part(1, 1)
 
 def parse_part(text: str) -> Part:
     """The part of a text such as `1/4`, for argparse."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     part = Part(*map(int, found.groups())) if found else Part(0, 0)
     if not 1 <= part.number <= part.count:
         raise argparse.ArgumentTypeError(f"must be K/N with 1 <= K <= N, such as 1/4, got {text!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, parse_flag_from_env
 
 from lab_ddpm.tools.errors import UserError, first_line
 from lab_ddpm.tools.hardware import PROCESS_TIMEOUT, computes_in_bf16, launched_on_cpus, uses_gpu
@@ -25,10 +25,12 @@ def check_machine(config: TrainConfig) -> None:
     if config.trackers != "none" and find_spec(config.trackers) is None:
         raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
     for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() == "true":
+        if parse_flag_from_env(f"ACCELERATE_USE_{way}"):
             raise UserError(
                 f"accelerate must not use {way}, which splits models: these fit on any GPU, so use `--multi_gpu`"
             )
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "NO").upper() != "NO":  # it renames the weights in the states
+        raise UserError("accelerate must not use a dynamo backend: use `--compile true`")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -57,9 +59,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None
     if config.device == "cpu" and accelerator.device.type != "cpu":  # an earlier training chose it
         raise UserError(f"`device` must not change in a process, got 'cpu' after {accelerator.device.type!r}")
+    check_parts(config, accelerator)
+    return accelerator
+
+
+def check_parts(config: TrainConfig, accelerator: Accelerator) -> None:
+    """Raise `UserError` unless the processes can share a part of a batch."""
     if (config.batch_size // config.num_parts) % accelerator.num_processes:
         raise UserError(
             "`batch_size` / `gradient_accumulation_steps` must be a multiple of the number of processes, "
             f"got {config.batch_size} / {config.num_parts} for {accelerator.num_processes}"
         )
-    return accelerator

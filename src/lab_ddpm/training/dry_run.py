@@ -36,7 +36,8 @@ def dry_run(config: TrainConfig) -> str:
     accelerator = make_accelerator(config)
     with main_process_first(accelerator):
         found, images, count = _find_images(config)
-    check_batch_size(config.batch_size // config.num_parts, count)
+    if config.gradient_accumulation_steps != "auto":
+        check_batch_size(config.batch_size // config.num_parts, count)
     steps = config.epochs * -(-count // config.batch_size)
     plan = f"{steps:,} steps in {config.epochs} epochs; most models need a few thousand"
     return f"{found}\ndry run, nothing was trained: {plan}\n{_needs(config, images, steps, accelerator)}"

@@ -75,7 +75,9 @@ def continued(config: TrainConfig, run: Path) -> TrainConfig:
     if config.gradient_accumulation_steps != "auto" or not _is_begun(run):
         return config
     parts = read_mapping(run / "config.yaml").get("gradient_accumulation_steps")
-    return dataclasses.replace(config, gradient_accumulation_steps=parts) if isinstance(parts, int) else config
+    if not isinstance(parts, int) or config.batch_size % parts:  # other settings, which are refused elsewhere
+        return config
+    return dataclasses.replace(config, gradient_accumulation_steps=parts)
 
 
 def write_settings(config: TrainConfig, run: Path) -> None:

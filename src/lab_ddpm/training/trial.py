@@ -21,6 +21,7 @@ from diffusers.training_utils import EMAModel
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.errors import UserError
+from lab_ddpm.training.accelerator import check_parts
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.optimizer import make_optimizer
@@ -69,7 +70,8 @@ def fitting_parts(config: TrainConfig, images: ImageDataset, accelerator: Accele
         UserError: A step of one image does not fit.
     """
     share = config.batch_size // accelerator.num_processes
-    sizes = iter([share // parts for parts in range(1, share + 1) if share % parts == 0] + [0])
+    most = len(images) // accelerator.num_processes  # a part may not exceed the data set
+    sizes = iter([size for size in range(min(share, most), 0, -1) if share % size == 0] + [0])
 
     def attempt(size: int) -> int:
         for _ in islice(trial_steps(config, images, accelerator, share // size), _STEPS_THAT_FILL):
@@ -110,5 +112,6 @@ def settle_parts(config: TrainConfig, images: ImageDataset, accelerator: Acceler
         config = dataclasses.replace(config, gradient_accumulation_steps=parts)
         if accelerator.is_main_process:
             write_settings(config, run)
+    check_parts(config, accelerator)
     accelerator.gradient_accumulation_steps = config.num_parts
     return config
