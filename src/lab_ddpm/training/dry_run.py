@@ -39,7 +39,7 @@ def dry_run(config: TrainConfig) -> str:
     if config.gradient_accumulation_steps != "auto":
         check_batch_size(config.batch_size // config.num_parts, count)
     steps = config.epochs * -(-count // config.batch_size)
-    plan = f"{steps:,} steps in {config.epochs} epochs; most models need a few thousand"
+    plan = f"{steps:,} steps in {config.epochs} epochs; fewer than a few thousand are rarely enough"
     return f"{found}\ndry run, nothing was trained: {plan}\n{_needs(config, images, steps, accelerator)}"
 
 
@@ -96,6 +96,7 @@ def _needs(config: TrainConfig, images: ImageDataset, steps: int, accelerator: A
     return (
         f"needs: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / config.batch_size / 1e9:.1f} GFLOP an image, "
         f"{cost.memory / 2**30:.1f} GiB of memory for {config.batch_size // shares} images at a time\n"
-        f"time: {median(measured):.3g} s a step here (median of {len(measured)}), "
+        f"time: {median(measured):.3g} s a step on this {accelerator.device.type} "
+        f"(mixed precision: {accelerator.mixed_precision}; median of {len(measured)}), "
         f"{steps * median(measured) / 3600:.2g} hours in all, without evaluations"
     )
