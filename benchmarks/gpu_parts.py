@@ -19,7 +19,6 @@ import torch
 from common import iclevr_preset
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import every_label
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.generation.checkpoint import open_pipeline
@@ -32,6 +31,7 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
 from lab_ddpm.training.loop import train as train_run
 from lab_ddpm.training.state import newest_state
+from lab_ddpm.training.stream import open_images
 from lab_ddpm.training.trial import trial_steps
 
 Rows = list[tuple[str, str]]
@@ -55,9 +55,7 @@ def machine() -> Rows:
 def speed(config: str, settings: Sequence[str], seconds: float) -> Rows:
     """Steps for so many seconds, after two that prepare: images a second, operations a second, memory."""
     preset = iclevr_preset(Path(config), *settings)
-    accelerator, data = make_accelerator(preset), preset.data
-    with_masks = preset.model["layout_scale"] > 0
-    images = open_training_images("iclevr", data.root, data.image_size, data.conditional, with_masks)
+    accelerator, images = make_accelerator(preset), open_images(preset)
     on_gpu = accelerator.device.type == "cuda"
     cost = training_cost(preset, images.labels, 3, 1, accelerator.mixed_precision, on_gpu)
     steps = trial_steps(preset, images, accelerator, 1)

@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 
 from lab_ddpm.data.batches import check_batch_size
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import height_width
@@ -20,6 +19,7 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
 from lab_ddpm.training.processes import main_process_first
+from lab_ddpm.training.stream import open_images
 from lab_ddpm.training.trial import fitting_parts, trial_steps
 
 _STEPS, _SECONDS = 20, 30.0  # measured at most, after a first step
@@ -45,21 +45,14 @@ def dry_run(config: TrainConfig) -> str:
 
 def _find_images(config: TrainConfig) -> tuple[str, ImageDataset, int]:
     """What is said about the images; images to try a step with; and how many there will be."""
-    data, with_masks = config.data, config.model["layout_scale"] > 0
+    data = config.data
     if data.dataset == "iclevr" and not has_images(data.root):
         found = f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered"
         return found, _stand_ins(config), 3 * data.num_scenes
     # a training finds the masks of i-CLEVR itself
-    lacks_masks = with_masks and data.dataset == "iclevr" and not (Path(data.root) / "masks").is_dir()
-    with config.naming_settings():
-        images = open_training_images(
-            data.dataset,
-            data.root,
-            data.image_size,
-            data.conditional,
-            with_masks and not lacks_masks,
-            **data.hub_options,
-        )
+    needs_masks = config.model["layout_scale"] > 0
+    lacks_masks = needs_masks and data.dataset == "iclevr" and not (Path(data.root) / "masks").is_dir()
+    images = open_images(config, with_masks=not lacks_masks)
     return summarize(images, data.root), _stand_ins(config) if lacks_masks else images, len(images)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
@@ -26,7 +25,7 @@ from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.processes import check_same_images, check_shared, main_process_first
 from lab_ddpm.training.run_folder import claim_run_folder
 from lab_ddpm.training.state import TrainingState, newest_state
-from lab_ddpm.training.stream import open_stream
+from lab_ddpm.training.stream import open_images, open_stream
 from lab_ddpm.training.trial import settle_parts
 from lab_ddpm.training.validation import Validation
 
@@ -46,15 +45,8 @@ def train(config: TrainConfig) -> Path:
     with claim_run_folder(config, accelerator.is_main_process) as folder:
         check_shared(folder, accelerator)
         # the main process decodes the images; the others then read them
-        with main_process_first(accelerator), config.naming_settings():
-            images = open_training_images(
-                config.data.dataset,
-                config.data.root,
-                config.data.image_size,
-                config.data.conditional,
-                with_masks=config.model["layout_scale"] > 0,
-                **config.data.hub_options,
-            )
+        with main_process_first(accelerator):
+            images = open_images(config)
         check_same_images(images, accelerator)
         accelerator.print(summarize(images, config.data.root))
         config = settle_parts(config, images, accelerator, folder)

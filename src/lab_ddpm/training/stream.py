@@ -1,4 +1,4 @@
-"""The batches of a run, as `data.batches` makes them."""
+"""The images of a run, and its batches, as `data.batches` makes them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,33 @@ import torch
 from torch.utils.data import DataLoader
 
 from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
+from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.interruption import ignore_stop_signals
 from lab_ddpm.training.config import TrainConfig
+
+
+def open_images(config: TrainConfig, with_masks: bool = True) -> ImageDataset:
+    """The training images of a run.
+
+    Args:
+        config: The settings of the run.
+        with_masks: Whether to open the masks too, if the model needs them.
+
+    Raises:
+        UserError, DataError: As for `dataset.open_training_images`. Settings are named.
+    """
+    data = config.data
+    with config.naming_settings():
+        return open_training_images(
+            data.dataset,
+            data.root,
+            data.image_size,
+            data.conditional,
+            with_masks=with_masks and config.model["layout_scale"] > 0,
+            **data.hub_options,
+        )
 
 
 def open_stream(
