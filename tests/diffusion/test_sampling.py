@@ -121,9 +121,6 @@ def test_what_is_known_is_drawn_and_the_rest_goes_with_it(denoiser: Denoiser) ->
         ({"class_labels": torch.zeros(3, 23)}, r"\(B, 24\)"),
         ({"seeds": [0, 1]}, "2 for 3"),
         ({"class_labels": CLASS_LABELS[:0], "seeds": []}, "0 for 0"),
-        ({"known": Known(torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 8, 8))}, r"\(3, 3, 16, 16\)"),
-        ({"start": Start(torch.zeros(2, 3, 16, 16), 499)}, r"\(3, 3, 16, 16\)"),
-        ({"start": Start(torch.zeros(3, 3, 16, 16), 3)}, "`timestep`"),
     ],
 )
 def test_what_does_not_fit_is_refused(denoiser: Denoiser, arguments: dict[str, Any], named: str) -> None:

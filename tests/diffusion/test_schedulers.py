@@ -10,7 +10,6 @@ import torch
 from diffusers import (
     DDIMInverseScheduler,
     DDIMScheduler,
-    DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -20,11 +19,11 @@ from diffusers import (
 from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution, sample_oracle
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
-from lab_ddpm.diffusion.schedulers import PROVEN, make_scheduler, scheduler_name, set_timesteps
+from lab_ddpm.diffusion.schedulers import PROVEN, make_scheduler, scheduler_name
 from lab_ddpm.tools.errors import UserError
 
 USUAL_STEPS = (10, 15, 20, 24, 25, 30, 50, 100)
-each_class = pytest.mark.parametrize("scheduler_class", PROVEN, ids=lambda each: each.__name__)
+each_class = pytest.mark.parametrize("scheduler_class", PROVEN.values(), ids=PROVEN)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -91,14 +90,8 @@ def test_settings_that_would_change_the_noise_levels_are_not_kept(foreign: Any) 
 
 @pytest.mark.parametrize("scheduler_class", [DDIMInverseScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler])
 def test_a_scheduler_that_is_not_proven_is_refused_by_name(scheduler_class: Any) -> None:
-    for given in (scheduler_class(), scheduler_class):
-        with pytest.raises(UserError, match=scheduler_class.__name__):
-            make_scheduler(given, GaussianOracle())
-
-
-def test_a_variance_that_the_model_does_not_predict_is_refused() -> None:
-    with pytest.raises(UserError, match="`variance_type`"):
-        make_scheduler(DDPMScheduler(variance_type="learned_range"), GaussianOracle())
+    with pytest.raises(UserError, match=scheduler_class.__name__):
+        make_scheduler(scheduler_class(), GaussianOracle())
 
 
 @pytest.mark.parametrize("steps", [150, 300, 600])
@@ -109,11 +102,6 @@ def test_ddim_refuses_steps_that_leave_noise_and_names_the_next_that_do_not(step
     assert fewer < steps < more
     for neighbour in (fewer, more):
         check_distribution(sample_oracle("ddim", neighbour), tolerance=0.12)
-
-
-def test_a_scheduler_that_starts_beyond_the_noise_is_refused() -> None:
-    with pytest.raises(UserError):
-        set_timesteps(DDPMScheduler(timestep_spacing="leading", steps_offset=1), 1000)
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1001])

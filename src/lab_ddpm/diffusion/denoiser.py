@@ -38,7 +38,7 @@ from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.unet import make_unet
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
 
-BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 

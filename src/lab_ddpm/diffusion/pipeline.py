@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.sampling import Sampling, check_sampling, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
 from lab_ddpm.tools.errors import DataError, UserError, check_choice, check_whole, did_you_mean
 from lab_ddpm.tools.shipped import find, pipelines
@@ -90,17 +90,15 @@ class LabelConditionalPipeline(DiffusionPipeline):
         Raises:
             UserError: A number out of range, or a sampling that does not fit the model.
         """
-        asked = self._sampling(scheduler, steps, guidance_scale)
-        check_sampling(self.denoiser, asked)  # refuse a misfit now, not in the middle of the work
-        own = asked.scheduler, asked.steps, asked.guidance_scale
+        given = {"scheduler": scheduler, "steps": steps, "guidance_scale": guidance_scale}
+        sampling = dataclasses.replace(
+            self.sampling, **{key: value for key, value in given.items() if value is not None}
+        )
+        sampling_timesteps(sampling, self.denoiser)  # refuse a misfit now, not in the middle of the work
+        own = sampling.scheduler, sampling.steps, sampling.guidance_scale
         other = LabelConditionalPipeline(self.denoiser, *own, self.config["fit"])
         other.checkpoint = self.checkpoint
         return other
-
-    def _sampling(self, *given: Any) -> Sampling:
-        """The pipeline's own sampling with those of its fields that are given."""
-        fields = zip(("scheduler", "steps", "guidance_scale"), given, strict=True)
-        return dataclasses.replace(self.sampling, **{name: value for name, value in fields if value is not None})
 
     @torch.no_grad()
     def __call__(
@@ -109,7 +107,6 @@ class LabelConditionalPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int | None = None,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         batch_size: int | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -123,9 +120,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 None samples `batch_size` images without a condition.
             num_inference_steps: Denoising steps. None takes the pipeline's own.
             guidance_scale: 1 means no guidance. None takes the pipeline's own.
-            seed: The seed of all random numbers, see `image_seeds`.
-            generator: Where the images' seeds come from, instead of `seed`: one generator for each image, or one for
-                all. If neither is given, every call makes new images.
+            seed: The seed of all random numbers, see `image_seeds`. None makes new images at every call.
             batch_size: The number of images if there are no conditions; None means one.
             output_type: "pil"; "np" (B, H, W, C) or "pt" (B, C, H, W) float32 in [0, 1].
             return_dict: False returns a tuple with the images instead of an object with `.images`.
@@ -133,8 +128,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
                 (B, *space.shape) samples after the step. If it returns {"sample": ...}, this replaces them.
 
         Raises:
-            UserError: A condition or a sampling that does not fit the model; both conditions and a batch size, or a
-                seed and a generator.
+            UserError: A condition or a sampling that does not fit the model, or both conditions and a batch size.
         """
         check_choice("output_type", output_type, OUTPUT_TYPES)
         if conditions is None:
@@ -145,40 +139,26 @@ class LabelConditionalPipeline(DiffusionPipeline):
             raise UserError(f"`batch_size` must not be given with conditions, one per image, got {batch_size}")
         else:
             class_labels = self.denoiser.class_labels(conditions)
-        seeds = _seeds(seed, generator, len(class_labels))
-        sampling = self._sampling(None, num_inference_steps, guidance_scale)
-        timesteps = sampling_timesteps(sampling, self.denoiser).tolist()
-        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
-            states = 0
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        check_whole("seed", seed, 0)
+        sampling = self.with_sampling(None, num_inference_steps, guidance_scale).sampling
+        before: list[int] = []  # the timesteps of the network's calls
 
-            def step_end(_: int, samples: torch.Tensor) -> torch.Tensor | None:
-                nonlocal states
-                states += 1
-                if states == 1:  # the noise that sampling starts from
-                    return None
+        def on_state(timestep: int, samples: torch.Tensor) -> torch.Tensor | None:
+            changed = {}
+            if before:
                 bar.update()
-                if callback_on_step_end is None:
-                    return None
-                step = states - 2
-                return (callback_on_step_end(self, step, int(timesteps[step]), {"sample": samples}) or {}).get("sample")
+                if callback_on_step_end is not None:
+                    changed = callback_on_step_end(self, len(before) - 1, before[-1], {"sample": samples}) or {}
+            before.append(timestep)
+            return changed.get("sample")
 
-            samples = sample(self.denoiser, class_labels, seeds, sampling, on_state=step_end)
+        with self.progress_bar(total=len(sampling_timesteps(sampling, self.denoiser))) as bar:  # pyright: ignore
+            samples = sample(
+                self.denoiser, class_labels, image_seeds(seed, len(class_labels)), sampling, on_state=on_state
+            )
         images = self.denoiser.space.decode(samples)
         outputs: Any = [to_pil(image) for image in to_uint8(images)] if output_type == "pil" else (images + 1) / 2
         if output_type == "np":
             outputs = outputs.movedim(1, -1).cpu().numpy()
         return ImagePipelineOutput(images=outputs) if return_dict else (outputs,)
-
-
-def _seeds(seed: int | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int) -> list[int]:
-    """The seeds of the images of a call."""
-    if seed is not None and generator is not None:
-        raise UserError("`seed` and `generator` must not be given both")
-    if generator is None:
-        seed = int(torch.randint(2**31, ())) if seed is None else seed
-        check_whole("seed", seed, 0)
-        return image_seeds(seed, count)
-    sources = [generator] * count if isinstance(generator, torch.Generator) else generator
-    if not isinstance(sources, Sequence) or not all(isinstance(source, torch.Generator) for source in sources):
-        raise UserError(f"`generator` must be a torch.Generator or a list of them, got {generator!r}")
-    return [int(torch.randint(2**32, (), generator=source, device=source.device)) for source in sources]

@@ -22,7 +22,6 @@ import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.guidance import scale_for
-from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.places import Places, place_map
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
 from lab_ddpm.tools.errors import UserError, check_positive, check_whole
@@ -100,21 +99,16 @@ def image_seeds(seed: int, count: int) -> list[int]:
 
 
 def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
-    """The timesteps of the network calls, in falling order, on the CPU; see `prepare_scheduler`."""
-    return prepare_scheduler(sampling, denoiser)[1]
-
-
-def check_sampling(denoiser: Denoiser, sampling: Sampling) -> None:
-    """Raise `UserError` if the model cannot be sampled in this way. The model may be on the meta device."""
-    prepare_scheduler(sampling, denoiser)
-
-
-def prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
-    """A scheduler that is ready for a run, and its falling timesteps.
+    """The timesteps of the network calls, in falling order, on the CPU.
 
     Raises:
-        UserError: The model cannot be sampled in this way.
+        UserError: The model, which may be on the meta device, cannot be sampled in this way.
     """
+    return _prepare_scheduler(sampling, denoiser)[1]
+
+
+def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
+    """A scheduler that is ready for a run, and its falling timesteps."""
     if sampling.guidance_scale != 1 and denoiser.labels and not denoiser.config["condition_dropout"]:
         raise UserError(
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
@@ -152,15 +146,13 @@ def sample(
         (B, *space.shape) float32, clipped.
 
     Raises:
-        UserError: Shapes that do not fit each other, a sampling that does not fit the model, or the null label for a
-            model that does not know it.
+        UserError: A sampling that does not fit the model, labels that are not rows of its vocabulary, another number
+            of seeds, or the null label for a model that does not know it.
     """
-    _check_shapes(denoiser, class_labels, seeds, known, start)
-    scheduler, timesteps = prepare_scheduler(sampling, denoiser)
+    _check_labels(denoiser, class_labels, seeds)
+    scheduler, timesteps = _prepare_scheduler(sampling, denoiser)
     first = 0
     if start is not None:
-        if start.timestep < timesteps[-1]:
-            raise UserError(f"`timestep` must be at least {int(timesteps[-1])}, got {start.timestep}")
         # of equal timesteps the last one: with the first, Heun's sampler would end a step that it has not begun
         first = int((timesteps >= timesteps[timesteps <= start.timestep][0]).sum()) - 1
     if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
@@ -185,8 +177,7 @@ def sample(
         clean = denoiser.predict_clean(noisy, timestep, class_labels, scale, told)
         if known is not None:
             clean = known.put_into(clean, int(timestep))
-        output = from_clean(clean, noisy, denoiser.alpha_bar(timestep), scheduler.config["prediction_type"])
-        state = scheduler.step(output, timestep, state, **options).prev_sample
+        state = scheduler.step(clean, timestep, state, **options).prev_sample
     state = denoiser.space.clip(state if known is None else known.put_into(state))  # not all schedulers end with x_0
     if on_state is not None and (changed := on_state(FINISHED, state)) is not None:
         state = changed
@@ -216,9 +207,7 @@ def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
     return scheduler.scale_model_input(torch.ones(()), timestep)
 
 
-def _check_shapes(
-    denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], known: Known | None, start: Start | None
-) -> None:
+def _check_labels(denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int]) -> None:
     num_labels = len(denoiser.labels)
     if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != num_labels:
         raise UserError(f"`class_labels` must be (B, {num_labels}) for this model, got {tuple(class_labels.shape)}")
@@ -227,8 +216,3 @@ def _check_shapes(
     knows_null_label = not num_labels or denoiser.config["condition_dropout"]
     if not knows_null_label and (class_labels.ndim == 3 or not class_labels.any(dim=1).all()):
         raise UserError("a model without `condition_dropout` cannot sample without conditions: each image needs one")
-    shape = (len(class_labels), *denoiser.space.shape)
-    if known is not None and not known.values.shape == known.until.shape == shape:
-        raise UserError(f"the known values must have the shape {shape}, got {tuple(known.values.shape)}")
-    if start is not None and start.samples.shape != shape:
-        raise UserError(f"the noisy samples must have the shape {shape}, got {tuple(start.samples.shape)}")

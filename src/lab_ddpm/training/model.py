@@ -11,7 +11,7 @@ from accelerate.utils import set_seed
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.diffusion.sampling import Sampling, check_sampling
+from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
@@ -46,4 +46,4 @@ def check_settings(config: TrainConfig) -> None:
         DenoisingLoss(**config.loss)
         with torch.device("meta"):
             denoiser = build_denoiser(config, labels, in_channels=3)
-        check_sampling(denoiser, Sampling(**config.sampling))
+        sampling_timesteps(Sampling(**config.sampling), denoiser)
