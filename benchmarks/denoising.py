@@ -72,7 +72,11 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     chosen = np.sort(np.random.default_rng(0).permutation(len(dataset))[:num_images])
     images = dataset.images[chosen]
     pixels = to_tensor(images)
-    rows = dataset.class_labels[chosen] if denoiser.labels and dataset.labels else denoiser.null_labels(len(chosen))
+    rows = (
+        dataset.class_labels[chosen]
+        if denoiser.labels and dataset.labels
+        else denoiser.class_labels([()] * len(chosen))
+    )
     if denoiser.labels and not denoiser.config["condition_dropout"] and not rows.any(dim=1).all():
         raise UserError("a model without `condition_dropout` cannot see images without labels")
     objects, layout = None, None

@@ -65,13 +65,13 @@ def test_without_masks_the_layout_is_unknown_and_without_labels_the_null_label_i
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def predict(
-        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor
+        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor | None
     ) -> torch.Tensor:
-        assert not place_map.any()
+        assert place_map is None
         seen.append((denoiser.space.layout(noisy), class_labels))
         return torch.zeros_like(noisy)
 
-    denoiser.runtime = predict
+    denoiser.forward = predict
     size = denoiser.config["sample_size"]
     images = np.random.default_rng(0).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
     dataset = ImageDataset([str(n) for n in range(5)], images, torch.zeros(5, 0), (), "squash", "")

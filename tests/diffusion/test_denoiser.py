@@ -145,7 +145,6 @@ def test_conditions_become_rows_and_an_empty_one_the_null_label() -> None:
     denoiser = tiny_denoiser(labels=OBJECTS)
     rows = denoiser.class_labels([("red cube", "cyan sphere"), ()])
     assert torch.equal(rows, torch.cat([encode([("red cube", "cyan sphere")], OBJECTS), torch.zeros(1, 24)]))
-    assert torch.equal(denoiser.null_labels(2), torch.zeros(2, 24))
     assert tiny_denoiser().class_labels([(), ()]).shape == (2, 0)
     with pytest.raises(UserError, match="pink cube"):
         denoiser.class_labels([("pink cube",)])
@@ -176,11 +175,11 @@ def test_the_default_network_is_that_of_the_report() -> None:
     ("key", "settings"),
     [
         ("prediction_type", {"prediction_type": "other"}),
-        ("beta_schedule", {"beta_schedule": "other"}),
         ("num_train_timesteps", {"num_train_timesteps": 1}),
         ("sample_size", {"sample_size": 17}),
         ("sample_size", {"patch_size": 3}),
         ("patch_size", {"patch_size": 0}),
+        ("sample_size", {"detail_channels": (8,) * 6, "prediction_type": "sample"}),
         ("block_out_channels", {"block_out_channels": (32, 48)}),
         ("block_out_channels", {"block_out_channels": ()}),
         ("attention_levels", {"attention_levels": (2,)}),

@@ -5,7 +5,7 @@ import torch
 
 from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.diffusion.guidance import compose, guided, scale_for
+from lab_ddpm.diffusion.guidance import guided, scale_for
 from lab_ddpm.tools.errors import UserError
 
 LABELS = ("left", "right", "top")
@@ -17,16 +17,17 @@ def linear(noisy: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
 
 
 def test_composed_conditions_are_rows_and_those_of_a_not_are_negative() -> None:
-    rows = compose(["left, right", ("top",)], ["right"], LABELS)
+    denoiser = tiny_denoiser(labels=LABELS)
+    rows = denoiser.compose(["left, right", ("top",)], ["right"])
     assert rows.tolist() == [[1, 1, 0], [0, 0, 1], [0, -1, 0]]
     for wrong in (["left", "up"], ["left", ()]):
         with pytest.raises(UserError):
-            compose(wrong, [], LABELS)
+            denoiser.compose(wrong)
 
 
 def test_every_part_counts_with_its_sign() -> None:
     noisy = torch.arange(2.0).reshape(2, 1, 1, 1)
-    rows = torch.stack([compose(["left", "right"], ["top"], LABELS), torch.zeros(3, 3)])
+    rows = torch.stack([torch.diag(torch.tensor([1.0, 1.0, -1.0])), torch.zeros(3, 3)])
     found = guided(linear, noisy, rows, 2.0)
     assert found.flatten().tolist() == [2 * (1 + 10 - 100), 1]  # the second has no condition at all
 

@@ -7,17 +7,15 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
 The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
-(`sample_space`, `layout`).
-
-The UNet is an attribute, not a base class. If a `class_embedding` is set on a finished `UNet2DModel`, `from_pretrained`
-loses it; the `config.json` of this model describes it completely.
+(`sample_space`, `layout`). A model with a layout also sees where the objects stand (`places`). A model with a detailer
+sharpens what the UNet predicts at little noise (`detailer`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,16 +25,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
-from lab_ddpm.data.conditions import Condition, to_rows
+from lab_ddpm.data.conditions import Condition, encode, parse_conditions, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
+from lab_ddpm.diffusion.checks import check_settings
 from lab_ddpm.diffusion.detailer import Detailer
-from lab_ddpm.diffusion.guidance import compose, guided
+from lab_ddpm.diffusion.guidance import guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
 from lab_ddpm.diffusion.placer import Placer
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.unet import make_unet
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -79,7 +77,6 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     Attributes:
         space: The space of the samples that it denoises.
         noise_scheduler: Its training noise.
-        runtime: What computes `forward` instead of PyTorch, see `generation.onnx_runtime`; None for PyTorch.
 
     Raises:
         UserError: A value that is out of range or does not fit the others.
@@ -112,72 +109,30 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         unet_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_choice("beta_schedule", beta_schedule, get_args(BetaSchedule))
-        check_choice("prediction_type", prediction_type, get_args(PredictionType))
-        check_at_least("num_train_timesteps", num_train_timesteps, 2)
-        check_at_least("patch_size", patch_size, 1)
-        check_at_least("layout_scale", layout_scale, 0)
-        check_positive("detail_share", detail_share)
-        check_share("detail_share", detail_share)
-        for channels in detail_channels:
-            check_at_least("detail_channels", channels, 1)
-        _check_size(height_width(sample_size), patch_size, len(block_out_channels), len(detail_channels))
-        for name, value in {"layout_scale": layout_scale, "condition_dropout": condition_dropout}.items():
-            if value and not labels:
-                raise UserError(f"`{name}` must be 0 for a model without labels, got {value}")
-        for name, value in {"layout_scale": layout_scale, "detail_channels": detail_channels}.items():
-            # where the layout is unknown, the noise on it cannot be predicted; a detailer needs the clean image
-            if value and prediction_type != "sample":
-                raise UserError(f"`prediction_type` must be 'sample' for `{name}` {value}, got {prediction_type!r}")
-        of_layout = {"layout_dropout": layout_dropout, "places_dropout": places_dropout}
-        for name, value in {**of_layout, "condition_dropout": condition_dropout}.items():
-            if not 0 <= value < 1:
-                raise UserError(f"`{name}` must be in [0, 1), got {value}")
-        for name, value in of_layout.items():
-            if value and not layout_scale:
-                raise UserError(f"`{name}` must be 0 for a model without a layout, got {value}")
-        check_at_least("places_dropout", places_dropout, layout_dropout)
-        check_share("augmentation", augmentation)
-        if augmentation and layout_scale:
-            raise UserError(f"`augmentation` must be 0 for a model with a layout, got {augmentation}")
+        check_settings(self.config)
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
+        self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
         num_embedded = len(labels) + NUM_AUGMENT_LABELS * (augmentation > 0)
         self.unet = make_unet(
-            self.space.shape,
-            self.space.layout_channels,
-            block_out_channels,
-            layers_per_block,
-            attention_levels,
-            attention_head_dim,
-            resnet_time_scale_shift,
-            norm_num_groups,
+            self.space,
             num_embedded > 0,
-            unet_options,
+            block_out_channels,
+            attention_levels,
+            unet_options or {},
+            layers_per_block=layers_per_block,
+            attention_head_dim=attention_head_dim,
+            resnet_time_scale_shift=resnet_time_scale_shift,
+            norm_num_groups=norm_num_groups,
         )
         self.label_embedding = nn.Linear(num_embedded, 4 * block_out_channels[0]) if num_embedded else None
         self.placer = Placer(self.space) if self.space.has_layout else None
-        self.detailer = Detailer(self.space, detail_channels) if detail_channels else None
-        self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
-        self._alphas_cumprod = self.noise_scheduler.alphas_cumprod  # on the CPU: `add_noise` moves the scheduler's own
-        self.runtime: Callable[..., torch.Tensor] | None = None
+        num_detailed = math.ceil(detail_share * num_train_timesteps)
+        self.detailer = Detailer(self.space, detail_channels, num_detailed) if detail_channels else None
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that a condition may name; empty for an unconditional model."""
         return tuple(self.config["labels"])
-
-    @property
-    def num_detailed_timesteps(self) -> int:
-        """The timesteps below this one get detail, if there is a detailer."""
-        return math.ceil(self.config["detail_share"] * self.config["num_train_timesteps"])
-
-    def gets_detail(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Which of the timesteps get detail, if there is a detailer."""
-        return timesteps < self.num_detailed_timesteps
-
-    def null_labels(self, count: int) -> torch.Tensor:
-        """(count, num_labels): no condition at all."""
-        return torch.zeros(count, len(self.labels), device=self.device)
 
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
@@ -190,17 +145,22 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         return to_rows(conditions, self.labels).to(self.device)
 
     def compose(self, all_of: Sequence[str | Condition] = (), none_of: Sequence[str | Condition] = ()) -> torch.Tensor:
-        """One composed condition, (K, num_labels), see `guidance`; `torch.stack` joins several to (B, K, num_labels).
+        """One composed condition: all of the first conditions hold, and none of the others, see `guidance`.
+
+        Returns:
+            (K, num_labels) float32 of 0, 1 and -1; `torch.stack` joins several to (B, K, num_labels).
 
         Raises:
             UserError: A label that the model does not know, or one that a condition names twice.
         """
-        return compose(all_of, none_of, self.labels).to(self.device)
+        rows = encode(parse_conditions([*all_of, *none_of], self.labels), self.labels)
+        rows[len(all_of) :] *= -1
+        return rows.to(self.device)
 
     def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
         """abar of the training noise, float32, at (...) timesteps in [0, T - 1], which may be fractions."""
-        is_on_cpu = timesteps.device.type == "cpu"
-        levels = self._alphas_cumprod if is_on_cpu else self.noise_scheduler.alphas_cumprod.to(timesteps.device)
+        levels = self.noise_scheduler.alphas_cumprod.to(timesteps.device)
+        self.noise_scheduler.alphas_cumprod = levels  # they stay there, as after `add_noise`
         return alpha_bar_at(levels, timesteps)
 
     def forward(
@@ -223,28 +183,21 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
                 it, see `Detailer.windows`.
 
         Returns:
-            float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and the windows of
-            the prediction with detail. No gradient reaches the UNet through these windows.
+            float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and windows of the
+            prediction with detail, through which no gradient reaches the UNet.
         """
         if place_map is None and self.space.has_layout:
             place_map = noisy.new_zeros(len(noisy), self.space.layout_channels, *noisy.shape[2:])
-        if self.runtime is not None:
-            return self.runtime(noisy, timesteps, class_labels, place_map)
         times = timesteps if timesteps.ndim else noisy.new_full((1,), timesteps.item())
         prediction = self.predict_without_detail(noisy, times, class_labels, place_map)
-        gets_detail = self.gets_detail(timesteps)
-        if self.detailer is None or (timesteps.ndim == 0 and not gets_detail):
+        if self.detailer is None:
             return prediction
         alpha_bar = self.alpha_bar(timesteps)
-        if timesteps.ndim == 0:
-            return self.detailer(prediction, noisy, times, alpha_bar)
-        alpha_bar = alpha_bar.reshape(-1, 1, 1, 1)
         if windows is None:
-            detailed = self.detailer(prediction, noisy, times, alpha_bar)
-            return torch.where(gets_detail.reshape(-1, 1, 1, 1), detailed, prediction)
+            return self.detailer.sharpen(prediction, noisy, times, alpha_bar, timesteps < self.detailer.num_timesteps)
         rows, where = windows
         predicted, seen = (self.detailer.windows(of[rows], where) for of in (prediction.detach(), noisy))
-        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows])
+        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None])
 
     def predict_without_detail(
         self,
@@ -257,7 +210,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         dtype = self.unet.conv_in.weight.dtype  # `self.dtype` looks at all weights each time
         embedding = None
         if self.label_embedding is not None:
-            told = F.pad(class_labels, (0, self.label_embedding.in_features - class_labels.shape[1]))  # not changed
+            num_missing = self.label_embedding.in_features - class_labels.shape[1]
+            told = F.pad(class_labels, (0, num_missing))  # zeros say that the image is not changed
             embedding = self.label_embedding(told.to(dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)
@@ -292,15 +246,3 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         prediction = guided(predict, noisy, class_labels, guidance_scale)
         clean = to_clean(prediction, noisy, self.alpha_bar(timestep), self.config["prediction_type"])
         return self.space.clip(clean) if self.config["clip_sample"] else clean
-
-
-def _check_size(size: tuple[int, int], patch_size: int, levels: int, detail_levels: int) -> None:
-    """Raise `UserError` unless the sides of the images can be halved at every level of the networks."""
-    unit = math.lcm(patch_size * 2 ** max(levels - 1, 0), 2 ** max(detail_levels - 1, 0))
-    for side in size:
-        check_at_least("sample_size", side, 1)
-        if side % unit:
-            raise UserError(
-                f"`sample_size` must be a multiple of {unit} for this model (`patch_size` times 2 for each level after "
-                f"the first), got {side}"
-            )

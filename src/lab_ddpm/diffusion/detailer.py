@@ -35,11 +35,16 @@ class Detailer(nn.Module):
     Args:
         space: The space of the samples.
         channels: Channels of each level of r. Each level has half the resolution of the one before.
+        num_timesteps: The timesteps below this one get detail.
+
+    Raises:
+        UserError: The sides of the images cannot be halved at every level.
     """
 
-    def __init__(self, space: SampleSpace, channels: Sequence[int]) -> None:
+    def __init__(self, space: SampleSpace, channels: Sequence[int], num_timesteps: int) -> None:
         super().__init__()
-        self.space = space
+        space.check_sides(2 ** (len(channels) - 1), "2 for each level of `detail_channels` after the first")
+        self.space, self.num_timesteps = space, num_timesteps
         # windows hold whole patches, and can be halved at every level
         self._unit = math.lcm(space.patch_size, 2 ** (len(channels) - 1))
         self.time_waves = Timesteps(_FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -49,24 +54,6 @@ class Detailer(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], space.in_channels, 3, padding=1)
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
-
-    def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        """A window of each sample, in whole patches, with sides as close to `WINDOW` pixels as possible.
-
-        Args:
-            samples: (B, C, H, W), with any number of channels.
-            uniforms: (B, 2) in [0, 1): where each window lies, from top to bottom and from left to right.
-
-        Returns:
-            (B, C, h, w).
-        """
-        patch, rows = self.space.patch_size, torch.arange(len(samples), device=samples.device)
-        sides = [min(max(WINDOW // self._unit, 1) * self._unit // patch, side) for side in samples.shape[2:]]
-        places = [
-            (uniform * (side - length + 1)).long()
-            for uniform, side, length in zip(uniforms.unbind(dim=1), samples.shape[2:], sides, strict=True)
-        ]
-        return samples.unfold(2, sides[0], 1).unfold(3, sides[1], 1)[rows, :, places[0], places[1]]
 
     def forward(
         self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, alpha_bar: torch.Tensor
@@ -94,6 +81,38 @@ class Detailer(nn.Module):
         hidden = self.level(self.conv_in(torch.cat(seen, dim=1).to(dtype)), embedding)
         detail = self.conv_out(F.silu(hidden)).float()
         return self.space.encode(images + _STEP * detail, layout)
+
+    def sharpen(
+        self,
+        prediction: torch.Tensor,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        gets_detail: torch.Tensor,
+    ) -> torch.Tensor:
+        """`forward`, for the samples that get detail: (B,) `alpha_bar` and `gets_detail`, or scalars on the CPU."""
+        if gets_detail.ndim == 0:
+            return self(prediction, noisy, timesteps, alpha_bar) if gets_detail else prediction
+        detailed = self(prediction, noisy, timesteps, alpha_bar[:, None, None, None])
+        return torch.where(gets_detail[:, None, None, None], detailed, prediction)
+
+    def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        """A window of each sample, in whole patches, with sides as close to `WINDOW` pixels as possible.
+
+        Args:
+            samples: (B, C, H, W), with any number of channels.
+            uniforms: (B, 2) in [0, 1): where each window lies, from top to bottom and from left to right.
+
+        Returns:
+            (B, C, h, w).
+        """
+        patch, rows = self.space.patch_size, torch.arange(len(samples), device=samples.device)
+        sides = [min(max(WINDOW // self._unit, 1) * self._unit // patch, side) for side in samples.shape[2:]]
+        places = [
+            (uniform * (side - length + 1)).long()
+            for uniform, side, length in zip(uniforms.unbind(dim=1), samples.shape[2:], sides, strict=True)
+        ]
+        return samples.unfold(2, sides[0], 1).unfold(3, sides[1], 1)[rows, :, places[0], places[1]]
 
 
 class _Level(nn.Module):

@@ -10,34 +10,11 @@ A composed condition is a (K, num_labels) tensor with a row for each c_k. The ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
-from lab_ddpm.data.conditions import Condition, encode, parse_conditions
-
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy, class_labels -> prediction
-
-
-def compose(
-    all_of: Sequence[str | Condition], none_of: Sequence[str | Condition], labels: Sequence[str]
-) -> torch.Tensor:
-    """The rows of one composed condition.
-
-    Args:
-        all_of: Conditions that must all hold. Each is "red cube, cyan sphere" or ("red cube", "cyan sphere").
-        none_of: Conditions that must not hold.
-        labels: The vocabulary.
-
-    Returns:
-        (K, len(labels)) float32 of 0, 1 and -1.
-
-    Raises:
-        UserError: An unknown label, or one that a condition names twice.
-    """
-    rows = encode(parse_conditions([*all_of, *none_of], labels), labels)
-    rows[len(all_of) :] *= -1
-    return rows
 
 
 def scale_for(class_labels: torch.Tensor, scale: float) -> float:

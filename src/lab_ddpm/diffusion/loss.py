@@ -121,7 +121,7 @@ class DenoisingLoss:
             some, teaches = _every(_EVERY, batch["positions"])
             prediction, detailed = model(noisy, timesteps, class_labels, told, (some, windows[some]))
             wanted = denoiser.detailer.windows(target[some], windows[some])
-            detail_weights = (weights * denoiser.gets_detail(timesteps))[some] * teaches
+            detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[some] * teaches
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
             terms["detail"] = errors.sum() / (len(clean) / _EVERY)
         if space.has_layout:

@@ -134,11 +134,10 @@ class LabelConditionalPipeline(DiffusionPipeline):
         if conditions is None:
             batch_size = 1 if batch_size is None else batch_size
             check_whole("batch_size", batch_size, 1)
-            class_labels = self.denoiser.null_labels(batch_size)
+            conditions = [()] * batch_size
         elif batch_size is not None:
             raise UserError(f"`batch_size` must not be given with conditions, one per image, got {batch_size}")
-        else:
-            class_labels = self.denoiser.class_labels(conditions)
+        class_labels = self.denoiser.class_labels(conditions)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         check_whole("seed", seed, 0)
         sampling = self.with_sampling(None, num_inference_steps, guidance_scale).sampling

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels, read_layout
+from lab_ddpm.tools.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class SampleSpace:
         """The shape of one sample: (C p^2 + channels of the layout, H / p, W / p)."""
         height, width = (side // self.patch_size for side in self.sample_size)
         return self.in_channels * self.patch_size**2 + self.layout_channels, height, width
+
+    def check_sides(self, unit: int, why: str) -> None:
+        """Raise `UserError` unless the sides of the images are multiples of `unit`; `why` says what it consists of."""
+        for side in self.sample_size:
+            if side % unit:
+                raise UserError(f"`sample_size` must be a multiple of {unit} for this model ({why}), got {side}")
 
     def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:
         """Turn images and layouts into clean samples.

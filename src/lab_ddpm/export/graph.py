@@ -31,18 +31,19 @@ class PredictionGraph(nn.Module):
     ) -> torch.Tensor:
         """`Denoiser.forward`, with a branch of the graph for the timesteps that get detail."""
         prediction = self.denoiser.predict_without_detail(noisy, timestep, class_labels, place_map)
-        if self.denoiser.detailer is None:
+        detailer = self.denoiser.detailer
+        if detailer is None:
             return prediction
         inputs = prediction, noisy, timestep, self.denoiser.alpha_bar(timestep)
-        gets_detail = self.denoiser.gets_detail(timestep)
-        return torch.cond(gets_detail, self.denoiser.detailer, lambda prediction, *_: prediction.clone(), inputs)
+        gets_detail = timestep < detailer.num_timesteps
+        return torch.cond(gets_detail, detailer, lambda prediction, *_: prediction.clone(), inputs)
 
     def examples(self) -> dict[str, torch.Tensor]:
         """Example inputs by name, to trace the network with."""
         space = self.denoiser.space
         channels, *size = space.shape
         inputs = {"noisy": torch.zeros(_EXAMPLES, channels, *size), "timestep": torch.tensor(0.0)}
-        inputs["class_labels"] = self.denoiser.null_labels(_EXAMPLES)
+        inputs["class_labels"] = self.denoiser.class_labels([()] * _EXAMPLES)
         return inputs | (
             {"place_map": torch.zeros(_EXAMPLES, space.layout_channels, *size)} if space.has_layout else {}
         )

@@ -66,7 +66,7 @@ def open_pipeline(
     if runtime == "bf16":
         _to_bf16(pipeline.denoiser)
     elif runtime == "onnx":
-        pipeline.denoiser.runtime = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
+        pipeline.denoiser.forward = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
     if this_process().is_main_process:
         print(f"checkpoint: {checkpoint}{_RUNTIME_NAMES[runtime]}")
     return pipeline

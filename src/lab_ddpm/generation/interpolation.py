@@ -123,7 +123,7 @@ def mix_images(
     if not timesteps[-1] <= wanted <= timesteps[0]:
         raise UserError(f"`timestep` must be in [{timesteps[-1]:g}, {timesteps[0]:g}], got {wanted}")
     start = timesteps[timesteps <= wanted][0]
-    rows = denoiser.null_labels(2) if class_labels is None else class_labels.to(denoiser.device)
+    rows = denoiser.class_labels([(), ()]) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
     has_layout = denoiser.space.has_layout
     clean = read_images(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)

@@ -27,7 +27,7 @@ def can_run_onnx(checkpoint: Path, device: torch.device) -> bool:
 
 
 def open_onnx(checkpoint: Path, network_hash: str) -> Callable[..., torch.Tensor]:
-    """The network in a pipeline's folder, for `Denoiser.runtime`; it uses as many threads as torch.
+    """The network in a pipeline's folder, to replace `Denoiser.forward`; it uses as many threads as torch.
 
     Args:
         checkpoint: The folder.
@@ -53,13 +53,15 @@ def open_onnx(checkpoint: Path, network_hash: str) -> Callable[..., torch.Tensor
         raise DataError(f"{file}: cannot be read ({first_line(error)}); {again}") from None
     if session.get_modelmeta().custom_metadata_map.get(HASH_KEY) != network_hash:
         raise DataError(f"{file}: was not exported from the pipeline in {checkpoint}; {again}")
-    takes = {node.name for node in session.get_inputs()}
+    shapes = {node.name: node.shape for node in session.get_inputs()}
 
     def predict(
-        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor | None
+        noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor | None = None
     ) -> torch.Tensor:
         values = {"noisy": noisy, "timestep": timesteps.float(), "class_labels": class_labels, "place_map": place_map}
-        (prediction,) = session.run(None, {name: values[name].numpy() for name in takes})
+        if place_map is None and "place_map" in shapes:
+            values["place_map"] = noisy.new_zeros(len(noisy), *shapes["place_map"][1:])
+        (prediction,) = session.run(None, {name: values[name].numpy() for name in shapes})
         return torch.from_numpy(prediction)
 
     return predict

@@ -1,0 +1,42 @@
+"""Which settings of a denoiser fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_share
+
+_NEEDS = {
+    "layout_scale": "labels",
+    "condition_dropout": "labels",
+    "layout_dropout": "layout_scale",
+    "places_dropout": "layout_scale",
+}
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for arguments of `Denoiser` that are out of range or do not fit each other.
+
+    `make_unet` and `Detailer` check their own.
+    """
+    check_choice("prediction_type", config["prediction_type"], ("epsilon", "sample", "v_prediction"))
+    check_at_least("num_train_timesteps", config["num_train_timesteps"], 2)
+    check_at_least("patch_size", config["patch_size"], 1)
+    check_share("detail_share", config["detail_share"])
+    check_share("augmentation", config["augmentation"])
+    for name, needed in _NEEDS.items():
+        if config[name] and not config[needed]:
+            raise UserError(f"`{name}` must be 0 for a model without `{needed}`, got {config[name]}")
+    for name in ("layout_dropout", "places_dropout", "condition_dropout"):
+        if not 0 <= config[name] < 1:
+            raise UserError(f"`{name}` must be in [0, 1), got {config[name]}")
+    check_at_least("places_dropout", config["places_dropout"], config["layout_dropout"])
+    if config["augmentation"] and config["layout_scale"]:
+        raise UserError(f"`augmentation` must be 0 for a model with a layout, got {config['augmentation']}")
+    for name in ("layout_scale", "detail_channels"):
+        # where the layout is unknown, the noise on it cannot be predicted; a detailer needs the clean image
+        if config[name] and config["prediction_type"] != "sample":
+            raise UserError(
+                f"`prediction_type` must be 'sample' for `{name}` {config[name]}, got {config['prediction_type']!r}"
+            )
