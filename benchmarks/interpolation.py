@@ -166,7 +166,8 @@ def interpolate_in_one_step(pipeline: LabelConditionalPipeline, clean_images: to
 
     The reverse process draws from p(x_0 | x_t) instead.
     """
-    lambdas, start, rows = mix_images(pipeline, clean_images, **settings)
+    lambdas, start, _ = mix_images(pipeline, clean_images, **settings)
+    rows = pipeline.denoiser.class_labels([()] * len(lambdas))
     clean = pipeline.denoiser.predict_clean(start.samples, torch.tensor(start.timestep), rows)
     return Walk(lambdas, pipeline.denoiser.space.decode(clean).cpu(), start.timestep)
 

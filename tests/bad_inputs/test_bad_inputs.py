@@ -116,7 +116,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     (GENERATE + "--checkpoint data", 1, "model_index.json"),
     (GENERATE + "--checkpoint runs/tiny", 1, BEST),
     (GENERATE, 1, BEST, {f"{BEST}/model_index.json": "[]"}),
-    (GENERATE, 1, "DDPMPipeline", {f"{BEST}/model_index.json": '{"_class_name": "DDPMPipeline"}'}),
+    (GENERATE, 1, BEST, {f"{BEST}/model_index.json": '{"_class_name": "DDPMPipeline"}'}),
     (GENERATE, 1, BEST, {f"{BEST}/denoiser/config.json": "{}"}),
     (GENERATE, 1, BEST, {f"{BEST}/scheduler/scheduler_config.json": '{"num_train_timesteps": "many"}'}),
     (GENERATE, 1, BEST, {f"{BEST}/scheduler": None}),

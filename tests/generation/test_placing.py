@@ -57,8 +57,3 @@ def test_a_place_is_read() -> None:
 def test_wrong_places_are_refused(places: list[Place]) -> None:
     with pytest.raises(UserError):
         to_tensors(PaintingOracle(), [places])
-
-
-def test_a_model_without_a_layout_is_refused() -> None:
-    with pytest.raises(UserError):
-        to_tensors(tiny_denoiser(labels=LABELS), [[Place("dark", 1, 1)]])

@@ -90,14 +90,15 @@ class DenoisingLoss:
         """
         denoiser: Denoiser = extract_model_from_parallel(model, keep_fp32_wrapper=True)
         config, space, noise_scheduler = denoiser.config, denoiser.space, denoiser.noise_scheduler
-        clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
         timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"][:, :3].unbind(dim=1)
-        windows = batch["uniforms"][:, 3:]
+
+        # the noisy samples
+        clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
         timesteps = self.draw_timesteps(timestep_uniforms, denoiser)
-        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
-        class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         noisy = space.without_layout(noisy, layout_uniforms < config["layout_dropout"])
+
+        # what the network should predict from them, and how much an error counts
         if config["prediction_type"] == "v_prediction":
             target = noise_scheduler.get_velocity(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         else:
@@ -107,28 +108,33 @@ class DenoisingLoss:
         def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
-        terms: dict[str, torch.Tensor] = {}
-        told = None
+        # what it is told
+        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
+        class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
+        told, terms = None, {}
         if denoiser.placer is not None:
             places = places_in(batch["masks"], space.num_labels, max(batch["most_labels"], 1))
             is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
             told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
             order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
             terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
+
+        # the terms
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, told)
         else:
-            some, teaches = _every(_EVERY, batch["positions"])
-            prediction, detailed = model(noisy, timesteps, class_labels, told, (some, windows[some]))
-            wanted = denoiser.detailer.windows(target[some], windows[some])
-            detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[some] * teaches
+            rows, teaches = _every(_EVERY, batch["positions"])
+            where = batch["uniforms"][rows, 3:]
+            prediction, detailed = model(noisy, timesteps, class_labels, told, (rows, where))
+            wanted = denoiser.detailer.windows(target[rows], where)
+            detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
             terms["detail"] = errors.sum() / (len(clean) / _EVERY)
         if space.has_layout:
-            layout_errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
-            terms = {"layout": LAYOUT_WEIGHT * layout_errors.mean(), **terms}
-        image_errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights)
-        return {"image": image_errors.mean(), **terms}
+            errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
+            terms = {"layout": LAYOUT_WEIGHT * errors.mean(), **terms}
+        errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights)
+        return {"image": errors.mean(), **terms}
 
     def draw_timesteps(self, uniforms: torch.Tensor, denoiser: Denoiser) -> torch.Tensor:
         """(B,) uniform numbers in [0, 1) as (B,) timesteps of the model, by the density's inverse distribution."""

@@ -19,8 +19,8 @@ from lab_ddpm.data.images import to_pil, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
-from lab_ddpm.tools.errors import DataError, UserError, check_choice, check_whole, did_you_mean
-from lab_ddpm.tools.shipped import find, pipelines
+from lab_ddpm.tools.errors import UserError, check_choice, check_whole
+from lab_ddpm.tools.shipped import find
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
@@ -59,20 +59,8 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
-        """As in diffusers. The pipeline in the package (`pretrained/iclevr-cpu`) is found from any folder.
-
-        Raises:
-            DataError: There is no such folder, and the Hub has no such pipeline either.
-        """
-        path = find(pretrained_model_name_or_path)
-        try:
-            return super().from_pretrained(str(path), **options)
-        except (OSError, ValueError) as error:
-            if path.exists():
-                raise
-            raise DataError(
-                f"{did_you_mean(path, pipelines())}{path}: no such folder, and the Hub has no pipeline of this name"
-            ) from error
+        """As in diffusers. The pipeline in the package (`pretrained/iclevr-cpu`) is found from any folder."""
+        return super().from_pretrained(str(find(pretrained_model_name_or_path)), **options)
 
     @property
     def sampling(self) -> Sampling:

@@ -73,7 +73,7 @@ class Known:
 
     def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
         """The samples, with the values that are known at a timestep put in."""
-        return torch.where(self.until <= timestep, self.values, sample)
+        return torch.where(self.until.to(sample.device) <= timestep, self.values.to(sample), sample)
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,29 @@ def image_seeds(seed: int, count: int) -> list[int]:
     return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
 
 
-def sampling_timesteps(sampling: Sampling, denoiser: Denoiser) -> torch.Tensor:
+def sampling_timesteps(sampling: Sampling, denoiser: Denoiser, start: Start | None = None) -> torch.Tensor:
     """The timesteps of the network calls, in falling order, on the CPU.
 
     Raises:
         UserError: The model, which may be on the meta device, cannot be sampled in this way.
     """
-    return _prepare_scheduler(sampling, denoiser)[1]
+    return _prepare_scheduler(sampling, denoiser, start)[1]
 
 
-def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser) -> tuple[Scheduler, torch.Tensor]:
+def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser, start: Start | None) -> tuple[Scheduler, torch.Tensor]:
     """A scheduler that is ready for a run, and its falling timesteps."""
     if sampling.guidance_scale != 1 and denoiser.labels and not denoiser.config["condition_dropout"]:
         raise UserError(
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
         )
     scheduler = make_scheduler(sampling.scheduler, denoiser)
-    return scheduler, set_timesteps(scheduler, sampling.steps)
+    timesteps, first = set_timesteps(scheduler, sampling.steps), 0
+    if start is not None:
+        # of equal timesteps the last one: with the first, Heun's sampler would end a step that it has not begun
+        first = int((timesteps >= timesteps[timesteps <= start.timestep][0]).sum()) - 1
+    if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
+        scheduler.set_begin_index(first)
+    return scheduler, timesteps[first:]
 
 
 @torch.no_grad()
@@ -150,26 +156,17 @@ def sample(
             of seeds, or the null label for a model that does not know it.
     """
     _check_labels(denoiser, class_labels, seeds)
-    scheduler, timesteps = _prepare_scheduler(sampling, denoiser)
-    first = 0
-    if start is not None:
-        # of equal timesteps the last one: with the first, Heun's sampler would end a step that it has not begun
-        first = int((timesteps >= timesteps[timesteps <= start.timestep][0]).sum()) - 1
-    if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
-        scheduler.set_begin_index(first)
-    timesteps = timesteps[first:]
+    scheduler, timesteps = _prepare_scheduler(sampling, denoiser, start)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
     scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
     class_labels = class_labels.to(device)
-    if known is not None:
-        known = Known(known.values.to(device, torch.float32), known.until.to(device))
+    told = _place_map(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
     # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
     state = noisy * scheduler.init_noise_sigma if start is None else noisy / _scale(scheduler, timesteps[0])
-    told = _place_map(denoiser, class_labels, seeds, places, is_started=start is not None)
     for timestep in timesteps:
         noisy = scheduler.scale_model_input(state, timestep)
         if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:

@@ -112,5 +112,6 @@ def set_timesteps(scheduler: Scheduler, steps: int) -> torch.Tensor:
         asked["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
     scheduler.set_timesteps(**asked)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
-        scheduler.set_timesteps(timesteps=scheduler.timesteps[:-1].tolist())  # so that it knows its last step
+        asked = {"timesteps": scheduler.timesteps[:-1].tolist()}
+        scheduler.set_timesteps(**asked)  # so that it knows its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]

@@ -110,10 +110,10 @@ class _Scene:
 
     def place(self, label: str) -> Place:
         """Where an object stands."""
-        found = [place for place in self.places if place.label == label]
-        if not found:
-            raise NotEdited(f"the model does not see a {label!r} in the image")
-        return found[0]
+        for place in self.places:
+            if place.label == label:
+                return place
+        raise NotEdited(f"the model does not see a {label!r} in the image")
 
     def others(self, label: str) -> list[Place]:
         """Where all objects but one stand."""

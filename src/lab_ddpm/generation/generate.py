@@ -143,15 +143,9 @@ def open_image(pipeline: LabelConditionalPipeline, file: str | Path) -> Images:
 
 @contextmanager
 def denoising_bar(calls: int, title: str | None, on_state: StateCallback | None = None) -> Iterator[StateCallback]:
-    """A progress bar over calls of the network, on the main process.
+    """A progress bar over so many calls of the network, on the main process; without a title there is none.
 
-    Args:
-        calls: The number of calls.
-        title: Title of the bar; None for no bar.
-        on_state: Another function to call at each step.
-
-    Yields:
-        The function to pass to `sampling.sample` as `on_state`.
+    Yields the function to pass to `sampling.sample` as `on_state`, which calls the given one too.
     """
     with tqdm(total=calls, desc=title, unit="step", disable=title is None or not this_process().is_main_process) as bar:
 

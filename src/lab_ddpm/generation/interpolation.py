@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Start, image_seeds, sample, sampling_timesteps
@@ -60,57 +59,51 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def interpolate_images(
+    pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, progress: str | None = None, **settings: Any
+) -> Walk:
+    """Walk from one image to another one, without a condition.
+
+    Args:
+        pipeline: Only its steps below t are used.
+        clean_images: (2, C, H, W) in [-1, 1].
+        progress: Title of a progress bar over the denoising steps; None for no bar.
+        **settings: Those of `mix_images`, which raises the errors.
+    """
+    denoiser, sampling = pipeline.denoiser, pipeline.sampling
+    lambdas, start, seeds = mix_images(pipeline, clean_images, **settings)
+    with denoising_bar(len(sampling_timesteps(sampling, denoiser, start)), progress) as advance:
+        rows = denoiser.class_labels([()] * len(lambdas))
+        samples = sample(denoiser, rows, seeds, sampling, start=start, on_state=advance)
+    return Walk(lambdas, denoiser.space.decode(samples).cpu(), start.timestep)
+
+
+def mix_images(
     pipeline: LabelConditionalPipeline,
     clean_images: torch.Tensor,
-    class_labels: torch.Tensor | None = None,
     timestep: int | None = None,
     count: int = 10,
     mixing: Mixing = "linear",
     noise: Noise = "shared",
     seed: int = 0,
-    progress: str | None = None,
-) -> Walk:
-    """Walk from one image to another one.
+) -> tuple[torch.Tensor, Start, list[int]]:
+    """Encode two images to a noise level and mix them.
 
     Args:
-        pipeline: Only its steps below t are used; "inverted" needs the sampler "ddim".
+        pipeline: "inverted" needs the sampler "ddim".
         clean_images: (2, C, H, W) in [-1, 1].
-        class_labels: (2, num_labels) labels of the two images, mixed linearly; None decodes with the null label.
         timestep: t, the noise level; None means T / 2. The sampler's next timestep at or below t is used.
         count: Number of images, including the reconstructions of both ends.
         mixing: "linear" (1 - lambda) x + lambda x', or "spherical" (Shoemake, "Animating rotation with quaternion
             curves", 1985), which keeps the length of the mixture.
         noise: Which random numbers are used, see above.
         seed: The seed of all random numbers.
-        progress: Title of a progress bar over the denoising steps; None for no bar.
+
+    Returns:
+        The (count,) lambdas, the (count, *space.shape) noisy mixtures with their timestep, and the seeds with which to
+        denoise them.
 
     Raises:
         UserError: A number out of range, an unknown choice, or choices that cannot be combined.
-    """
-    lambdas, start, rows = mix_images(pipeline, clean_images, class_labels, timestep, count, mixing, noise, seed)
-    _, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
-    seeds = fresh_seeds if noise == "fresh" else [shared_seed] * count
-    timesteps = sampling_timesteps(pipeline.sampling, pipeline.denoiser)
-    with denoising_bar(int((timesteps <= start.timestep).sum()), progress) as advance:
-        samples = sample(pipeline.denoiser, rows, seeds, pipeline.sampling, start=start, on_state=advance)
-    return Walk(lambdas, pipeline.denoiser.space.decode(samples).cpu(), start.timestep)
-
-
-def mix_images(
-    pipeline: LabelConditionalPipeline,
-    clean_images: torch.Tensor,
-    class_labels: torch.Tensor | None = None,
-    timestep: int | None = None,
-    count: int = 10,
-    mixing: Mixing = "linear",
-    noise: Noise = "shared",
-    seed: int = 0,
-) -> tuple[torch.Tensor, Start, torch.Tensor]:
-    """Encode two images to a noise level and mix them. The arguments and errors are those of `interpolate_images`.
-
-    Returns:
-        The (count,) lambdas, the (count, *space.shape) noisy mixtures with their timestep, and their
-        (count, num_labels) labels.
     """
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
@@ -123,21 +116,22 @@ def mix_images(
     if not timesteps[-1] <= wanted <= timesteps[0]:
         raise UserError(f"`timestep` must be in [{timesteps[-1]:g}, {timesteps[0]:g}], got {wanted}")
     start = timesteps[timesteps <= wanted][0]
-    rows = denoiser.class_labels([(), ()]) if class_labels is None else class_labels.to(denoiser.device)
     clean_images = clean_images.to(denoiser.device)
-    has_layout = denoiser.space.has_layout
-    clean = read_images(denoiser, clean_images, rows) if has_layout else denoiser.space.encode(clean_images)
+    if denoiser.space.has_layout:
+        clean = read_images(denoiser, clean_images, denoiser.class_labels([(), ()]))
+    else:
+        clean = denoiser.space.encode(clean_images)
     # hashed, so that walks with neighbouring seeds share no noise
-    encoding_seed, *_ = image_seeds(seed, 1)
+    encoding_seed, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
     if noise == "inverted":
-        noisy = invert(pipeline, clean, rows, int(start))
+        noisy = invert(pipeline, clean, int(start))
     else:
         generator = torch.Generator().manual_seed(encoding_seed)
         drawn = denoiser.space.draw_noise([generator] * (1 if noise == "shared" else 2)).to(clean)
         noisy = _add_noise(denoiser, clean, drawn, start)
     lambdas = torch.linspace(0, 1, count)
     mixed = torch.stack([mix(noisy[0], noisy[1], float(value), mixing) for value in lambdas])
-    return lambdas, Start(mixed, start.item()), _mixed_labels(rows, lambdas)
+    return lambdas, Start(mixed, start.item()), fresh_seeds if noise == "fresh" else [shared_seed] * count
 
 
 def interpolate_conditions(
@@ -151,48 +145,46 @@ def interpolate_conditions(
 
     Args:
         pipeline: The pipeline of a conditional model.
-        conditions: The two conditions.
+        conditions: Two.
         count: Number of images, including both ends.
         seed: The seed of all random numbers. The ends are the first images that `generate` makes with this seed.
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
-        UserError: There are not two conditions, or fewer than two images.
+        UserError: A condition that does not fit the model, or fewer than two images.
     """
     check_at_least("count", count, 2)
-    if len(conditions) != 2:
-        raise UserError(f"`conditions` must be two, got {len(conditions)}")
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
+    first, second = denoiser.class_labels(conditions)
     lambdas = torch.linspace(0, 1, count)
-    rows = _mixed_labels(denoiser.class_labels(conditions), lambdas)
+    weights = lambdas[:, None].to(first)
+    rows = (1 - weights) * first + weights * second
     timesteps = sampling_timesteps(sampling, denoiser)
     with denoising_bar(len(timesteps), progress) as advance:
         samples = sample(denoiser, rows, image_seeds(seed, 1) * count, sampling, on_state=advance)
     return Walk(lambdas, denoiser.space.decode(samples).cpu(), timesteps[0].item())
 
 
-def invert(
-    pipeline: LabelConditionalPipeline, clean: torch.Tensor, class_labels: torch.Tensor, timestep: int
-) -> torch.Tensor:
-    """Run the deterministic sampler backwards: DDIM (arXiv:2010.02502), eq. 13, with t rising.
+def invert(pipeline: LabelConditionalPipeline, clean: torch.Tensor, timestep: int) -> torch.Tensor:
+    """Run the deterministic sampler backwards, without a condition: DDIM (arXiv:2010.02502), eq. 13, with t rising.
 
     Args:
         pipeline: A pipeline with the sampler "ddim".
         clean: (B, *space.shape) clean samples, from `SampleSpace.encode`.
-        class_labels: (B, num_labels).
         timestep: Where to stop; one of the sampler's timesteps.
 
     Returns:
         (B, *space.shape): the noisy samples from which the sampler leads back to `clean`, with an error that depends
         on its step size.
     """
-    denoiser, sampling = pipeline.denoiser, pipeline.sampling
-    timesteps = sampling_timesteps(sampling, denoiser).flip(0)
+    denoiser = pipeline.denoiser
+    timesteps = sampling_timesteps(pipeline.sampling, denoiser).flip(0)
     timesteps = timesteps[timesteps <= timestep]
+    null_labels = denoiser.class_labels([()] * len(clean))
     # A clean sample has no timestep. The sampler's last step starts at the first timestep: its noise leads back there.
-    noisy, now, scale = clean, timesteps[0], scale_for(class_labels, sampling.guidance_scale)
+    noisy, now = clean, timesteps[0]
     for following in timesteps:
-        predicted = denoiser.predict_clean(noisy, now, class_labels, scale)
+        predicted = denoiser.predict_clean(noisy, now, null_labels)
         noise = from_clean(predicted, noisy, denoiser.alpha_bar(now), "epsilon")
         noisy = _add_noise(denoiser, clean if following == now else predicted, noise, following)
         now = following
@@ -201,11 +193,9 @@ def invert(
 
 def mix(first: torch.Tensor, second: torch.Tensor, weight: float, mixing: Mixing) -> torch.Tensor:
     """The point at `weight` between two tensors of the same shape: 0 gives the first, 1 the second."""
-    if mixing == "linear":
-        return (1 - weight) * first + weight * second
     cosine = torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0).clamp(-1, 1)
     angle = torch.arccos(cosine)
-    if angle < 1e-4:
+    if mixing == "linear" or angle < 1e-4:
         return (1 - weight) * first + weight * second
     return (torch.sin((1 - weight) * angle) * first + torch.sin(weight * angle) * second) / torch.sin(angle)
 
@@ -214,8 +204,3 @@ def _add_noise(denoiser: Denoiser, clean: torch.Tensor, noise: torch.Tensor, tim
     """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps. Unlike diffusers' `add_noise`, it takes fractions of timesteps."""
     alpha_bar = denoiser.alpha_bar(timestep)
     return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-
-
-def _mixed_labels(class_labels: torch.Tensor, lambdas: torch.Tensor) -> torch.Tensor:
-    weights = lambdas.to(class_labels)[:, None]
-    return (1 - weights) * class_labels[0] + weights * class_labels[1]

@@ -26,15 +26,10 @@ def write_manifest(
     pipeline: LabelConditionalPipeline,
     details: Mapping[str, object],
 ) -> None:
-    """Write the manifest of generated images.
+    """Write the manifest of N generated images in N files of a folder.
 
     Args:
-        folder: The folder.
         name: Name of the list of conditions.
-        files: N names of image files.
-        conditions: N conditions.
-        generated: The N images.
-        pipeline: The pipeline that made them.
         details: More to record about all of them.
     """
     settings = sampling_record(pipeline, generated)

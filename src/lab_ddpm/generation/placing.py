@@ -46,28 +46,17 @@ def parse_place(text: str) -> Place:
 def generate_placed(
     pipeline: LabelConditionalPipeline, places: Sequence[Sequence[Place]], seeds: Sequence[int], **options: Any
 ) -> GeneratedImages:
-    """Generate one image for each list of places. A list names all objects of its image.
-
-    Args:
-        pipeline: A pipeline whose model has a layout.
-        places: N lists of places.
-        seeds: N seeds.
-        **options: Other arguments of `generate`.
+    """Generate one image for each list of places, which names all objects of its image; `options` are of `generate`.
 
     Raises:
-        UserError: As for `to_tensors`, or the number of seeds is wrong.
+        UserError: As for `to_tensors`, the model has no layout, or the number of seeds is wrong.
     """
     conditions = [tuple(place.label for place in of_image) for of_image in places]
     return generate(pipeline, conditions, seeds, places=to_tensors(pipeline.denoiser, places), **options)
 
 
 def draw_places(denoiser: Denoiser, conditions: Sequence[Condition], seeds: Sequence[int]) -> list[list[Place]]:
-    """The places that the placer of a model decides for N conditions and seeds, as `generate` does it.
-
-    Raises:
-        UserError: The model has no layout, or a condition has an unknown label or one twice.
-    """
-    _check_has_layout(denoiser)
+    """The places that the placer of a model with a layout decides for N conditions and seeds, as `generate` does it."""
     assert denoiser.placer is not None
     return from_tensors(denoiser, denoiser.placer.draw(denoiser.class_labels(conditions), seeds))
 
@@ -76,10 +65,8 @@ def to_tensors(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Places:
     """The places of N images, as `sample` takes them.
 
     Raises:
-        UserError: The model has no layout; a label is unknown or placed twice; a place is outside the image, or where
-            another object stands.
+        UserError: A label is unknown or placed twice; a place is outside the image, or where another object stands.
     """
-    _check_has_layout(denoiser)
     height, width = size = denoiser.space.sample_size
     most = max(1, *map(len, places))
     labels, centers = torch.zeros(len(places), most, dtype=torch.long), torch.zeros(len(places), most, 2)
@@ -112,8 +99,3 @@ def find_places(denoiser: Denoiser, masks: torch.Tensor) -> list[list[Place]]:
     """The places in N masks, see `places.places_in`, of the image's resolution or of its patches."""
     found, scale = places_in(masks, len(denoiser.labels)), denoiser.space.sample_size[1] / masks.shape[3]
     return from_tensors(denoiser, Places(found.labels, found.centers * scale))
-
-
-def _check_has_layout(denoiser: Denoiser) -> None:
-    if not denoiser.space.has_layout:
-        raise UserError("only a model with a layout can place objects")

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Thread
-from typing import TypeVar
+from threading import Event
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from lab_ddpm.data.conditions import Condition, parse_condition
+from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, resize_images, to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import FINISHED, image_seeds
-from lab_ddpm.evaluation.classifiers import (
-    EVALUATOR_DIR,
-    IMAGE_SIZE,
-    WrongClassifier,
-    classifier_file,
-    load_classifier,
-    predict,
-)
+from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.evaluation.scores import top_k
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate, sampling_record
-from lab_ddpm.generation.interpolation import interpolate_conditions
 from lab_ddpm.generation.placing import Place, generate_placed
-from lab_ddpm.tools.errors import DataError, check_at_least
-from lab_ddpm.tools.shipped import SHIPPED
+from lab_ddpm.tools.errors import check_at_least
 
-_T = TypeVar("_T")
 _SEEN = 1 / 2  # without a condition, labels with a higher output of the classifier count as seen
 
 
@@ -65,17 +53,10 @@ class Progress:
 
 
 class Backend:
-    """A pipeline, and a classifier of its labels if there is one.
+    """A pipeline, and the classifier `referee` if it draws the objects of i-CLEVR.
 
     Args:
         checkpoint: The folder of the pipeline; None means the default checkpoint.
-
-    Attributes:
-        pipeline: The pipeline.
-        checkpoint: Its folder.
-        labels: The labels that it was trained with.
-        scheduler: The name of its scheduler.
-        classifier: None if there is none.
 
     Raises:
         DataError: The checkpoint is missing or broken.
@@ -86,11 +67,9 @@ class Backend:
         assert self.pipeline.checkpoint is not None
         self.checkpoint, self.labels = self.pipeline.checkpoint, self.pipeline.denoiser.labels
         self.scheduler = str(sampling_record(self.pipeline)["scheduler"])
-        self.classifier = _find_classifier(self.labels, self.pipeline.denoiser.config["in_channels"])
-        # One thread does all the work: each new thread would keep its own memory. It is a daemon, because Ctrl-C would
-        # wait for a thread of a ThreadPoolExecutor.
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        Thread(target=_call_all, args=(self._work,), daemon=True).start()
+        is_iclevr = self.labels == OBJECTS
+        self.classifier = load_classifier(classifier_file("referee"), OBJECTS) if is_iclevr else None
+        self._worker = ThreadPoolExecutor(1)  # one thread does all the work: each new one would keep its own memory
 
     def draw(
         self, condition: Condition, places: Sequence[Place], settings: Settings
@@ -125,7 +104,7 @@ class Backend:
                 images = generate(pipeline, [condition] * settings.number, seeds, on_state=on_state).images
             return Progress(images, self.captions(images, condition))
 
-        self._submit(work).add_done_callback(states.put)
+        self._worker.submit(work).add_done_callback(states.put)
         try:
             while not isinstance(state := states.get(), Future):
                 yield Progress(state)
@@ -133,25 +112,11 @@ class Backend:
         finally:
             closed.set()
 
-    def walk(self, ends: Sequence[str], count: int, settings: Settings) -> Images:
-        """(count, H, W, C) images between two conditions such as `"red cube, cyan sphere"`, with the same noise.
-
-        Raises:
-            UserError: A condition or a setting that does not fit.
-        """
-        check_at_least("seed", settings.seed, 0)
-        conditions = [parse_condition(text, self.labels) for text in ends]
-        pipeline = self._sampled_by(settings)
-        return to_uint8(
-            self._submit(lambda: interpolate_conditions(pipeline, conditions, count, settings.seed)).result().images
-        )
-
     def captions(self, images: Images, condition: Condition) -> list[str]:
         """What the classifier sees in each image: a tick or a cross for each label of the condition, or its labels."""
         if self.classifier is None:
             return [""] * len(images)
-        is_iclevr = self.labels == OBJECTS
-        outputs = predict(self.classifier, resize_images(images, IMAGE_SIZE) if is_iclevr else images)
+        outputs = predict(self.classifier, resize_images(images, IMAGE_SIZE))
         return [_caption(self.labels, condition, row) for row in outputs]
 
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
@@ -174,19 +139,6 @@ class Backend:
             lines.append(f"images = pipe({what}, seed={settings.seed}).images")
         return "\n".join(lines)
 
-    def _submit(self, function: Callable[[], _T]) -> Future[_T]:
-        """Call a function in the thread that does the work."""
-        done: Future[_T] = Future()
-
-        def call() -> None:
-            try:
-                done.set_result(function())
-            except Exception as error:
-                done.set_exception(error)
-
-        self._work.put(call)
-        return done
-
     def _other_scheduler(self, settings: Settings) -> str | None:
         """None for the pipeline's own scheduler, because it may have no name in `SCHEDULERS`."""
         return None if settings.scheduler == self.scheduler else settings.scheduler
@@ -195,28 +147,8 @@ class Backend:
         return self.pipeline.with_sampling(self._other_scheduler(settings), settings.steps, settings.guidance_scale)
 
 
-def _call_all(functions: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        functions.get()()
-
-
 class _ClosedError(Exception):
     """The images are no longer wanted."""
-
-
-def _find_classifier(labels: Sequence[str], channels: int) -> nn.Module | None:
-    """The referee of i-CLEVR, or the first classifier in `evaluator/` that was trained on exactly these labels."""
-    if tuple(labels) == OBJECTS:
-        return load_classifier(classifier_file("referee"), labels)
-    folders = (EVALUATOR_DIR, SHIPPED / EVALUATOR_DIR)
-    for name in dict.fromkeys(file.name for folder in folders for file in sorted(folder.glob("*.safetensors"))):
-        try:
-            return load_classifier(EVALUATOR_DIR / name, labels, channels)
-        except WrongClassifier:
-            continue
-        except DataError as error:
-            print(f"no captions by this classifier: {error}")
-    return None
 
 
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:

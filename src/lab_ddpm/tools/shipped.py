@@ -14,11 +14,6 @@ SHIPPED = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3]
 _FOLDERS = ("configs", "data/iclevr", "evaluator", "pretrained", "scripts")
 
 
-def pipelines() -> list[str]:
-    """The paths of the shipped pipelines in the repository."""
-    return sorted(str(index.parent.relative_to(SHIPPED)) for index in SHIPPED.glob("pretrained/*/model_index.json"))
-
-
 def find(path: str | Path) -> Path:
     """Where a file or folder is: `path` itself, or the shipped one if there is nothing at `path`."""
     path = Path(path)
