@@ -36,7 +36,6 @@ CALLS = [
     ("dpmpp_sde", 20, None),
     ("unipc", 10, 2.0),
     ("euler", 10, None),
-    ("heun", 10, None),
 ]
 
 

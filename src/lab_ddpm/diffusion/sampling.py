@@ -67,10 +67,6 @@ class Known:
     values: torch.Tensor
     until: torch.Tensor
 
-    def __getitem__(self, rows: Sequence[int]) -> Known:
-        """The known parts of some of the samples."""
-        return Known(self.values[rows], self.until[rows])
-
     def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
         """The samples, with the values that are known at a timestep put in."""
         return torch.where(self.until.to(sample.device) <= timestep, self.values.to(sample), sample)
@@ -114,10 +110,8 @@ def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser, start: Start | No
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
         )
     scheduler = make_scheduler(sampling.scheduler, denoiser)
-    timesteps, first = set_timesteps(scheduler, sampling.steps), 0
-    if start is not None:
-        # of equal timesteps the last one: with the first, Heun's sampler would end a step that it has not begun
-        first = int((timesteps >= timesteps[timesteps <= start.timestep][0]).sum()) - 1
+    timesteps = set_timesteps(scheduler, sampling.steps)
+    first = 0 if start is None else int((timesteps > start.timestep).sum())
     if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
         scheduler.set_begin_index(first)
     return scheduler, timesteps[first:]

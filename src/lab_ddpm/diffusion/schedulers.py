@@ -13,7 +13,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, HeunDiscreteScheduler
+from diffusers import DDIMScheduler
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
@@ -39,10 +39,6 @@ _SHARED = {
     "interpolation_type": "linear",
 }
 
-# Heun averages slopes in sigma = sqrt(1 / abar - 1). From sigma = 20,000, t = 999 of squaredcos_cap_v2, that blows up
-# any error of the second slope: it starts below the sigma_max of its paper (arXiv:2206.00364), at t = 990.
-_MAX_NOISE_LEVEL = 80.0
-
 # DDIMScheduler steps to t - T // n, not to its next timestep. Where the steps cover less than this share of T, the
 # noise that stays in the image can be seen.
 _LEAST_COVERED = 0.95
@@ -53,7 +49,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
 
     Args:
         scheduler: "ddpm" (arXiv:2006.11239), "ddim" (arXiv:2010.02502), "dpmpp" and "dpmpp_sde" (arXiv:2211.01095),
-            "unipc" (arXiv:2302.04867), "euler" or "heun" (arXiv:2206.00364); or a scheduler of one of their classes.
+            "unipc" (arXiv:2302.04867) or "euler" (arXiv:2206.00364); or a scheduler of one of their classes.
         denoiser: Its `noise_scheduler` has the noise levels.
 
     Raises:
@@ -92,9 +88,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def set_timesteps(scheduler: Scheduler, steps: int) -> torch.Tensor:
     """Prepare a scheduler for a run; returns the falling timesteps of its network calls, in [0, T - 1].
 
-    They are on the CPU, like all numbers of the scheduler: its decisions make no GPU wait. Heun's sampler calls the
-    network twice in most steps. For 62 of the 1000 numbers of steps (61, 103, ...) diffusers rounds to an extra step at
-    t = -1, which is left out.
+    They are on the CPU, like all numbers of the scheduler: its decisions make no GPU wait. For 62 of the 1000 numbers
+    of steps (61, 103, ...) diffusers rounds to an extra step at t = -1, which is left out.
 
     Raises:
         UserError: A number of steps that is not in [1, T], or with which "ddim" leaves noise in the image.
@@ -106,12 +101,8 @@ def set_timesteps(scheduler: Scheduler, steps: int) -> torch.Tensor:
     if isinstance(scheduler, DDIMScheduler) and steps * stride < _LEAST_COVERED * num_train_timesteps:
         fewer, more = num_train_timesteps // (stride + 1), num_train_timesteps // stride
         raise UserError(f"`steps` must be {fewer} or {more} for 'ddim', which leaves noise in the image with {steps}")
-    asked: dict[str, Any] = {"num_inference_steps": steps}
-    if isinstance(scheduler, HeunDiscreteScheduler):
-        noise_levels = (1 / scheduler.alphas_cumprod - 1).sqrt()
-        asked["num_train_timesteps"] = int((noise_levels < _MAX_NOISE_LEVEL).sum())
-    scheduler.set_timesteps(**asked)
+    scheduler.set_timesteps(steps)
     if scheduler.timesteps[-1] < 0 and "timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
-        asked = {"timesteps": scheduler.timesteps[:-1].tolist()}
-        scheduler.set_timesteps(**asked)  # so that it knows its last step
+        rest: dict[str, Any] = {"timesteps": scheduler.timesteps[:-1].tolist()}
+        scheduler.set_timesteps(**rest)  # so that it knows its last step
     return scheduler.timesteps[scheduler.timesteps >= 0]

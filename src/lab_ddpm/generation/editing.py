@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import Condition, check_condition
-from lab_ddpm.data.images import Images, to_tensor
+from lab_ddpm.data.images import Images, to_tensor, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.places import disc_masks, disc_radius
-from lab_ddpm.diffusion.sampling import Known, image_seeds
-from lab_ddpm.generation.generate import generate
+from lab_ddpm.diffusion.sampling import Known, image_seeds, sample
 from lab_ddpm.generation.placing import Place, find_places, to_tensors
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
@@ -174,9 +173,10 @@ def _redraw(
     for part, is_free in zip(space.parts(until), (region, is_drawn), strict=True):
         part += is_free * denoiser.config["num_train_timesteps"]
     told = to_tensors(denoiser, [[*others, *new]])
-    drawn = generate(pipeline, [condition], image_seeds(seed, 1), known=Known(values, until), places=told)
+    rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
+    drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, until), places=told)
     pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
-    return Edited(drawn.images[0], condition, pixels)
+    return Edited(to_uint8(space.decode(drawn))[0], condition, pixels)
 
 
 def _disc(denoiser: Denoiser, place: Place) -> torch.Tensor:

@@ -24,7 +24,7 @@ from lab_ddpm.data.images import Images, read_image, to_uint8
 from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.places import Places
-from lab_ddpm.diffusion.sampling import FINISHED, Known, StateCallback, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import FINISHED, StateCallback, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
@@ -57,7 +57,6 @@ def generate(
     batch_size: int = 64,
     progress: str | None = None,
     on_state: StateCallback | None = None,
-    known: Known | None = None,
     places: Places | None = None,
 ) -> GeneratedImages:
     """Generate one image per condition.
@@ -70,7 +69,6 @@ def generate(
         batch_size: Images at a time on each process.
         progress: Title of a progress bar over the denoising steps; None for no bar.
         on_state: See `sampling.sample`; called for every batch of this process.
-        known: The parts of the N samples that are known.
         places: Where the objects stand, see `sampling.sample`.
 
     Returns:
@@ -95,7 +93,6 @@ def generate(
                     rows[batch],
                     [seeds[index] for index in batch],
                     sampling,
-                    known=None if known is None else known[batch],
                     on_state=advance,
                     places=None if places is None else places[batch],
                 )

@@ -41,7 +41,7 @@ class Walk:
     Attributes:
         lambdas: (L,) from 0 to 1.
         images: (L, C, H, W) in [-1, 1].
-        timestep: The noise level that they were decoded from; a fraction for "euler" and "heun".
+        timestep: The noise level that they were decoded from; a fraction for "euler".
     """
 
     lambdas: torch.Tensor
