@@ -106,9 +106,8 @@ def test_from_the_middle_it_ends_in_the_distribution_of_the_data(name: str) -> N
 
 
 def test_what_is_known_is_drawn_and_the_rest_goes_with_it(denoiser: Denoiser) -> None:
-    values, until = torch.full((3, 3, 16, 16), 0.25), torch.full((3, 3, 16, 16), 1000)
-    until[..., :8] = 0
-    images = sample(denoiser, CLASS_LABELS, SEEDS, Sampling("ddim", 4), Known(values, until))
+    values, is_known = torch.full((3, 3, 16, 16), 0.25), torch.arange(16).expand(3, 3, 16, 16) < 8
+    images = sample(denoiser, CLASS_LABELS, SEEDS, Sampling("ddim", 4), Known(values, is_known))
     assert (images[..., :8] == 0.25).all()
     assert not torch.equal(images[..., 8:], sample(denoiser, CLASS_LABELS, SEEDS, Sampling("ddim", 4))[..., 8:])
 

@@ -60,16 +60,15 @@ class Known:
 
     Attributes:
         values: (B, *space.shape) clean samples, from `SampleSpace.encode`.
-        until: (B, *space.shape) long. Each value is fixed from the noisiest timestep down to this one: 0 means to the
-            end, T means not at all.
+        is_known: (B, *space.shape) bool: which of them are known.
     """
 
     values: torch.Tensor
-    until: torch.Tensor
+    is_known: torch.Tensor
 
-    def put_into(self, sample: torch.Tensor, timestep: int = 0) -> torch.Tensor:
-        """The samples, with the values that are known at a timestep put in."""
-        return torch.where(self.until.to(sample.device) <= timestep, self.values.to(sample), sample)
+    def put_into(self, sample: torch.Tensor) -> torch.Tensor:
+        """The samples, with the known values put in."""
+        return torch.where(self.is_known.to(sample.device), self.values.to(sample), sample)
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def sample(
             noisy, state = changed, changed / _scale(scheduler, timestep)
         clean = denoiser.predict_clean(noisy, timestep, class_labels, scale, told)
         if known is not None:
-            clean = known.put_into(clean, int(timestep))
+            clean = known.put_into(clean)
         state = scheduler.step(clean, timestep, state, **options).prev_sample
     state = denoiser.space.clip(state if known is None else known.put_into(state))  # not all schedulers end with x_0
     if on_state is not None and (changed := on_state(FINISHED, state)) is not None:

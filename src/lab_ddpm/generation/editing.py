@@ -169,12 +169,12 @@ def _redraw(
     empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
     layout = torch.where(region & ~stays, empty, space.layout(scene.sample))
     values = space.encode(space.decode(scene.sample), layout)
-    until = torch.zeros_like(values, dtype=torch.long)
-    for part, is_free in zip(space.parts(until), (region, is_drawn), strict=True):
-        part += is_free * denoiser.config["num_train_timesteps"]
+    is_known = torch.ones_like(values, dtype=torch.bool)
+    for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
+        part &= ~is_free
     told = to_tensors(denoiser, [[*others, *new]])
     rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
-    drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, until), places=told)
+    drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, is_known), places=told)
     pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(to_uint8(space.decode(drawn))[0], condition, pixels)
 

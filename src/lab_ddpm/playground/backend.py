@@ -69,6 +69,7 @@ class Backend:
         self.scheduler = str(sampling_record(self.pipeline)["scheduler"])
         is_iclevr = self.labels == OBJECTS
         self.classifier = load_classifier(classifier_file("referee"), OBJECTS) if is_iclevr else None
+        self.is_ended = Event()  # at which all sampling stops, or Ctrl-C would wait for it
         self._worker = ThreadPoolExecutor(1)  # one thread does all the work: each new one would keep its own memory
 
     def draw(
@@ -92,7 +93,7 @@ class Backend:
         closed = Event()
 
         def on_state(timestep: int, noisy: torch.Tensor) -> None:
-            if closed.is_set():
+            if closed.is_set() or self.is_ended.is_set():
                 raise _ClosedError
             if timestep != FINISHED:
                 states.put(to_uint8(pipeline.denoiser.space.decode(noisy)))

@@ -46,7 +46,10 @@ def serve(backend: Backend, port: int, open_browser: bool = False) -> None:
         app_kwargs={"routes": [image_route(backend)]} if backend.pipeline.denoiser.space.has_layout else None,
     )
     print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        backend.is_ended.set()
 
 
 def build(backend: Backend) -> gr.Blocks:
