@@ -7,7 +7,7 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
 The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
-(`sample_space`, `layout`). A model with a layout also sees where the objects stand (`places`). A model with a detailer
+(`sample_space`, `layout`). A model with a layout is also told where the objects stand (`told`). A model with a detailer
 sharpens what the UNet predicts at little noise (`detailer`).
 """
 
@@ -76,6 +76,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     Attributes:
         space: The space of the samples that it denoises.
+        told_channels: Channels of a place map, which the UNet reads beside the sample, see `told`.
         noise_scheduler: Its training noise.
 
     Raises:
@@ -112,9 +113,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         check_settings(self.config)
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
+        self.told_channels = self.space.layout_channels
         num_embedded = len(labels) + NUM_AUGMENT_LABELS * (augmentation > 0)
         self.unet = make_unet(
             self.space,
+            self.told_channels,
             num_embedded > 0,
             block_out_channels,
             attention_levels,
@@ -176,9 +179,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         Args:
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) in [0, T - 1]; or one for all, a scalar on the CPU, which is read without making a GPU wait.
-            class_labels: (B, num_labels) multi-hot or mixtures; an unconditional model ignores them. In training, what
-                tells of the changes may follow them.
-            place_map: (B, layout_channels, H / p, W / p), see `places`; None, or zeros for a sample, means "unknown".
+            class_labels: (B, num_labels) multi-hot or mixtures. In training, what tells of changes may follow them.
+            place_map: (B, told_channels, H / p, W / p), see `told`; None, or zeros for a sample, means "unknown".
             windows: Only for training a detailer: the (K,) rows that get detail, and (K, 2) in [0, 1), where they get
                 it, see `Detailer.windows`.
 
@@ -186,8 +188,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and windows of the
             prediction with detail, through which no gradient reaches the UNet.
         """
-        if place_map is None and self.space.has_layout:
-            place_map = noisy.new_zeros(len(noisy), self.space.layout_channels, *noisy.shape[2:])
+        if place_map is None and self.told_channels:
+            place_map = noisy.new_zeros(len(noisy), self.told_channels, *noisy.shape[2:])
         times = timesteps if timesteps.ndim else noisy.new_full((1,), timesteps.item())
         prediction = self.predict_without_detail(noisy, times, class_labels, place_map)
         if self.detailer is None:

@@ -23,8 +23,8 @@ from accelerate.utils import extract_model_from_parallel
 
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.places import Places, place_map, places_in
-from lab_ddpm.diffusion.sample_space import SampleSpace
+from lab_ddpm.diffusion.places import places_in
+from lab_ddpm.diffusion.told import told_in_training
 from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
 
 LossName = Literal["mse", "l1", "huber"]
@@ -34,7 +34,6 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
 _EVERY = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
-_JITTER = 1 / 128  # of a told place, as a share of the image's width: half a cell of the placer's grid
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 
@@ -111,15 +110,15 @@ class DenoisingLoss:
         # what it is told
         class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
-        told, terms = None, {}
-        if denoiser.placer is not None:
-            places = places_in(batch["masks"], space.num_labels, max(batch["most_labels"], 1))
-            is_told = layout_uniforms >= config["places_dropout"]  # so an image to be read has neither
-            told = is_told[:, None, None, None] * _place_map(places, batch["place_uniforms"], space)
-            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
-            terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
+        most = max(batch["most_labels"], 1)
+        places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None
+        told = told_in_training(denoiser, batch, places, layout_uniforms)  # of an image without a layout, nothing
 
         # the terms
+        terms: dict[str, torch.Tensor] = {}
+        if denoiser.placer is not None and places is not None:
+            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
+            terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, told)
         else:
@@ -155,13 +154,6 @@ def _every(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     rows = -positions[0] % number + number * torch.arange(count, device=positions.device)
     rows = rows.clamp(max=len(positions) - 1)
     return rows, positions[rows] % number == 0
-
-
-def _place_map(places: Places, uniforms: torch.Tensor, space: SampleSpace) -> torch.Tensor:
-    """What the network is told: the places, moved by up to half a cell of the placer's grid."""
-    count, most = places.labels.shape
-    jitter = 2 * uniforms[:, space.num_labels + 1 :][:, : 2 * most].reshape(count, most, 2) - 1
-    return place_map(Places(places.labels, places.centers + _JITTER * space.sample_size[1] * jitter), space)
 
 
 def loss_weights(

@@ -1,10 +1,7 @@
-"""Places: where the objects stand, told to the network before the image is drawn.
+"""Places: where the objects stand, told to the network before the image is drawn (`told`).
 
-    prediction = unet([x_t, place_map], t, c)
-
-The place map is a layout of discs at the objects' places (`layout`), without noise, in input channels of its own. So
-what stands where is known from the first step on, and no image has an object too many. `placer` decides the places, or
-a user does.
+The place map is a layout of discs at the objects' places (`layout`), without noise. So what stands where is known from
+the first step on, and no image has an object too many. `placer` decides the places, or a user does.
 """
 
 from __future__ import annotations

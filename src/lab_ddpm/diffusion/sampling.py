@@ -22,8 +22,9 @@ import torch
 
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.guidance import scale_for
-from lab_ddpm.diffusion.places import Places, place_map
+from lab_ddpm.diffusion.places import Places
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
+from lab_ddpm.diffusion.told import told_when_sampling
 from lab_ddpm.tools.errors import UserError, check_positive, check_whole
 
 FINISHED = -1  # the timestep of finished images
@@ -155,7 +156,7 @@ def sample(
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
     scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
     class_labels = class_labels.to(device)
-    told = _place_map(denoiser, class_labels, seeds, places, is_started=start is not None)
+    told = told_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
     # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
@@ -172,25 +173,6 @@ def sample(
     if on_state is not None and (changed := on_state(FINISHED, state)) is not None:
         state = changed
     return state
-
-
-def _place_map(
-    denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], places: Places | None, is_started: bool
-) -> torch.Tensor | None:
-    """What the network is told of places: (B, layout_channels, H / p, W / p), zeros where it is told nothing."""
-    if denoiser.placer is None:
-        if places is not None:
-            raise UserError("only a model with a layout can be told where the objects stand")
-        return None
-    if places is not None:
-        return place_map(places, denoiser.space).to(denoiser.device)
-    wanted = class_labels if class_labels.ndim == 2 else class_labels.amax(dim=1).clamp(min=0)
-    if is_started:
-        wanted = torch.zeros_like(wanted)
-    is_told = wanted.any(dim=1) & ((wanted == 0) | (wanted == 1)).all(dim=1)
-    if not (is_told.all() or denoiser.config["places_dropout"]):
-        raise UserError("a model without `places_dropout` needs noise and a condition, and no mixture, for each image")
-    return is_told[:, None, None, None] * place_map(denoiser.placer.draw(wanted, seeds), denoiser.space)
 
 
 def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ class PredictionGraph(nn.Module):
         inputs = {"noisy": torch.zeros(_EXAMPLES, channels, *size), "timestep": torch.tensor(0.0)}
         inputs["class_labels"] = self.denoiser.class_labels([()] * _EXAMPLES)
         return inputs | (
-            {"place_map": torch.zeros(_EXAMPLES, space.layout_channels, *size)} if space.has_layout else {}
+            {"place_map": torch.zeros(_EXAMPLES, self.denoiser.told_channels, *size)} if space.has_layout else {}
         )
 
     def dynamic_shapes(self, max_batch: int) -> dict[str, dict[int, torch.export.Dim]]:
