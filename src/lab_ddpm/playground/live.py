@@ -80,7 +80,7 @@ def image_route(backend: Backend) -> Route:
 
     async def answer(request: Request) -> Response:
         try:
-            places, settings = read_request(await request.body(), backend.labels)
+            places, settings = read_request(await request.body())
             condition = tuple(place.label for place in places)
             code = backend.code(condition, places, settings)
             with closing(backend.draw(condition, places, settings)) as states:
@@ -95,38 +95,24 @@ def image_route(backend: Backend) -> Route:
     return Route(_URL, answer, methods=["POST"])
 
 
-def read_request(body: bytes, labels: Sequence[str]) -> tuple[list[Place], Settings]:
+def read_request(body: bytes) -> tuple[list[Place], Settings]:
     """The places and the settings of one image, from JSON such as
 
         {"places": [{"label": "red cube", "x": 32, "y": 27}],
          "scheduler": "ddim", "steps": 4, "guidance_scale": 1, "seed": 0}
 
     Raises:
-        UserError: It has another form, or more objects than there are labels. Other values are checked when the image
-            is drawn.
+        UserError: It has another form. Values are checked when the image is drawn.
     """
     try:
         wanted = json.loads(body)
-        match wanted:
-            case {
-                "places": list(places),
-                "scheduler": str(scheduler),
-                "steps": int(steps),
-                "guidance_scale": int() | float() as guidance_scale,
-                "seed": int(seed),
-            } if 0 < len(places) <= len(labels):
-                how = Settings(1, scheduler, steps, float(guidance_scale), seed)
-                return [_read_place(place) for place in places], how
-    except (ValueError, RecursionError, OverflowError):  # not JSON, or numbers that are too long
+        places = [Place(place["label"], float(place["x"]), float(place["y"])) for place in wanted["places"]]
+        steps, scale, seed = int(wanted["steps"]), float(wanted["guidance_scale"]), int(wanted["seed"])
+        if places:
+            return places, Settings(1, wanted["scheduler"], steps, scale, seed)
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError):
         pass
-    raise UserError(f"a request must have 1 to {len(labels)} places, a scheduler, steps, guidance_scale and a seed")
-
-
-def _read_place(place: object) -> Place:
-    match place:
-        case {"label": str(label), "x": int() | float() as x, "y": int() | float() as y}:
-            return Place(label, float(x), float(y))
-    raise UserError("a place must have a label, x and y")
+    raise UserError("a request must have places with a label, x and y, a scheduler, steps, guidance_scale and a seed")
 
 
 def _data_url(image: Images) -> str:
