@@ -22,8 +22,6 @@ from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
 from lab_ddpm.tools.errors import UserError, check_choice, check_whole
 from lab_ddpm.tools.shipped import find
 
-OUTPUT_TYPES = ("pil", "np", "pt")
-
 
 class LabelConditionalPipeline(DiffusionPipeline):
     """Samples images for conditions.
@@ -118,7 +116,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         Raises:
             UserError: A condition or a sampling that does not fit the model, or both conditions and a batch size.
         """
-        check_choice("output_type", output_type, OUTPUT_TYPES)
+        check_choice("output_type", output_type, ("pil", "np", "pt"))
         if conditions is None:
             batch_size = 1 if batch_size is None else batch_size
             check_whole("batch_size", batch_size, 1)

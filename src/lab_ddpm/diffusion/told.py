@@ -23,16 +23,13 @@ _JITTER = 1 / 128  # of a told place, as a share of the image's width: half a ce
 def told_in_training(
     denoiser: Denoiser, batch: Batch, places: Places | None, uniforms: torch.Tensor
 ) -> torch.Tensor | None:
-    """The place maps of a batch, with the places moved by up to half a cell of the placer's grid.
+    """The (B, told_channels, H / p, W / p) place maps of a batch; None for a model without a layout.
 
     Args:
         denoiser: The model.
         batch: B training samples.
-        places: Where their objects stand; None for a model without a layout.
+        places: Where their objects stand; they are told up to half a cell of the placer's grid beside it.
         uniforms: (B,) in [0, 1), which decide who is told nothing.
-
-    Returns:
-        (B, told_channels, H / p, W / p); None for a model without a layout.
     """
     if places is None:
         return None
@@ -46,14 +43,11 @@ def told_in_training(
 def told_when_sampling(
     denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], places: Places | None, is_started: bool
 ) -> torch.Tensor | None:
-    """The place maps of samples that are drawn.
+    """The (B, told_channels, H / p, W / p) place maps of samples that are drawn; None for a model without a layout.
 
     Args:
         denoiser, class_labels, seeds, places: See `sampling.sample`.
         is_started: Whether the samples are there already, with their objects.
-
-    Returns:
-        (B, told_channels, H / p, W / p); None for a model without a layout.
 
     Raises:
         UserError: Places for a model without a layout, or samples without any for a model that always had some.

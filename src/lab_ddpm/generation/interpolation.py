@@ -141,11 +141,11 @@ def interpolate_conditions(
     seed: int = 0,
     progress: str | None = None,
 ) -> Walk:
-    """Walk from one condition to another one with the same noise. The labels are mixed linearly.
+    """Walk from one of two conditions to the other one with the same noise. The labels are mixed linearly.
 
     Args:
         pipeline: The pipeline of a conditional model.
-        conditions: Two.
+        conditions: The two.
         count: Number of images, including both ends.
         seed: The seed of all random numbers. The ends are the first images that `generate` makes with this seed.
         progress: Title of a progress bar over the denoising steps; None for no bar.
