@@ -175,6 +175,7 @@ def test_the_default_network_is_that_of_the_report() -> None:
     ("key", "settings"),
     [
         ("prediction_type", {"prediction_type": "other"}),
+        ("beta_schedule", {"beta_schedule": "other"}),
         ("num_train_timesteps", {"num_train_timesteps": 1}),
         ("sample_size", {"sample_size": 17}),
         ("sample_size", {"patch_size": 3}),

@@ -20,6 +20,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
     `make_unet` and `Detailer` check their own.
     """
+    check_choice("beta_schedule", config["beta_schedule"], ("linear", "scaled_linear", "squaredcos_cap_v2"))
     check_choice("prediction_type", config["prediction_type"], ("epsilon", "sample", "v_prediction"))
     check_at_least("num_train_timesteps", config["num_train_timesteps"], 2)
     check_at_least("patch_size", config["patch_size"], 1)
