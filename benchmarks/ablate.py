@@ -48,12 +48,12 @@ from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
-from lab_ddpm.tools.presets import extended, read_mapping
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.model import check_settings
+from lab_ddpm.training.presets import extended, read_mapping
 
 _SHOWN, _GRID_COLUMNS = 32, 8
 _KEYS = {"training", "classifier", "num_images", "seeds", "settings"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.evaluation.intervals import Score, as_text, share_interval
 from lab_ddpm.tools.checksums import check_sums
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.metrics_log import Record
 from lab_ddpm.tools.weights import read_weights
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
@@ -113,7 +112,7 @@ def iclevr_preset(path: Path, *options: str) -> TrainConfig:
     return config
 
 
-def images_per_second(records: Sequence[Record], batch_size: int) -> float:
+def images_per_second(records: Sequence[Mapping[str, Any]], batch_size: int) -> float:
     """The speed of a training between its first and its last logged loss (the first step includes the warm-up)."""
     losses = [record for record in records if "loss" in record]
     first, last = losses[0], losses[-1]

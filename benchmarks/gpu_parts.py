@@ -24,12 +24,12 @@ from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.generation.checkpoint import open_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.tools.weights import read_weights
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
 from lab_ddpm.training.loop import train as train_run
+from lab_ddpm.training.metrics_log import read_records
 from lab_ddpm.training.state import newest_state
 from lab_ddpm.training.stream import open_images
 from lab_ddpm.training.trial import trial_steps

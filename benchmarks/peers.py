@@ -36,9 +36,9 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
+from lab_ddpm.training.metrics_log import read_records
 from lab_ddpm.training.model import make_denoiser
 
 _SCENES = 40  # 120 images: lucidrains' trainer needs at least 100

@@ -34,9 +34,9 @@ from lab_ddpm.generation.generate import generate
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.loop import train
+from lab_ddpm.training.metrics_log import read_records
 
 SCENES = 32
 SECONDS = 5.0  # for each way of reading

@@ -21,8 +21,8 @@ from lab_ddpm.data.images import read_image, read_mask
 from lab_ddpm.data.metadata import read_metadata
 from lab_ddpm.generation.placing import parse_place
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.presets import read_preset
 from lab_ddpm.training.config_parser import make_config, parse_config
+from lab_ddpm.training.presets import read_preset
 
 many = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -10,8 +10,8 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.report.lab_report import why_no_lab_report
-from lab_ddpm.tools.metrics_log import append_record
 from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.metrics_log import append_record
 
 
 @pytest.fixture

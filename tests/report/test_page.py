@@ -28,8 +28,8 @@ from lab_ddpm.report.page import write_page
 from lab_ddpm.report.results import compare_results, read_result
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
-from lab_ddpm.tools.metrics_log import append_record
 from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.metrics_log import append_record
 
 CONDITIONS = [("red cube",), ("gray cube", "cyan sphere"), ("blue cube", "brown sphere", "yellow cylinder")]
 VOID = {"meta", "img", "br", "source"}

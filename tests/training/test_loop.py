@@ -21,8 +21,8 @@ from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.generation.checkpoint import load_pipeline
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import OptimizerConfig
+from lab_ddpm.training.metrics_log import read_records
 from lab_ddpm.training.optimizer import make_optimizer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"

@@ -21,7 +21,7 @@ from lab_ddpm.evaluation.intervals import wilson_interval
 from lab_ddpm.evaluation.scores import labels_found
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.metrics_log import read_records
 from real_formats import write_folder
 
 CLASSES = ("cat", "dog")

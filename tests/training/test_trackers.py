@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
-from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.metrics_log import read_records
 
 
 def test_tensorboard_has_what_metrics_jsonl_has_and_the_grids(

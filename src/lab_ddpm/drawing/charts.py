@@ -20,7 +20,6 @@ from scipy.ndimage import uniform_filter1d
 
 from lab_ddpm.evaluation.intervals import Score
 from lab_ddpm.evaluation.scores import Scores
-from lab_ddpm.tools.metrics_log import Record
 
 Theme = Literal["light", "dark"]
 SplitScores = Mapping[str, Mapping[str, Scores]]  # list -> classifier -> scores: "splits" of metrics.json
@@ -38,7 +37,7 @@ _PALETTES: dict[Theme, tuple[str, str, list[str]]] = {  # background, ink, colou
 }
 
 
-def training_curves(records: Sequence[Record], theme: Theme = "light") -> dict[str, bytes]:
+def training_curves(records: Sequence[Mapping[str, Any]], theme: Theme = "light") -> dict[str, bytes]:
     """Charts of `metrics.jsonl`. Charts without records are left out.
 
     Args:

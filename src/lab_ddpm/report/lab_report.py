@@ -29,7 +29,7 @@ from lab_ddpm.generation.generate import generate, generate_seeds, sampling_reco
 from lab_ddpm.report.rendering import render
 from lab_ddpm.report.results import read_config, read_training
 from lab_ddpm.tools.files import check_writable, write_bytes, write_text
-from lab_ddpm.tools.metrics_log import read_records
+from lab_ddpm.training.metrics_log import read_records
 
 _LISTS = ("test", "new_test")
 _COLUMNS = 8

@@ -32,9 +32,9 @@ from lab_ddpm.report.results import (
 )
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_text
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.metrics_log import read_records
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from lab_ddpm.evaluation.intervals import Score
 from lab_ddpm.evaluation.scores import Scores
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json
-from lab_ddpm.tools.metrics_log import read_records
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import parse_config
+from lab_ddpm.training.metrics_log import read_records
 
 
 @dataclass(frozen=True)

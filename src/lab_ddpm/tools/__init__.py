@@ -1,1 +1,1 @@
-"""Helpers for all other packages: errors, files, arguments, signals, worker processes, YAML presets."""
+"""Helpers for all other packages: errors, files, weights, signals, worker processes, hardware."""

@@ -15,8 +15,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.presets import read_preset
 from lab_ddpm.training.config import TrainConfig, plain
+from lab_ddpm.training.presets import read_preset
 from lab_ddpm.training.signatures import read_signature
 
 # Sections whose settings are the arguments of a class: its module, its name, and the arguments that are not settings.

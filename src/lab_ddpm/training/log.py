@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from lab_ddpm.tools.hardware import uses_gpu
-from lab_ddpm.tools.metrics_log import append_record, rewind
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.metrics_log import append_record, rewind
 from lab_ddpm.training.progress import Progress, step_name
 from lab_ddpm.training.trackers import report, report_image, start_trackers
 

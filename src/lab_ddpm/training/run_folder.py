@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path, link_atomically, remove, sweep, write_text
-from lab_ddpm.tools.presets import flatten, read_mapping
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.presets import flatten, read_mapping
 from lab_ddpm.training.progress import Progress, read_progress, step_name
 
 # Settings that may change when a run continues: they do not change its result.

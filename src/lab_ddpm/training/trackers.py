@@ -11,8 +11,8 @@ from accelerate import Accelerator
 
 from lab_ddpm.data.images import Images
 from lab_ddpm.tools.files import write_text
-from lab_ddpm.tools.presets import flatten
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.presets import flatten
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_ddpm.tools.metrics_log import append_record, read_records, rewind
+from lab_ddpm.training.metrics_log import append_record, read_records, rewind
 
 RECORDS = [{"step": step, "loss": 0.1 * step, "validation": {"micro": [step]}} for step in (1, 2, 2, 5)]
 
