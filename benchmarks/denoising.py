@@ -20,7 +20,7 @@ import torch
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import open_dataset
+from lab_ddpm.data.dataset import DATASETS, open_dataset
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_png
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -39,7 +39,7 @@ _BATCH = 64
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="iclevr", help="iclevr, mnist, ... or folder (default: iclevr)")
+    parser.add_argument("--dataset", default="iclevr", choices=DATASETS, help="default: iclevr")
     parser.add_argument("--root", type=Path, required=True, help="its folder, of images that were never trained on")
     add_checkpoint(parser)
     parser.add_argument("--num-images", type=int, default=256, help="default: 256")

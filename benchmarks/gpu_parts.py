@@ -32,7 +32,7 @@ from lab_ddpm.training.loop import train as train_run
 from lab_ddpm.training.metrics_log import read_records
 from lab_ddpm.training.state import newest_state
 from lab_ddpm.training.stream import open_images
-from lab_ddpm.training.trial import trial_steps
+from lab_ddpm.training.trial import first_steps, trial_steps
 
 Rows = list[tuple[str, str]]
 _SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -55,15 +55,14 @@ def machine() -> Rows:
 def speed(config: str, settings: Sequence[str], seconds: float) -> Rows:
     """Steps for so many seconds, after two that prepare: images a second, operations a second, memory."""
     preset = iclevr_preset(Path(config), *settings)
-    accelerator, images = make_accelerator(preset), open_images(preset)
+    accelerator = make_accelerator(preset)
+    images = open_images(preset, accelerator)
     on_gpu = accelerator.device.type == "cuda"
     cost = training_cost(preset, images.labels, 3, 1, accelerator.mixed_precision, on_gpu)
-    steps = trial_steps(preset, images, accelerator, 1)
+    steps = trial_steps(preset, images, accelerator)
     first = next(steps)
     next(steps)
-    times: list[float] = []
-    while sum(times) < seconds:
-        times.append(next(steps))
+    times = first_steps(steps, seconds)
     rows = [
         ("speed", f"{preset.batch_size / median(times):.1f} images/s, {cost.flops / median(times) / 1e12:.3g} TFLOP/s"),
         ("first step", f"{first:.1f} s"),

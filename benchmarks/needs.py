@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
 def needs_row(path: Path, tflops: list[float]) -> list[str]:
     config = iclevr_preset(path)
-    cost = training_cost(config, OBJECTS, 3, config.num_parts, "bf16", on_gpu=True)
+    cost = training_cost(config, OBJECTS, 3, config.num_micro_batches, "bf16", on_gpu=True)
     steps = config.epochs * -(-3 * config.data.num_scenes // config.batch_size)
     return [
         f"`{path}`",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lab_ddpm.data import torchvision_data
-from lab_ddpm.data.dataset import open_dataset, open_held_out, open_training_images, short_name
+from lab_ddpm.data.dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.tools.errors import UserError
 from real_formats import write_folder, write_mnist
@@ -30,9 +30,8 @@ def test_a_conditional_model_needs_labels(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_is_refused(tmp_path: Path) -> None:
-    for open_part in (open_dataset, lambda name, root, size: open_held_out(name, root, None, size)):
-        with pytest.raises(UserError, match="`dataset`"):
-            open_part("mnits", tmp_path, 16)
+    with pytest.raises(UserError, match="`dataset`"):
+        open_held_out("mnits", tmp_path, None, 16)
 
 
 def test_held_out_images_are_a_part_of_the_data_set_or_a_folder(

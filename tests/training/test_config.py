@@ -148,7 +148,7 @@ def test_settings_that_do_not_fit_the_model_are_refused_with_their_names(argumen
     ("content", "words"),
     [
         ({"epoch": 3}, ["preset.yaml", "epoch"]),
-        ({"training": {}, "settings": {}}, ["preset.yaml"]),  # a sweep
+        ({"training": {"epochs": 3}, "settings": {"a": {}}}, ["preset.yaml"]),  # a sweep
         ({"optimizer": {"learning_rate": "fast"}}, ["learning_rate", "fast"]),
         ({"model": ["root"]}, ["preset.yaml", "model"]),
         ({"data": {"dataset": None}}, ["preset.yaml", "data.dataset"]),

@@ -35,17 +35,17 @@ def opened(root: Path, **settings: object) -> tuple[TrainConfig, ImageDataset]:
     return config, open_training_images("iclevr", root / "data", 16, True, config.model["layout_scale"] > 0)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("report", 1), ("patches", 2)])
-def test_operations_and_memory_are_those_of_a_real_step(name: str, parts: int, tiny_dataset: Path) -> None:
-    config, images = opened(tiny_dataset.parent, gradient_accumulation_steps=parts, **SETTINGS[name])
-    steps = trial_steps(config, images, make_accelerator(config), parts)
+@pytest.mark.parametrize(("name", "count"), [("report", 1), ("patches", 2)])
+def test_operations_and_memory_are_those_of_a_real_step(name: str, count: int, tiny_dataset: Path) -> None:
+    config, images = opened(tiny_dataset.parent, gradient_accumulation_steps=count, **SETTINGS[name])
+    steps = trial_steps(config, images, make_accelerator(config))
     with profile(profile_memory=True) as profiled:
         next(steps)  # the first one creates the state of the optimizer
         with FlopCounterMode(display=False) as counter:
             next(steps)
     events = profiled.profiler.kineto_results.events()  # pyright: ignore
     peak = max(accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
-    cost = training_cost(config, images.labels, 3, parts, "no", on_gpu=False)
+    cost = training_cost(config, images.labels, 3, count, "no", on_gpu=False)
     assert cost.flops == counter.get_total_flops()
     assert cost.memory == pytest.approx(peak, rel=0.25)
 

@@ -40,11 +40,10 @@ def open_dataset(
         options: For "hub": the other arguments of `open_hub`.
 
     Raises:
-        UserError: The data set is unknown, or has no masks, or an option does not fit it.
+        UserError: The data set has no masks, or an option does not fit it.
         DataError: Images, labels or masks are missing or broken; the message has a line for each of the
             first ten.
     """
-    check_choice("dataset", dataset, DATASETS)
     if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
         raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
     return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {}, **options)

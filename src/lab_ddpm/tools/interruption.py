@@ -26,11 +26,8 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def stop_signals(announcement: str | None) -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of stopping, and print at once that they arrived.
-
-    Args:
-        announcement: What happens next, e.g. "stopping at the next step"; None to print nothing.
+def stop_signals(announcement: str) -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of stopping, and print at once that they arrived and what happens next.
 
     Yields:
         The list of the signals that have arrived so far.
@@ -40,7 +37,8 @@ def stop_signals(announcement: str | None) -> Iterator[list[int]]:
 
     def handle(number: int, _: object) -> None:
         received.append(number)
-        if announcement and os.getpid() == process:  # a forked process inherits this handler
+        # not in a forked process, which inherits this handler; and once for all processes of a launch
+        if os.getpid() == process and os.environ.get("LOCAL_RANK", "0") == "0":
             os.write(2, f"\n{signal.Signals(number).name}: {announcement}\n".encode())  # print() may be in use already
 
     with signal_handlers({signal.SIGTERM: handle, signal.SIGINT: handle}):

@@ -20,7 +20,7 @@ def check_machine(config: TrainConfig) -> None:
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
-    if config.mixed_precision == "fp16" and not use_gpu:
+    if _precision(config) == "fp16" and not use_gpu:
         raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
     if config.trackers != "none" and find_spec(config.trackers) is None:
         raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
@@ -33,6 +33,19 @@ def check_machine(config: TrainConfig) -> None:
         raise UserError("accelerate must not use a dynamo backend: use `--compile true`")
 
 
+def _precision(config: TrainConfig) -> str:
+    """What `mixed_precision` means here. "auto" is what `accelerate launch` was told, or else the fastest."""
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION")  # "no" if it was told nothing
+    if config.mixed_precision != "auto":
+        return config.mixed_precision
+    if told in ("fp16", "bf16"):
+        return told
+    use_gpu = uses_gpu(config.device)
+    if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")):
+        return "bf16"
+    return "fp16" if use_gpu else "no"
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """The accelerator for the device and the precision of `config`.
 
@@ -40,18 +53,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         UserError: An earlier training of this process had another device or precision, or the processes cannot share a
             batch.
     """
-    use_gpu = uses_gpu(config.device)
-    precision = config.mixed_precision
-    if precision == "auto":
-        fallback = "fp16" if use_gpu else "no"
-        precision = "bf16" if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")) else fallback
     try:
         accelerator = Accelerator(
             cpu=config.device == "cpu" or launched_on_cpus(),
-            mixed_precision=precision,
+            mixed_precision=_precision(config),
             log_with=None if config.trackers == "none" else config.trackers,
             project_dir=str(Path(config.runs_dir) / config.name),
-            gradient_accumulation_steps=config.num_parts,
+            gradient_accumulation_steps=config.num_micro_batches,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
         )
@@ -59,14 +67,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None
     if config.device == "cpu" and accelerator.device.type != "cpu":  # an earlier training chose it
         raise UserError(f"`device` must not change in a process, got 'cpu' after {accelerator.device.type!r}")
-    check_parts(config, accelerator)
+    check_micro_batch(config, accelerator)
     return accelerator
 
 
-def check_parts(config: TrainConfig, accelerator: Accelerator) -> None:
-    """Raise `UserError` unless the processes can share a part of a batch."""
-    if (config.batch_size // config.num_parts) % accelerator.num_processes:
+def check_micro_batch(config: TrainConfig, accelerator: Accelerator) -> None:
+    """Raise `UserError` unless the processes can share a micro-batch."""
+    if config.batch_size // config.num_micro_batches % accelerator.num_processes:
         raise UserError(
             "`batch_size` / `gradient_accumulation_steps` must be a multiple of the number of processes, "
-            f"got {config.batch_size} / {config.num_parts} for {accelerator.num_processes}"
+            f"got {config.batch_size} / {config.num_micro_batches} for {accelerator.num_processes}"
         )

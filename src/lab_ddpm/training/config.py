@@ -139,9 +139,10 @@ class TrainConfig:
         runs_dir: Folder of all runs.
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
-        batch_size: Images in an optimizer step, over all processes and parts. A part may not exceed the data set.
-        gradient_accumulation_steps: The number of parts in which a batch is computed, to save memory. "auto" is the
-            smallest number with which a step fits, found when the run starts. The result is the same, up to rounding.
+        batch_size: Images in an optimizer step, over all processes and micro-batches.
+        gradient_accumulation_steps: The number of micro-batches in which a batch is computed, to save memory. "auto"
+            is the smallest number with which a step fits, found when the run starts. The result is the same, up to
+            rounding. A micro-batch may not exceed the data set.
         mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
             on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
@@ -182,11 +183,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "save_every_steps", "log_every_steps"):
             check_at_least(key, getattr(self, key), 1)
-        check_at_least("gradient_accumulation_steps", self.num_parts, 1)
+        check_at_least("gradient_accumulation_steps", self.num_micro_batches, 1)
         check_seed(self.seed)
         if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
             raise UserError(f"`name` must be a plain folder name, got {self.name!r}")
-        if self.batch_size % self.num_parts:
+        if self.batch_size % self.num_micro_batches:
             raise UserError(
                 "`batch_size` must be a multiple of `gradient_accumulation_steps`, "
                 f"got {self.batch_size} and {self.gradient_accumulation_steps}"
@@ -215,7 +216,7 @@ class TrainConfig:
             )
 
     @property
-    def num_parts(self) -> int:
+    def num_micro_batches(self) -> int:
         """`gradient_accumulation_steps`; 1 as long as it is "auto"."""
         return 1 if self.gradient_accumulation_steps == "auto" else self.gradient_accumulation_steps
 

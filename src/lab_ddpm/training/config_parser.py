@@ -26,7 +26,6 @@ _CLASSES = {
     "sampling": ("diffusion/sampling.py", "Sampling", set[str]()),
 }
 DRY_RUN = "--dry_run"
-_SECTIONS = (*_CLASSES, "data", "optimizer", "evaluation")
 
 
 def parse_config(arguments: Sequence[str]) -> TrainConfig:
@@ -54,11 +53,7 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         UserError: Naming the key, the value and the rule.
         SystemExit: For `--help` among the overrides.
     """
-    if "dry_run" in settings:
-        raise UserError(f"{source}: `dry_run` is an option of the command line, not a setting")
-    if {"training", "settings"} <= settings.keys():
-        raise UserError(f"{source}: this file lists many trainings; it is for benchmarks/ablate.py")
-    for section in _SECTIONS:
+    for section in (*_CLASSES, "data", "optimizer", "evaluation"):
         if not isinstance(settings.get(section, {}), dict):
             raise UserError(f"{source}: `{section}` must be a mapping of settings, got {settings[section]!r}")
     parser = _make_parser()

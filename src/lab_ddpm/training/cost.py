@@ -12,7 +12,8 @@ while it runs, and about half a GiB that CUDA takes for itself. `torch.compile` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,7 @@ class Cost:
 
 
 def training_cost(
-    config: TrainConfig, labels: Sequence[str], in_channels: int, parts: int, precision: str, on_gpu: bool
+    config: TrainConfig, labels: Sequence[str], in_channels: int, shares: int, precision: str, on_gpu: bool
 ) -> Cost:
     """What a training needs; the memory is that of one process.
 
@@ -53,46 +54,53 @@ def training_cost(
         config: Its settings.
         labels: The labels of the images.
         in_channels: Channels of the images.
-        parts: The number of parts in which a batch is computed, over all processes.
+        shares: In how many a batch is split: micro-batches times processes.
         precision: "no", "bf16" or "fp16".
         on_gpu: Whether normalisations compute in float32, as on a GPU; on a CPU they compute in the precision.
     """
-    kept: dict[int, torch.UntypedStorage] = {}
+    with FakeTensorMode():
+        denoiser = build_denoiser(config, labels, in_channels)
+        optimizer = make_optimizer(denoiser, config.optimizer)
+        if precision != "no":
+            _compute_in(denoiser, torch.float16 if precision == "fp16" else torch.bfloat16, on_gpu)
+        kept: dict[int, torch.UntypedStorage] = {}
+        with FlopCounterMode(display=False) as of_share:
+            with _keeping(kept):
+                terms = DenoisingLoss(**config.loss)(denoiser, _batch(denoiser, config.batch_size // shares))
+            torch.stack(list(terms.values())).sum().backward()
+        with FlopCounterMode(display=False) as of_optimizer:
+            optimizer.step()
+        flops = shares * of_share.get_total_flops() + of_optimizer.get_total_flops()
+        parameters = list(denoiser.parameters())
+        for parameter in parameters:
+            kept.pop(parameter.untyped_storage()._cdata, None)
+        state = [value for values in optimizer.state.values() for value in values.values()]
+        copies = 3 if config.optimizer.ema_decay else 2  # weights, gradients, average
+        memory = copies * _bytes(parameters) + _bytes(state) + sum(storage.nbytes() for storage in kept.values())
+        return Cost(sum(parameter.numel() for parameter in parameters), flops, memory)
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _compute_in(denoiser: Denoiser, dtype: torch.dtype, on_gpu: bool) -> None:
+    """Let a denoiser compute in half precision, as accelerate does."""
+    denoiser.forward = torch.autocast("cpu", dtype)(denoiser.forward)
+    for module in denoiser.modules():
+        if on_gpu and isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+
+
+def _keeping(kept: dict[int, torch.UntypedStorage]) -> AbstractContextManager[None]:
+    """Collect what the forward pass in the block keeps for the backward pass."""
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage
         return tensor
 
-    with FakeTensorMode():
-        denoiser = build_denoiser(config, labels, in_channels)
-        optimizer = make_optimizer(denoiser, config.optimizer)
-        if precision != "no":
-            # as accelerate does it
-            dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-            denoiser.forward = torch.autocast("cpu", dtype)(denoiser.forward)
-            for module in denoiser.modules():
-                if on_gpu and isinstance(module, nn.GroupNorm):
-                    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
-        batch = _batch(denoiser, config.batch_size // parts)
-        with FlopCounterMode(display=False) as of_part:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                total = torch.stack(list(DenoisingLoss(**config.loss)(denoiser, batch).values())).sum()
-            total.backward()
-        with FlopCounterMode(display=False) as of_optimizer:
-            optimizer.step()
-        parameters = list(denoiser.parameters())
-        for parameter in parameters:
-            kept.pop(parameter.untyped_storage()._cdata, None)
-        state = [value for values in optimizer.state.values() for value in values.values()]
-        copies = 3 if config.optimizer.ema_decay else 2  # weights, gradients, average
-        return Cost(
-            sum(parameter.numel() for parameter in parameters),
-            parts * of_part.get_total_flops() + of_optimizer.get_total_flops(),
-            copies * sum(parameter.nbytes for parameter in parameters)
-            + sum(value.nbytes for value in state)
-            + sum(storage.nbytes() for storage in kept.values()),
-        )
+    return torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
 
 
 def _batch(denoiser: Denoiser, count: int) -> Batch:

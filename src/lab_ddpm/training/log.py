@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from tqdm.auto import tqdm
 
 from lab_ddpm.tools.hardware import uses_gpu
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.metrics_log import append_record, rewind
-from lab_ddpm.training.progress import Progress, step_name
+from lab_ddpm.training.progress import step_name
+from lab_ddpm.training.state import TrainingState
 from lab_ddpm.training.trackers import report, report_image, start_trackers
 
 _STEPS_TO_TIME = 5
@@ -29,22 +28,18 @@ class TrainingLog:
 
     Args:
         config: The settings of the run.
-        accelerator: The accelerator of the run.
-        folder: Folder of the run.
+        state: The state of the run, already loaded. Later lines of the log are deleted: they will be logged again.
         steps_per_epoch: Steps in an epoch.
-        progress: How far the run is. Later lines of the log are deleted: they will be logged again.
     """
 
-    def __init__(
-        self, config: TrainConfig, accelerator: Accelerator, folder: Path, steps_per_epoch: int, progress: Progress
-    ) -> None:
-        self.config, self.accelerator, self.progress = config, accelerator, progress
-        self.folder, self.path, self.steps_per_epoch = folder, folder / "metrics.jsonl", steps_per_epoch
-        self.total_steps = config.epochs * steps_per_epoch
-        if accelerator.is_main_process:
-            rewind(self.path, progress.step, progress.scores)
-        start_trackers(accelerator, config, folder, progress.step)
-        self._terms: list[dict[str, torch.Tensor]] = []  # of each part of the current step
+    def __init__(self, config: TrainConfig, state: TrainingState, steps_per_epoch: int) -> None:
+        self.config, self.steps_per_epoch = config, steps_per_epoch
+        self.accelerator, self.progress, self.folder = state.accelerator, state.progress, state.folder
+        self.path, self.total_steps = state.folder / "metrics.jsonl", config.epochs * steps_per_epoch
+        if state.accelerator.is_main_process:
+            rewind(self.path, state.progress.step, state.progress.scores)
+            start_trackers(config, state.accelerator, state.folder, state.progress.step)
+        self._terms: list[dict[str, torch.Tensor]] = []  # of each micro-batch of the current step
         self._steps, self._seconds, self._busy = 0, 0.0, 0.0
         self._mark = time.perf_counter()
 
@@ -80,7 +75,7 @@ class TrainingLog:
         self._busy += time.perf_counter() - started
 
     def note_terms(self, terms: Mapping[str, torch.Tensor]) -> None:
-        """Remember the loss terms of one part of the current step."""
+        """Remember the loss terms of one micro-batch of the current step."""
         self._terms.append({name: term.detach() for name, term in terms.items()})
 
     def step_done(self, learning_rate: float) -> None:
@@ -98,7 +93,7 @@ class TrainingLog:
             self._warn_if_slow(self._seconds / self._steps)
 
     def _append_loss(self, learning_rate: float) -> None:
-        """Log the terms of the loss, as means over the parts of the step and the processes."""
+        """Log the terms of the loss, as means over the micro-batches of the step and the processes."""
         means = torch.stack([torch.stack(list(terms.values())) for terms in self._terms]).mean(dim=0)
         values = self.accelerator.reduce(means, "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
         self._bar.set_postfix(loss=f"{sum(values):.4f}", refresh=False)

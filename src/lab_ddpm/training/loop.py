@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
-
-from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.training.accelerator import make_accelerator
@@ -22,11 +18,11 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
 from lab_ddpm.training.model import make_denoiser
-from lab_ddpm.training.processes import check_same_images, check_shared, main_process_first
-from lab_ddpm.training.run_folder import claim_run_folder
+from lab_ddpm.training.processes import is_asked_to_stop
+from lab_ddpm.training.run_folder import claim_run_folder, write_settings
 from lab_ddpm.training.state import TrainingState, newest_state
 from lab_ddpm.training.stream import open_images, open_stream
-from lab_ddpm.training.trial import settle_parts
+from lab_ddpm.training.trial import settle_micro_batches
 from lab_ddpm.training.validation import Validation
 
 
@@ -42,14 +38,11 @@ def train(config: TrainConfig) -> Path:
         Interrupted: On SIGTERM or SIGINT, after saving.
     """
     accelerator = make_accelerator(config)  # device, precision, processes
-    with claim_run_folder(config, accelerator.is_main_process) as folder:
-        check_shared(folder, accelerator)
-        # the main process decodes the images; the others then read them
-        with main_process_first(accelerator):
-            images = open_images(config)
-        check_same_images(images, accelerator)
-        accelerator.print(summarize(images, config.data.root))
-        config = settle_parts(config, images, accelerator, folder)
+    with claim_run_folder(config, accelerator) as folder:
+        images = open_images(config, accelerator)
+        config = settle_micro_batches(config, images, accelerator, folder)
+        if accelerator.is_main_process:
+            write_settings(config, folder)
         steps_per_epoch = math.ceil(len(images) / config.batch_size)
         total_steps = config.epochs * steps_per_epoch
 
@@ -57,30 +50,20 @@ def train(config: TrainConfig) -> Path:
         denoiser = make_denoiser(config, images)
         if config.init_from is not None and newest_state(folder) is None:
             take_weights(denoiser, config.init_from)
-        loss = DenoisingLoss(**config.loss)
         state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
 
-        # the stream of samples that is still to come
-        parts = config.num_parts
-        samples, make_batch = open_stream(
-            config,
-            images,
-            denoiser,
-            accelerator.device,
-            config.batch_size // parts,
-            progress.step * parts,
-            total_steps * parts,
-        )
+        # the samples that are still to come
+        steps_to_do = range(progress.step, total_steps)
+        samples, make_batch = open_stream(config, images, denoiser, accelerator.device, steps_to_do)
 
-        # what is measured and told
+        # what is measured, learnt and told
         validation = Validation(config, images, state, steps_per_epoch)
-        log = TrainingLog(config, accelerator, folder, steps_per_epoch, progress)
+        loss = DenoisingLoss(**config.loss)
+        log = TrainingLog(config, state, steps_per_epoch)
         validation.keep_pipelines()  # finish what a crash may have left undone
-        several = " that is logged, or when all processes have sampled" if accelerator.num_processes > 1 else ""
-        announcement = f"stopping at the next step{several}" if accelerator.is_local_main_process else None
-        with stop_signals(announcement) as signals, log.bar():
+        with stop_signals("stopping as soon as the state can be saved") as signals, log.bar():
             validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
             for loaded in accelerator.prepare_data_loader(samples):
@@ -96,7 +79,7 @@ def train(config: TrainConfig) -> Path:
                     state.lr_scheduler.step()
                     state.optimizer.zero_grad()
                 log.note_terms(terms)
-                if not accelerator.sync_gradients:  # a part of a batch
+                if not accelerator.sync_gradients:  # a micro-batch that is not the last of its batch
                     continue
                 state.average_weights()
                 progress.step += 1
@@ -104,7 +87,7 @@ def train(config: TrainConfig) -> Path:
                 if is_logged:
                     state.check_finite()
                 log.step_done(learning_rate)
-                if _is_asked_to_stop(accelerator, signals, is_logged):
+                if is_asked_to_stop(accelerator, signals, is_logged):
                     state.save()
                     raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
                 is_saved = validation.evaluate_if_due(log, signals)
@@ -113,14 +96,3 @@ def train(config: TrainConfig) -> Path:
                 log.restart_clock()
     accelerator.end_training()
     return folder
-
-
-def _is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int], is_logged: bool) -> bool:
-    """Whether a signal has arrived at any of the processes. Several ask each other only at steps that wait anyway."""
-    if accelerator.num_processes == 1:
-        return bool(signals)
-    if not is_logged:
-        return False
-    if signals:
-        accelerator.set_trigger()
-    return accelerator.check_trigger()

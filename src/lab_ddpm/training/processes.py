@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from lab_ddpm.data.image_cache import ImageDataset
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.errors import UserError
 
 
 def check_shared(run: Path, accelerator: Accelerator) -> None:
@@ -35,18 +34,11 @@ def check_shared(run: Path, accelerator: Accelerator) -> None:
         )
 
 
-def check_same_images(images: ImageDataset, accelerator: Accelerator) -> None:
-    """Raise `DataError`, on all processes, unless they all have the same images and labels."""
-    if len(set(gather_object([images.fingerprint()]))) > 1:
-        raise DataError("`data.root` must hold the same images and labels on all machines")
-
-
 @contextmanager
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
-    """Run the block on the main process, then on the others.
+    """Run the block on the main process, then on the others, even if it raises an error: they raise it too.
 
     As accelerate's own, but the others wait for a day instead of `PROCESS_TIMEOUT`: large images take long to decode.
-    If the main process ends, they end at once.
     """
     if accelerator.num_processes == 1:
         yield
@@ -55,7 +47,20 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     assert isinstance(group, torch.distributed.ProcessGroup)
     if not accelerator.is_main_process:
         torch.distributed.barrier(group)
-    yield
-    if accelerator.is_main_process:
-        torch.distributed.barrier(group)
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:
+            torch.distributed.barrier(group)
     torch.distributed.destroy_process_group(group)
+
+
+def is_asked_to_stop(accelerator: Accelerator, signals: Sequence[int], is_logged: bool) -> bool:
+    """Whether a signal has arrived at any of the processes. Several ask each other only at steps that wait anyway."""
+    if accelerator.num_processes == 1:
+        return bool(signals)
+    if not is_logged:
+        return False
+    if signals:
+        accelerator.set_trigger()
+    return accelerator.check_trigger()

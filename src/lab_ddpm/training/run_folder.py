@@ -8,13 +8,13 @@ runs/NAME/last -> pipelines/...
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
@@ -22,6 +22,7 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path, link_atomically, remove, sweep, write_text
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.presets import flatten, read_mapping
+from lab_ddpm.training.processes import check_shared
 from lab_ddpm.training.progress import Progress, read_progress, step_name
 
 # Settings that may change when a run continues: they do not change its result.
@@ -40,17 +41,25 @@ _FREE_KEYS = (
 
 
 @contextmanager
-def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Path]:
-    """Create or reopen `runs_dir/name`, write config.yaml, and keep other trainings out of the folder.
+def claim_run_folder(config: TrainConfig, accelerator: Accelerator) -> Iterator[Path]:
+    """Create or reopen the folder of a run, and keep other trainings out of it. All processes call it.
 
     Raises:
-        DataError: Another process is training this run.
-        UserError: The folder belongs to a run with other settings. They are named.
+        DataError: Another launch is training this run.
+        UserError: The folder belongs to a run with other settings, which are named, or machines do not share it.
     """
     run = Path(config.runs_dir) / config.name
-    if not is_main_process:
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            held.enter_context(_lock(run))
+        check_shared(run, accelerator)
+        _check_same_settings(config.as_dict(), run)
         yield run
-        return
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
+    """Hold the lock of a folder. Without a run in it, the folder goes again if the block refuses the settings."""
     run.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(run / ".lock").acquire(timeout=0)
@@ -59,45 +68,35 @@ def claim_run_folder(config: TrainConfig, is_main_process: bool) -> Iterator[Pat
     with lock:
         for part in ("states", "pipelines"):
             sweep((run / part).resolve())
-        config = continued(config, run)
-        _check_same_settings(config.as_dict(), run)
-        write_settings(config, run)
         try:
-            yield run
+            yield
         except UserError:
-            if {path.name for path in run.iterdir()} == {".lock", "config.yaml"}:  # it was refused before it began
+            if {path.name for path in run.iterdir()} == {".lock"}:
                 remove(run)
             raise
 
 
-def continued(config: TrainConfig, run: Path) -> TrainConfig:
-    """The config, but for "auto" with the number of parts that a run chose when it started."""
-    if config.gradient_accumulation_steps != "auto" or not _is_begun(run):
-        return config
-    parts = read_mapping(run / "config.yaml").get("gradient_accumulation_steps")
-    if not isinstance(parts, int) or config.batch_size % parts:  # other settings, which are refused elsewhere
-        return config
-    return dataclasses.replace(config, gradient_accumulation_steps=parts)
+def begun_with(run: Path) -> dict[str, Any]:
+    """The settings in a run's config.yaml; none as long as it has no state."""
+    is_begun = (run / "config.yaml").is_file() and any((run / "states").glob("step_*"))
+    return read_mapping(run / "config.yaml") if is_begun else {}
 
 
 def write_settings(config: TrainConfig, run: Path) -> None:
-    """Write `run/config.yaml`."""
+    """Write the run's config.yaml."""
     write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
 
 
-def _is_begun(run: Path) -> bool:
-    return (run / "config.yaml").is_file() and any((run / "states").glob("step_*"))
-
-
 def _check_same_settings(settings: dict[str, Any], run: Path) -> None:
-    if not _is_begun(run):
-        return
-    path = run / "config.yaml"
-    before, now = flatten(read_mapping(path), "."), flatten(settings, ".")
+    before, now = flatten(begun_with(run), "."), flatten(settings, ".")
+    if now["gradient_accumulation_steps"] == "auto":  # the run keeps its number
+        del now["gradient_accumulation_steps"]
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
-    if changed:
+    if before and changed:
         differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
-        raise UserError(f"{path} belongs to a run with other settings ({differences}); choose another `--name`")
+        raise UserError(
+            f"{run / 'config.yaml'} belongs to a run with other settings ({differences}); choose another `--name`"
+        )
 
 
 def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:

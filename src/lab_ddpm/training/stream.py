@@ -5,36 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
 from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.interruption import ignore_stop_signals
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.processes import main_process_first
 
 
-def open_images(config: TrainConfig, with_masks: bool = True) -> ImageDataset:
-    """The training images of a run.
-
-    Args:
-        config: The settings of the run.
-        with_masks: Whether to open the masks too, if the model needs them.
+def open_images(config: TrainConfig, accelerator: Accelerator) -> ImageDataset:
+    """The training images, and a line about them on the screen. All processes call it.
 
     Raises:
-        UserError, DataError: As for `dataset.open_training_images`. Settings are named.
+        UserError, DataError: As for `dataset.open_training_images`, or the processes have different images.
     """
     data = config.data
-    with config.naming_settings():
-        return open_training_images(
+    # the main process decodes the images; the others then read them
+    with main_process_first(accelerator), config.naming_settings():
+        images = open_training_images(
             data.dataset,
             data.root,
             data.image_size,
             data.conditional,
-            with_masks=with_masks and config.model["layout_scale"] > 0,
+            with_masks=config.model["layout_scale"] > 0,
             **data.hub_options,
         )
+    accelerator.print(summarize(images, data.root))
+    if len(set(gather_object([images.fingerprint()]))) > 1:
+        raise DataError("`data.root` must hold the same images and labels on all machines")
+    return images
 
 
 def open_stream(
@@ -42,24 +48,25 @@ def open_stream(
     images: ImageDataset,
     denoiser: Denoiser,
     device: torch.device,
-    batch_size: int,
-    first_batch: int,
-    last_batch: int,
+    steps: range,
+    num_processes: int = 1,
 ) -> tuple[DataLoader[Any], BatchMaker]:
-    """What loads the samples of the stream, and what makes a batch of them on a device.
+    """What loads the samples of the stream, and what makes a micro-batch of them on a device.
 
     Args:
         config: The settings of the run.
         images: The training images.
         denoiser: The model to train.
         device: Its device.
-        batch_size: Samples in a batch, over all processes.
-        first_batch, last_batch: Load the batches [first_batch, last_batch) of the stream.
+        steps: The steps whose micro-batches are loaded.
+        num_processes: A micro-batch is this process' share of one for so many processes.
 
     Raises:
-        UserError: There are fewer images than a batch has.
+        UserError: There are fewer images than a micro-batch has.
     """
-    order = StreamSampler(len(images), batch_size, config.seed, first_batch, last_batch)
+    count = config.num_micro_batches
+    size = config.batch_size // count // num_processes
+    order = StreamSampler(len(images), size, config.seed, steps.start * count, steps.stop * count)
     is_held = fits_on(device, images)
     loader = DataLoader(
         StreamDataset(images, with_images=not is_held),

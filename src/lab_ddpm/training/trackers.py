@@ -15,14 +15,14 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.presets import flatten
 
 
-def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path, step: int) -> None:
+def start_trackers(config: TrainConfig, accelerator: Accelerator, folder: Path, step: int) -> None:
     """Start or continue reporting, on the main process.
 
-    TensorBoard's files are in `folder/lab_ddpm/`; reports after `step` are deleted from them. Weights & Biases
-    continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen. Trackio continues
-    the run whose name ends with the id in `folder/trackio_id`, and shows steps that are done again twice.
+    TensorBoard's files are in `folder/lab_ddpm/`; reports after `step` are deleted from them. Weights &
+    Biases continues the run whose id is in `folder/wandb_id`, and ignores steps that it has already seen. Trackio
+    continues the run whose name ends with the id in `folder/trackio_id`, and shows steps that are done again twice.
     """
-    if config.trackers == "none" or not accelerator.is_main_process:
+    if config.trackers == "none":
         return
     options: dict[str, Any] = {"purge_step": step + 1}
     if config.trackers == "wandb":

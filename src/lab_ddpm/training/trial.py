@@ -1,7 +1,7 @@
-"""Steps that are tried and not kept: how long a step takes, and how many parts of a batch fit into memory.
+"""Steps that are tried and not kept: how long a step takes, and how large a micro-batch may be to fit into memory.
 
-A process tries alone, on its share of a batch. If several tried together and one ran out of memory, the others would
-wait for it forever.
+A process tries alone, on its share of a micro-batch. If several tried together and one ran out of memory, the others
+would wait for it forever.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -21,38 +21,33 @@ from diffusers.training_utils import EMAModel
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.training.accelerator import check_parts
+from lab_ddpm.training.accelerator import check_micro_batch
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.model import make_denoiser
 from lab_ddpm.training.optimizer import make_optimizer
-from lab_ddpm.training.run_folder import continued, write_settings
+from lab_ddpm.training.run_folder import begun_with
 from lab_ddpm.training.stream import open_stream
 
 _STEPS_THAT_FILL = 2  # the first one creates the state of the optimizer
 
 
-def trial_steps(config: TrainConfig, images: ImageDataset, accelerator: Accelerator, parts: int) -> Iterator[float]:
-    """Train a new model on the first batches of the stream, and yield the seconds of each step.
-
-    Args:
-        config: The settings of the run.
-        images: The training images.
-        accelerator: Its device and its precision are used.
-        parts: The number of parts in which a batch is computed.
-    """
-    device = accelerator.device
+def trial_steps(config: TrainConfig, images: ImageDataset, accelerator: Accelerator) -> Iterator[float]:
+    """Train a new model on the first batches of the stream, and yield the seconds of each step."""
+    device, count = accelerator.device, config.num_micro_batches
     denoiser = make_denoiser(config, images).to(device)
     optimizer = make_optimizer(denoiser, config.optimizer)
     ema = EMAModel(denoiser.parameters(), foreach=True) if config.optimizer.ema_decay else None
     model = accelerator.prepare_model(denoiser, evaluation_mode=True)  # with its precision, but for this process alone
-    loss, share = DenoisingLoss(**config.loss), config.batch_size // parts // accelerator.num_processes
-    samples, make_batch = open_stream(config, images, denoiser, device, share, 0, sys.maxsize)
+    loss = DenoisingLoss(**config.loss)
+    samples, make_batch = open_stream(
+        config, images, denoiser, device, range(sys.maxsize // count), accelerator.num_processes
+    )
     batches = iter(samples)
     while True:
         started = time.perf_counter()
-        for loaded in islice(batches, parts):
+        for loaded in islice(batches, count):
             terms = loss(model, make_batch(send_to_device(loaded, device, non_blocking=True)))
-            (torch.stack(list(terms.values())).sum() / parts).backward()
+            (torch.stack(list(terms.values())).sum() / count).backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.optimizer.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -63,55 +58,56 @@ def trial_steps(config: TrainConfig, images: ImageDataset, accelerator: Accelera
         yield time.perf_counter() - started
 
 
-def fitting_parts(config: TrainConfig, images: ImageDataset, accelerator: Accelerator) -> int:
-    """The smallest number of parts with which a step fits into the memory of every process. All processes call it.
+def first_steps(seconds_of_steps: Iterable[float], seconds: float, most: int | None = None) -> list[float]:
+    """The seconds of the steps that together take so many seconds, or of the first `most` of them."""
+    times = []
+    for taken in islice(seconds_of_steps, most):
+        times.append(taken)
+        if sum(times) >= seconds:
+            break
+    return times
+
+
+def fitting_micro_batches(config: TrainConfig, images: ImageDataset, accelerator: Accelerator) -> int:
+    """The fewest micro-batches with which a step fits into the memory of every process. All processes call it.
 
     Raises:
         UserError: A step of one image does not fit.
     """
     share = config.batch_size // accelerator.num_processes
-    most = len(images) // accelerator.num_processes  # a part may not exceed the data set
+    most = len(images) // accelerator.num_processes  # a micro-batch may not exceed the data set
     sizes = iter([size for size in range(min(share, most), 0, -1) if share % size == 0] + [0])
 
     def attempt(size: int) -> int:
-        for _ in islice(trial_steps(config, images, accelerator, share // size), _STEPS_THAT_FILL):
+        tried = dataclasses.replace(config, gradient_accumulation_steps=share // size)
+        for _ in islice(trial_steps(tried, images, accelerator), _STEPS_THAT_FILL):
             pass
         return share // size
 
     try:
-        parts = find_executable_batch_size(attempt, next(sizes), lambda: next(sizes))()
+        count = find_executable_batch_size(attempt, next(sizes), lambda: next(sizes))()
     except RuntimeError as error:
         if "reached zero" not in str(error):
             raise
         raise UserError("`model` must be smaller: a step of one image does not fit into memory") from None
     release_memory()
     torch.compiler.reset()  # what it learnt from the sizes that were tried
-    return int(accelerator.gather(torch.tensor([parts], device=accelerator.device)).max())  # pyright: ignore
+    return int(accelerator.gather(torch.tensor([count], device=accelerator.device)).max())  # pyright: ignore
 
 
-def settle_parts(config: TrainConfig, images: ImageDataset, accelerator: Accelerator, run: Path) -> TrainConfig:
-    """The config with a number in place of the "auto" of `gradient_accumulation_steps`. All processes call it.
+def settle_micro_batches(config: TrainConfig, images: ImageDataset, accelerator: Accelerator, run: Path) -> TrainConfig:
+    """The config, and the accelerator, with a number in place of the "auto" of `gradient_accumulation_steps`.
 
-    A run that is continued keeps its number.
-
-    Args:
-        config: The settings of the run.
-        images: The training images.
-        accelerator: The accelerator of the run. Gets the number.
-        run: Folder of the run. The number is written into its config.yaml.
+    All processes call it. A run that is continued keeps its number.
 
     Raises:
         UserError: A step of one image does not fit into memory.
     """
-    config = continued(config, run)
     if config.gradient_accumulation_steps == "auto":
-        parts = fitting_parts(config, images, accelerator)
-        accelerator.print(
-            f"`gradient_accumulation_steps` is {parts}: {config.batch_size // parts} images fit at a time"
-        )
-        config = dataclasses.replace(config, gradient_accumulation_steps=parts)
-        if accelerator.is_main_process:
-            write_settings(config, run)
-    check_parts(config, accelerator)
-    accelerator.gradient_accumulation_steps = config.num_parts
+        count = begun_with(run).get("gradient_accumulation_steps")
+        count = count or fitting_micro_batches(config, images, accelerator)
+        accelerator.print(f"`gradient_accumulation_steps` is {count}: {config.batch_size // count} images at a time")
+        config = dataclasses.replace(config, gradient_accumulation_steps=count)
+        check_micro_batch(config, accelerator)
+        accelerator.gradient_accumulation_steps = count
     return config

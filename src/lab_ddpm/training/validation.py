@@ -64,11 +64,7 @@ class Validation:
         with state.averaged_weights() as denoiser, state.accelerator.autocast():
             sampling = self.config.sampling
             pipeline = LabelConditionalPipeline(
-                denoiser,
-                sampling["scheduler"],
-                sampling["steps"],
-                sampling["guidance_scale"],
-                self.fit,
+                denoiser, sampling["scheduler"], sampling["steps"], sampling["guidance_scale"], self.fit
             )
             scores = self.selection.score(self._sample(pipeline, signals))
             if state.accelerator.is_main_process:
