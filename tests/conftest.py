@@ -16,6 +16,9 @@ from PIL import Image, ImageDraw
 from lab_ddpm.data.iclevr import OBJECTS, SHAPES
 
 if TYPE_CHECKING:  # torch is imported by the tests that need it
+    import torch
+
+    from lab_ddpm.data.batches import Batch
     from lab_ddpm.diffusion.denoiser import Denoiser
     from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
     from lab_ddpm.training.config import TrainConfig
@@ -120,6 +123,25 @@ def tiny_denoiser(**settings: Any) -> Denoiser:
         "condition_dropout": 0.1 if settings.get("labels") else 0.0,
     }
     return Denoiser(**(small | settings)).eval()
+
+
+def tiny_batch(denoiser: Denoiser, clean_images: torch.Tensor, **given: Any) -> Batch:
+    """Training samples of some images. What is not given is zero, or random but always the same; nothing is dropped."""
+    import torch
+
+    count, space = len(clean_images), denoiser.space
+    batch: Batch = {
+        "positions": torch.arange(count),
+        "clean_images": clean_images,
+        "masks": torch.zeros(count, 1, *space.sample_size, dtype=torch.uint8),
+        "class_labels": torch.zeros(count, space.num_labels),
+        "augment_labels": torch.zeros(count, 0),
+        "most_labels": space.num_labels,
+        "noise": torch.randn(count, *space.shape, generator=torch.Generator().manual_seed(0)),
+        "uniforms": torch.full((count, 5), 0.5),
+        "place_uniforms": torch.full((count, 3 * space.num_labels + 1), 0.5),
+    }
+    return {**batch, **given}  # pyright: ignore[reportReturnType]
 
 
 def save_tiny_pipeline(path: str | Path, channels: int, labels: tuple[str, ...] = (), **settings: Any) -> Path:

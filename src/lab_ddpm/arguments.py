@@ -18,9 +18,7 @@ SPLITS_HELP = f"{', '.join(SPLITS)} or a JSON file of conditions"
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that names the command.
 
-    Args:
-        command: Its name.
-        description: What it does. Only the first line is shown, so that a script can pass its docstring.
+    Only the first line of the description is shown, so that a script can pass its docstring.
     """
 
     def __init__(self, command: str, description: str | None) -> None:
@@ -48,13 +46,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
-    """The other arguments of `generation.checkpoint.open_pipeline`.
-
-    Args:
-        parser: The parser to add them to.
-        scheduler: The default scheduler, as the help names it.
-        steps: The default number of steps, as the help names it.
-    """
+    """The other arguments of `generation.checkpoint.open_pipeline`; `scheduler` and `steps` name the defaults."""
     parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: {scheduler})")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")
     runtimes = "torch (float32), bf16, onnx (see lab-ddpm export onnx), or auto, the fastest here (default: auto)"

@@ -87,9 +87,6 @@ def load_torch(doing: str) -> None:
     """Say what a command is about to do, then import torch and diffusers, which takes seconds.
 
     Meanwhile Ctrl-C ends the process: a KeyboardInterrupt in the middle of these imports can abort with a core dump.
-
-    Args:
-        doing: For example "generating images".
     """
     if "diffusers.models.modeling_utils" in sys.modules:
         return

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import tiny_denoiser
+from conftest import tiny_batch, tiny_denoiser
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
@@ -30,16 +30,12 @@ def draw_batch(denoiser: Denoiser, timesteps: torch.Tensor = TIMESTEPS) -> Batch
     """An image for each timestep, its labels and its layout kept."""
     random = torch.Generator().manual_seed(0)
     count = len(timesteps)
-    return Batch(
-        positions=torch.arange(count),
-        clean_images=torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
+    return tiny_batch(
+        denoiser,
+        torch.rand(count, 3, 16, 16, generator=random) * 2 - 1,
         masks=torch.randint(25, (count, 1, 16, 16), generator=random),
         class_labels=torch.eye(24)[:count],
-        augment_labels=torch.zeros(count, 0),
-        most_labels=24,
-        noise=torch.randn(count, *denoiser.space.shape, generator=random),
         uniforms=torch.stack([(timesteps + 0.5) / 1000, *torch.ones(2, count), *torch.zeros(2, count)], dim=1),
-        place_uniforms=torch.full((count, 73), 0.5),
     )
 
 
@@ -193,16 +189,12 @@ def test_edges_are_learnt_behind_a_network_that_cannot_draw_them() -> None:
     for _ in range(80):
         uniforms = torch.rand(4, 5, generator=random) * torch.tensor([0.1, 1, 1, 1, 1])
         noise = torch.randn(4, *denoiser.space.shape, generator=random)
-        batch = Batch(
-            positions=torch.arange(16),
-            clean_images=images.repeat_interleave(4, dim=0),  # each four times: one of four teaches it
-            masks=torch.empty(0),
-            class_labels=torch.zeros(16, 0),
-            augment_labels=torch.zeros(16, 0),
-            most_labels=0,
+        # each image four times: one of four teaches it
+        batch = tiny_batch(
+            denoiser,
+            images.repeat_interleave(4, dim=0),
             noise=noise.repeat_interleave(4, dim=0),
             uniforms=uniforms.repeat_interleave(4, dim=0),
-            place_uniforms=torch.zeros(16, 1),
         )
         optimizer.zero_grad()
         terms = DenoisingLoss()(denoiser, batch)

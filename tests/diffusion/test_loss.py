@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import tiny_denoiser
+from conftest import tiny_batch, tiny_denoiser
 from gaussian_oracle import GaussianOracle
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.data.iclevr import OBJECTS
@@ -31,16 +31,13 @@ def batch() -> Batch:
     random = torch.Generator().manual_seed(0)
     clean_images, noise = torch.randn(2, 4, 3, 16, 16, generator=random)
     uniforms = torch.stack([(torch.tensor(TIMESTEPS) + 0.5) / T, *torch.ones(2, 4), *torch.zeros(2, 4)], dim=1)
-    return Batch(
-        positions=torch.arange(4),
-        clean_images=clean_images,
+    return tiny_batch(
+        tiny_denoiser(labels=("dark", "bright")),
+        clean_images,
         masks=torch.arange(4).repeat(16).reshape(1, 1, 8, 8).repeat(4, 1, 2, 2) % 3,
         class_labels=torch.eye(2).repeat(2, 1),
-        augment_labels=torch.zeros(4, 0),
-        most_labels=2,
         noise=noise,
         uniforms=uniforms,
-        place_uniforms=torch.full((4, 7), 0.5),
     )
 
 
@@ -109,19 +106,10 @@ def test_the_best_network_has_the_loss_of_its_posterior() -> None:
     clean = means + 0.15 * torch.randn(1000, 3, 16, 16, generator=random)
     uniforms = torch.tensor([0.4005, 1, 1]).repeat(1000, 1)
     noise = torch.randn(clean.shape, generator=random)
-    batch = Batch(
-        positions=torch.arange(1000),
-        clean_images=clean,
-        masks=torch.empty(0),
-        class_labels=labels,
-        augment_labels=torch.zeros(len(labels), 0),
-        most_labels=1,
-        noise=noise,
-        uniforms=uniforms,
-        place_uniforms=torch.full((1000, 7), 0.5),
-    )
+    oracle = GaussianOracle("sample")
+    batch = tiny_batch(oracle, clean, class_labels=labels, noise=noise, uniforms=uniforms)
     expected = 0.15**2 * (1 - ABAR[400]) / (0.15**2 * ABAR[400] + 1 - ABAR[400])
-    assert DenoisingLoss()(GaussianOracle("sample"), batch)["image"].item() == pytest.approx(expected.item(), rel=0.01)
+    assert DenoisingLoss()(oracle, batch)["image"].item() == pytest.approx(expected.item(), rel=0.01)
 
 
 @torch.no_grad()
@@ -162,13 +150,11 @@ def test_eight_images_are_learnt_and_sampled() -> None:
     random = torch.Generator().manual_seed(0)
     for _ in range(300):
         chosen = torch.randint(8, (32,), generator=random)
-        batch = Batch(
-            positions=torch.arange(32),
-            clean_images=images[chosen],
+        batch = tiny_batch(
+            denoiser,
+            images[chosen],
             masks=masks[chosen],
             class_labels=torch.eye(8)[chosen],
-            augment_labels=torch.zeros(len(chosen), 0),
-            most_labels=1,
             noise=torch.randn(32, *denoiser.space.shape, generator=random),
             uniforms=torch.rand(32, 5, generator=random),
             place_uniforms=torch.rand(32, 25, generator=random),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import tiny_denoiser
+from conftest import tiny_batch, tiny_denoiser
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
@@ -28,13 +28,11 @@ def placed_batch(denoiser: Denoiser) -> Batch:
     for image, index in class_labels.nonzero().tolist():
         x, y = ((2, 8), (10, 8), (6, 2))[index]
         masks[image, 0, y : y + 4, x : x + 4] = index + 1
-    return Batch(
-        positions=torch.arange(4),
-        clean_images=torch.rand(4, 3, 16, 16, generator=random) * 2 - 1,
+    return tiny_batch(
+        denoiser,
+        torch.rand(4, 3, 16, 16, generator=random) * 2 - 1,
         masks=masks,
         class_labels=class_labels,
-        augment_labels=torch.zeros(len(class_labels), 0),
-        most_labels=3,
         noise=torch.randn(4, *denoiser.space.shape, generator=random),
         uniforms=torch.rand(4, 5, generator=random),
         place_uniforms=torch.rand(4, 10, generator=random),

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
+from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments, tiny_batch
 from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.loss import DenoisingLoss
@@ -324,16 +324,12 @@ def test_every_weight_of_a_loaded_shipped_model_learns(shipped: str) -> None:
     before = {name: parameter.detach().clone() for name, parameter in denoiser.named_parameters()}
     random, space = torch.Generator().manual_seed(0), denoiser.space
     channels, (height, width) = space.in_channels, space.sample_size
-    batch = Batch(
-        positions=torch.arange(2),
-        clean_images=torch.rand(2, channels, height, width, generator=random) * 2 - 1,
+    batch = tiny_batch(
+        denoiser,
+        torch.rand(2, channels, height, width, generator=random) * 2 - 1,
         masks=torch.randint(2, (2, 1, height, width), generator=random, dtype=torch.uint8),
         class_labels=torch.eye(len(denoiser.labels))[:2],
-        augment_labels=torch.zeros(2, 0),
-        most_labels=1,
-        noise=torch.randn(2, *space.shape, generator=random),
         uniforms=torch.tensor([[0.2, 0.5, 0.5, 0.5, 0.5], [0.8, 0.5, 0.5, 0.5, 0.5]]),
-        place_uniforms=torch.zeros(2, 3 * len(denoiser.labels) + 1),
     )
     optimizer = make_optimizer(denoiser, OptimizerConfig(weight_decay=0.0))
     sum(DenoisingLoss()(denoiser, batch).values()).backward()  # pyright: ignore

@@ -18,11 +18,9 @@ _LISTED = 10
 
 
 class UserError(ValueError):
-    """Input that cannot be used. The message states the rule, the value and the choices.
+    """Input that cannot be used. The message states the rule, the value and the choices in one line.
 
-    Args:
-        message: One line, or one line for each of the first broken files, see `listed`.
-        exit_code: 2 for wrong usage (an argument, a config key), 1 for wrong data (a file, a folder).
+    The exit code is 2 for wrong usage (an argument, a config key) and 1 for wrong data (a file, a folder).
     """
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
@@ -60,25 +58,15 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """The beginning of a message about an unknown name: the most similar choice, or nothing.
-
-    If exactly two choices begin with the name ("--guidance"), both are named.
-    """
+    """The beginning of a message about an unknown name: the most similar choice, or nothing."""
     spelt = {str(choice).lower(): str(choice) for choice in choices}
-    name = str(value).lower()
-    close = difflib.get_close_matches(name, spelt, n=1)
-    longer = [choice for choice in spelt if choice.startswith(name)]
-    meant = longer if len(longer) == 2 and close and close[0] in longer else close
-    return f"did you mean {' or '.join(repr(spelt[choice]) for choice in meant)}? " if meant else ""
+    close = difflib.get_close_matches(str(value).lower(), spelt, n=1)
+    return f"did you mean {spelt[close[0]]!r}? " if close else ""
 
 
 @contextmanager
 def renaming(names: Mapping[str, str]) -> Iterator[None]:
-    """Let errors of the block name what the user sets instead of arguments.
-
-    Args:
-        names: {argument: name of the setting or option}. Other names in backticks stay.
-    """
+    """Let errors of the block name what the user sets instead of arguments: {argument: setting or option}."""
     try:
         yield
     except UserError as error:
@@ -131,9 +119,5 @@ def check_finite(name: str, value: float) -> None:
     """Raise `UserError` for an infinite value, for NaN, and for what is not a number."""
     if not isinstance(value, Real):
         raise UserError(f"`{name}` must be a number, got {reprlib.repr(value)}")
-    try:
-        is_finite = math.isfinite(value)
-    except OverflowError:  # an integer of hundreds of digits
-        is_finite = False
-    if not is_finite:
-        raise UserError(f"`{name}` must be finite, got {reprlib.repr(value)}")
+    if not abs(value) < math.inf:  # of NaN, too
+        raise UserError(f"`{name}` must be finite, got {value}")

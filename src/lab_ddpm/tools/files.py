@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -53,9 +52,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """All files and broken links in `folder` at any depth, sorted, without those that are not visible.
-
-    Links to folders are followed. A folder that does not exist has no files.
+    """All visible files and broken links in `folder` at any depth, sorted. Links to folders are followed.
 
     Raises:
         DataError: A link leads to a folder that contains it.
@@ -128,17 +125,11 @@ def write_json(path: str | Path, content: object) -> None:
 def read_json(path: str | Path) -> object:
     """Parse a JSON file, or raise `DataError` with the file and what is wrong with it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_twins)
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # also invalid UTF-8, and numbers of 5,000 digits
         raise DataError(f"{path}: not valid JSON ({first_line(error)})") from None
-
-
-def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if twins := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-        raise ValueError(f"the key {twins[0]!r} is written twice")
-    return dict(pairs)
 
 
 def link_atomically(target: Path, link: Path) -> None:

@@ -11,12 +11,7 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGINT arrived, and the work up to then is on the disk.
-
-    Args:
-        signal_number: The signal.
-        done: The last finished piece of work, e.g. "step 40".
-    """
+    """SIGTERM or SIGINT arrived, and the work up to then is on the disk: `done` names it, e.g. "step 40"."""
 
     def __init__(self, signal_number: int, done: str) -> None:
         super().__init__(

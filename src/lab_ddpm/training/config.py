@@ -17,7 +17,6 @@ from typing import Any, Literal
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
 
 _LARGEST = 4096  # pixels on a side; larger ones are typing errors
-_WITH_CPU_PRESET = ("iclevr", "fashion_mnist", "folder")
 
 
 @dataclass(frozen=True)
@@ -204,10 +203,9 @@ class TrainConfig:
         elif data.conditional:
             choices += ["micro", "exact_match"]
         if evaluation.metric not in choices:
-            kind = "a conditional" if data.conditional else "an unconditional"
             raise UserError(
-                f"`evaluation.metric` must be one of {choices} for {kind} model of {data.dataset!r}, "
-                f"got {evaluation.metric!r}"
+                f"`evaluation.metric` must be one of {choices} for {data.dataset!r} "
+                f"{'with' if data.conditional else 'without'} `data.conditional`, got {evaluation.metric!r}"
             )
         if evaluation.classifier is not None and (data.dataset == "iclevr" or evaluation.metric == "none"):
             raise UserError(
@@ -229,13 +227,6 @@ class TrainConfig:
         sections = {"data": vars(self.data), "model": self.model, "loss": self.loss, "sampling": self.sampling}
         names = {key: f"{section}.{key}" for section, settings in sections.items() for key in settings}
         return renaming({**names, "sample_size": "data.image_size", "with_masks": "model.layout_scale"})
-
-    @property
-    def cpu_preset(self) -> str | None:
-        """The preset to recommend in place of this config on a machine without a GPU; None if this one suits it."""
-        if self.model["patch_size"] > 1 or self.data.dataset not in _WITH_CPU_PRESET:
-            return None
-        return f"configs/{self.data.dataset}_cpu.yaml"
 
 
 def plain(value: Any) -> Any:

@@ -29,10 +29,7 @@ DRY_RUN = "--dry_run"
 
 
 def parse_config(arguments: Sequence[str]) -> TrainConfig:
-    """Parse the command line of a training run.
-
-    Args:
-        arguments: `--config PRESET.yaml` first, then `--dotted.key value` overrides.
+    """Parse the command line of a training run: `--config PRESET.yaml` first, then `--dotted.key value` overrides.
 
     Raises:
         UserError: Naming the key, the value and the rule.

@@ -52,8 +52,7 @@ def training_cost(
 
     Args:
         config: Its settings.
-        labels: The labels of the images.
-        in_channels: Channels of the images.
+        labels, in_channels: Those of the images.
         shares: In how many a batch is split: micro-batches times processes.
         precision: "no", "bf16" or "fp16".
         on_gpu: Whether normalisations compute in float32, as on a GPU; on a CPU they compute in the precision.

@@ -31,20 +31,15 @@ _EMBEDDING = "label_embedding.weight"
 
 @torch.no_grad()
 def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
-    """Give a denoiser the weights of a pipeline.
+    """Give a denoiser the weights of a pipeline with the same architecture and noise. The size of images may differ.
 
     If the labels differ, labels that both know take their embedding from the pipeline, and new ones keep their random
     embedding; so do augmentations. The layout's channels and the placer also keep their random weights, unless both
     have a layout of the same labels and scale. So does the detailer, if the pipeline has none. A pipeline's detailer is
     never dropped: its images were made with it.
 
-    Args:
-        denoiser: The model to train, with the same architecture and noise. The size of the images may differ.
-        pipeline: Folder of the pipeline.
-
     Raises:
-        UserError: Another architecture or other noise. The setting is named.
-        DataError: There is no such pipeline, or it is broken.
+        UserError, DataError: As for `load_source`.
     """
     source = load_source(pipeline, denoiser.config)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from lab_ddpm.tools.hardware import uses_gpu
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.metrics_log import append_record, rewind
 from lab_ddpm.training.progress import step_name
@@ -26,10 +25,7 @@ _DAY = 86_400.0
 class TrainingLog:
     """The log of one run. All processes call it, and the main process writes.
 
-    Args:
-        config: The settings of the run.
-        state: The state of the run, already loaded. Later lines of the log are deleted: they will be logged again.
-        steps_per_epoch: Steps in an epoch.
+    Lines after the step of `state`, which is already loaded, are deleted: they will be logged again.
     """
 
     def __init__(self, config: TrainConfig, state: TrainingState, steps_per_epoch: int) -> None:
@@ -126,8 +122,8 @@ class TrainingLog:
     def _warn_if_slow(self, seconds_per_step: float) -> None:
         days = (self.total_steps - self.progress.step) * seconds_per_step / _DAY
         if days > 1:
-            preset = None if uses_gpu(self.config.device) else self.config.cpu_preset
-            hint = f"{preset} is made for machines without a GPU. " if preset else ""
+            on_gpu, is_for_gpu = self.accelerator.device.type == "cuda", self.config.model["patch_size"] == 1
+            hint = "" if on_gpu or not is_for_gpu else "configs/*_cpu.yaml are made for machines without a GPU. "
             self.accelerator.print(
                 f"At {seconds_per_step:.1f} s a step the rest of this run takes about {days:.0f} days on this machine. "
                 f"{hint}Continuing."

@@ -19,9 +19,7 @@ from lab_ddpm.tools.shipped import find
 def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     """The settings of a file, merged with those of the files that it extends; they are not checked.
 
-    Args:
-        path: The file.
-        extending: The files that extend this one, resolved.
+    `extending` are the files that extend this one, resolved.
 
     Raises:
         UserError: Naming the file that is missing, broken or extends itself.

@@ -13,7 +13,6 @@ from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.official.masks import write_masks
 from lab_ddpm.iclevr.replica.replica import read_identity, render_replica
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.hardware import uses_gpu
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import load_source
 
@@ -30,8 +29,6 @@ def provide_images(config: TrainConfig) -> None:
     if not has_images(root):
         _render(config, root)
         return
-    _check_evaluation(config)
-    _note_other_replica(config, root)
     if config.model["layout_scale"]:
         _provide_masks(root)
 
@@ -43,9 +40,9 @@ def _render(config: TrainConfig, root: Path) -> None:
     if config.evaluation.split not in SPLITS:
         resolve_split(config.evaluation.split, root)  # before the first file is written
     write_condition_lists(root)
-    _check_evaluation(config)
-    if config.cpu_preset and not uses_gpu(config.device):
-        print(f"This config is for a GPU, and this machine has none. Use {config.cpu_preset} here. Continuing.")
+    if config.data.conditional and config.evaluation.metric != "none":
+        classifier_file(SELECTING_CLASSIFIER)
+        load_conditions(resolve_split(config.evaluation.split, root), OBJECTS)
     print(
         f"{root} has no images. To use the official ones, stop and run "
         f"`python scripts/import_data.py PATH --out {root}`. "
@@ -54,23 +51,6 @@ def _render(config: TrainConfig, root: Path) -> None:
     unseen = load_conditions(resolve_split("unseen", root), OBJECTS)
     summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, unseen)
     print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {root}/")
-
-
-def _check_evaluation(config: TrainConfig) -> None:
-    """Raise the errors about missing or broken files that the evaluation would raise later."""
-    if config.data.conditional and config.evaluation.metric != "none":
-        classifier_file(SELECTING_CLASSIFIER)
-        load_conditions(resolve_split(config.evaluation.split, config.data.root), OBJECTS)
-
-
-def _note_other_replica(config: TrainConfig, root: Path) -> None:
-    replica = read_identity(root)
-    if replica and replica["num_scenes"] != config.data.num_scenes and os.environ.get("RANK", "0") == "0":
-        print(
-            f"{root} has a replica of {replica['num_scenes']} scenes, but `data.num_scenes` is "
-            f"{config.data.num_scenes}: training on the scenes that are there. "
-            f"`python scripts/render.py --num-scenes N --out {root}` adds scenes."
-        )
 
 
 def _provide_masks(root: Path) -> None:

@@ -71,7 +71,7 @@ def _lock(run: Path) -> Iterator[None]:
         try:
             yield
         except UserError:
-            if {path.name for path in run.iterdir()} == {".lock"}:
+            if {path.name for path in run.iterdir()} <= {".lock", "config.yaml"}:
                 remove(run)
             raise
 
@@ -110,12 +110,8 @@ def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> N
 def keep_pipelines(run: Path, progress: Progress, keep: int) -> None:
     """Link last/ and best/ to pipelines that `progress` knows, then delete those that no state needs.
 
-    Call it after `progress` is saved in a state. A run that resumes from an older state still finds its best pipeline.
-
-    Args:
-        run: Folder of the run.
-        progress: How far the run is, with the score of every evaluation.
-        keep: How many of the best pipelines to keep. The last one is always kept.
+    Call it after `progress` is saved in a state. The last pipeline and the `keep` best ones of each state stay, so a
+    run that resumes from an older state still finds its best.
     """
     folder = run / "pipelines"
     if progress.scores:

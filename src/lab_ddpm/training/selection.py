@@ -74,11 +74,7 @@ class Selection:
 def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.device, progress: Progress) -> Selection:
     """The way to choose that `config.evaluation.metric` names. "auto" takes the first that is possible at the start.
 
-    Args:
-        config: The settings of the run.
-        dataset: The training images, with labels if the model is conditional.
-        device: The device that classifiers run on.
-        progress: How far the run is. A new run gets its metric here; a continued one keeps it.
+    A new run gets its metric in `progress` here; a continued one keeps it.
 
     Raises:
         UserError, DataError: The split or the classifier is missing or not usable, or the run started with others.

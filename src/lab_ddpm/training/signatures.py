@@ -24,11 +24,9 @@ _NAMES = {
 
 
 def read_signature(module: str, name: str) -> type:
-    """A class with the docstring and the constructor arguments of another one, and nothing else.
+    """A class with the docstring and the constructor arguments of a class in a file of the package, and nothing else.
 
-    Args:
-        module: File of the other class, relative to the package.
-        name: Its name. It has an `__init__`, or is a dataclass.
+    That class has an `__init__`, or is a dataclass.
     """
     kept: list[ast.stmt] = []
     for node in ast.parse((_PACKAGE / module).read_text(encoding="utf-8")).body:

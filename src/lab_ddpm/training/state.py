@@ -34,18 +34,11 @@ _KEPT = 2
 class TrainingState:
     """A model in training, with everything that a step changes.
 
-    The learning rate rises linearly, then falls to 0 along a cosine. The average of the weights has diffusers' warm-up.
-
-    Args:
-        accelerator: Wraps the model, the optimizer and the learning rate.
-        folder: Folder of the run.
-        denoiser: The model. Parameters that need no gradient do not change.
-        settings: The settings of the optimizer and the average.
-        total_steps: Steps until the learning rate is 0.
+    The learning rate rises linearly, then falls along a cosine to 0 at `total_steps`. The average of the weights has
+    diffusers' warm-up.
 
     Attributes:
-        model: The denoiser as accelerate wrapped it.
-        optimizer, lr_scheduler: As accelerate wrapped them.
+        model, optimizer, lr_scheduler: As accelerate wrapped them.
         ema: The average of the weights; None for none.
         progress: How far the run is.
     """
@@ -148,10 +141,7 @@ class TrainingState:
             write_progress(temporary, self.progress)
 
     def load(self, data: str) -> None:
-        """Restore the newest state of the run, if there is one. All processes call it.
-
-        Args:
-            data: Fingerprint of the images and labels.
+        """Restore the newest state of the run, if there is one. `data` is the fingerprint of the images and labels.
 
         Raises:
             DataError: The state is broken.

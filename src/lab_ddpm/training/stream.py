@@ -51,15 +51,9 @@ def open_stream(
     steps: range,
     num_processes: int = 1,
 ) -> tuple[DataLoader[Any], BatchMaker]:
-    """What loads the samples of the stream, and what makes a micro-batch of them on a device.
+    """What loads the samples of some steps, and what makes a micro-batch of them on a device.
 
-    Args:
-        config: The settings of the run.
-        images: The training images.
-        denoiser: The model to train.
-        device: Its device.
-        steps: The steps whose micro-batches are loaded.
-        num_processes: A micro-batch is this process' share of one for so many processes.
+    If this process trains alone, but as one of `num_processes`, it gets its share of a micro-batch.
 
     Raises:
         UserError: There are fewer images than a micro-batch has.

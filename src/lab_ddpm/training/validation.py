@@ -25,14 +25,7 @@ _GRID_COLUMNS, _GRID_IMAGES = 8, 64
 
 
 class Validation:
-    """The evaluations of one run. All have the same conditions and the same noise.
-
-    Args:
-        config: The settings of the run.
-        images: The training images.
-        state: The state of the run, already loaded.
-        steps_per_epoch: Steps in an epoch.
-    """
+    """The evaluations of one run, whose state is already loaded. All have the same conditions and the same noise."""
 
     def __init__(self, config: TrainConfig, images: ImageDataset, state: TrainingState, steps_per_epoch: int) -> None:
         self.config, self.state, self.fit = config, state, images.fit
@@ -41,18 +34,13 @@ class Validation:
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
 
     def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
-        """Evaluate the averaged weights if it is time to, save their pipeline, and choose best/.
-
-        Args:
-            log: The log of the run.
-            signals: Is no longer empty when the run is asked to stop. A single process then stops at the next denoising
-                step.
+        """Evaluate the averaged weights if it is time to, save their pipeline and the state, and choose best/.
 
         Returns:
-            Whether it was time to. The state is saved then.
+            Whether it was time to.
 
         Raises:
-            Interrupted: It was asked to stop. The state is saved.
+            Interrupted: There is an entry in `signals`. A single process stops at the next denoising step.
         """
         state, progress = self.state, self.state.progress
         step = progress.step
