@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.utils import parameters_to_vector
 
-from conftest import save_random_classifiers, tiny_arguments
+from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
 from lab_ddpm.training.state import newest_state
 
@@ -178,3 +178,13 @@ def test_what_machines_must_share_is_named(machines: list[str], place: Path, sha
     assert codes == [1, 1]
     assert all(named in line for (line,) in lines)
     assert not list(place.glob("**/states/*"))
+
+
+def test_an_error_that_all_processes_share_is_the_only_line(place: Path) -> None:
+    image = place / "data" / "images" / "CLEVR_train_000000_0.png"
+    image.write_bytes(image.read_bytes()[:100])
+    command = [*LAUNCH_TWO, str(SCRIPTS / "train.py"), *tiny_arguments(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = {line for line in done.stderr.splitlines() if line.startswith("lab-ddpm: ")}
+    assert len(lines) == 1
+    assert image.name in lines.pop()

@@ -65,8 +65,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         )
     except ValueError as error:  # accelerate's state is one per process
         raise UserError(f"`device` and `mixed_precision` must not change in a process: {first_line(error)}") from None
-    if config.device == "cpu" and accelerator.device.type != "cpu":  # an earlier training chose it
-        raise UserError(f"`device` must not change in a process, got 'cpu' after {accelerator.device.type!r}")
     check_micro_batch(config, accelerator)
     return accelerator
 

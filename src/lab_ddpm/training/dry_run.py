@@ -49,19 +49,17 @@ def dry_run(config: TrainConfig) -> None:
 
 def _find_images(config: TrainConfig, accelerator: Accelerator) -> tuple[ImageDataset, int]:
     """Images to try a step with, and how many there will be. Checks what evaluations need."""
-    data, needs_masks = config.data, config.model["layout_scale"] > 0
+    data = config.data
     if data.dataset == "iclevr" and not has_images(data.root):
         accelerator.print(f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered")
         if data.conditional and config.evaluation.metric != "none":
             classifier_file(SELECTING_CLASSIFIER)
         return _stand_ins(config), 3 * data.num_scenes
-    lacks_masks = needs_masks and data.dataset == "iclevr" and not (Path(data.root) / "masks").is_dir()
-    opened = config
-    if lacks_masks:  # a training finds them itself
-        opened = dataclasses.replace(config, model={**config.model, "layout_scale": 0})
-    images = open_images(opened, accelerator)
+    lacks_masks = config.model["layout_scale"] and data.dataset == "iclevr" and not (Path(data.root) / "masks").is_dir()
+    without_layout = dataclasses.replace(config, model={**config.model, "layout_scale": 0})
+    images = open_images(without_layout if lacks_masks else config, accelerator)
     make_selection(config, images, accelerator.device, Progress())
-    return _stand_ins(config) if lacks_masks else images, len(images)
+    return _stand_ins(config) if lacks_masks else images, len(images)  # a training finds the masks itself
 
 
 def _stand_ins(config: TrainConfig) -> ImageDataset:

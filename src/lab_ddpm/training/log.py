@@ -109,13 +109,8 @@ class TrainingLog:
                 report_image(self.accelerator, "samples", np.asarray(grid.convert("RGB")), progress.step)
         if not scores:
             return
-        best, *others = progress.best_steps(2)
-        if best != progress.step:
-            verdict = f"the best is still that of step {best}"
-        elif others and progress.scores[others[0]] == progress.scores[best]:
-            verdict = f"as good as that of step {others[0]}: best/ is the later one"
-        else:
-            verdict = "the best so far"
+        (best,) = progress.best_steps(1)
+        verdict = "the best so far" if best == progress.step else f"the best is still that of step {best}"
         self.accelerator.print(f"step {progress.step}: {metric} {scores[metric]['mean']:.4f}, {verdict}")
         self._append(validation=scores)
 
