@@ -142,8 +142,8 @@ class TrainConfig:
         gradient_accumulation_steps: The number of micro-batches in which a batch is computed, to save memory. "auto"
             is the smallest number with which a step fits, found when the run starts. The result is the same, up to
             rounding. A micro-batch may not exceed the data set.
-        mixed_precision: "auto" means bf16 on hardware that computes in it (a GPU; a CPU with AMX or AVX512-BF16), fp16
-            on other GPUs, and none on other CPUs.
+        mixed_precision: "auto" means the fp16 or bf16 of `accelerate launch`, or else bf16 on hardware that computes in
+            it (a GPU; a CPU with AMX or AVX512-BF16), fp16 on other GPUs, and none on other CPUs.
         device: "auto" takes a GPU if there is one.
         channels_last: Whether the channels of a pixel lie next to each other in memory.
         compile: Whether `torch.compile` makes kernels for the networks. The first step then takes minutes.

@@ -54,9 +54,9 @@ def train(config: TrainConfig) -> Path:
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
 
-        # the samples that are still to come
-        steps_to_do = range(progress.step, total_steps)
-        samples, make_batch = open_stream(config, images, denoiser, accelerator.device, steps_to_do)
+        # the samples of the steps that are still to come
+        steps = range(progress.step, total_steps)
+        samples, make_batch = open_stream(config, images, denoiser, accelerator.device, steps)
 
         # what is measured, learnt and told
         validation = Validation(config, images, state, steps_per_epoch)
