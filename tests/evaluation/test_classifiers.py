@@ -19,7 +19,7 @@ from lab_ddpm.evaluation.classifiers import (
     predict,
     save_classifier,
 )
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.shipped import SHIPPED
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
@@ -44,7 +44,6 @@ def test_what_is_saved_is_small_and_loaded_again(name: str, tmp_path: Path) -> N
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     np.testing.assert_allclose(probabilities, predict(original, IMAGES), atol=0.01)
     np.testing.assert_allclose(predict(loaded, IMAGES, batch_size=2), probabilities, atol=1e-5)
-    assert predict(loaded, IMAGES[:0]).shape == (0, 24)
     before, after = load_file(path), load_file(save_classifier(loaded, name, tmp_path / "two", OBJECTS))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -126,8 +125,6 @@ def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
         None,
         {"classifier": "vgg", "labels": json.dumps(OBJECTS)},
         {"classifier": "referee", "labels": json.dumps(OBJECTS[:10])},
-        {"classifier": "referee", "labels": "3"},
-        {"classifier": "referee"},
     ],
 )
 def test_a_safetensors_file_with_another_header_is_refused(header: dict[str, str] | None, tmp_path: Path) -> None:
@@ -148,11 +145,9 @@ def test_labels_are_not_checked_if_only_features_are_needed(tmp_path: Path) -> N
 
 
 def test_unknown_and_missing_classifiers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="referee"):
+    with pytest.raises(DataError, match="referee"):
         load_classifier("referee", OBJECTS)
     with pytest.raises(DataError, match=r"own\.pth"):
         load_classifier(tmp_path / "own.pth", OBJECTS)
     with pytest.raises(DataError, match=r"resnet\.safetensors"):
         classifier_file("resnet")
-    with pytest.raises(UserError, match="`classifier`"):
-        build_classifier("vgg", 24)

@@ -4,7 +4,7 @@ Those for i-CLEVR take images (B, 3, 64, 64) in [-1, 1] and return 24 independen
 has the architecture of the official evaluator, and chooses checkpoints during training. `referee` only scores final
 results, so that no score comes from the network that chose the checkpoint. It is a VGG with batch normalisation
 (Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014, arXiv:1409.1556). The classifiers of other data sets
-have the same architecture. They measure class accuracy, and their features give distances between sets of images
+are such networks too. They measure class accuracy, and their features give distances between sets of images
 (`distances`).
 
 The files are in `evaluator/`. The header of each file names its architecture and its labels.
@@ -20,14 +20,14 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
 
 from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import KINDS, Images, to_tensor
-from lab_ddpm.tools.errors import DataError, UserError, check_choice
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.tools.weights import load_state, read_weights, save_halved
 
@@ -43,7 +43,7 @@ _REFEREE_LAYERS: list[str | int] = [24, "M", 48, 48, "M", 96, 96, "M", 192, 192,
 
 
 class WrongClassifier(DataError):
-    """A classifier that was made for other labels or other images."""
+    """A file of another kind, or a classifier that was made for other labels or other images."""
 
 
 class _Float32Sigmoid(nn.Sigmoid):
@@ -54,31 +54,16 @@ class _Float32Sigmoid(nn.Sigmoid):
 
 
 def build_classifier(name: str, num_labels: int, channels: int = 3) -> nn.Module:
-    """An untrained classifier, (B, channels, H, W) in [-1, 1] -> (B, num_labels) in [0, 1].
-
-    Raises:
-        UserError: `name` is not one of `CLASSIFIERS`.
-    """
-    check_choice("classifier", name, CLASSIFIERS)
+    """An untrained classifier of one of `CLASSIFIERS`, (B, channels, H, W) in [-1, 1] -> (B, num_labels) in [0, 1]."""
     if name == "resnet18":
         classifier = resnet18(weights=None)
         classifier.fc = nn.Sequential(nn.Linear(512, num_labels), _Float32Sigmoid())  # pyright: ignore[reportAttributeAccessIssue]
         return classifier
-    return nn.Sequential(
-        _referee_layers(channels),
-        nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(),
-        nn.Linear(_NUM_FEATURES, num_labels),
-        _Float32Sigmoid(),
-    )
-
-
-def _referee_layers(channels: int) -> nn.Sequential:
     layers = make_layers(_REFEREE_LAYERS, batch_norm=True)
     if channels != 3:
-        first = cast(nn.Conv2d, layers[0])
-        layers[0] = nn.Conv2d(channels, first.out_channels, kernel_size=3, padding=1)
-    return layers
+        layers[0] = nn.Conv2d(channels, cast(nn.Conv2d, layers[0]).out_channels, kernel_size=3, padding=1)
+    last = nn.Linear(_NUM_FEATURES, num_labels)
+    return nn.Sequential(layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), last, _Float32Sigmoid())
 
 
 def save_classifier(
@@ -88,9 +73,8 @@ def save_classifier(
     labels: Sequence[str],
     name: str | None = None,
 ) -> Path:
-    """Write `folder/NAME.safetensors` atomically, with the architecture and the labels in its header.
-
-    NAME is the architecture, unless `name` is given.
+    """Write `folder/NAME.safetensors`, with the architecture and the labels in its header. NAME is `name`, or else the
+    architecture.
     """
     path = Path(folder) / f"{name or architecture}.safetensors"
     save_halved(classifier, path, {"classifier": architecture, "labels": json.dumps(labels)})
@@ -108,7 +92,11 @@ def classifier_file(name: str) -> Path:
     official = EVALUATOR_DIR / OFFICIAL_CHECKPOINT
     if name == "resnet18" and official.is_file():
         return official
-    path = find(EVALUATOR_DIR / f"{name}.safetensors")
+    return _find(EVALUATOR_DIR / f"{name}.safetensors")
+
+
+def _find(path: str | Path) -> Path:
+    path = find(path)
     if not path.is_file():
         raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
     return path
@@ -123,22 +111,16 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
         channels: The number of channels that it must read; None to skip this check.
 
     Raises:
-        UserError: A file of another kind.
         DataError: The file is missing, broken or of another architecture.
-        WrongClassifier: It has other labels or reads another number of channels.
+        WrongClassifier: It is no classifier, has other labels, or reads another number of channels.
     """
-    path = find(path)
-    if path.suffix not in (".safetensors", ".pth"):
-        raise UserError(f"a classifier must be a .safetensors or .pth file, got {str(path)!r}")
-    if not path.is_file():
-        raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
+    path = _find(path)
     name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     if labels is not None and list(labels) != own_labels:
         raise WrongClassifier(
             f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}"
         )
-    kernels = [state[key] for key in sorted(state) if state[key].ndim == 4]  # the first layer's comes first
-    own_channels = kernels[0].shape[1] if kernels else 3
+    own_channels = next((state[key].shape[1] for key in sorted(state) if state[key].ndim == 4), 3)  # the first layer's
     classifier = build_classifier(name, len(own_labels), own_channels)
     load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
@@ -160,7 +142,7 @@ def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDA
     """
     classifier.eval()
     device = next(classifier.parameters()).device
-    batches = (images[start : start + batch_size] for start in range(0, max(len(images), 1), batch_size))
+    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 
 
@@ -171,8 +153,6 @@ class Features(nn.Module):
         UserError: The classifier does not have the referee's architecture.
     """
 
-    num_features = _NUM_FEATURES
-
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         if not isinstance(classifier, nn.Sequential):
@@ -181,25 +161,17 @@ class Features(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) uint8 -> (B, 256) float32."""
+        """See above; the features are float32."""
         return self.layers(images / 127.5 - 1)
 
 
 def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: broken safetensors file ({error})") from None
-    name = header.get("classifier")
-    if name not in CLASSIFIERS:
-        raise DataError(f"{path}: its header must name one of {list(CLASSIFIERS)}, got {name!r}")
-    try:
-        labels = [str(label) for label in json.loads(header["labels"])]
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"{path}: its header must hold the list of its labels") from None
-    return name, labels, state
+    state = read_weights(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+    if header.get("classifier") not in CLASSIFIERS:
+        raise WrongClassifier(f"{path}: not a classifier that scripts/train_classifier.py wrote")
+    return header["classifier"], json.loads(header["labels"]), state
 
 
 def _read_official(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
