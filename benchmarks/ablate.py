@@ -39,10 +39,10 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.images import Images, image_grid, write_png
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
+from lab_ddpm.evaluation.classifiers import Features, load_classifier
 from lab_ddpm.evaluation.distances import NEIGHBOUR, compare, extract
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
-from lab_ddpm.evaluation.scores import labels_found
+from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import DataError, UserError
@@ -226,7 +226,7 @@ def _compared(classifier: nn.Module, real: Images, images: Images, asked: torch.
     features = Features(classifier.to(this_process().device))
     measures = compare(extract(features, real), extract(features, images))
     if asked is not None:
-        measures["labels found"] = labels_found(predict(classifier, images), asked)
+        measures["labels found"] = found_in(classifier, images, asked)["micro"]["mean"]
     return measures | image_statistics(images)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lab_ddpm.evaluation.intervals import Bootstrap, Score, as_text, mean_interval, wilson_interval
+from lab_ddpm.evaluation.intervals import Bootstrap, Score, as_text, mean_interval, share_interval
 
 
 def test_the_interval_of_a_mean_is_student_s() -> None:
@@ -16,8 +16,8 @@ def test_the_interval_of_a_mean_is_student_s() -> None:
 
 def test_the_interval_of_a_share_is_wilson_s() -> None:
     # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert share_interval(81, 263) == {"mean": 81 / 263, "ci95": pytest.approx([0.2553, 0.3662], abs=5e-5)}
+    assert share_interval(0, 20) == {"mean": 0, "ci95": pytest.approx([0.0, 0.1611], abs=5e-5)}
 
 
 def test_as_text() -> None:
@@ -50,6 +50,6 @@ def test_the_bootstrap_is_wider_than_an_interval_of_independent_images() -> None
     found = crossed(np.random.default_rng(2), 32, 16, 0.0)
     score = bootstrap(found)
     low, high = score["ci95"] or (0, 0)
-    naive_low, naive_high = wilson_interval(int(found.sum()), found.size)
+    naive_low, naive_high = share_interval(int(found.sum()), found.size)["ci95"] or (0, 0)
     assert high - low > 2 * (naive_high - naive_low)
     assert bootstrap(found) == score

@@ -15,10 +15,9 @@ from lab_ddpm.cli import main
 from lab_ddpm.data.conditions import encode, every_label
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.evaluation.classifiers import Features, build_classifier, load_classifier, predict, save_classifier
+from lab_ddpm.evaluation.classifiers import Features, build_classifier, load_classifier, save_classifier
 from lab_ddpm.evaluation.distances import compare, extract
-from lab_ddpm.evaluation.intervals import wilson_interval
-from lab_ddpm.evaluation.scores import labels_found
+from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.training.metrics_log import read_records
@@ -78,9 +77,7 @@ def test_labelled_images_with_a_classifier_are_chosen_by_the_labels_found() -> N
     assert list(scores) == [3, 6, 9, 12]
     asked = encode(every_label(CLASSES, NUM_IMAGES), CLASSES)
     for step, score in scores.items():
-        found = labels_found(predict(classifier, sampled(step, CLASSES)), asked)
-        interval = list(wilson_interval(round(found * NUM_IMAGES), NUM_IMAGES))
-        assert score == {"labels_found": {"mean": found, "ci95": interval}}
+        assert score == {"labels_found": found_in(classifier, sampled(step, CLASSES), asked)["micro"]}
     means = {step: score["labels_found"]["mean"] for step, score in scores.items()}
     assert best_step() == max(means, key=lambda step: means[step]) != 12  # the newest is another one
     assert load_pipeline(RUN / "best").denoiser.labels == CLASSES

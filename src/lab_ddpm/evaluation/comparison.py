@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.images import KINDS, Images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.evaluation.classifiers import Features, load_classifier, predict
+from lab_ddpm.evaluation.classifiers import Features, load_classifier
 from lab_ddpm.evaluation.distances import compare, extract, inception_features, nearest
-from lab_ddpm.evaluation.scores import labels_found
+from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.hardware import this_process
 
@@ -44,7 +41,12 @@ class Comparison:
                 f"the held-out images must have the labels {list(training.labels)} of the training images, "
                 f"got {list(held_out.labels)}"
             )
-        self._classifier, self._network = _open_features(features, training.labels, training.images.shape[-1])
+        device, channels = this_process().device, training.images.shape[-1]
+        if features == "inception":
+            self._classifier, self._network = None, inception_features().to(device)
+        else:
+            self._classifier = load_classifier(features, training.labels or None, channels).to(device)
+            self._network = Features(self._classifier)
         self._training = training.images
         self._training_features = extract(self._network, training.images)
         self._held_out, class_labels = held_out.some(num_images, seed=0)
@@ -56,11 +58,11 @@ class Comparison:
 
         Args:
             images: (N, H, W, C) uint8.
-            class_labels: (N, num_labels) multi-hot labels that the images should show, or zeros.
+            class_labels: (N, num_labels) multi-hot labels that the images should show; zeros or no columns for none.
         """
         found = compare(self._training_features, extract(self._network, images))
         if self._classifier is not None and class_labels.any():
-            found["labels_found"] = labels_found(predict(self._classifier, images), class_labels)
+            found["labels_found"] = found_in(self._classifier, images, class_labels)["micro"]["mean"]
         return found
 
     def find_copies(self, images: Images, count: int) -> tuple[dict[str, float], Images, Images]:
@@ -94,12 +96,3 @@ def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None
     labels = pipeline.denoiser.labels
     if labels and images.labels and labels != images.labels:
         raise UserError(f"{pipeline.checkpoint} was trained on labels that differ from those of these images")
-
-
-def _open_features(features: str, labels: Sequence[str], channels: int) -> tuple[nn.Module | None, nn.Module]:
-    """The classifier of the labels, if there are any, and the network whose features are compared."""
-    device = this_process().device
-    if features == "inception":
-        return None, inception_features().to(device)
-    classifier = load_classifier(features, labels or None, channels).to(device)
-    return classifier if labels else None, Features(classifier)

@@ -13,7 +13,6 @@ values use Inception's features; those of a small classifier cannot be compared 
 from __future__ import annotations
 
 import warnings
-from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -22,7 +21,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Images
-from lab_ddpm.tools.errors import DataError, UserError
+from lab_ddpm.tools.errors import DataError, UserError, first_line
 from lab_ddpm.tools.extras import need
 
 NEIGHBOUR = 3
@@ -30,26 +29,12 @@ _BATCH = 256
 _KERNEL_SUBSET = 1000
 
 
-class _Stored(nn.Module):
+class _Stored(nn.Identity):
     """The network that torchmetrics asks for. The features are already computed, so it only passes them on."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features
-
-
-class _InColour(nn.Module):
-    """Makes a network for colour images take grey ones too: (B, 1 or 3, H, W)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images.expand(-1, 3, -1, -1))
 
 
 def inception_features() -> nn.Module:
@@ -61,10 +46,11 @@ def inception_features() -> nn.Module:
     """
     need("torch_fidelity")
     try:
-        return _InColour(FrechetInceptionDistance(feature=2048).inception)
-    except (URLError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"inception: its weights could not be downloaded ({reason})") from None
+        network = FrechetInceptionDistance(feature=2048).inception
+    except OSError as error:
+        raise DataError(f"inception: its weights could not be downloaded ({first_line(error)})") from None
+    network.register_forward_pre_hook(lambda _, inputs: inputs[0].expand(-1, 3, -1, -1))  # grey images get colours
+    return network
 
 
 @torch.inference_mode()
@@ -142,12 +128,9 @@ def nearest(images: Images, training: Images) -> tuple[torch.Tensor, torch.Tenso
     wanted = torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
     best = torch.full((len(images),), torch.inf)
     places = torch.zeros(len(images), dtype=torch.long)
-    for start in tqdm(range(0, len(training), 4096), desc="nearest images", leave=False, delay=2):
-        block = torch.from_numpy(training[start : start + 4096].reshape(-1, wanted.shape[1]).copy()).float() / 255
-        for first in range(0, len(wanted), _BATCH):
-            distances, positions = torch.cdist(wanted[first : first + _BATCH], block).min(dim=1)
-            rows = slice(first, first + _BATCH)
-            closer = distances < best[rows]
-            places[rows] = torch.where(closer, positions + start, places[rows])
-            best[rows] = torch.minimum(best[rows], distances)
+    for start in tqdm(range(0, len(training), _BATCH), desc="nearest images", leave=False, delay=2):
+        block = torch.from_numpy(training[start : start + _BATCH].reshape(-1, wanted.shape[1]).copy()).float() / 255
+        distances, positions = torch.cdist(wanted, block).min(dim=1)
+        places = torch.where(distances < best, positions + start, places)
+        best = torch.minimum(best, distances)
     return best / wanted.shape[1] ** 0.5, places

@@ -36,12 +36,7 @@ def mean_interval(values: Sequence[float]) -> Score:
 
 
 def share_interval(found: int, asked: int) -> Score:
-    """The share `found / asked` with its `wilson_interval`; `asked` is at least 1."""
-    return Score(mean=found / asked, ci95=[*wilson_interval(found, asked)])
-
-
-def wilson_interval(found: int, asked: int) -> tuple[float, float]:
-    """The 95 % interval of the share `found / asked` of independent trials.
+    """The share `found / asked` of independent trials, with Wilson's interval; `asked` is at least 1.
 
     It is also right for shares close to 0 and 1 (Wilson, "Probable inference, the law of succession, and statistical
     inference", 1927).
@@ -49,7 +44,7 @@ def wilson_interval(found: int, asked: int) -> tuple[float, float]:
     from scipy.stats import binomtest
 
     interval = binomtest(found, asked).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    return Score(mean=found / asked, ci95=[float(interval.low), float(interval.high)])
 
 
 class Bootstrap:

@@ -66,10 +66,8 @@ def score(
     class_labels, pillow = to_rows(conditions, OBJECTS), _to_pillow(images)
     if len(pillow) != len(class_labels) or not pillow:
         raise UserError(f"there must be one condition per image, got {len(class_labels)} for {len(pillow)} images")
-    if class_labels.ndim != 2:
-        raise UserError(f"`conditions` must be (N, {len(OBJECTS)}) rows, got {tuple(class_labels.shape)}")
-    if not class_labels.any(dim=1).all():
-        raise UserError("a condition must name at least one label, got an empty one")
+    if class_labels.ndim != 2 or not class_labels.any(dim=1).all():
+        raise UserError("each condition must be one row and name at least one object")
     fitted = np.stack([fit_image(image, IMAGE_SIZE, "squash") for image in pillow])
     network = load_classifier(classifier_file(classifier), OBJECTS)
     return score_seeds(fitted, class_labels, {classifier: network})[classifier]
@@ -141,23 +139,15 @@ def top_k(outputs: ArrayLike, k: int) -> NDArray[np.int64]:
     return np.argsort(-np.asarray(outputs), kind="stable")[:k]
 
 
-def labels_found(outputs: ArrayLike, class_labels: ArrayLike) -> float:
-    """Labels found / labels asked: the class accuracy, for images with one label each.
-
-    Args:
-        outputs: (N, C) probabilities, as in `top_k_hits`.
-        class_labels: (N, C) multi-hot, not all zero.
-    """
-    return float(top_k_hits(outputs, class_labels).sum() / (np.asarray(class_labels) > 0).sum())
-
-
 def found_in(classifier: nn.Module, images: Images, class_labels: torch.Tensor) -> dict[str, Score]:
     """`micro` and `exact_match` of images with known labels, as if all labels were independent (Wilson's interval).
+
+    For images with one label each, `micro` is the class accuracy.
 
     Args:
         classifier: A classifier on any device.
         images: (N, H, W, C) uint8, in the classifier's size.
-        class_labels: (N, num_labels) multi-hot.
+        class_labels: (N, num_labels) multi-hot, not all zero.
     """
     asked = class_labels.numpy() > 0
     found = top_k_hits(predict(classifier, images), asked)
