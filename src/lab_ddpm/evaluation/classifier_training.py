@@ -26,7 +26,7 @@ from lab_ddpm.data.images import Images
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, build_classifier, load_classifier, save_classifier
 from lab_ddpm.evaluation.intervals import as_text
-from lab_ddpm.evaluation.perturbations import perturb, perturbed
+from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import Recipe
 from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.tools.errors import DataError
@@ -51,16 +51,16 @@ def train_and_save(
 ) -> Path:
     """Train a classifier; write its weights to `out/NAME.safetensors` and its scores to `out/NAME.json`.
 
-    Prints a note if the classifier finds no more labels than guessing would.
+    Prints how many labels it finds, and a note if guessing would find as many.
 
     Args:
-        recipe: One of `recipes.RECIPES`.
+        recipe: How to train.
         name: Name of the files.
         training: Images to train on.
         held_out: Other images, to measure on.
         labels: The names of the columns of the labels.
         out: Folder of the files.
-        epochs: Replaces the recipe's number of epochs.
+        epochs: None for the recipe's number.
         seed: The seed of the weights, the order and the augmentation.
 
     Returns:
@@ -68,7 +68,7 @@ def train_and_save(
     """
     epochs = recipe.epochs if epochs is None else epochs
     started = time.monotonic()
-    classifier = train_classifier(recipe, training, held_out, epochs, seed)
+    classifier = train_classifier(recipe, training, epochs, seed)
     minutes = (time.monotonic() - started) / 60
     path = save_classifier(classifier, recipe.architecture, out, labels, name)
     found = found_in(load_classifier(path, labels), *held_out)  # the scores of the file, not of the network in memory
@@ -82,29 +82,20 @@ def train_and_save(
         "clean": found,
     }
     write_json(path.with_suffix(".json"), figures)
+    print(f"{name} finds {as_text(found['micro'], '.4f')} of the labels in {len(held_out[0])} held-out images")
     counts = held_out[1].sum(dim=0)
     guessing = float(counts.max() / counts.sum())
     low, _ = cast(list[float], found["micro"]["ci95"])
     if low <= guessing:
         print(
-            f"note: the classifier finds {as_text(found['micro'], '.4f')} of the held-out labels; guessing the most "
-            f"frequent one finds {guessing:.4f}. Scores by this classifier, and best/ chosen with it, mean nothing"
+            f"note: guessing the most frequent label finds {guessing:.4f}. Scores by this classifier, and best/ chosen "
+            "with it, mean nothing"
         )
     return path
 
 
-def train_classifier(
-    recipe: Recipe, training: Labelled, held_out: Labelled, epochs: int, seed: int, batch_size: int = BATCH_SIZE
-) -> nn.Module:
-    """Train a classifier; after each epoch, print how many labels it finds in the held-out images.
-
-    Args:
-        recipe: One of `recipes.RECIPES`.
-        training: Images to train on.
-        held_out: Other images, used only for the printed scores.
-        epochs: The number of epochs. Each draws as many images as there are.
-        seed: The same seed gives the same weights on the same machine.
-        batch_size: Images per step.
+def train_classifier(recipe: Recipe, training: Labelled, epochs: int, seed: int) -> nn.Module:
+    """Train a classifier. The same seed gives the same weights on the same machine.
 
     Returns:
         The classifier after the last epoch, on the CPU.
@@ -117,14 +108,13 @@ def train_classifier(
         classifier = build_classifier(recipe.architecture, class_labels.shape[1], images.shape[-1]).to(device)
     classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     generator = torch.Generator().manual_seed(seed)
-    steps = -(-len(images) // batch_size)
+    steps = -(-len(images) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
-    measured = {"held out": held_out[0], "augmented": perturbed(held_out[0], recipe.changes)}
     for epoch in range(1, epochs + 1):
         classifier.train()
         drawn = torch.multinomial(class_labels.sum(dim=1), len(images), replacement=True, generator=generator)
-        progress = tqdm(drawn.split(batch_size), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
+        progress = tqdm(drawn.split(BATCH_SIZE), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
         for chosen in progress:
             pixels = perturb(images[chosen.numpy()], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
@@ -135,9 +125,6 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-        found = {what: found_in(classifier, shown, held_out[1])["micro"] for what, shown in measured.items()}
-        figures = ", ".join(f"{what} {as_text(score, '.4f')}" for what, score in found.items())
-        tqdm.write(f"{recipe.architecture} epoch {epoch}: {figures}")
     return classifier.cpu()
 
 
@@ -146,7 +133,7 @@ def open_iclevr_parts(roots: Sequence[str | Path], held_out_root: str | Path | N
 
     Args:
         roots: Folders as `labelled_images.open_labelled_images` reads them.
-        held_out_root: Another such folder to measure on. None keeps the last 5 % of the scene numbers of `roots`.
+        held_out_root: Another such folder to measure on. None keeps the last 5 % of the scenes of `roots`.
 
     Raises:
         DataError: A broken data set, or one that is too small to keep images for measuring.
@@ -173,12 +160,16 @@ def split_scenes(names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.int
     Raises:
         DataError: A name without a scene number, or fewer than two scenes.
     """
-    matches = [re.search(r"(\d+)_\d+\.\w+$", name) for name in names]
-    if unknown := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise DataError(f"an image must be named ..._SCENE_STEP.png to hold out whole scenes, got {unknown[0]!r}")
-    scenes = np.array([int(match[1]) for match in matches if match])
+    scenes = np.array([_scene(name) for name in names])
     different = np.unique(scenes)
     if len(different) < 2:
         raise DataError(f"at least 2 scenes are needed to hold one out, got {len(different)}")
     first_held_out = different[-max(1, round(HELD_OUT_SHARE * len(different)))]
     return np.flatnonzero(scenes < first_held_out), np.flatnonzero(scenes >= first_held_out)
+
+
+def _scene(name: str) -> int:
+    match = re.search(r"(\d+)_\d+\.\w+$", name)
+    if match is None:
+        raise DataError(f"an image must be named ..._SCENE_STEP.png to hold out whole scenes, got {name!r}")
+    return int(match[1])

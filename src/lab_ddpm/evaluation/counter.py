@@ -25,7 +25,6 @@ from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE
 from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
 from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import RECIPES
-from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_json
 from lab_ddpm.tools.shipped import find
 from lab_ddpm.tools.weights import load_state, read_weights, save_halved
@@ -60,7 +59,7 @@ class Counter(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """See above."""
+        """See the class."""
         return self.layers(images)
 
 
@@ -73,13 +72,10 @@ def load_counter(path: Path = COUNTER_FILE) -> Counter:
     """A counter, by default that of the working folder or else the shipped one.
 
     Raises:
-        DataError: There is none, or it is broken.
+        DataError: It is missing or broken.
     """
-    path = find(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such counter; scripts/train_classifier.py --names counter trains one")
     counter = Counter()
-    load_state(path, counter, read_weights(path))
+    load_state(path, counter, read_weights(find(path)))
     return counter.eval()
 
 
@@ -133,9 +129,9 @@ def train_and_save_counter(root: Path, held_out: Path, out: Path, epochs: int | 
 
     Args:
         root: Folder of the images to train on, from `render_for_counting`.
-        held_out: Folder of other images, to measure on.
+        held_out: Folder of other such images, to measure on.
         out: Folder of the files.
-        epochs: None for the recipe's number.
+        epochs: None for the usual number.
         seed: The seed of the weights, the order and the augmentation.
 
     Raises:
@@ -155,7 +151,7 @@ def train_and_save_counter(root: Path, held_out: Path, out: Path, epochs: int | 
     return path
 
 
-def train_counter(images: Images, kinds: torch.Tensor, epochs: int = _EPOCHS, seed: int = 0) -> Counter:
+def train_counter(images: Images, kinds: torch.Tensor, epochs: int, seed: int = 0) -> Counter:
     """Train a counter with cross-entropy. Cells next to a middle need no heat, but know the kind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
