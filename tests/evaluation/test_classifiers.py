@@ -30,7 +30,7 @@ def official_state() -> dict[str, torch.Tensor]:
     return build_classifier("resnet18", 24).state_dict()
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "images"])
 def test_what_is_saved_is_small_and_loaded_again(name: str, tmp_path: Path) -> None:
     original = build_classifier(name, 24)
     path = save_classifier(original, name, tmp_path / "one", OBJECTS)

@@ -61,7 +61,7 @@ def test_a_conditional_model_is_compared_with_the_training_and_the_held_out_imag
 
 def test_a_folder_needs_a_folder_of_held_out_images() -> None:
     write_faces("cat", "dog")
-    train = ["train-classifier", "--dataset", "folder", "--root", "faces", "--epochs", "1"]
+    train = ["train-classifier", "--dataset", "folder", "--root", "faces", "--epochs", "1", "--random-flip"]
     assert main(train) == 2
     assert main([*train, "--held-out", "other"]) == 0
     save_tiny_pipeline("runs/faces/best", 3)

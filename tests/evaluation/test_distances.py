@@ -56,10 +56,10 @@ def test_the_nearest_training_image_is_the_nearest() -> None:
     assert places[3] == 123
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_features_do_not_depend_on_the_batch(channels: int) -> None:
+@pytest.mark.parametrize(("name", "channels"), [("referee", 3), ("images", 1)])
+def test_features_do_not_depend_on_the_batch(name: str, channels: int) -> None:
     torch.manual_seed(0)
-    features = Features(build_classifier("referee", 10, channels))
+    features = Features(build_classifier(name, 10, channels))
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, channels), dtype=np.uint8)
     whole = extract(features, images)
     assert whole.shape == (6, 256)

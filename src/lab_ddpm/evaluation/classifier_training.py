@@ -2,8 +2,7 @@
 
 The loss is binary cross-entropy over a sigmoid per label. The optimizer is AdamW ("Decoupled Weight Decay
 Regularization", 2019, arXiv:1711.05101) with one cycle of the learning rate ("Super-Convergence", 2017,
-arXiv:1708.07120) and the settings of `recipes`. Images with more labels are drawn more often, in proportion to the
-number of labels, because a score counts labels.
+arXiv:1708.07120) and the settings of `recipes`.
 """
 
 from __future__ import annotations
@@ -112,9 +111,8 @@ def train_classifier(recipe: Recipe, training: Labelled, epochs: int, seed: int)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
     for epoch in range(1, epochs + 1):
-        classifier.train()
-        drawn = torch.multinomial(class_labels.sum(dim=1), len(images), replacement=True, generator=generator)
-        progress = tqdm(drawn.split(BATCH_SIZE), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
+        order = _order(class_labels.sum(dim=1), generator)
+        progress = tqdm(order.split(BATCH_SIZE), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
         for chosen in progress:
             pixels = perturb(images[chosen.numpy()], recipe.changes, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
@@ -126,6 +124,13 @@ def train_classifier(recipe: Recipe, training: Labelled, epochs: int, seed: int)
             schedule.step()
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
     return classifier.cpu()
+
+
+def _order(counts: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each image once; but images with more labels are drawn more often, because a score counts labels."""
+    if (counts == counts[0]).all():
+        return torch.randperm(len(counts), generator=generator)
+    return torch.multinomial(counts, len(counts), replacement=True, generator=generator)
 
 
 def open_iclevr_parts(roots: Sequence[str | Path], held_out_root: str | Path | None) -> tuple[Labelled, Labelled]:

@@ -22,7 +22,7 @@ class Comparison:
     Args:
         training: Images of the data set that the model was trained on.
         held_out: Images that it was not trained on, with the same labels.
-        features: "inception", or the file of a classifier of the referee's architecture.
+        features: "inception", or the file of a classifier other than resnet18.
         num_images: How many held-out images are compared, chosen at random; all if there are fewer. (Fewer images give
             larger distances.)
 
@@ -31,7 +31,7 @@ class Comparison:
         num_held_out: The number of held-out images.
 
     Raises:
-        UserError: Too few images, or a classifier of another architecture.
+        UserError: Too few images, or the classifier is a resnet18.
         DataError: The two parts have different labels, or the classifier does not fit them.
     """
 
