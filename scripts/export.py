@@ -42,10 +42,9 @@ def main(arguments: list[str]) -> None:
         export_hub(checkpoint, out, options.name, options.license)
         print(f"wrote {out}; upload it to the Hub with `hf upload {options.name or 'USER/NAME'} {out}`")
         return
-    if options.kind == "onnx":
-        from lab_ddpm.export.onnx import export_onnx as export
-    else:
-        from lab_ddpm.export.torch import export_torch as export
+    from lab_ddpm.export.programs import export_onnx, export_torch
+
+    export = {"onnx": export_onnx, "torch": export_torch}[options.kind]
     file = export(load_pipeline(checkpoint).denoiser, checkpoint)
     print(f"wrote {file} ({file.stat().st_size / 2**20:.0f} MiB)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.export.onnx import export_onnx
+from lab_ddpm.export.programs import export_onnx
 from lab_ddpm.generation.checkpoint import load_pipeline
 from runtimes import compare_runtimes
 

@@ -13,7 +13,7 @@ from conftest import save_tiny_pipeline, tiny_denoiser
 from lab_ddpm.cli import main
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
-from lab_ddpm.export.torch import MAX_BATCH
+from lab_ddpm.export.programs import MAX_BATCH
 from lab_ddpm.generation.checkpoint import load_pipeline, open_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.generation.onnx_runtime import ONNX_FILE

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import save_random_classifiers, tiny_arguments
 from lab_ddpm.cli import main
-from lab_ddpm.export.onnx import export_onnx
+from lab_ddpm.export.programs import export_onnx
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.images import Images, to_uint8, write_gif, write_png
+from lab_ddpm.data.images import Images, to_pil, to_uint8, write_gif, write_png
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import FINISHED
 from lab_ddpm.generation.interpolation import Walk
@@ -51,18 +51,17 @@ class DenoisingRecorder:
         last = self._num_train_timesteps - 1
         self.strip_levels = [last - self._num_train_timesteps * percent // 100 for percent in range(55, 100, 5)]
         self.animation_levels = np.linspace(last, 0, _ANIMATION_FRAMES).round().astype(int).tolist()
-        self._nearest: dict[int, tuple[int, Images]] = {}
-        self._finished: Images | None = None
+        self._nearest: dict[int, tuple[int, Images]] = {}  # level -> visited level, images
 
     def __call__(self, timestep: int, samples: torch.Tensor) -> None:
         """Record (B, *space.shape) samples that are about to be denoised from `timestep`."""
-        if self._finished is not None:
+        if FINISHED in self._nearest:
             return
         if not self.indices:
             self.indices = np.linspace(0, len(samples) - 1, min(self._count, len(samples))).round().astype(int).tolist()
         state = to_uint8(self._space.decode(samples[self.indices]))
         if timestep == FINISHED:
-            self._finished = state
+            self._nearest[FINISHED] = (FINISHED, state)
             return
         for level in [*self.strip_levels, *self.animation_levels]:
             if level not in self._nearest or abs(timestep - level) < abs(self._nearest[level][0] - level):
@@ -81,9 +80,7 @@ class DenoisingRecorder:
 
     def states(self, levels: Sequence[int]) -> dict[int, Images]:
         """The visited noise levels t that are nearest to `levels` -> (P, H, W, C) uint8, and `FINISHED` at the end."""
-        if self._finished is None:
-            raise RuntimeError("nothing is recorded yet: no batch is finished")
-        return dict(self._nearest[level] for level in levels) | {FINISHED: self._finished}
+        return dict(self._nearest[level] for level in [*levels, FINISHED])
 
     def _strip(self, captions: Sequence[str]) -> Images:
         """One row per image, with its caption; one column per noise level, with its i and t above."""
@@ -136,8 +133,6 @@ def labelled_grid(
     Returns:
         (H', W', 3) uint8.
     """
-    if len(images) != len(captions):
-        raise ValueError(f"there must be one caption per image, got {len(captions)} for {len(images)}")
     rows: list[Sequence[Images | str]] = []
     for start in range(0, len(images), columns):
         rows += [list(images[start : start + columns]), captions[start : start + columns]]
@@ -175,9 +170,7 @@ def image_table(
 
 
 def _enlarged(image: Images, resampling: Image.Resampling) -> Image.Image:
-    height, width, _ = image.shape
-    colour = np.ascontiguousarray(np.broadcast_to(image, (height, width, 3)))
-    enlarged = Image.fromarray(colour).resize((width * _SCALE, height * _SCALE), resampling)
+    enlarged = ImageOps.scale(to_pil(image).convert("RGB"), _SCALE, resampling)
     return ImageOps.expand(enlarged, (0, _GAP // 2), "white")
 
 

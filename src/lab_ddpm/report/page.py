@@ -53,8 +53,7 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
     Args:
         run: The run's folder, such as runs/iclevr.
         out: The file to write, such as runs/iclevr/report.html.
-        pretrained: The shipped pipeline: the folder of its `metrics.json`, and of `metrics.jsonl` and `config.yaml`,
-            which tell how long it was trained.
+        pretrained: The shipped pipeline, to compare with.
 
     Raises:
         DataError: `run` is not the folder of a run, or a file in it is broken.
@@ -99,14 +98,10 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
 
 def _check_run(run: Path) -> None:
     """Raise `DataError` unless the folder looks like that of a run."""
-    if not run.is_dir():
-        raise DataError(f"{run}: no such run folder")
     if (run / "model_index.json").is_file():
-        above = next((folder for folder in list(run.parents)[:2] if (folder / "config.yaml").is_file()), None)
-        hint = f"; did you mean {above}?" if above else ""
-        raise DataError(f"{run}: this is a pipeline; a report needs the folder of a run{hint}")
+        raise DataError(f"{run}: this is a pipeline; a report needs the folder of a run, such as runs/iclevr")
     if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "best", "generated")):
-        raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
+        raise DataError(f"{run}: not the folder of a run")
 
 
 def _distances(metrics: Path) -> Mapping[str, Any] | None:
