@@ -1,1 +1,1 @@
-"""Figures and charts: images with captions, curves, bars."""
+"""Figures and charts: images with captions, curves, scores by object."""

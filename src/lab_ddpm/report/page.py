@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
-from lab_ddpm.drawing.charts import score_bars, training_curves
+from lab_ddpm.drawing.charts import object_chart, training_curves
 from lab_ddpm.generation.checkpoint import PRETRAINED
 from lab_ddpm.generation.manifest import read_manifest
-from lab_ddpm.report.rendering import Embedded, embed_charts, embed_file, render
+from lab_ddpm.report.rendering import Embedded, embed, embed_file, render
 from lab_ddpm.report.results import (
     Result,
     common_classifier,
@@ -82,7 +82,7 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         tables=make_tables(results),
         num_labels=len(OBJECTS),
         curves=_curves(run / "metrics.jsonl"),
-        bars=_bars(own, run / "evaluation" / "metrics.json"),
+        objects=_objects(own, run / "evaluation" / "metrics.json"),
         samples=[(int(path.stem.removeprefix("step_")), embed_file(path)) for path in samples[-1:]],
         galleries=_galleries(run / "generated"),
         config=config.read_text(encoding="utf-8") if config.is_file() else None,
@@ -101,7 +101,7 @@ def _check_run(run: Path) -> None:
     if (run / "model_index.json").is_file():
         raise DataError(f"{run}: this is a pipeline; a report needs the folder of a run, such as runs/iclevr")
     if not any((run / name).exists() for name in ("config.yaml", "metrics.jsonl", "best", "generated")):
-        raise DataError(f"{run}: not the folder of a run")
+        raise DataError(f"{run}: not the folder of a run (it has no config.yaml)")
 
 
 def _distances(metrics: Path) -> Mapping[str, Any] | None:
@@ -114,16 +114,15 @@ def _distances(metrics: Path) -> Mapping[str, Any] | None:
 
 def _curves(log: Path) -> dict[str, Embedded]:
     with naming(log):
-        records = read_records(log)
-        return embed_charts(training_curves(records, "light"), training_curves(records, "dark"))
+        return {name: embed(chart) for name, chart in training_curves(read_records(log)).items()}
 
 
-def _bars(own: Result | None, metrics: Path) -> dict[str, Embedded]:
+def _objects(own: Result | None, metrics: Path) -> Embedded | None:
     classifier = common_classifier([own] if own else [])
     if own is None or classifier is None:
-        return {}
+        return None
     with naming(metrics):
-        return embed_charts(score_bars(own.splits, classifier, "light"), score_bars(own.splits, classifier, "dark"))
+        return embed(object_chart(own.splits, classifier))
 
 
 def _galleries(folder: Path) -> list[Gallery]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,24 +37,19 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as a data URI, its size in pixels, and another data URI if it looks different in the dark theme."""
+    """An image as a data URI, and its size in pixels."""
 
     uri: str
     width: int
     height: int
-    dark_uri: str | None = None
 
 
-def embed(content: bytes, dark: bytes | None = None) -> Embedded:
-    """Embed the bytes of an image file, and of its version for the dark theme."""
+def embed(content: bytes) -> Embedded:
+    """Embed the bytes of an image file."""
     with Image.open(io.BytesIO(content)) as image:
         image.load()
-        kind, (width, height) = str(image.format).lower(), image.size
-    return Embedded(_uri(content, kind), width, height, None if dark is None else _uri(dark, kind))
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        uri = f"data:image/{str(image.format).lower()};base64,{base64.b64encode(content).decode()}"
+        return Embedded(uri, *image.size)
 
 
 def embed_file(path: Path) -> Embedded:
@@ -66,8 +60,3 @@ def embed_file(path: Path) -> Embedded:
     """
     with naming_broken_images(path):
         return embed(path.read_bytes())
-
-
-def embed_charts(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> dict[str, Embedded]:
-    """Draw charts in both themes and embed them, by name."""
-    return {name: embed(content, dark[name]) for name, content in light.items()}
