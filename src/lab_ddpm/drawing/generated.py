@@ -27,7 +27,12 @@ class GeneratedFolder:
 
     def __init__(self, out: Path) -> None:
         check_writable(out)
-        self.out, self._previous = out, _previous_files(out)
+        self.out, manifest = out, read_manifest(out)
+        if manifest is None and visible_files(out):
+            raise DataError(f"{out}: holds files of another program; choose another `--out`")
+        names = [entry["file"] for entry in manifest["images"]] if manifest else []
+        # to delete: a call with fewer images would leave some of them
+        self._previous = [out / name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]
 
     def write(
         self,
@@ -67,14 +72,3 @@ class GeneratedFolder:
             recorder.write(self.out, conditions)
             written += ["strip.png", "denoising.gif"]
         return f"wrote {', '.join(written)} to {self.out}/"
-
-
-def _previous_files(out: Path) -> list[Path]:
-    """The files of an earlier call, to delete: a call with fewer images would leave some of them."""
-    manifest = read_manifest(out)
-    if manifest is None:
-        if visible_files(out):
-            raise DataError(f"{out}: holds files of another program; choose another `--out`")
-        return []
-    names = [entry["file"] for entry in manifest["images"]]
-    return [out / name for name in [*names, "captioned.png", "strip.png", "denoising.gif"]]

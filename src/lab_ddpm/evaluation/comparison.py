@@ -54,11 +54,9 @@ class Comparison:
         self.held_out = self.scores(self._held_out, class_labels)
 
     def scores(self, images: Images, class_labels: torch.Tensor) -> dict[str, float]:
-        """The scores of `distances.compare`, and "labels_found" (the class accuracy) if labels and a classifier exist.
+        """The scores of (N, H, W, C) uint8 images, as in `distances.compare`.
 
-        Args:
-            images: (N, H, W, C) uint8.
-            class_labels: (N, num_labels) multi-hot labels that the images should show; zeros or no columns for none.
+        With a classifier and (N, num_labels) labels that are not all zero, also "labels_found", the class accuracy.
         """
         found = compare(self._training_features, extract(self._network, images))
         if self._classifier is not None and class_labels.any():

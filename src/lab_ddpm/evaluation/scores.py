@@ -74,15 +74,11 @@ def score(
 
 
 def score_seeds(images: Images, class_labels: torch.Tensor, classifiers: Mapping[str, nn.Module]) -> dict[str, Scores]:
-    """Score i-CLEVR images of several seeds with several classifiers.
+    """Score i-CLEVR images of several seeds with several classifiers, given and returned by name.
 
     Args:
         images: (S * N, H, W, 3) uint8, one seed after the other.
         class_labels: (N, 24) multi-hot.
-        classifiers: {name: classifier}.
-
-    Returns:
-        {name: scores}.
     """
     resized = resize_images(images, IMAGE_SIZE)
     outputs = {name: predict(network, resized) for name, network in classifiers.items()}

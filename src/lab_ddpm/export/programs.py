@@ -30,14 +30,11 @@ _EXAMPLES = 4  # any number but 0 and 1, which torch.export treats as constants
 
 @torch.no_grad()
 def export_torch(denoiser: Denoiser, checkpoint: Path) -> Path:
-    """Write the network into its pipeline's folder, for `torch.export.load` and at most 63 images per call.
+    """Write a network into its pipeline's folder, for `torch.export.load` and at most 63 images per call.
 
     Args:
         denoiser: The pipeline's model, in float32 on the CPU.
         checkpoint: The folder that it was loaded from.
-
-    Returns:
-        The file.
     """
     graph = PredictionGraph(denoiser)
     program = torch.export.export(graph, (), graph.examples(), dynamic_shapes=graph.dynamic_shapes(MAX_BATCH))

@@ -22,23 +22,14 @@ from lab_ddpm.training.metrics_log import read_records
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained.
+    """How long a model was trained."""
 
-    Attributes:
-        seconds: Wall time, with evaluations.
-        steps: Optimizer steps.
-        epochs: Epochs so far.
-        all_epochs: Epochs of the whole run.
-        images: Training images shown, with repetitions.
-        init_from: The pipeline that it started from, whose own training is not counted; None for random weights.
-    """
-
-    seconds: float
+    seconds: float  # with evaluations
     steps: int
-    epochs: float
-    all_epochs: int
-    images: int
-    init_from: str | None
+    epochs: float  # so far
+    all_epochs: int  # of the whole run
+    images: int  # shown, with repetitions
+    init_from: str | None  # the pipeline that it started from, whose own training is not counted
 
 
 @dataclass(frozen=True)
