@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lab_ddpm.arguments import Parser, refuse
+from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.tools.errors import DataError, renaming
 from lab_ddpm.tools.files import read_json
@@ -14,9 +14,6 @@ def parser() -> Parser:
     parser.add_argument("path", type=Path, help=".pth, .pt, .bin or .safetensors with class_embedding.* keys")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pipeline, e.g. runs/report/best")
     parser.add_argument("--config", type=Path, help="arguments of the UNet2DModel, as in the config.json of diffusers")
-    parser.add_argument("--image-size", type=int, help="size of its images in pixels (default: 64)")
-    parser.add_argument("--attention-head-dim", type=int, help="default: 8, as in diffusers")
-    parser.add_argument("--norm-num-groups", type=int, help="default: 32, as in diffusers")
     schedule = "noise schedule that it was trained with (default: squaredcos_cap_v2)"
     parser.add_argument("--beta-schedule", default="squaredcos_cap_v2", help=schedule)
     prediction = "what the network predicts: epsilon, sample or v_prediction (default: epsilon)"
@@ -26,15 +23,9 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    if options.config is not None:
-        refuse(options, "--config", "image_size", "attention_head_dim", "norm_num_groups")
-        settings = read_json(options.config)
-        if not isinstance(settings, dict):
-            raise DataError(f"{options.config}: must be a JSON object of arguments, got {settings!r}")
-    else:
-        flags = {"sample_size": options.image_size, "attention_head_dim": options.attention_head_dim}
-        flags["norm_num_groups"] = options.norm_num_groups
-        settings = {name: value for name, value in flags.items() if value is not None}
+    settings = {} if options.config is None else read_json(options.config)
+    if not isinstance(settings, dict):
+        raise DataError(f"{options.config}: must be a JSON object of arguments, got {settings!r}")
     load_torch(f"reading {options.path}")
 
     from lab_ddpm.iclevr.official.import_checkpoint import UNTOLD, import_checkpoint

@@ -188,7 +188,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("export", 2, "kind"),
     (f"export hub --checkpoint {BEST} --out data", 1, "data"),
     ("export onnx --checkpoint absent", 1, "absent"),
-    ("import-checkpoint data/train.json --out new", 2, "data/train.json"),
+    ("import-checkpoint data/train.json --out new", 1, "data/train.json"),
     ("train-classifier --names nonsense", 2, "nonsense"),
     ("train-classifier --root absent --out new", 1, "absent"),
 ]

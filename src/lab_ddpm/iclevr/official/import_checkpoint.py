@@ -10,9 +10,7 @@ except for the arguments in `UNTOLD`.
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,12 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.unet import UNET_DEFAULTS
-from lab_ddpm.tools.errors import DataError, UserError, check_choice, first_line, some
+from lab_ddpm.tools.errors import DataError, check_choice, first_line, some
 from lab_ddpm.tools.files import atomic_path
 from lab_ddpm.tools.weights import load_state, read_weights
 
-_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
 _FIRST_KEY = "conv_in.weight"
-_KINDS = (bool, Real, str)
 _OF_DENOISER = ("sample_size", "attention_head_dim", "norm_num_groups")
 _OF_UNET = ("act_fn", "downsample_padding", "freq_shift", "flip_sin_to_cos", "norm_eps", "mid_block_scale_factor")
 _TOLD = (  # the weights show these, or the result does not depend on them
@@ -66,13 +62,13 @@ def import_checkpoint(
         `out`.
 
     Raises:
-        UserError: Another file type.
-        DataError: `source` is missing, broken or contains another network; `out` exists; a setting is unknown or does
-            not fit the weights.
+        UserError: An unknown setting.
+        DataError: `source` is missing, broken or contains another network; `out` exists; a setting does not fit
+            the weights.
     """
     if out.exists():
         raise DataError(f"{out}: exists already; choose another `--out`")
-    state = _strip_prefix(source, _unwrap(source, _read(source)))
+    state = _strip_prefix(source, _unwrap(source, read_weights(source)))
     architecture = _architecture(source, state)
     untold = _untold(source, architecture, settings or {})
     try:
@@ -83,21 +79,13 @@ def import_checkpoint(
             **architecture,
             **untold,
         )
-    except (ValueError, RuntimeError) as error:  # also UserError
+    except (TypeError, ValueError, RuntimeError) as error:  # also UserError
         raise DataError(f"{source}: no UNet2DModel of these settings has such weights ({first_line(error)})") from None
     renamed = {_our_key(key): value for key, value in state.items()}
     load_state(source, denoiser, renamed)
     with atomic_path(out) as temporary:
         LabelConditionalPipeline(denoiser, "ddim").save_pretrained(temporary)
     return out
-
-
-def _read(source: Path) -> Any:
-    if source.suffix not in _SUFFIXES:
-        raise UserError(f"the suffix of a checkpoint must be one of {list(_SUFFIXES)}, got {str(source)!r}")
-    if not source.is_file():
-        raise DataError(f"{source}: no such checkpoint")
-    return read_weights(source)
 
 
 def _unwrap(source: Path, content: Any) -> State:
@@ -153,22 +141,15 @@ def _architecture(source: Path, state: State) -> dict[str, Any]:
 def _untold(source: Path, architecture: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Denoiser` that do not follow from the shapes."""
     given = {name: value for name, value in settings.items() if not name.startswith("_")}  # _class_name, ...
-    if given.get("attention_head_dim", UNTOLD["attention_head_dim"]) is None:  # one head of all channels
-        attend = {architecture["block_out_channels"][level] for level in (*architecture["attention_levels"], -1)}
-        given["attention_head_dim"] = min(attend) if len(attend) == 1 else None
-    for name, value in given.items():
+    for name in given:
         check_choice("settings", name, UNET_DEFAULTS)
-        default, parts = UNTOLD.get(name), value if name == "sample_size" and isinstance(value, list) else [value]
-        if name in UNTOLD and any(isinstance(v, kind) != isinstance(default, kind) for v in parts for kind in _KINDS):
-            raise UserError(f"`settings`: {name} must be a value such as {default!r}, got {reprlib.repr(value)}")
     for name in architecture.keys() & given.keys():
         if np.ravel(given[name]).tolist() != np.ravel(architecture[name]).tolist():
             raise DataError(f"{source}: has {name} {architecture[name]!r}, and its config says {given[name]!r}")
     own = {name: given.get(name, UNTOLD[name]) for name in _OF_DENOISER}
-    changed = {name: value for name, value in given.items() if value != UNET_DEFAULTS[name] and name not in _TOLD}
-    return {**own, "unet_options": {name: value for name, value in changed.items() if name not in own} or None}
+    others = given.keys() - {*_OF_DENOISER, *_TOLD}
+    return {**own, "unet_options": {name: given[name] for name in others if given[name] != UNET_DEFAULTS[name]} or None}
 
 
 def _our_key(key: str) -> str:
-    label_key = key.replace("class_embedding.", "label_embedding.", 1)
-    return label_key if key.startswith("class_embedding.") else f"unet.{key}"
+    return key.replace("class_embedding.", "label_embedding.") if key.startswith("class_embedding.") else f"unet.{key}"
