@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
-from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
+from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.parts import WHOLE, parse_part
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
         from lab_ddpm.iclevr.replica.counting import render_for_counting
 
         num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers, options.part)
-        num_images, labels = len(options.part.of(range(options.num_scenes))), "places.json"
+        images_per_scene, labels = 1, "places.json"
     else:
         from lab_ddpm.data.conditions import load_conditions
         from lab_ddpm.iclevr.condition_lists import write_condition_lists
@@ -45,8 +45,9 @@ def main(arguments: list[str]) -> None:
 
         write_condition_lists(options.out)
         forbidden = [] if options.with_unseen else load_conditions(resolve_split("unseen", options.out), OBJECTS)
-        summary = render_replica(options.out, options.num_scenes, options.seed, workers, forbidden, options.part)
-        num_images, num_rendered, labels = summary.num_images, summary.num_rendered, "train.json"
+        num_rendered = render_replica(options.out, options.num_scenes, options.seed, workers, forbidden, options.part)
+        images_per_scene, labels = MOST_OBJECTS, "train.json"
+    num_images = images_per_scene * len(options.part.of(range(options.num_scenes)))
     also = f" and {labels}" if options.part == WHOLE else ""
     print(f"wrote {num_images} images ({num_rendered} of them now){also} to {options.out}/")
     if options.part != WHOLE:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -32,40 +32,26 @@ from lab_ddpm.tools.files import write_text
 def make_condition_lists() -> dict[str, list[Condition]]:
     """The lists by name: `test`, `new_test`, `val`, `new_val`, `unseen`, `many`."""
     unseen = _balanced_pairs("unseen", 32, per_object=4)
-    unseen += _take("unseen", 3, 40, lambda c: not _contains_any(c, unseen))
-
+    unseen += [triple for triple in _ranked("unseen", 3) if not _contains_any(triple, unseen)][:40]
     used: set[Condition] = set()
 
-    def take(name: str, size: int, count: int, repeat_colour: bool | None = None) -> list[Condition]:
-        chosen = _take(
-            name,
-            size,
-            count,
-            lambda c: (
-                c not in used
-                and not _contains_any(c, unseen)
-                and (repeat_colour is None or repeats_colour(c) == repeat_colour)
-            ),
-        )
+    def take(name: str, *parts: tuple[int, int, bool | None]) -> list[Condition]:
+        """New combinations for each part: their size, how many, and whether they repeat a colour (None: either)."""
+        chosen: list[Condition] = []
+        for size, count, repeats in parts:
+            free = [c for c in _ranked(name, size) if c not in used and not _contains_any(c, unseen)]
+            chosen += [c for c in free if repeats in (None, repeats_colour(c))][:count]
         used.update(chosen)
         return chosen
 
-    test = take("test", 1, 6) + take("test", 2, 12) + take("test", 3, 14)
-
-    def take_new(name: str, pairs: tuple[int, int], triples: tuple[int, int]) -> list[Condition]:
-        """Take new combinations. `pairs` and `triples`: how many repeat a colour, and how many do not."""
-        return (
-            take(name, 2, pairs[0], repeat_colour=True)
-            + take(name, 2, pairs[1], repeat_colour=False)
-            + take(name, 3, triples[0], repeat_colour=True)
-            + take(name, 3, triples[1], repeat_colour=False)
-        )
-
-    new_test = take_new("new_test", (10, 2), (18, 2))
-    val = take("val", 1, 12) + take("val", 2, 24) + take("val", 3, 28)
-    many = take("many", 4, 32) + take("many", 5, 32)
-    new_val = take_new("new_val", (8, 4), (48, 4))
-    return {"test": test, "new_test": new_test, "val": val, "new_val": new_val, "unseen": unseen, "many": many}
+    return {
+        "test": take("test", (1, 6, None), (2, 12, None), (3, 14, None)),
+        "new_test": take("new_test", (2, 10, True), (2, 2, False), (3, 18, True), (3, 2, False)),
+        "val": take("val", (1, 12, None), (2, 24, None), (3, 28, None)),
+        "many": take("many", (4, 32, None), (5, 32, None)),
+        "new_val": take("new_val", (2, 8, True), (2, 4, False), (3, 48, True), (3, 4, False)),
+        "unseen": unseen,
+    }
 
 
 def write_condition_lists(folder: str | Path) -> None:
@@ -88,10 +74,6 @@ def _ranked(name: str, size: int) -> list[Condition]:
         return hashlib.sha256(f"{name}: {', '.join(condition)}".encode()).hexdigest()
 
     return sorted(combinations(OBJECTS, size), key=rank)
-
-
-def _take(name: str, size: int, count: int, fits: Callable[[Condition], bool]) -> list[Condition]:
-    return [condition for condition in _ranked(name, size) if fits(condition)][:count]
 
 
 def _balanced_pairs(name: str, count: int, per_object: int) -> list[Condition]:

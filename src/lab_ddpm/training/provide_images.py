@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab_ddpm.data.conditions import load_conditions
-from lab_ddpm.data.iclevr import OBJECTS, SPLITS, resolve_split
+from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, SPLITS, resolve_split
 from lab_ddpm.data.labelled_images import has_images
 from lab_ddpm.evaluation.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
@@ -49,8 +49,9 @@ def _render(config: TrainConfig, root: Path) -> None:
         f"Rendering the replica of {config.data.num_scenes} scenes. You can stop it; it continues at the next start."
     )
     unseen = load_conditions(resolve_split("unseen", root), OBJECTS)
-    summary = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, unseen)
-    print(f"wrote {summary.num_images} images ({summary.num_rendered} of them now) and train.json to {root}/")
+    num_rendered = render_replica(root, config.data.num_scenes, 0, os.cpu_count() or 1, unseen)
+    num_images = MOST_OBJECTS * config.data.num_scenes
+    print(f"wrote {num_images} images ({num_rendered} of them now) and train.json to {root}/")
 
 
 def _provide_masks(root: Path) -> None:

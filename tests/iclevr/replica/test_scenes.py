@@ -49,8 +49,6 @@ def test_no_scene_contains_a_forbidden_combination() -> None:
     assert any("blue cube" in names for names in drawn)
     with pytest.raises(UserError, match="forbidden"):
         sample_scene(0, 0, forbidden=[frozenset({name}) for name in OBJECTS])
-    with pytest.raises(UserError, match="num_objects"):
-        sample_scene(0, 0, 7)
 
 
 def test_hidden_objects_and_those_outside_the_frame_are_less_visible() -> None:

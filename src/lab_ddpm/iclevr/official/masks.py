@@ -46,10 +46,11 @@ def write_masks(root: Path) -> int:
     """
     scenes: defaultdict[str, dict[str, Condition]] = defaultdict(dict)
     for name, condition in sorted(load_labels(root / LABEL_FILE, OBJECTS).items()):
-        scenes[name.rsplit("_", 1)[0]][name] = condition
-    for scene in scenes.values():
-        _check_steps(scene)
-    lacking = [scene for scene in scenes.values() if _missing(root, scene)]
+        scene = scenes[name.rsplit("_", 1)[0]]
+        if condition[:-1] != next(reversed(scene.values()), ()):
+            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
+        scene[name] = condition
+    lacking = [scene for scene in scenes.values() if any(not (root / "masks" / name).exists() for name in scene)]
     if not lacking:
         return 0
     with worker_pool(min(os.cpu_count() or 1, len(lacking))) as pool:
@@ -60,23 +61,13 @@ def write_masks(root: Path) -> int:
             pool.shutdown(cancel_futures=True)
 
 
-def _check_steps(labels: dict[str, Condition]) -> None:
-    shown: Condition = ()
-    for name, condition in labels.items():
-        if condition[:-1] != shown:
-            raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
-        shown = condition
-
-
-def _missing(root: Path, labels: dict[str, Condition]) -> list[str]:
-    return [name for name in labels if not (root / "masks" / name).exists()]
-
-
 def _write_scene(root: Path, labels: dict[str, Condition]) -> int:
-    missing, masks = _missing(root, labels), scene_masks(root / "images", labels)
-    for name in missing:
-        write_png(root / "masks" / name, masks[name][..., None])
-    return len(missing)
+    written = 0
+    for name, mask in scene_masks(root / "images", labels).items():
+        if not (root / "masks" / name).exists():
+            write_png(root / "masks" / name, mask[..., None])
+            written += 1
+    return written
 
 
 def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray[np.uint8]]:

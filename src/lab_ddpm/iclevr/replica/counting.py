@@ -25,19 +25,9 @@ Centers = list[tuple[str, float, float]]  # name, and the middle in shares of th
 
 
 def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int = 1, part: Part = WHOLE) -> int:
-    """Render `out/images/000000.png` and so on, and write `out/places.json`; returns how many were rendered now.
+    """Render `out/images/000000.png` and so on, each of another scene, and write `out/places.json`.
 
-    Args:
-        out: The folder.
-        num_images: Images, each of another scene.
-        seed: Seed of all.
-        workers: Processes.
-        part: The images to render. `places.json` is written by a run for all.
-
-    Raises:
-        UserError: Mitsuba is not installed.
-        OSError: The disk is full or the folder cannot be written.
-        Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
+    The other arguments, the result and the errors are those of `replica.render_replica`.
     """
     need("mitsuba")
     places: dict[str, Centers] = {}

@@ -22,7 +22,6 @@ from lab_ddpm.data.iclevr import COLOURS
 from lab_ddpm.data.images import Images
 from lab_ddpm.iclevr.replica.meshes import Mesh, curved_ground, rounded_cube
 from lab_ddpm.iclevr.replica.scenes import CAMERA_FOV, CAMERA_POSITION, LAMPS, RADIUS, Scene, SceneObject
-from lab_ddpm.tools.errors import check_choice
 
 WIDTH, HEIGHT = 112, 84
 RECIPE = 1  # increase it if a change here, in `scenes` or in `meshes` changes a pixel
@@ -64,11 +63,7 @@ def render_image(scene: Scene, step: int) -> Images:
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8, sRGB.
-
-    Raises:
-        UserError: The scene has no such step.
     """
-    check_choice("step", step, range(len(scene.objects)))
     mi = _mitsuba()
     objects = scene.objects[: step + 1]
     solid = [_ground(), *(shape for item in objects for shape in _shapes(item, _rubber(item.colour)))]

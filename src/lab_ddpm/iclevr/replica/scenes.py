@@ -92,15 +92,13 @@ def sample_scene(
     Args:
         seed: Seed of the whole data set, at least 0.
         scene: Index of the scene, at least 0.
-        num_objects: Objects of the last step.
+        num_objects: Objects of the last step. There is room for about six.
         forbidden: Combinations of object names; no scene contains all objects of one of them.
         num_kinds: Draw the objects from so many kinds, so that several may be equal; None lets no two be equal.
 
     Raises:
-        UserError: `num_objects` is out of range, or `forbidden` leaves (almost) no combination to draw.
+        UserError: `forbidden` leaves (almost) no combination to draw.
     """
-    if not 1 <= num_objects <= 6:
-        raise UserError(f"`num_objects` must be in [1, 6], got {num_objects}")
     rng = np.random.default_rng((seed, scene))
     if num_kinds is None:
         names = _sample_names(rng, num_objects, forbidden)
@@ -196,15 +194,7 @@ def _distance(item: SceneObject) -> float:
 
 
 def _silhouette(item: SceneObject, roundness: int = 12) -> np.ndarray:
-    """Projected points of an object's outline.
-
-    Args:
-        item: The object.
-        roundness: Points of a circle.
-
-    Returns:
-        (N, 2) canvas pixels; (0, 0) is the corner of the frame.
-    """
+    """Projected points of an object's outline: (N, 2) canvas pixels. A circle has `roundness` points."""
     _, right, up = _camera_axes()
     if item.shape == "sphere":
         angles = np.linspace(0, 2 * np.pi, roundness, endpoint=False)
@@ -235,13 +225,9 @@ def _camera_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _inside_hull(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which of the places (x, y) are inside the convex hull of `points` (N, 2).
-
-    A convex shape is the intersection of its supporting half-planes. With 24 evenly spaced directions, the shape is too
-    large by at most a canvas pixel, which is exact enough here.
-    """
+    """Which of the places (x, y) are inside the convex hull of `points` (N, 2), to within a canvas pixel."""
     inside = np.ones_like(x, dtype=bool)
-    for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
+    for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):  # a convex shape is where half-planes intersect
         normal = np.array([np.cos(angle), np.sin(angle)])
         inside &= x * normal[0] + y * normal[1] <= (points @ normal).max()
     return inside
