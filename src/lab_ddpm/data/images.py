@@ -34,15 +34,6 @@ Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
 
 KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
-_UPRIGHT = {  # what makes an image upright, by its EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or fewer, and would look black
 
 
@@ -153,7 +144,10 @@ def naming_broken_images(place: object) -> Iterator[None]:
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
     """As `ImageOps.exif_transpose`, by the tags of the opened file; that fails if any other tag is malformed."""
     with suppress(Exception):  # of malformed EXIF data, Pillow raises nearly anything
-        return image.transpose(_UPRIGHT[opened.getexif()[ExifTags.Base.Orientation]])
+        tag = ExifTags.Base.Orientation
+        image.info = {}
+        image.getexif()[tag] = opened.getexif()[tag]
+        return ImageOps.exif_transpose(image)
     return image
 
 
