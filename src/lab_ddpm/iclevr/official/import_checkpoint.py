@@ -112,25 +112,20 @@ def _strip_prefix(source: Path, state: State) -> State:
 def _architecture(source: Path, state: State) -> dict[str, Any]:
     """The arguments of `Denoiser` that follow from the shapes."""
 
-    def shape(key: str, dimensions: int) -> torch.Size:
-        if key not in state or state[key].ndim != dimensions:
-            got = f"the shape {tuple(state[key].shape)}" if key in state else "none"
-            raise DataError(f"{source}: must have weights {key} with {dimensions} dimensions, got {got}")
-        return state[key].shape
-
     def count(pattern: str) -> int:
         return len({match.group() for key in state if (match := re.match(pattern, key))})
 
-    labels = shape("class_embedding.weight", 2)[1]
+    levels = range(count(r"down_blocks\.\d+\."))
+    try:
+        labels, in_channels = state["class_embedding.weight"].shape[1], state[_FIRST_KEY].shape[1]
+        channels = [state[f"down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in levels]
+        projection = state["down_blocks.0.resnets.0.time_emb_proj.weight"].shape[0]
+    except (KeyError, IndexError) as error:
+        raise DataError(f"{source}: must be a UNet2DModel with a class_embedding ({first_line(error)})") from None
     if labels != len(OBJECTS):
         raise DataError(f"{source}: class_embedding must take {len(OBJECTS)} labels, got {labels}")
-    levels = range(count(r"down_blocks\.\d+\."))
-    channels = [shape(f"down_blocks.{level}.resnets.0.conv1.weight", 4)[0] for level in levels]
-    if not channels:
-        raise DataError(f"{source}: must have weights down_blocks.*, got none")
-    projection = shape("down_blocks.0.resnets.0.time_emb_proj.weight", 2)[0]
     return {
-        "in_channels": shape(_FIRST_KEY, 4)[1],
+        "in_channels": in_channels,
         "block_out_channels": channels,
         "layers_per_block": count(r"down_blocks\.0\.resnets\.\d+\."),
         "attention_levels": [level for level in levels if count(rf"down_blocks\.{level}\.attentions\.")],
