@@ -119,7 +119,7 @@ def test_a_model_without_labels_samples() -> None:
     ("arguments", "named"),
     [
         ({"conditions": "red cube"}, "`conditions`"),
-        ({"conditions": ["Red Cube cyan sphere"]}, "red cube, cyan sphere"),
+        ({"conditions": ["Red Cube cyan sphere"]}, "a label"),
         ({"conditions": ["red cube"], "seed": -1}, "`seed`"),
         ({"conditions": [[0, 1] + [0] * 22]}, "a condition"),
         ({"conditions": np.zeros((2, 5))}, "`conditions`"),
