@@ -70,6 +70,12 @@ def test_every_kind_of_image_is_read_as_the_same_colours(tmp_path: Path, mode: s
     np.testing.assert_array_equal(read_image(path, 16), levels[..., None].repeat(3, axis=-1))
 
 
+def test_pixels_of_32_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 0.5, dtype=np.float32)).save(tmp_path / "image.tiff")
+    with pytest.raises(DataError, match=r"image\.tiff"):
+        read_image(tmp_path / "image.tiff", 16)
+
+
 def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path) -> None:
     levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(levels * 257).save(tmp_path / "image.png")

@@ -7,6 +7,7 @@ bilinear filter. The official classifier expects this; with other preprocessing 
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, ImageStat, PngImagePlugin
 
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path
@@ -34,7 +35,22 @@ Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
 
 KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
+_UPRIGHT = {  # what makes an image upright, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MOST = 2**16 - 1  # of 16 bits
+_WHITE_IS_ZERO = 0  # of a TIFF file
 _LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or fewer, and would look black
+
+
+class _UnclearRange(ValueError):
+    """A good file, but what its values mean is not clear."""
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -96,7 +112,8 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
     """Convert an image of any mode and size; rotated as its EXIF data say.
 
     Args:
-        image: An image of any mode. Grey values of 16 bits are scaled to 8. Transparent images get a white background.
+        image: An image of any mode. More than 8 bits are scaled to 8 by the range that the file states, or that 16 bits
+            have. Transparent images get a white background.
         size: Size of the result in pixels.
         fit: "squash" resizes directly; "crop" resizes the largest central part with the right proportions; "pad"
             surrounds an image of at most `size` pixels with black. Resizing is bilinear with antialiasing.
@@ -107,7 +124,7 @@ def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Im
 
     Raises:
         UserError: "pad" with an image that is larger than `size`.
-        ValueError: The image has 32 bits per pixel, or 16 of which it uses 14 or fewer.
+        ValueError: It is not clear what the values of the image mean.
     """
     image = _fit(_upright(_as_rgb(image), image), size, fit, Image.Resampling.BILINEAR)
     return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
@@ -136,33 +153,62 @@ def naming_broken_images(place: object) -> Iterator[None]:
         raise DataError(f"{place}: no such image") from None
     except UserError:
         raise
+    except _UnclearRange as error:
+        raise DataError(f"{place}: {error}") from None
     except Exception as error:  # of a broken file, Pillow raises nearly anything
-        reason = re.sub(r" <_io.BytesIO.*?>", "", str(error).replace(f" '{place}'", "")) or type(error).__name__
+        reason = str(error) or type(error).__name__
+        for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
+            reason = reason.replace(f" '{name}'", "")
+        reason = re.sub(r" <_io\.BytesIO .*?>", "", reason)
         raise DataError(f"{place}: broken image ({reason})") from None
 
 
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
     """As `ImageOps.exif_transpose`, by the tags of the opened file; that fails if any other tag is malformed."""
     with suppress(Exception):  # of malformed EXIF data, Pillow raises nearly anything
-        tag = ExifTags.Base.Orientation
-        image.info = {}
-        image.getexif()[tag] = opened.getexif()[tag]
-        return ImageOps.exif_transpose(image)
+        return image.transpose(_UPRIGHT[opened.getexif()[ExifTags.Base.Orientation]])
     return image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits per pixel: convert it to 8 or 16 bits")
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        if 0 < values.max() < _LEAST_OF_16_BITS:
-            raise ValueError("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
-        image = Image.fromarray((values / 257).round().astype(np.uint8))
+    has_16_bits = image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        low, high = _stated_range(image)
+        values = np.asarray(image, dtype=np.float32)
+        if not (values.min() >= low and values.max() <= high):  # also if one is not a number
+            raise _UnclearRange(
+                f"values from {values.min():g} to {values.max():g}, where the file states {low:g} to {high:g}"
+            )
+        has_16_bits &= high == _MOST
+        values = (255 / (high - low) * (values - low)).round().astype(np.uint8)
+        is_negative = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
+        image = Image.fromarray(255 - values if is_negative else values)
+    if has_16_bits:
+        bands = zip(image.getbands(), ImageStat.Stat(image).extrema, strict=True)
+        if 0 < max(high for band, (_, high) in bands if band != "A") < 256 * _LEAST_OF_16_BITS / _MOST:
+            raise _UnclearRange("a file of 16 bits whose values need 14 or fewer: convert it to 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _stated_range(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value that a grey image of more than 8 bits can have, as its file says."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file
+    for lowest, highest, default in (
+        ("SMinSampleValue", "SMaxSampleValue", np.nan),
+        ("MinSampleValue", "MaxSampleValue", 0),
+    ):
+        low = float(np.ravel(tags.get(ExifTags.Base[lowest], default))[0])
+        high = float(np.ravel(tags.get(ExifTags.Base[highest], np.nan))[0])
+        if low < high:
+            return low, high
+    if image.mode.startswith("I;16"):
+        return 0, 2.0 ** int(np.ravel(tags.get(ExifTags.Base.BitsPerSample, 16))[0]) - 1
+    if image.format == "PPM" and image.mode == "I":  # Pillow scales it
+        return 0, _MOST
+    raise _UnclearRange("32 bits per pixel, and the file does not state their range: convert it to 8 or 16 bits")
 
 
 def resize_images(images: Images, size: int) -> Images:
