@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lab_ddpm.data.conditions import load_conditions, load_labels, parse_condition
+from lab_ddpm.data.conditions import load_conditions, parse_condition, read_labels
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_image, read_mask
 from lab_ddpm.data.metadata import read_metadata
@@ -56,7 +56,7 @@ def check(read: Callable[..., Any], path: Path, data: bytes, *arguments: Any) ->
 @example(b"[" + b"9" * 5000 + b"]")
 def test_any_condition_list_and_label_file(tmp_path: Path, data: bytes) -> None:
     check(load_conditions, tmp_path / "list.json", data, OBJECTS)
-    check(load_labels, tmp_path / "labels.json", data, OBJECTS)
+    check(read_labels, tmp_path / "labels.json", data, OBJECTS)
 
 
 @many

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.data.summary import summarize
@@ -93,6 +93,7 @@ def linked(*links: tuple[str, str]) -> Make:
         (folder("rose/a.png", "Rose/b.png"), ["Rose", "rose"], 2),
         (folder("Blu\u0308te/a.png", "Bl\u00fcte/b.png"), ["Blüte"], 2),
         (folder(b"rose/caf\xe9.png", b"tulip/b.png"), ["rose", "tulip"], 2),
+        (folder(b"caf\xe9/a.png", "café/b.png"), ["café"], 2),
         (csv("['red cube', 'cyan sphere']"), ["cyan sphere", "red cube", "rose"], 2),
         (csv('["red cube", "cyan sphere"]'), ["cyan sphere", "red cube", "rose"], 2),
         (csv("""["baker's rose"]"""), ["baker's rose", "rose"], 2),
@@ -130,6 +131,7 @@ def test_a_folder_is_read_as_it_is_meant(tmp_path: Path, make: Make, labels: lis
     [
         (linked(("rose/up", "..")), "up"),
         (linked(("rose/all", "/")), "all"),
+        (linked(("lily", "../absent")), "lily"),
         (csv("['red cube' 'cyan sphere']"), "line 3"),
         (csv("['red cube', 'cyan"), "line 3"),
         (csv("[red cube, cyan sphere]"), "line 3"),
@@ -140,12 +142,16 @@ def test_a_folder_is_read_as_it_is_meant(tmp_path: Path, make: Make, labels: lis
         (csv("red cube|cyan sphere"), "line 3"),
         (csv("red cube,,cyan sphere"), "line 3"),
         (csv("rose, rose "), "line 3"),
+        (csv("nan"), "line 3"),
         (csv(""), "line 3"),
+        (csv("#N/A"), "line 3"),
+        (csv("rose, NA"), "line 3"),
+        (jsonl(["nan"]), "line 2"),
         (table("file_name,labels,labels\na.png,x,y\nb.png,x,y\n"), "labels"),
         (table("file_name,labels\nsub\\a.png,x\nsub/a.png,y\n", images=("sub/a.png",)), "sub/a.png"),
         (train_json({"a.png": ["rose"], "b.png": [""]}), "train.json"),
         (train_json({"a.png": ["rose"], "b.png": "rose"}), "b.png"),
-        (train_json({"a.png": ["\ud800"], "b.png": ["rose"], "\ud800.png": ["rose"]}), "?.png"),
+        (train_json({"a.png": ["\ud800"], "b.png": ["rose"], "\ud800.png": ["rose"]}), "\\ud800.png"),
         (csv("[]"), "line 3"),
         (jsonl(None), "line 2"),
         (jsonl([["rose"]]), "line 2"),
@@ -169,15 +175,26 @@ def saved(values: np.ndarray[Any, Any] | Image.Image, name: str, **options: Any)
     return lambda root: image.save(root / name, **options)
 
 
-def colours_of_16_bits(values: np.ndarray[Any, Any]) -> Make:
+def tiff(values: np.ndarray[Any, Any], lowest: int, range_of_values: tuple[float, float]) -> Make:
+    """A TIFF file that states its range, by the tags (Min, Max) or (SMin, SMax)."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in zip((lowest, lowest + 1), range_of_values, strict=True):
+        tags[tag] = value
+        tags.tagtype[tag] = 11 if lowest == 340 else 3
+    return saved(values, "x.tif", tiffinfo=tags)
+
+
+def colours_of_16_bits(values: np.ndarray[Any, Any], alpha: bool = False) -> Make:
     """A PNG file, which Pillow cannot write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     colours = np.repeat(values[..., None], 3, axis=2)
+    if alpha:
+        colours = np.dstack([colours, np.full((SIDE, SIDE), 65535)])
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6 if alpha else 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return lambda root: (root / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
@@ -211,8 +228,13 @@ GREY_8 = (RAMP * 255).astype(np.uint8)
 @pytest.mark.parametrize(
     "make",
     [
+        tiff(RAMP.astype(np.float32), 340, (0.0, 1.0)),
+        tiff((RAMP * 2 - 1).astype(np.float32), 340, (-1.0, 1.0)),
+        tiff(BITS_12, 280, (0, 4095)),
         saved((RAMP * 65535).astype(np.uint16), "x.png"),
         colours_of_16_bits((RAMP * 65535).astype(np.uint16)),
+        lambda root: (root / "x.pgm").write_bytes(b"P5 8 8 4095\n" + BITS_12.astype(">u2").tobytes()),
+        tiff(65535 - (RAMP * 65535).astype(np.uint16), 262, (0, 0)),
         exif((0x11A, 5, 1, struct.pack("<II", 1, 0))),
         exif((0x100, 2, 4, b"abc\0"), (0x828D, 3, 2, b"ab")),
         exif((0x11A, 5, 100, b"cut off.")),
@@ -236,6 +258,10 @@ def test_a_file_is_read_with_its_whole_range(tmp_path: Path, make: Make) -> None
         saved((RAMP * 1e9).astype(np.int32), "x.tif"),
         saved(BITS_12, "x.png"),
         saved(BITS_12, "x.tif"),
+        colours_of_16_bits(BITS_12),
+        colours_of_16_bits(BITS_12, alpha=True),
+        tiff(RAMP.astype(np.float32), 340, (0.0, 0.5)),
+        tiff(np.full((SIDE, SIDE), np.nan, np.float32), 340, (0.0, 1.0)),
         lambda root: (root / "x.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         lambda root: (root / "x.jpg").write_bytes(b"<!DOCTYPE html><html></html>"),
         lambda root: (root / "x.png").touch(),

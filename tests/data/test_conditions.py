@@ -94,12 +94,19 @@ def test_rows_of_another_form_are_refused_in_one_line(conditions: Any) -> None:
     ("text", "meant"),
     [
         ("RED CUBES", "red cube"),
+        ("Cyan sphere and red cube", "cyan sphere, red cube"),
+        ('"red cube" "cyan sphere"', "red cube, cyan sphere"),
         ("red cub", "red cube"),
     ],
 )
 def test_the_error_suggests_labels(text: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"^did you mean '{meant}'"):
         to_rows([text], OBJECTS)
+
+
+def test_the_longest_of_similar_labels_is_suggested() -> None:
+    with pytest.raises(UserError, match=r"^did you mean 't-shirt \(long\)'\? "):
+        to_rows(["T-Shirt (long)"], ("t-shirt", "t-shirt (long)"))
 
 
 def test_an_unconditional_model_has_no_labels() -> None:

@@ -3,13 +3,17 @@
 import os
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
+from lab_ddpm.data import decoding, image_cache
 from lab_ddpm.data.image_cache import ImageDataset
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.tools.files import MACHINE, TEMPORARY_PREFIX
@@ -171,3 +175,47 @@ def test_classes_that_swap_their_folders_are_noticed(tmp_path: Path) -> None:
     for old, new in (("cat", "spare"), ("dog", "cat"), ("spare", "dog")):
         (root / old).rename(root / new)
     assert levels(open_folder(root, 8)) == [255, 0]
+
+
+def test_caching_that_was_killed_continues(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = image_cache.decoded
+    monkeypatch.setattr(decoding, "_CHUNK", 1)
+    calls: list[int] = []
+
+    def killed_at_the_third(*arguments: Any) -> decoding.Decoded:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise SystemExit
+        return decode(*arguments)
+
+    monkeypatch.setattr(image_cache, "decoded", killed_at_the_third)
+    with pytest.raises(SystemExit):
+        open_folder(root, 16)
+    dataset = open_folder(root, 16)
+    assert (levels(dataset), len(calls)) == ([10, 20, 30], 4)
+    assert "RGB 3" in dataset.kinds
+    assert len(list((root / ".cache").iterdir())) == 4  # the cache, its note, the memory and the lock
+
+
+def test_two_that_cache_at_the_same_time_share_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for level in range(40, 80):
+        write_grey(root / f"{level}.png", level)
+    alone = open_folder(root, 16)
+    shutil.rmtree(root / ".cache")
+    decode = image_cache.decoded
+    monkeypatch.setattr(decoding, "_CHUNK", 1)
+    calls: list[str] = []
+
+    def slow(*arguments: Any) -> decoding.Decoded:
+        calls.append(threading.current_thread().name)
+        time.sleep(0.02)
+        return decode(*arguments)
+
+    monkeypatch.setattr(image_cache, "decoded", slow)
+    with ThreadPoolExecutor() as pool:
+        one, two = (pool.submit(open_folder, root, 16) for _ in range(2))
+    assert len(calls) < 1.5 * len(alone)
+    for opened in (one.result(), two.result()):
+        assert levels(opened) == levels(alone)
+        assert (opened.kinds, opened.fingerprint()) == (alone.kinds, alone.fingerprint())
+    assert len(list((root / ".cache").iterdir())) == 4

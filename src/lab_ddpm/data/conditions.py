@@ -8,6 +8,7 @@ Torch is imported by the two functions that make tensors: commands check conditi
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,15 +40,15 @@ def encode(conditions: Sequence[Sequence[str]], labels: Sequence[str]) -> torch.
     Raises:
         UserError: A condition is empty, or has an unknown label or the same label twice.
     """
-    import numpy as np
     import torch
 
-    columns = {name: column for column, name in enumerate(labels)}
-    rows = np.zeros((len(conditions), len(labels)), dtype=np.float32)
-    for row, condition in zip(rows, conditions, strict=True):
+    index = {name: column for column, name in enumerate(labels)}
+    for condition in conditions:
         check_condition(condition, labels)
-        row[[columns[name] for name in condition]] = 1
-    return torch.from_numpy(rows)
+    ones = [(row, index[name]) for row, condition in enumerate(conditions) for name in condition]
+    class_labels = torch.zeros(len(conditions), len(labels))
+    class_labels[tuple(torch.tensor(ones, dtype=torch.long).reshape(-1, 2).T)] = 1.0
+    return class_labels
 
 
 def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any], labels: Sequence[str]) -> torch.Tensor:
@@ -71,12 +72,14 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
         conditions = torch.from_numpy(conditions.astype(np.float32))
     if isinstance(conditions, torch.Tensor) and conditions.ndim in (2, 3) and conditions.shape[-1] == len(labels):
         lowest = 0 if conditions.ndim == 2 else -1
-        if not ((lowest <= conditions) & (conditions <= 1)).all():
+        if conditions.is_complex() or not ((lowest <= conditions) & (conditions <= 1)).all():
             raise UserError(f"rows of `conditions` must be numbers in [{lowest}, 1]")
         return conditions.float()
     if isinstance(conditions, (torch.Tensor, np.ndarray)):
-        got = f"{conditions.dtype} of {tuple(conditions.shape)}"
-        raise UserError(f"`conditions` must be a list or an array of (N, {len(labels)}) numbers, got {got}")
+        raise UserError(
+            f"`conditions` must be a list or an array of (N, {len(labels)}) numbers, got {conditions.dtype} of "
+            f"{tuple(conditions.shape)}"
+        )
     parsed = parse_conditions(conditions, labels)
     rows = torch.zeros(len(parsed), len(labels))
     named = [row for row, condition in enumerate(parsed) if condition]
@@ -145,10 +148,25 @@ def check_condition(condition: Sequence[str], labels: Sequence[str]) -> None:
         )
     for name in condition:
         if name not in labels:
-            choices = f"{list(labels)}" if len(labels) <= _SHOWN else f"{len(labels)} labels such as {labels[:_SHOWN]}"
-            raise UserError(f"{did_you_mean(name, labels)}a label must be one of {choices}, got {reprlib.repr(name)}")
+            raise UserError(
+                f"{_meant(name, labels)}a label must be one of {_shortened(labels)}, got {reprlib.repr(name)}"
+            )
     if len(set(condition)) != len(condition):
         raise UserError(f"a condition must not name a label twice, got {list(condition)}")
+
+
+def _shortened(labels: Sequence[str]) -> str:
+    """The labels as a list, up to forty of them."""
+    return f"{list(labels)}" if len(labels) <= _SHOWN else f"{len(labels)} labels such as {list(labels[:_SHOWN])}"
+
+
+def _meant(name: str, labels: Sequence[str]) -> str:
+    """As `did_you_mean`, but first look for labels that `name` contains with other letter case or punctuation."""
+    spelt = {label.lower(): label for label in labels}
+    longest_first = "|".join(sorted(map(re.escape, spelt), key=len, reverse=True))
+    contained = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", str(name).lower()) if labels else []
+    meant = ", ".join(dict.fromkeys(spelt[text] for text in contained))
+    return f"did you mean {meant!r}? " if meant else did_you_mean(name, labels)
 
 
 def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:
@@ -168,7 +186,19 @@ def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]
     """Read a training list: a JSON object {image file name: list of label names}.
 
     Raises:
-        DataError: As for `load_conditions`; the message has the first ten entries that are not valid.
+        DataError: As for `load_conditions`; the message names every entry that is not valid.
+    """
+    content, problems = read_labels(path, labels)
+    if problems:
+        raise DataError(listed(problems))
+    return content
+
+
+def read_labels(path: str | Path, labels: Sequence[str]) -> tuple[dict[str, Condition], list[str]]:
+    """As `load_labels`, but returns one line for each entry that is not valid (its condition is then empty).
+
+    Raises:
+        DataError: The file is missing or not a JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
@@ -176,13 +206,12 @@ def load_labels(path: str | Path, labels: Sequence[str]) -> dict[str, Condition]
     conditions: dict[str, Condition] = {}
     problems = []
     for name, condition in content.items():
+        conditions[name] = ()
         try:
             conditions[name] = _checked(path, name, condition, labels)
         except DataError as error:
             problems.append(str(error))
-    if problems:
-        raise DataError(listed(problems))
-    return conditions
+    return conditions, problems
 
 
 def load_objects(path: str | Path) -> tuple[str, ...]:
@@ -191,11 +220,16 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
     Raises:
         DataError: The file is missing, or the indices are not 0 ... n - 1, each once.
     """
-    content: Any = read_json(path)
-    indices = list(content.values()) if isinstance(content, dict) else []
-    if not indices or any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(indices))):
-        raise DataError(f"{path}: must be a JSON object {{object name: index}} with the indices 0, 1, ..., each once")
-    return tuple(clean_label(name) for name in sorted(content, key=lambda name: content[name]))
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: must be a non-empty JSON object {{object name: index}}")
+    indices = list(content.values())
+    if any(type(i) is not int for i in indices) or sorted(indices) != list(range(len(content))):
+        raise DataError(f"{path}: the indices must be 0 ... {len(content) - 1}, each once, got {indices}")
+    names = tuple(clean_label(name) for name in sorted(content, key=lambda name: content[name]))
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(f"{path}: the names must be different and not empty, got {reprlib.repr(names)}")
+    return names
 
 
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:

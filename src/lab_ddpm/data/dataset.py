@@ -41,7 +41,8 @@ def open_dataset(
 
     Raises:
         UserError: The data set has no masks, or an option does not fit it.
-        DataError: Images, labels or masks are missing or broken.
+        DataError: Images, labels or masks are missing or broken; the message has a line for each of the
+            first ten.
     """
     if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
         raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
@@ -75,7 +76,8 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
 
     Raises:
         UserError: There is a folder although the data set has a test part, or neither.
-        DataError: Images or labels are missing or broken.
+        DataError: Images or labels are missing or broken; the message has a line for each of the
+            first ten.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset in TORCHVISION_DATASETS:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lab_ddpm.data.conditions import Condition, to_rows
-from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_images, decoded
+from lab_ddpm.data.decoding import Decoded, decoded
+from lab_ddpm.data.image_cache import ImageDataset, cached_images
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.data.names import clean_label
-from lab_ddpm.tools.errors import DataError, UserError, check_choice
+from lab_ddpm.tools.errors import DataError, UserError, check_choice, did_you_mean
 from lab_ddpm.tools.extras import need
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def open_hub(
 
     Raises:
         UserError: `datasets` is not installed, there is no such split or column, or a column must be chosen.
-        DataError: The data set is missing, or images are broken; the message has a line for each of the first ten.
+        DataError: The data set is missing, or images or classes are broken; the message has a line
+            for each of the first ten.
     """
     need("datasets")
     import datasets
@@ -67,7 +69,7 @@ def open_hub(
     check_choice("split", split, splits)
     dataset = splits[split].with_format(None)
     image_column, label_column = _choose_columns(dataset, image_column, label_column)
-    labels, conditions = _read_labels(dataset, label_column)
+    labels, conditions, problems = _read_labels(dataset, label_column, f"{root}: {split}/")
     encoded = dataset.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
 
     def decode(position: int) -> Decoded:
@@ -86,6 +88,7 @@ def open_hub(
         (image_column, _FIT),
         (len(dataset), *height_width(image_size), 3),
         decode,
+        problems,
     )
     names = [f"{split}/{position}" for position in range(len(dataset))]
     return ImageDataset(names, images, to_rows(conditions, labels), labels, _FIT, key, kinds=kinds)
@@ -118,10 +121,10 @@ def _choose_columns(dataset: Dataset, image_column: str | None, label_column: st
     classes = [name for name, feature in features.items() if isinstance(_entry(feature), datasets.ClassLabel)]
     texts = [name for name, feature in features.items() if "string" in str(getattr(_entry(feature), "dtype", ""))]
     lists = [name for name in texts if _entry(features[name]) is not features[name]]
-    chosen = _choose("image_column", image_column, images, images)
+    chosen = _choose("image_column", image_column, images, images, [*features])
     if chosen is None:
         raise DataError(f"a data set must have a column of images, got the columns {[*features]}")
-    return chosen, _choose("label_column", label_column, [*classes, *texts], [*classes, *lists])
+    return chosen, _choose("label_column", label_column, [*classes, *texts], [*classes, *lists], [*features])
 
 
 def _entry(feature: Any) -> Any:
@@ -129,22 +132,31 @@ def _entry(feature: Any) -> Any:
     return getattr(feature, "feature", feature)
 
 
-def _choose(key: str, column: str | None, usable: Sequence[str], default: Sequence[str]) -> str | None:
+def _choose(
+    key: str, column: str | None, usable: Sequence[str], default: Sequence[str], columns: Sequence[str]
+) -> str | None:
     """The named column, or the only one of `default`; None if there is none."""
-    if column is not None or len(default) > 1:
-        check_choice(key, column, usable)
+    if (column is None and len(default) > 1) or (column is not None and column not in usable):
+        hint = did_you_mean(column, usable) if column else ""
+        raise UserError(f"{hint}`{key}` must be one of {[*usable]} (of the columns {[*columns]}), got {column!r}")
     return column or next(iter(default), None)
 
 
-def _read_labels(dataset: Dataset, column: str | None) -> tuple[tuple[str, ...], list[Condition]]:
-    """The vocabulary, and the labels of each row."""
+def _read_labels(
+    dataset: Dataset, column: str | None, place: str
+) -> tuple[tuple[str, ...], list[Condition], list[str]]:
+    """The vocabulary, the labels of each row, and one line for each row whose class does not exist."""
     if column is None:
-        return (), [()] * len(dataset)
+        return (), [()] * len(dataset), []
     names = getattr(_entry(dataset.features[column]), "names", None)  # of classes
+    classes = None if names is None else [clean_label(name) for name in names]
     conditions: list[Condition] = []
-    for value in dataset[column][:]:
+    problems = []
+    for row, value in enumerate(dataset[column][:]):
         entries = [entry for entry in (value if isinstance(value, list) else [value]) if entry is not None]
-        texts = entries if names is None else [names[entry] for entry in entries if entry >= 0]
-        conditions.append(tuple(dict.fromkeys(label for text in texts if (label := clean_label(text)))))
-    used = sorted({label for condition in conditions for label in condition})
-    return tuple(used if names is None else dict.fromkeys(map(clean_label, names))), conditions
+        if classes is not None:
+            problems += [f"{place}{row}: no class {entry} in {column!r}" for entry in entries if entry >= len(classes)]
+            entries = [classes[entry] for entry in entries if 0 <= entry < len(classes)]
+        conditions.append(tuple(dict.fromkeys(label for entry in entries if (label := clean_label(entry)))))
+    used = {label for condition in conditions for label in condition}
+    return tuple(sorted(used) if classes is None else dict.fromkeys(filter(None, classes))), conditions, problems

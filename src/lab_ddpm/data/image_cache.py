@@ -2,16 +2,15 @@
 
 Every data set is checked and decoded, in parallel, into a uint8 cache `FOLDER/.cache/PART-SIZE-KEY.npy`, which is then
 memory-mapped. KEY is a hash of the image files. `PART.json` keeps it together with the sizes and times of the files, so
-that the files are not read at each start. A checksum detects a damaged cache, which is then made again. A lock lets
-one process decode while others wait. If the folder is read-only, the cache is in the user's cache folder.
+that the files are not read at each start. A checksum detects a damaged cache, which is then made again. `decoding`
+says how several processes share the work. If the folder is read-only, the cache is in the user's cache folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,33 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock
-from PIL import Image
+from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
-from lab_ddpm.data.images import Images, Size, fit_image, height_width, opened_image
+from lab_ddpm.data.decoding import Chunks, Decoded, decoded
+from lab_ddpm.data.images import Images, Size, height_width, opened_image
 from lab_ddpm.tools.errors import DataError, listed
-from lab_ddpm.tools.files import atomic_path, read_json, remove, sha256, write_json, write_text
+from lab_ddpm.tools.files import TEMPORARY_PREFIX, read_json, remove, sha256, write_json, write_text
 
 if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-_CHUNK = 4096  # decoded images that may wait in memory to be written
-
-
-class Decoded(NamedTuple):
-    """An image, (H, W, C) uint8, and the size and the mode that its file has, such as ((640, 480), "RGB")."""
-
-    image: Images
-    size: tuple[int, int]
-    mode: str
-
-
-def decoded(image: Image.Image, image_size: Size, fit: str, channels: int = 3) -> Decoded:
-    """An opened image in the size of the cache, see `images.fit_image`."""
-    size, mode = image.size, image.mode
-    return Decoded(fit_image(image, image_size, fit, channels), size, mode)
 
 
 class CachedImages(NamedTuple):
@@ -107,6 +91,7 @@ def cached_images(
     settings: object,
     shape: tuple[int, int, int, int],
     decode: Callable[[int], Decoded],
+    problems: Sequence[str] = (),
 ) -> CachedImages:
     """The images of a cache. If the cache does not exist, it is written first.
 
@@ -116,64 +101,63 @@ def cached_images(
         files: All files that the images come from.
         settings: The way they are read.
         shape: (N, H, W, C).
-        decode: Image number -> the image; raises `DataError` for a broken one. It is called in several threads.
+        decode: Image number -> the image; raises `DataError` for a broken one.
+        problems: One line for each problem that is already known.
 
     Raises:
-        DataError: There are no images, or broken ones. The message has a line for each of the first ten.
+        DataError: There are `problems` or broken images. The message has a line for each of the first ten.
     """
-    if not shape[0]:
-        raise DataError(f"{folder}: no images")
     caches, name = _cache_folder(folder), f"{part}-{shape[1]}x{shape[2]}"
     caches.mkdir(parents=True, exist_ok=True)
-    with FileLock(caches / ".lock"):
+    lock = FileLock(caches / ".lock")
+    with lock:
         key = _content_key(files, settings, caches / f"{part}.json")
         cache = caches / f"{name}-{key}.npy"
-        note = cache.with_suffix(".npy.sha256")
-        kinds = _kinds_if_intact(cache, note)
+        kinds = _kinds_if_intact(cache)
         if kinds is None:
-            kinds = _write(cache, shape, decode)
-            write_text(note, f"{sha256(cache)}\n{kinds}\n")
-        for stale in caches.glob(f"{name}-*"):
-            if stale not in (cache, note):
+            remove(cache)
+    if problems or kinds is None:
+        kinds = _write(Chunks(caches / f"{TEMPORARY_PREFIX}{name}-{key}", cache, shape), decode, problems, lock)
+    with lock:
+        for stale in [*caches.glob(f"{name}-*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*")]:
+            if stale not in (cache, _note_of(cache)):
                 remove(stale)
         return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
 
 
-def cached_files(folder: Path, paths: Sequence[Path], image_size: Size, fit: str) -> CachedImages:
+def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[str], lock: BaseFileLock) -> str:
+    """Write a cache and its note; returns the sizes and modes of its images."""
+    if not chunks.shape[0]:
+        raise DataError(listed(problems) or f"{chunks.target.parent.parent}: no images")
+    broken = chunks.decode(decode)  # without the lock, so that other processes share the work
+    if problems or broken:
+        raise DataError(listed([*problems, *broken]))
+    with lock:
+        kinds = _kinds_if_intact(chunks.target)  # another process may have joined the chunks
+        if kinds is None:
+            kinds = chunks.join()
+            write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{kinds}\n")
+    return kinds
+
+
+def cached_files(
+    folder: Path, paths: Sequence[Path], image_size: Size, fit: str, problems: Sequence[str] = ()
+) -> CachedImages:
     """`cached_images` of image files, read in colour by `images.read_image`: (N, H, W, 3) uint8."""
 
     def decode(position: int) -> Decoded:
         with opened_image(paths[position]) as image:
             return decoded(image, image_size, fit)
 
-    return cached_images(folder, "train", paths, fit, (len(paths), *height_width(image_size), 3), decode)
-
-
-def _write(cache: Path, shape: tuple[int, int, int, int], decode: Callable[[int], Decoded]) -> str:
-    """Write a cache; returns the sizes and modes of its images, in words."""
-
-    def attempt(position: int) -> Decoded | str:
-        try:
-            return decode(position)
-        except DataError as error:
-            return str(error)
-
-    sizes, modes, broken = Counter[tuple[int, int]](), Counter[str](), list[str]()
-    with atomic_path(cache) as temporary:
-        with open(temporary, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for result in _parallel(attempt, range(shape[0]), "decoding images"):
-                if isinstance(result, str):
-                    broken.append(result)
-                else:
-                    file.write(result.image.tobytes())
-                    sizes[result.size] += 1
-                    modes[result.mode] += 1
-        if broken:
-            raise DataError(listed(broken))
-    smallest, largest = (" x ".join(str(pick(sides)) for sides in zip(*sizes, strict=True)) for pick in (min, max))
-    spread = f"{smallest} to {largest} ({len(sizes)} sizes)" if len(sizes) > 1 else smallest
-    return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
+    return cached_images(
+        folder,
+        "train",
+        paths,
+        fit,
+        (len(paths), *height_width(image_size), 3),
+        decode,
+        problems,
+    )
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
@@ -196,10 +180,15 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     return key
 
 
-def _kinds_if_intact(cache: Path, note: Path) -> str | None:
+def _note_of(cache: Path) -> Path:
+    """The file with the checksum of a cache, and with the sizes and modes of its images."""
+    return cache.with_suffix(".npy.sha256")
+
+
+def _kinds_if_intact(cache: Path) -> str | None:
     """The sizes and modes of a cache's images; None if it does not exist, or has changed since it was written."""
     try:
-        checksum, kinds = note.read_text(encoding="utf-8").splitlines()
+        checksum, kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()
         return kinds if sha256(cache) == checksum else None
     except (OSError, ValueError):
         return None
@@ -212,10 +201,6 @@ def _cache_folder(folder: Path) -> Path:
     return users / "lab_ddpm" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
 
 
-def _parallel(function: Callable[[Any], Result], items: Sequence[Any], description: str) -> Iterator[Result]:
-    """The results in the order of the items, under a progress bar."""
-    with ThreadPoolExecutor() as pool, tqdm(total=len(items), desc=description, leave=False, delay=2) as progress:
-        for first in range(0, len(items), _CHUNK):
-            for result in pool.map(function, items[first : first + _CHUNK]):
-                progress.update()
-                yield result
+def _parallel(function: Callable[..., Result], items: Sequence[object], description: str) -> list[Result]:
+    with ThreadPoolExecutor() as pool:
+        return list(tqdm(pool.map(function, items), total=len(items), desc=description, leave=False, delay=2))

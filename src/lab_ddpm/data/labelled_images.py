@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lab_ddpm.data.conditions import Condition, encode, load_labels, load_objects
-from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_files, cached_images
+from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
+from lab_ddpm.data.decoding import Decoded
+from lab_ddpm.data.image_cache import ImageDataset, cached_files, cached_images
 from lab_ddpm.data.images import Images, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
-from lab_ddpm.data.names import clean_label, clean_path
-from lab_ddpm.tools.errors import DataError, listed, shown
+from lab_ddpm.data.names import as_on_disk, clean_label
+from lab_ddpm.tools.errors import DataError, shown, some
 from lab_ddpm.tools.files import is_visible, read_json
 
 LABEL_FILE = "train.json"
@@ -36,16 +37,20 @@ def open_labelled_images(
         with_masks: Whether to open `masks/` too.
 
     Raises:
-        DataError: Labels are not valid, or images or masks are missing, extra or broken; the message has a line for
-            each of the first ten.
+        DataError: Images or masks are missing, extra or broken, or labels are not valid; the message has a
+            line for each of the first ten.
     """
     root = Path(root)
-    conditions = {clean_path(name): names for name, names in load_labels(root / LABEL_FILE, labels).items()}
+    conditions, problems = read_labels(root / LABEL_FILE, labels)
     places = image_places(root / "images")
-    if problems := compare_names(conditions, places):
-        raise DataError(listed(problems))
+    conditions, twice = as_on_disk(conditions, places)
+    problems += [f"{root / LABEL_FILE}: {line}" for line in twice]
     names = sorted(conditions)
-    images, key, kinds = cached_files(root, [places[name] for name in names], image_size, fit)
+    problems += compare_names(names, places)
+    listed = [Path(places[name]) for name in names if name in places]
+    paths = [path for path in listed if path.is_file()]
+    problems += [f"{path}: must be a file, is a folder or a broken link" for path in sorted({*listed} - {*paths})]
+    images, key, kinds = cached_files(root, paths, image_size, fit, problems)
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:
         return ImageDataset(names, images, class_labels, tuple(labels), fit, key, kinds=kinds)
@@ -56,37 +61,51 @@ def open_labelled_images(
 def _cached_masks(
     root: Path, conditions: Mapping[str, Condition], image_size: Size, labels: Sequence[str], fit: str
 ) -> tuple[Images, str]:
+    if not (root / "masks").is_dir():
+        raise DataError(f"{root / 'masks'}: no such folder of masks")
     names = sorted(conditions)
     paths = [root / "masks" / f"{Path(name).stem}.png" for name in names]
-    if missing := [f"{path}: no such mask" for path in paths if not path.is_file()]:
-        raise DataError(listed(missing))
+    missing = {path for path in paths if not path.is_file()}
 
     def decode(position: int) -> Decoded:
+        if paths[position] in missing:
+            raise DataError(f"{paths[position]}: no such mask")
         mask = read_mask(paths[position], image_size, fit)
         for value in np.unique(mask[mask > 0]):
             if value > len(labels):
                 raise DataError(f"{paths[position]}: must have values up to {len(labels)}, got {value}")
             if labels[value - 1] not in conditions[names[position]]:
                 raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
-        return Decoded(mask, mask.shape[:2], "L")
+        return Decoded(mask, f"{mask.shape[1]} x {mask.shape[0]}", "L")
 
+    files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
     # whether a mask is right depends on the labels too
-    settings = (fit, tuple(labels), sorted(conditions.items()))
-    return cached_images(root, "masks", paths, settings, (len(names), *height_width(image_size), 1), decode)[:2]
+    return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)[:2]
 
 
-def read_vocabulary(root: Path) -> tuple[str, ...]:
+def read_vocabulary(root: str | Path) -> tuple[str, ...]:
     """The labels of the user's own images: those of `root/objects.json` if it is there, else of `train.json`, sorted.
 
     Raises:
-        DataError: `objects.json` is not valid, or `train.json` is no JSON file.
+        DataError: A file is missing or of another shape.
     """
+    root = Path(root)
     if (root / "objects.json").is_file():
         return load_objects(root / "objects.json")
     content = read_json(root / LABEL_FILE)
-    lists = [names for names in content.values() if isinstance(names, list)] if isinstance(content, dict) else []
-    labels = {clean_label(name) for names in lists for name in names if isinstance(name, str)}
-    return tuple(sorted(labels - {""}))  # `load_labels` refuses what is no label
+    lists = content.values() if isinstance(content, dict) else []
+    wrong = [
+        shown(image)
+        for image, names in (content.items() if isinstance(content, dict) else ())
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names)
+    ]
+    if wrong or not lists:
+        which = f"; wrong for {some(wrong)}" if wrong else ""
+        raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}{which}")
+    labels = {clean_label(name) for names in lists for name in names}
+    if "" in labels:
+        raise DataError(f"{root / LABEL_FILE}: must have no empty label")
+    return tuple(sorted(labels))
 
 
 def has_images(root: str | Path) -> bool:
@@ -95,7 +114,7 @@ def has_images(root: str | Path) -> bool:
     return (root / LABEL_FILE).is_file() and any((root / "images").glob("*.png"))
 
 
-def image_places(folder: Path) -> dict[str, Path]:
+def image_places(folder: Path) -> dict[str, str]:
     """{file name: path} of all visible files in `folder` (see `files.is_visible`), except a metadata file.
 
     Raises:
@@ -103,13 +122,13 @@ def image_places(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images")
-    paths = (path for path in folder.iterdir() if is_visible(path.name) and path.name not in METADATA_FILES)
-    return {clean_path(path.name): path for path in paths}
+    names = (path.name for path in folder.iterdir() if is_visible(path.name))
+    return {name: str(folder / name) for name in names if name not in METADATA_FILES}
 
 
-def compare_names(names: Iterable[str], places: Mapping[str, object]) -> list[str]:
+def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
     """One line for every name without a file in `places`, and one for every file whose name is not in `names`."""
     listed = set(names)
     missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
     problems = [f"{shown(name)}: listed in {LABEL_FILE}, but missing" for name in missing]
-    return problems + [f"{shown(str(places[name]))}: not listed in {LABEL_FILE}" for name in extra]
+    return problems + [f"{shown(places[name])}: not listed in {LABEL_FILE}" for name in extra]

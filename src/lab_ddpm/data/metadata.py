@@ -19,41 +19,54 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
+from token import STRING
+from tokenize import TokenError, generate_tokens
 from typing import Any
 
 from lab_ddpm.data.conditions import Condition
-from lab_ddpm.data.names import clean_label, clean_path
-from lab_ddpm.tools.errors import DataError, listed, shown
+from lab_ddpm.data.names import clean_label
+from lab_ddpm.tools.errors import DataError, shown
 from lab_ddpm.tools.files import write_text
 
 # A list that is not closed, another separator, or quotes around a name.
 _NO_NAMES = re.compile(r"[\[\]{};|\t\r\n]|(^|,)\s*[\"'(]")
-_NO_COMMA = re.compile(r"['\"]\s+['\"]")  # between two names, as NumPy writes a list; Python would join them
+# As pandas, R and spreadsheets write it.
+_MISSING = re.compile(r"#?n/a|nan|none|null|<na>|na|nat|-|#value!|#ref!|#name\?|#div/0!", re.IGNORECASE)
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
 
-def read_metadata(path: Path) -> dict[str, Condition]:
-    """The labels of the images by file name (`names.clean_path`).
+def find_metadata(root: Path) -> Path | None:
+    """The metadata file of a folder, if there is one.
 
     Raises:
-        DataError: The file is not UTF-8, is empty, or is a table without the two columns, or lines are wrong; the
-            message has the first ten.
+        DataError: There are two.
+    """
+    found = [path for name in METADATA_FILES if (path := root / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{root}: must have one of {' and '.join(METADATA_FILES)}, got both")
+    return found[0] if found else None
+
+
+def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
+    """The labels of the images by file name, and one line for every problem.
+
+    Raises:
+        DataError: The file is not UTF-8, is empty, or is a table without the two columns.
     """
     conditions: dict[str, Condition] = {}
     problems: list[str] = []
     for place, entry in _entries(path):
         try:
             name, labels = _entry(entry)
-            if name in conditions:
-                raise ValueError(f"names {shown(name)} a second time")
-            conditions[name] = labels
         except ValueError as error:
             problems.append(f"{path}: {place}: {error}")
-    if problems:
-        raise DataError(listed(problems))
-    if not conditions:
+            continue
+        if name in conditions:
+            problems.append(f"{path}: {place}: names {shown(name)} a second time")
+        conditions[name] = labels
+    if not conditions and not problems:
         raise DataError(f"{path}: must have a line for each image, got none")
-    return conditions
+    return conditions, problems
 
 
 def write_metadata(path: Path, conditions: Mapping[str, Sequence[str]]) -> None:
@@ -72,7 +85,8 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         rows = csv.DictReader(StringIO(text, newline=""))
         rows.fieldnames = columns = [name.strip() for name in rows.fieldnames or ()]
         if [columns.count(name) for name in ("file_name", "labels")] != [1, 1]:
-            raise DataError(f"{path}: must have the columns file_name and labels, got {reprlib.repr(columns)}")
+            got = reprlib.repr(columns) if columns else "none"
+            raise DataError(f"{path}: must have the columns file_name and labels, once each, got {got}")
         try:
             yield from ((f"line {rows.line_num}", row) for row in rows if any(row.values()))
         except csv.Error as error:
@@ -93,23 +107,31 @@ def _entry(entry: Any) -> tuple[str, Condition]:
     if None in entry:  # where `csv` puts what is beyond the last column
         raise ValueError("must have as many fields as there are columns: put labels with commas in quotes")
     name, labels = entry.get("file_name"), entry.get("labels")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"`file_name` must be a path within the folder, got {reprlib.repr(name)}")
     if isinstance(labels, str):
-        labels = _split(labels.strip())
+        labels = _split(labels)
     if not isinstance(labels, list) or not labels or not all(isinstance(name, str) and name.strip() for name in labels):
         got = reprlib.repr(entry.get("labels"))
         raise ValueError(f"`labels` must be a list of names, or one text with commas, got {got}")
     labels = [clean_label(label) for label in labels]
+    if any(_MISSING.fullmatch(label) for label in labels):
+        raise ValueError(f"`labels` must not be a missing value, got {labels}")
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must not name a label twice, got {labels}")
-    return clean_path(name), tuple(labels)
+    return Path(name).as_posix(), tuple(labels)
 
 
 def _split(text: str) -> Any:
     """The labels in one text, or None if it is not one clean list of names."""
-    if text.startswith("[") and not _NO_COMMA.search(text):
-        for read in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                return read(text)
-    return None if _NO_NAMES.search(text) else text.split(",")
+    text = text.strip()
+    if text.startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+        with suppress(ValueError, SyntaxError, RecursionError, TokenError):
+            quoted = [token for token in generate_tokens(StringIO(text).readline) if token.type == STRING]
+            labels = ast.literal_eval(text)
+            return labels if len(labels) == len(quoted) else None  # Python joins texts without a comma between them
+    if _NO_NAMES.search(text):
+        return None
+    return text.split(",")

@@ -7,46 +7,73 @@ that check. If Debian's package `dataset-fashion-mnist` is installed, its files 
 from __future__ import annotations
 
 import gzip
+import http.client
 import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset
 from torchvision import datasets
 
-from lab_ddpm.data.image_cache import Decoded, ImageDataset, cached_images, decoded
+from lab_ddpm.data.decoding import Decoded, decoded
+from lab_ddpm.data.image_cache import ImageDataset, cached_images
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
-from lab_ddpm.tools.errors import DataError, first_line
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
-class _Source(NamedTuple):
-    """How to read a data set with its torchvision class."""
+@dataclass(frozen=True)
+class _Source:
+    """How to read a data set with its torchvision class.
 
-    dataset: Any  # the class
-    folder: str  # where it keeps its files, below the root
-    files: str  # that a user without a network connection must put there
+    Attributes:
+        make: (root, split) -> a torchvision data set, which downloads missing files.
+        training, held_out: The splits to train on and to hold out.
+        folder: Where the class keeps its files, below the root.
+        files: The files that a user without a network connection must put there.
+        channels: 1 or 3.
+        fit: As in `images.fit_image`.
+        targets: The attribute that holds the classes.
+    """
+
+    make: Callable[[Path, str], Any]
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+    folder: str
+    files: str
     channels: int
-    fit: str  # as in `images.fit_image`
-    training: tuple[str, ...] = ("train",)
-    held_out: tuple[str, ...] = ("test",)
-    targets: str = "targets"  # the attribute that holds the classes
+    fit: str
+    targets: str = "targets"
+
+
+def _by_train(dataset: Callable[..., Any]) -> Callable[[Path, str], Any]:
+    return lambda root, split: dataset(root, train=split == "train", download=True)
 
 
 _IDX = ", ".join(f"{name}.gz" for name in _IDX_FILES)
 _CIFAR10 = "data_batch_1 ... data_batch_5, test_batch and batches.meta (from cifar-10-python.tar.gz)"
-_FLOWERS = "102flowers.tgz (unpacked: jpg/), imagelabels.mat, setid.mat"
 _SOURCES = {
-    "mnist": _Source(datasets.MNIST, "MNIST/raw", _IDX, 1, "pad"),
-    "fashion_mnist": _Source(datasets.FashionMNIST, "FashionMNIST/raw", _IDX, 1, "pad"),
-    "cifar10": _Source(datasets.CIFAR10, "cifar-10-batches-py", _CIFAR10, 3, "crop"),
+    "mnist": _Source(_by_train(datasets.MNIST), ("train",), ("test",), "MNIST/raw", _IDX, 1, "pad"),
+    "fashion_mnist": _Source(
+        _by_train(datasets.FashionMNIST), ("train",), ("test",), "FashionMNIST/raw", _IDX, 1, "pad"
+    ),
+    "cifar10": _Source(_by_train(datasets.CIFAR10), ("train",), ("test",), "cifar-10-batches-py", _CIFAR10, 3, "crop"),
     # The official training part is the smallest of the three, so a generative model is trained on the large one too.
     "flowers102": _Source(
-        datasets.Flowers102, "flowers-102", _FLOWERS, 3, "crop", ("train", "test"), ("val",), "_labels"
+        lambda root, split: datasets.Flowers102(root, split=split, download=True),
+        ("train", "test"),
+        ("val",),
+        "flowers-102",
+        "102flowers.tgz (unpacked: jpg/), imagelabels.mat, setid.mat",
+        3,
+        "crop",
+        targets="_labels",
     ),
 }
 TORCHVISION_DATASETS = tuple(_SOURCES)
@@ -71,32 +98,42 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
     if name == "fashion_mnist":
         _take_debian_files(folder, DEBIAN_FASHION_MNIST)
     try:
-        parts = [_open_part(source.dataset, root, split) for split in splits]
-    except Exception as error:  # of files that are broken or cannot be downloaded, torchvision raises nearly anything
+        parts = [source.make(root, split) for split in splits]
+    except (
+        RuntimeError,
+        OSError,
+        ValueError,
+        AssertionError,
+        EOFError,
+        http.client.HTTPException,
+        tarfile.TarError,
+    ) as e:
+        reason = " ".join(str(e).split()) or type(e).__name__
         raise DataError(
-            f"{name}: could not be read or downloaded ({first_line(error)}). Put {source.files} into {folder}, "
-            "replacing broken files, and start again"
+            f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder}, replacing broken "
+            "files, and start again"
         ) from None
-    whole: Any = ConcatDataset(parts)
-    names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
+    places = [(part, index) for part in parts for index in range(len(part))]
 
     def decode(position: int) -> Decoded:
+        part, index = places[position]
         with naming_broken_images(names[position]):
-            return decoded(whole[position][0], image_size, source.fit, source.channels)
+            return decoded(part[index][0], image_size, source.fit, source.channels)
 
+    names = [f"{split}/{index}" for split, part in zip(splits, parts, strict=True) for index in range(len(part))]
     files = [path for path in visible_files(folder) if path.suffix not in (".gz", ".tgz")]
-    shape = (len(whole), *height_width(image_size), source.channels)
-    images, key, kinds = cached_images(folder, "-".join(splits), files, (name, splits, source.fit), shape, decode)
+    images, key, kinds = cached_images(
+        folder,
+        "-".join(splits),
+        files,
+        (name, splits, source.fit),
+        (len(places), *height_width(image_size), source.channels),
+        decode,
+    )
     labels = tuple(parts[0].classes)
     targets = torch.cat([torch.as_tensor(getattr(part, source.targets)) for part in parts])
     class_labels = torch.nn.functional.one_hot(targets.long(), len(labels)).float()
     return ImageDataset(names, images, class_labels, labels, source.fit, key, kinds=kinds)
-
-
-def _open_part(dataset: Any, root: Path, split: str) -> Any:
-    if dataset is datasets.Flowers102:
-        return dataset(root, split=split, download=True)
-    return dataset(root, train=split == "train", download=True)
 
 
 def _take_debian_files(folder: Path, package: Path) -> None:

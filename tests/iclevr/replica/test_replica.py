@@ -71,7 +71,8 @@ def test_the_layout_is_the_official_one(replica: Path) -> None:
     assert sorted(labels) == [f"CLEVR_train_{scene:06d}_{step}.png" for scene in range(2) for step in range(3)]
     assert labels["CLEVR_train_000001_1.png"] == sample_scene(5, 1).names(1)
     assert contents(replica / "images").keys() == labels.keys() | {"metadata.jsonl"}
-    conditions = read_metadata(replica / "images" / "metadata.jsonl")
+    conditions, problems = read_metadata(replica / "images" / "metadata.jsonl")
+    assert not problems
     assert {name: list(condition) for name, condition in conditions.items()} == labels
 
 
