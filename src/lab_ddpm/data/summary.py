@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -37,8 +38,23 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
         lines += [f"note: {same} are different labels" for same in spellings.values() if len(same) > 1]
     else:
         lines.append("no labels, or not used (see `data.conditional`)")
-    hidden = [path.name for path in Path(root).rglob("*") if not is_visible(path.name) and path.name != ".cache"]
-    if left_out := Counter(name.rpartition(":")[2] for name in hidden):
+    if left_out := _left_out(Path(root)):
         names = ", ".join(f"{shown(name)} ({count:,})" for name, count in left_out.most_common(5))
         lines.append(f"left out (hidden files and files of the operating system): {names}")
     return "\n".join(lines)
+
+
+def _left_out(root: Path) -> Counter[str]:
+    """The names of the files and folders that are not visible, and how often each occurs."""
+    found: Counter[str] = Counter()
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link leads in a circle
+            folders.clear()
+            continue
+        seen.add(real)
+        found.update(name.rpartition(":")[2] for name in files if not is_visible(name))
+        found.update(f"{name}/" for name in folders if not is_visible(name) and name != ".cache")
+        folders[:] = filter(is_visible, folders)
+    return found
