@@ -16,12 +16,14 @@ def main(arguments: list[str]) -> None:
     load_torch(f"training {config.name}")
     from lab_ddpm.export.hub import check_push, push_hub
     from lab_ddpm.training.dry_run import dry_run
+    from lab_ddpm.training.launcher import take_launcher_settings
     from lab_ddpm.training.loop import train
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images
 
     is_main = os.environ.get("RANK", "0") == "0"
     repository = config.push_to_hub if is_main else None
+    config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
         dry_run(config)

@@ -20,7 +20,7 @@ def check_machine(config: TrainConfig) -> None:
     use_gpu = uses_gpu(config.device)
     if config.device == "cuda" and not use_gpu:
         raise UserError("`device` must be 'cpu' or 'auto' on this machine, got 'cuda': torch finds no GPU")
-    if _precision(config) == "fp16" and not use_gpu:
+    if config.mixed_precision == "fp16" and not use_gpu:
         raise UserError("`mixed_precision` must be 'auto', 'no' or 'bf16' on a CPU, got 'fp16'")
     if config.trackers != "none" and find_spec(config.trackers) is None:
         raise UserError(f"`trackers` {config.trackers!r} is not installed: pip install {config.trackers}")
@@ -34,12 +34,9 @@ def check_machine(config: TrainConfig) -> None:
 
 
 def _precision(config: TrainConfig) -> str:
-    """What `mixed_precision` means here. "auto" is what `accelerate launch` was told, or else the fastest."""
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION")  # "no" if it was told nothing
+    """What `mixed_precision` means here: "auto" is the fastest."""
     if config.mixed_precision != "auto":
         return config.mixed_precision
-    if told in ("fp16", "bf16"):
-        return told
     use_gpu = uses_gpu(config.device)
     if computes_in_bf16(torch.device("cuda" if use_gpu else "cpu")):
         return "bf16"

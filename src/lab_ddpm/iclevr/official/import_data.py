@@ -84,7 +84,9 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
         if new_images and "train.json" not in found and (out / "train.json").is_file():
             labels = load_labels(out / "train.json", OBJECTS)
         if labels is not None:
-            places = (image_places(images) if images.is_dir() else {}) | new_images
+            places = (image_places(images) if images.is_dir() else {}) | {
+                name: str(new_images[name]) for name in new_images
+            }
             problems += compare_names(labels, places) if places else []  # they may be imported later
         problems += _check_images([*new_images.values()], images)
         if problems:
