@@ -81,6 +81,8 @@ def test_a_moved_object_stands_in_its_new_place(pipeline: LabelConditionalPipeli
 def test_what_cannot_be_edited_is_refused(pipeline: LabelConditionalPipeline, image: Images) -> None:
     with pytest.raises(UserError, match="bright"):
         remove_object(pipeline, image, ("dark",), "bright")
+    with pytest.raises(UserError, match="dark"):
+        remove_object(pipeline, image, ("dark",), "dark")
     with pytest.raises(UserError, match="twice"):
         replace_object(pipeline, image, LABELS, "dark", "bright")
     with pytest.raises(NotEdited, match="dark"):

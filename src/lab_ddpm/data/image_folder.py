@@ -64,7 +64,8 @@ def _open_with_classes(root: Path, image_size: Size) -> ImageDataset:
         raise DataError(f"{root}: no images in this folder")
     extensions = Image.registered_extensions()
     paths = [path for path in files if path.suffix.lower() in extensions]
-    problems = [f"{path}: not an image; move it away" for path in files if path.suffix.lower() not in extensions]
+    unknown = [path for path in files if path.suffix.lower() not in extensions]
+    problems = [f"{path}: not an image that Pillow reads; convert it or move it away" for path in unknown]
     names = [path.relative_to(root) for path in paths]
     classes = [clean_label(name.parts[0]) if len(name.parts) > 1 else "" for name in names]
     labels = tuple(sorted(set(classes) - {""}))

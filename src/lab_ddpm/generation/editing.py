@@ -55,9 +55,11 @@ def remove_object(
 
     Raises:
         NotEdited: The model does not see the object in the image.
-        UserError: The condition does not name the object, or the model does not read images.
+        UserError: The condition does not name the object, or no other one; or the model does not read images.
     """
     rest = _without(condition, label)
+    if not rest:
+        raise UserError(f"an image must keep one of its objects: {label!r} is the only one")
     scene = _read(pipeline.denoiser, image, condition)
     return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [], rest, seed)
 

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -125,11 +126,17 @@ def write_json(path: str | Path, content: object) -> None:
 def read_json(path: str | Path) -> object:
     """Parse a JSON file, or raise `DataError` with the file and what is wrong with it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_twins)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # also invalid UTF-8, and numbers of 5,000 digits
         raise DataError(f"{path}: not valid JSON ({first_line(error)})") from None
+
+
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if twins := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+        raise ValueError(f"the key {twins[0]!r} is written twice")
+    return dict(pairs)
 
 
 def link_atomically(target: Path, link: Path) -> None:
