@@ -58,9 +58,9 @@ def remove_object(
         UserError: The condition does not name the object, or no other one; or the model does not read images.
     """
     rest = _without(condition, label)
+    scene = _read(pipeline.denoiser, image, condition)
     if not rest:
         raise UserError(f"an image must keep one of its objects: {label!r} is the only one")
-    scene = _read(pipeline.denoiser, image, condition)
     return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [], rest, seed)
 
 
