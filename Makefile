@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing PyTorch and the other packages into $(VENV). This takes minutes and several gigabytes."
+	@echo "Installing PyTorch and the other packages into $(VENV): several gigabytes, 5 to 15 minutes of silence."
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test,check]'
 	@touch $@
 	@echo "Done. 'source $(VENV)/bin/activate' makes lab-ddpm known to this shell."

@@ -15,7 +15,7 @@ def test_sizes_modes_labels_and_what_was_left_out_are_named(tmp_path: Path) -> N
     (tmp_path / "rose" / "Thumbs.db").touch()
     for _ in range(2):  # decoded, and from the cache
         first, labels, rarest, note, left_out = summarize(open_folder(tmp_path, 8), tmp_path).splitlines()
-        assert "images: 3; width x height 20 x 10 to 30 x 10 (2 sizes); RGB 2, L 1" in first
+        assert "images: 3; width x height 20 to 30 x 10 to 10 (2 sizes); RGB 2, L 1" in first
         assert "2 labels" in labels
         assert "with 1: 3" in labels
         assert rarest.index("Rose 1") < rarest.index("rose 2")

@@ -132,9 +132,8 @@ class Chunks:
 
 
 def _in_words(sizes: Counter[str], modes: Counter[str]) -> str:
-    widths_and_heights = [tuple(map(int, size.split(" x "))) for size in sizes]
-    smallest, largest = (
-        " x ".join(str(pick(lengths)) for lengths in zip(*widths_and_heights, strict=True)) for pick in (min, max)
-    )
-    spread = f"{smallest} to {largest} ({len(sizes)} sizes)" if len(sizes) > 1 else smallest
+    widths, heights = zip(*(map(int, size.split(" x ")) for size in sizes), strict=True)
+    spread = f"{min(widths)} x {min(heights)}"
+    if len(sizes) > 1:
+        spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} ({len(sizes)} sizes)"
     return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"
