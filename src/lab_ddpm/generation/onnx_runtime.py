@@ -1,6 +1,6 @@
 """A pipeline's network on ONNX Runtime, which is faster than PyTorch on a CPU.
 
-`lab-ddpm export onnx` writes the network as `denoiser.onnx` into the pipeline's folder (`export.onnx`). Everything
+`lab-ddpm export onnx` writes the network as `denoiser.onnx` into the pipeline's folder (`export.programs`). Everything
 around the network stays the same: noise, guidance, scheduler.
 """
 
