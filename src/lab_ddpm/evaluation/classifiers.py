@@ -45,10 +45,6 @@ _VGG: dict[str, list[str | int]] = {
 }
 
 
-class WrongClassifier(DataError):
-    """A file of another kind, or a classifier that was made for other labels or other images."""
-
-
 class _Float32Sigmoid(nn.Sigmoid):
     """A sigmoid in float32, even under autocast. bfloat16 rounds 0.999 to 1, so a confident mistake has no gradient."""
 
@@ -120,20 +116,17 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
         channels: The number of channels that it must read; None to skip this check.
 
     Raises:
-        DataError: The file is missing, broken or of another architecture.
-        WrongClassifier: It is no classifier, has other labels, or reads another number of channels.
+        DataError: The file is missing, broken or no classifier, has other labels, or reads another number of channels.
     """
     path = _find(path)
     name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     if labels is not None and list(labels) != own_labels:
-        raise WrongClassifier(
-            f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}"
-        )
+        raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
     own_channels = next((state[key].shape[1] for key in sorted(state) if state[key].ndim == 4), 3)  # the first layer's
     classifier = build_classifier(name, len(own_labels), own_channels)
     load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
-        raise WrongClassifier(f"{path}: made for {KINDS[own_channels]} images, but these are {KINDS[channels]}")
+        raise DataError(f"{path}: made for {KINDS[own_channels]} images, but these are {KINDS[channels]}")
     return classifier.eval()
 
 
@@ -179,7 +172,7 @@ def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tenso
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
     if header.get("classifier") not in ("resnet18", *_VGG):
-        raise WrongClassifier(f"{path}: not a classifier that scripts/train_classifier.py wrote")
+        raise DataError(f"{path}: not a classifier that scripts/train_classifier.py wrote")
     return header["classifier"], json.loads(header["labels"]), state
 
 
