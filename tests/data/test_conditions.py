@@ -148,6 +148,13 @@ def test_a_file_that_is_missing_or_not_json_is_named(tmp_path: Path, content: by
             load(path)
 
 
+def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text('{"a.png": ["red cube"], "a.png": ["gray cube"]}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.json: .*a\.png"):
+        load_labels(path, OBJECTS)
+
+
 def test_a_vocabulary_is_read_in_the_order_of_its_indices(tmp_path: Path) -> None:
     assert load_objects(write(tmp_path / "objects.json", {"b": 1, "c": 2, "a": 0})) == ("a", "b", "c")
 
