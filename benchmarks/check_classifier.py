@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
@@ -16,13 +17,15 @@ from tqdm.auto import tqdm
 from common import markdown_table
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
-from lab_ddpm.data.images import Images
+from lab_ddpm.data.images import Images, to_uint8
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
 from lab_ddpm.evaluation.intervals import as_text
-from lab_ddpm.evaluation.perturbations import perturbed
+from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.tools.hardware import this_process
+
+_BATCH = 64  # of images that are perturbed together
 
 # Measured one at a time, on every image, at the same strengths for every classifier.
 STRENGTHS = {
@@ -69,9 +72,16 @@ def measure(classifier: nn.Module, images: Images, class_labels: torch.Tensor) -
     """
     found = {"as they are": found_in(classifier, images, class_labels)}
     for name, strength in tqdm(STRENGTHS.items(), desc="perturbations", leave=False):
-        changed = perturbed(images, {name: (1.0, strength)})
+        changed = perturbed(images, name, strength)
         found[f"{name} up to {strength}"] = found_in(classifier, changed, class_labels)
     return {title: as_text(of["micro"], ".4f") for title, of in found.items()}
+
+
+def perturbed(images: Images, name: str, strength: float) -> Images:
+    """(N, H, W, C) uint8 images under one perturbation, always with the same random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+    return np.concatenate([to_uint8(perturb(batch, {name: (1.0, strength)}, generator)) for batch in batches])
 
 
 if __name__ == "__main__":

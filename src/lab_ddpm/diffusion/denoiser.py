@@ -28,7 +28,7 @@ from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.conditions import Condition, encode, parse_conditions, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
-from lab_ddpm.diffusion.checks import check_settings
+from lab_ddpm.diffusion.denoiser_settings import check_denoiser_settings
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
@@ -110,7 +110,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         unet_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_settings(self.config)
+        check_denoiser_settings(self.config)
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
         self.told_channels = self.space.layout_channels

@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.images import Images, to_tensor, to_uint8
+from lab_ddpm.data.images import Images, to_tensor
 
 Perturbation = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
-
-_BATCH = 64
 
 
 def perturb(images: Images, changes: Mapping[str, tuple[float, float]], generator: torch.Generator) -> torch.Tensor:
@@ -41,13 +38,6 @@ def perturb(images: Images, changes: Mapping[str, tuple[float, float]], generato
         if chosen.any():
             pixels[chosen] = PERTURBATIONS[name](pixels[chosen], strength, generator)
     return pixels.clamp(0, 1) * 2 - 1
-
-
-def perturbed(images: Images, changes: Mapping[str, tuple[float, float]]) -> Images:
-    """Apply `perturb` to (N, H, W, C) uint8 images, always with the same random numbers; returns uint8 again."""
-    generator = torch.Generator().manual_seed(0)
-    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
-    return np.concatenate([to_uint8(perturb(batch, changes, generator)) for batch in batches])
 
 
 def _uniform(images: torch.Tensor, strength: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:

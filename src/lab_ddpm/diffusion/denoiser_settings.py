@@ -1,4 +1,4 @@
-"""Which settings of a denoiser fit each other."""
+"""Which arguments of a `Denoiser` fit each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEEDS = {
 }
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
+def check_denoiser_settings(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for arguments of `Denoiser` that are out of range or do not fit each other.
 
     `make_unet` and `Detailer` check their own.
