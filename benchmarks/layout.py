@@ -29,7 +29,7 @@ from lab_ddpm.arguments import add_checkpoint, add_sampling, sampling_options
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, resize_images, to_tensor, write_png
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.layout import labels_in

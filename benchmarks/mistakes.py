@@ -37,7 +37,7 @@ from lab_ddpm.arguments import SPLITS_HELP, add_checkpoint, add_sampling, sampli
 from lab_ddpm.cli import run
 from lab_ddpm.data.conditions import Condition, load_conditions
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, SHAPES, resolve_split
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, resize_images, write_png
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.layout import labels_in

@@ -22,7 +22,7 @@ from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.places import Places, places_in
 from lab_ddpm.diffusion.sampling import image_seeds

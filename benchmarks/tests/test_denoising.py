@@ -10,7 +10,7 @@ import torch
 from conftest import tiny_denoiser
 from denoising import TIMESTEPS, measure
 from gaussian_oracle import MEANS, STD, GaussianOracle
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import to_uint8
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from painting_oracle import LABELS, PaintingOracle, paint

@@ -11,7 +11,7 @@ from torch import nn
 from common import image_statistics
 from conftest import tiny_denoiser
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from mistakes import kind_of, measure, mistaken
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from lab_ddpm.data.batches import Batch, BatchMaker, StreamDataset, StreamSampler
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import to_tensor
 
 SHAPE = (3, 4, 4)  # of the images

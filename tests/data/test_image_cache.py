@@ -14,10 +14,9 @@ from filelock import FileLock
 from PIL import Image
 
 from lab_ddpm.data import decoding, image_cache
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.tools.files import MACHINE, TEMPORARY_PREFIX
-from real_formats import write_folder
 
 
 def write_grey(path: Path, level: int) -> None:
@@ -129,17 +128,6 @@ def test_a_read_only_folder_has_its_cache_in_the_cache_folder_of_the_user(
     assert len(list((tmp_path / "cache" / "lab_ddpm").rglob("*.npy"))) == 1
 
 
-def test_the_fingerprint_depends_on_images_labels_and_size_but_not_on_the_place(tmp_path: Path) -> None:
-    write_folder(tmp_path / "pets", ("cat", "dog"))
-    shutil.copytree(tmp_path / "pets", tmp_path / "copy", copy_function=shutil.copy)
-    pets = open_folder(tmp_path / "pets", 16).fingerprint()
-    assert open_folder(tmp_path / "copy", 16).fingerprint() == pets
-    assert [path.name for path in caches(tmp_path / "copy")] == [path.name for path in caches(tmp_path / "pets")]
-    assert open_folder(tmp_path / "copy", 8).fingerprint() != pets
-    (tmp_path / "copy" / "cat").rename(tmp_path / "copy" / "bat")
-    assert open_folder(tmp_path / "copy", 16).fingerprint() != pets
-
-
 def test_a_second_run_waits_for_the_cache_of_the_first(root: Path) -> None:
     opened: list[ImageDataset] = []
     second = threading.Thread(target=lambda: opened.append(open_folder(root, 16)))
@@ -151,18 +139,6 @@ def test_a_second_run_waits_for_the_cache_of_the_first(root: Path) -> None:
         assert not caches(root)
     second.join(30)
     assert levels(opened[0]) == [10, 20, 30]
-
-
-def test_some_images_are_chosen_from_all_classes_with_their_labels(tmp_path: Path) -> None:
-    write_folder(tmp_path, ("cat", "dog"), 40)
-    dataset = open_folder(tmp_path, 8)
-    images, class_labels = dataset.some(20, seed=0)
-    assert class_labels.any(dim=0).all()
-    rows = {image.tobytes(): row for image, row in zip(dataset.images, dataset.class_labels, strict=True)}
-    assert all(row.equal(rows[image.tobytes()]) for image, row in zip(images, class_labels, strict=True))
-    assert len({image.tobytes() for image in images}) == 20
-    assert len(dataset.some(100, seed=0)[0]) == 40
-    assert dataset.some_labels(2000, seed=0).mean(dim=0).tolist() == pytest.approx([0.5, 0.5], abs=0.03)
 
 
 def test_classes_that_swap_their_folders_are_noticed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from conftest import save_tiny_pipeline
 from lab_ddpm.cli import main
 from lab_ddpm.data import torchvision_data
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.evaluation.classifiers import build_classifier, save_classifier
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.generation.checkpoint import open_pipeline

@@ -15,7 +15,7 @@ from conftest import tiny_arguments, tiny_denoiser
 from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Batch, BatchMaker
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.places import Places
 from lab_ddpm.diffusion.sampling import FINISHED, Sampling, sample

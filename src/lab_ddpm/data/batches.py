@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from lab_ddpm.data.augmentation import NUM_UNIFORMS, augment
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images
 from lab_ddpm.data.random_numbers import random_words, to_normal, to_uniform
 from lab_ddpm.tools.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab_ddpm.data.hub_data import open_hub
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.image_folder import PARTS, open_folder
 from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import open_labelled_images

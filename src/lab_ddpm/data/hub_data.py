@@ -21,7 +21,8 @@ from PIL import Image
 
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.decoding import Decoded, decoded
-from lab_ddpm.data.image_cache import ImageDataset, cached_images
+from lab_ddpm.data.image_cache import cached_images
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.data.names import clean_label
 from lab_ddpm.tools.errors import DataError, UserError, check_choice, did_you_mean

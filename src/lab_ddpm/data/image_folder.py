@@ -17,7 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 from lab_ddpm.data.conditions import encode, to_rows
-from lab_ddpm.data.image_cache import ImageDataset, cached_files
+from lab_ddpm.data.image_cache import cached_files
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Size
 from lab_ddpm.data.labelled_images import LABEL_FILE, open_labelled_images, read_vocabulary
 from lab_ddpm.data.metadata import find_metadata, read_metadata

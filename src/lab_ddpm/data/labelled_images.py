@@ -14,7 +14,8 @@ import numpy as np
 
 from lab_ddpm.data.conditions import Condition, encode, load_objects, read_labels
 from lab_ddpm.data.decoding import Decoded
-from lab_ddpm.data.image_cache import ImageDataset, cached_files, cached_images
+from lab_ddpm.data.image_cache import cached_files, cached_images
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, Size, height_width, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
 from lab_ddpm.data.names import as_on_disk, clean_label

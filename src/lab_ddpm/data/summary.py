@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.tools.errors import shown
 from lab_ddpm.tools.files import is_visible
 

@@ -19,7 +19,8 @@ import torch
 from torchvision import datasets
 
 from lab_ddpm.data.decoding import Decoded, decoded
-from lab_ddpm.data.image_cache import ImageDataset, cached_images
+from lab_ddpm.data.image_cache import cached_images
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, visible_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import KINDS, Images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import Features, load_classifier

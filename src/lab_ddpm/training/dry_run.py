@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from lab_ddpm.data.batches import check_batch_size
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import height_width
 from lab_ddpm.data.labelled_images import has_images
 from lab_ddpm.evaluation.classifiers import SELECTING_CLASSIFIER, classifier_file

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from accelerate.utils import set_seed
 
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps

@@ -24,7 +24,7 @@ import torch
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
 from lab_ddpm.data.dataset import short_name
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images
 from lab_ddpm.evaluation.classifiers import (
     EVALUATOR_DIR,

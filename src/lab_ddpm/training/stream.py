@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
 from lab_ddpm.data.dataset import open_training_images
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.errors import DataError

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size, release_memory, send_to_device
 from diffusers.training_utils import EMAModel
 
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_micro_batch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lab_ddpm.data.image_cache import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, write_png
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
