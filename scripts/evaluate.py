@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lab_ddpm.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, refuse, sampling_options
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels
+from lab_ddpm.data.conditions import encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
+from lab_ddpm.iclevr.condition_lists import count_seen
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, sha256, write_json
 from lab_ddpm.tools.shipped import find

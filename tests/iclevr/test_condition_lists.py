@@ -8,7 +8,7 @@ import pytest
 
 from lab_ddpm.data.conditions import Condition, load_conditions, load_objects, shows
 from lab_ddpm.data.iclevr import OBJECTS, SPLITS
-from lab_ddpm.iclevr.condition_lists import make_condition_lists, repeats_colour, write_condition_lists
+from lab_ddpm.iclevr.condition_lists import count_seen, make_condition_lists, repeats_colour, write_condition_lists
 
 DATA = Path(__file__).parents[2] / "data" / "iclevr"
 has_official_data = (DATA / "train.json").is_file() and not (DATA / "replica.json").is_file()
@@ -62,3 +62,9 @@ def test_existing_files_are_kept(tmp_path: Path, lists: Lists) -> None:
     assert load_objects(tmp_path / "objects.json") == OBJECTS
     expected = lists | {"test": [("red cube",)]}
     assert {name: load_conditions(tmp_path / f"{name}.json", OBJECTS) for name in SPLITS} == expected
+
+
+def test_a_condition_is_seen_if_an_image_shows_all_of_it() -> None:
+    labels = {"a": ("red cube", "gray cube", "cyan sphere"), "b": ("blue cube",)}
+    asked = [("cyan sphere", "red cube"), ("blue cube",), ("blue cube", "red cube")]
+    assert count_seen(asked, labels) == 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,12 +235,6 @@ def load_objects(path: str | Path) -> tuple[str, ...]:
 def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
     """Whether an image that shows the objects `shown` contains all objects of `condition`."""
     return set(condition) <= set(shown)
-
-
-def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Condition]) -> int:
-    """How many of `conditions` are contained in at least one training image."""
-    images = {frozenset(objects) for objects in training_labels.values()}
-    return sum(any(shows(image, condition) for image in images) for condition in conditions)
 
 
 def _checked(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> Condition:

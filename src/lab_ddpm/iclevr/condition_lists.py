@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -88,3 +88,9 @@ def _balanced_pairs(name: str, count: int, per_object: int) -> list[Condition]:
 
 def _contains_any(condition: Condition, others: Iterable[Condition]) -> bool:
     return any(shows(condition, other) for other in others)
+
+
+def count_seen(conditions: Sequence[Condition], training_labels: Mapping[str, Condition]) -> int:
+    """How many of `conditions` are contained in at least one training image."""
+    images = {frozenset(objects) for objects in training_labels.values()}
+    return sum(any(shows(image, condition) for image in images) for condition in conditions)
