@@ -154,18 +154,18 @@ def sample(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
-    scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
+    guidance_scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
     class_labels = class_labels.to(device)
     told = told_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
-    # some schedulers keep x_t / sqrt(abar) in place of x_t; `scale` leads from theirs to x_t
-    state = noisy * scheduler.init_noise_sigma if start is None else noisy / _scale(scheduler, timesteps[0])
+    # some schedulers keep x_t / sqrt(abar) in place of x_t; the input scale leads from theirs to x_t
+    state = noisy * scheduler.init_noise_sigma if start is None else noisy / _input_scale(scheduler, timesteps[0])
     for timestep in timesteps:
         noisy = scheduler.scale_model_input(state, timestep)
         if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:
-            noisy, state = changed, changed / _scale(scheduler, timestep)
-        clean = denoiser.predict_clean(noisy, timestep, class_labels, scale, told)
+            noisy, state = changed, changed / _input_scale(scheduler, timestep)
+        clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale, told)
         if known is not None:
             clean = known.put_into(clean)
         state = scheduler.step(clean, timestep, state, **options).prev_sample
@@ -175,7 +175,7 @@ def sample(
     return state
 
 
-def _scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
+def _input_scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
     return scheduler.scale_model_input(torch.ones(()), timestep)
 
 
