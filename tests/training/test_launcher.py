@@ -57,19 +57,6 @@ def test_a_setting_of_the_config_goes_before_it_and_is_named(
     assert len(capsys.readouterr().out.splitlines()) == notes
 
 
-@pytest.mark.parametrize(
-    ("way", "value"),
-    [("USE_FSDP", "1"), ("USE_DEEPSPEED", "true"), ("USE_MEGATRON_LM", "yes"), ("DYNAMO_BACKEND", "EAGER")],
-)
-def test_ways_of_accelerate_that_change_the_model_are_refused(
-    monkeypatch: pytest.MonkeyPatch, way: str, value: str
-) -> None:
-    """The variables are those that `accelerate launch --use_fsdp` and so on set."""
-    monkeypatch.setenv(f"ACCELERATE_{way}", value)
-    with pytest.raises(UserError, match="accelerate must not use"):
-        check_machine(parse_config(["--device", "cpu"]))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_half_precision_of_the_launcher_is_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")

@@ -28,16 +28,13 @@ from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.conditions import Condition, encode, parse_conditions, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
-from lab_ddpm.diffusion.denoiser_settings import check_denoiser_settings
+from lab_ddpm.diffusion.denoiser_settings import BetaSchedule, PredictionType, check_denoiser_settings
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import guided
 from lab_ddpm.diffusion.noise import alpha_bar_at, make_noise_scheduler, to_clean
 from lab_ddpm.diffusion.placer import Placer
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.unet import make_unet
-
-BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
-PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 
 class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):

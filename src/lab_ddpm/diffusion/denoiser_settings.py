@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_share
+
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 _NEEDS = {
     "layout_scale": "labels",
@@ -20,8 +23,8 @@ def check_denoiser_settings(config: Mapping[str, Any]) -> None:
 
     `make_unet` and `Detailer` check their own.
     """
-    check_choice("beta_schedule", config["beta_schedule"], ("linear", "scaled_linear", "squaredcos_cap_v2"))
-    check_choice("prediction_type", config["prediction_type"], ("epsilon", "sample", "v_prediction"))
+    check_choice("beta_schedule", config["beta_schedule"], get_args(BetaSchedule))
+    check_choice("prediction_type", config["prediction_type"], get_args(PredictionType))
     check_at_least("num_train_timesteps", config["num_train_timesteps"], 2)
     check_at_least("patch_size", config["patch_size"], 1)
     check_share("detail_share", config["detail_share"])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lab_ddpm.diffusion.denoiser_settings import BetaSchedule, PredictionType
+
 _PACKAGE = Path(__file__).parents[1]
 _NAMES = {
     "Literal": Literal,
@@ -19,6 +21,8 @@ _NAMES = {
     "Sequence": Sequence,
     "Any": Any,
     "Size": Any,
+    "BetaSchedule": BetaSchedule,
+    "PredictionType": PredictionType,
     "Scheduler": str,  # a setting names its scheduler
 }
 

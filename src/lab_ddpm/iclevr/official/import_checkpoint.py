@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.diffusion.denoiser import BetaSchedule, Denoiser, PredictionType
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.denoiser_settings import BetaSchedule, PredictionType
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.unet import UNET_DEFAULTS
 from lab_ddpm.tools.errors import DataError, check_choice, first_line, some
