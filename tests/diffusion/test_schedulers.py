@@ -134,3 +134,8 @@ def test_a_scheduler_that_is_made_again_is_the_same_and_keeps_its_name(name: str
     assert (
         scheduler_name(DPMSolverMultistepScheduler(solver_order=3), GaussianOracle()) == "DPMSolverMultistepScheduler"
     )
+
+
+def test_a_variance_that_the_model_does_not_predict_is_refused() -> None:
+    with pytest.raises(UserError, match="`variance_type`"):
+        make_scheduler(PROVEN["DDPMScheduler"](variance_type="learned_range"), GaussianOracle())

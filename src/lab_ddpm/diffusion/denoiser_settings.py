@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_share
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, check_positive, check_share
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -27,7 +27,11 @@ def check_denoiser_settings(config: Mapping[str, Any]) -> None:
     check_choice("prediction_type", config["prediction_type"], get_args(PredictionType))
     check_at_least("num_train_timesteps", config["num_train_timesteps"], 2)
     check_at_least("patch_size", config["patch_size"], 1)
+    check_at_least("layout_scale", config["layout_scale"], 0)
+    check_positive("detail_share", config["detail_share"])
     check_share("detail_share", config["detail_share"])
+    for channels in config["detail_channels"]:
+        check_at_least("detail_channels", channels, 1)
     check_share("augmentation", config["augmentation"])
     for name, needed in _NEEDS.items():
         if config[name] and not config[needed]:

@@ -53,7 +53,7 @@ class SampleSpace:
     def check_sides(self, unit: int, why: str) -> None:
         """Raise `UserError` unless the sides of the images are multiples of `unit`; `why` says what it consists of."""
         for side in self.sample_size:
-            if side % unit:
+            if side < 1 or side % unit:
                 raise UserError(f"`sample_size` must be a multiple of {unit} for this model ({why}), got {side}")
 
     def encode(self, images: torch.Tensor, layout: torch.Tensor | None = None) -> torch.Tensor:

@@ -53,7 +53,7 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
         denoiser: Its `noise_scheduler` has the noise levels.
 
     Raises:
-        UserError: An unknown name, or a scheduler of another class.
+        UserError: An unknown name, a scheduler of another class, or one that needs a predicted variance.
     """
     if isinstance(scheduler, str):
         check_choice("scheduler", scheduler, SCHEDULERS)
@@ -65,6 +65,8 @@ def make_scheduler(scheduler: str | Scheduler, denoiser: Denoiser) -> Scheduler:
             raise UserError(f"`scheduler` must be one of {choices}, got {class_name}")
         defaults = scheduler.config.get("_use_default_values", ())
         own = {key: value for key, value in _settings(scheduler.config).items() if key not in defaults}
+    if str(own.get("variance_type")).startswith("learned"):
+        raise UserError(f"`variance_type` must not be {own['variance_type']!r}: this model predicts no variance")
     levels = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
     shared = _SHARED | {key: denoiser.noise_scheduler.config[key] for key in levels}
     known = inspect.signature(PROVEN[class_name].__init__).parameters

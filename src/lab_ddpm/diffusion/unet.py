@@ -9,7 +9,7 @@ from typing import Any
 from diffusers import UNet2DModel
 
 from lab_ddpm.diffusion.sample_space import SampleSpace
-from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice, first_line
 
 _PARAMETERS = inspect.signature(UNet2DModel.__init__).parameters.values()
 UNET_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS if parameter.name != "self"}
@@ -70,4 +70,9 @@ def make_unet(
     }
     for name in unet_options:
         check_choice("unet_options", name, sorted(UNET_DEFAULTS.keys() - arguments.keys()))
-    return UNet2DModel(**arguments, **unet_options)
+    try:
+        return UNet2DModel(**arguments, **unet_options)
+    except (AttributeError, TypeError, ValueError) as error:
+        if not unet_options:
+            raise
+        raise UserError(f"`unet_options` must be values that UNet2DModel takes: {first_line(error)}") from None

@@ -29,7 +29,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             record = json.loads(line)
-            int(record["step"])
+            if not isinstance(record["step"], int):
+                raise TypeError("its step is not an integer")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: line {number} is damaged ({first_line(error)}); delete the line to continue"
