@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lab_ddpm.data.conditions import count_seen, encode, load_conditions, load_labels, load_objects
+from lab_ddpm.data.conditions import encode, load_conditions, load_labels, load_objects
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES, resolve_split
+from lab_ddpm.iclevr.condition_lists import count_seen
 from lab_ddpm.tools.errors import DataError, UserError
 
 OFFICIAL = Path(__file__).parents[3] / "shared" / "iclevr_official"
