@@ -74,6 +74,11 @@ def test_the_defaults_are_the_experiment_of_the_report() -> None:
     assert config == parse_config(["--config", str(CONFIGS / "iclevr.yaml")])
 
 
+def test_a_run_has_at_most_twenty_evaluations() -> None:
+    epochs = [parse_config(["--epochs", str(epochs)]).epochs_between_evaluations for epochs in (12, 100, 101, 1000)]
+    assert epochs == [5, 5, 6, 50]
+
+
 def test_options_beat_the_preset_and_leave_the_rest_of_it() -> None:
     path = CONFIGS / "iclevr_cpu.yaml"
     before = parse_config(["--config", str(path)]).as_dict()

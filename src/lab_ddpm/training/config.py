@@ -7,6 +7,7 @@ The defaults are the i-CLEVR experiment of the report. A value out of range is r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -106,7 +107,8 @@ class EvaluationConfig:
     """When a run is evaluated, and how best/ is chosen.
 
     Attributes:
-        every_epochs: Epochs between evaluations. The last step is always evaluated.
+        every_epochs: Epochs between evaluations; None for 20 evaluations in a run, and at least 5 epochs between them.
+            The last step is always evaluated.
         metric: The score that chooses best/, see `selection`: "micro" or "exact_match" for i-CLEVR; "labels_found" or
             "frechet" for other images; "none" for the newest pipeline; "auto" for the first of these that is possible
             when the run starts.
@@ -117,7 +119,7 @@ class EvaluationConfig:
         keep: How many of the best pipelines stay on disk.
     """
 
-    every_epochs: int = 5
+    every_epochs: int | None = None
     metric: Literal["auto", "micro", "exact_match", "labels_found", "frechet", "none"] = "auto"
     classifier: str | None = None
     num_images: int = 64
@@ -126,7 +128,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for key in ("every_epochs", "num_images", "keep"):
-            check_at_least(f"evaluation.{key}", getattr(self, key), 1)
+            if getattr(self, key) is not None:
+                check_at_least(f"evaluation.{key}", getattr(self, key), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +220,11 @@ class TrainConfig:
     def num_micro_batches(self) -> int:
         """`gradient_accumulation_steps`; 1 as long as it is "auto"."""
         return 1 if self.gradient_accumulation_steps == "auto" else self.gradient_accumulation_steps
+
+    @property
+    def epochs_between_evaluations(self) -> int:
+        """`evaluation.every_epochs`, or what stands for its None."""
+        return self.evaluation.every_epochs or max(5, math.ceil(self.epochs / 20))
 
     def as_dict(self) -> dict[str, Any]:
         """Nested dictionary of plain values, with lists instead of tuples, as in a YAML preset."""
