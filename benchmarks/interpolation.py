@@ -58,11 +58,11 @@ class Way:
 WAYS = (
     Way("shared noise, linear", "ddpm", "shared", "linear"),
     Way("shared noise, spherical", "ddpm", "shared", "spherical"),
-    Way("own noise, linear", "ddpm", "own", "linear"),
-    Way("own noise, spherical", "ddpm", "own", "spherical"),
-    Way("fresh noise, linear", "ddpm", "fresh", "linear"),
-    Way("shared noise, linear, DDIM decodes", "ddim", "shared", "linear"),
-    Way("shared noise, linear, mean of the posterior", "ddim", "shared", "linear", one_step=True),
+    Way("own noise for each image, linear", "ddpm", "own", "linear"),
+    Way("own noise for each image, spherical", "ddpm", "own", "spherical"),
+    Way("new random numbers for every lambda", "ddpm", "fresh", "linear"),
+    Way("shared noise, linear, denoised by DDIM", "ddim", "shared", "linear"),
+    Way("shared noise, linear, one-step prediction", "ddim", "shared", "linear", one_step=True),
     Way("DDIM inversion, linear", "ddim", "inverted", "linear"),
     Way("DDIM inversion, spherical", "ddim", "inverted", "spherical"),
 )
