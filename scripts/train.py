@@ -3,10 +3,10 @@
 accelerate launch scripts/train.py --config configs/iclevr_cpu.yaml
 """
 
-import os
 import sys
 
 from lab_ddpm.cli import load_torch, run
+from lab_ddpm.tools.launched import is_first_process
 from lab_ddpm.training.config_parser import DRY_RUN, parse_config
 
 
@@ -21,8 +21,7 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images
 
-    is_main = os.environ.get("RANK", "0") == "0"
-    repository = config.push_to_hub if is_main else None
+    repository = config.push_to_hub if is_first_process() else None
     config = take_launcher_settings(config)
     check_settings(config)
     if is_dry_run:
@@ -32,7 +31,7 @@ def main(arguments: list[str]) -> None:
         check_push(repository)
     provide_images(config)  # renders the replica if i-CLEVR has no images
     folder = train(config)
-    if is_main:
+    if is_first_process():
         best = folder / "best"
         where = f"its best pipeline: {best}" if best.exists() else "its pipelines have been deleted"
         print(f"the run is in {folder}; {where}, its log: {folder / 'metrics.jsonl'}")

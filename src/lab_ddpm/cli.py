@@ -21,6 +21,7 @@ from typing import NoReturn
 from lab_ddpm.tools.errors import UserError, did_you_mean, first_line
 from lab_ddpm.tools.files import expand_path
 from lab_ddpm.tools.interruption import Interrupted, signal_handlers
+from lab_ddpm.tools.launched import is_first_process
 from lab_ddpm.tools.shipped import SHIPPED
 
 GROUPS = {
@@ -75,7 +76,7 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         print(f"lab-ddpm: {line}", file=sys.stderr)
         return 1
     except Interrupted as stop:
-        if os.environ.get("RANK", "0") == "0":  # one line for all processes of a launch
+        if is_first_process():  # one line for all processes of a launch
             print(f"lab-ddpm: {stop}", file=sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
@@ -90,7 +91,7 @@ def load_torch(doing: str) -> None:
     """
     if "diffusers.models.modeling_utils" in sys.modules:
         return
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         print(f"{doing}: loading PyTorch ...", file=sys.stderr, flush=True)
     with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
         import_module("diffusers.models.modeling_utils")

@@ -101,15 +101,7 @@ def cached_files(
         with opened_image(paths[position]) as image:
             return decoded(image, image_size, fit)
 
-    return cached_images(
-        folder,
-        "train",
-        paths,
-        fit,
-        (len(paths), *height_width(image_size), 3),
-        decode,
-        problems,
-    )
+    return cached_images(folder, "train", paths, fit, (len(paths), *height_width(image_size), 3), decode, problems)
 
 
 def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:

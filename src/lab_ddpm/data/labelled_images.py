@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,16 +95,16 @@ def read_vocabulary(root: str | Path) -> tuple[str, ...]:
     if (root / "objects.json").is_file():
         return load_objects(root / "objects.json")
     content = read_json(root / LABEL_FILE)
-    lists = content.values() if isinstance(content, dict) else []
+    lists: dict[str, Any] = content if isinstance(content, dict) else {}
     wrong = [
         shown(image)
-        for image, names in (content.items() if isinstance(content, dict) else ())
+        for image, names in lists.items()
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names)
     ]
     if wrong or not lists:
         which = f"; wrong for {some(wrong)}" if wrong else ""
         raise DataError(f"{root / LABEL_FILE}: must be a non-empty JSON object {{image name: list of labels}}{which}")
-    labels = {clean_label(name) for names in lists for name in names}
+    labels = {clean_label(name) for names in lists.values() for name in names}
     if "" in labels:
         raise DataError(f"{root / LABEL_FILE}: must have no empty label")
     return tuple(sorted(labels))

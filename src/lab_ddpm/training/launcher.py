@@ -16,6 +16,7 @@ from accelerate.commands.config.config_args import default_config_file
 from accelerate.commands.launch import launch_command_parser
 
 from lab_ddpm.tools.errors import check_choice
+from lab_ddpm.tools.launched import is_first_process
 from lab_ddpm.training.config import TrainConfig
 
 _LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch", "launch.py")
@@ -34,7 +35,7 @@ def take_launcher_settings(config: TrainConfig) -> TrainConfig:
     check_choice("mixed_precision", told.get("mixed_precision", "no"), ("no", "fp16", "bf16"))
     for name, value in told.items():
         own = getattr(config, name)
-        if own not in (_OPEN[name], value) and os.environ.get("RANK", "0") == "0":
+        if own not in (_OPEN[name], value) and is_first_process():
             print(f"`{name}`: using {own!r} of the config, not {value!r} of accelerate launch")
     return dataclasses.replace(config, **{name: v for name, v in told.items() if getattr(config, name) == _OPEN[name]})
 
