@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lab_ddpm.data import torchvision_data
 from lab_ddpm.data.dataset import open_held_out, open_training_images, short_name
@@ -27,6 +28,14 @@ def test_a_conditional_model_needs_labels(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`conditional`"):
         open_training_images("folder", tmp_path, 16, conditional=True)
     assert len(open_training_images("folder", tmp_path, 16, conditional=False)) == 6
+
+
+def test_images_of_a_folder_are_grey_if_every_file_is(tmp_path: Path) -> None:
+    Image.new("L", (16, 16), 100).save(tmp_path / "a.png")
+    Image.new("I;16", (16, 16), 30_000).save(tmp_path / "b.png")
+    assert open_training_images("folder", tmp_path, 16, conditional=False).images.shape == (2, 16, 16, 1)
+    Image.new("RGB", (16, 16)).save(tmp_path / "c.png")
+    assert open_training_images("folder", tmp_path, 16, conditional=False).images.shape == (3, 16, 16, 3)
 
 
 def test_an_unknown_data_set_is_refused(tmp_path: Path) -> None:

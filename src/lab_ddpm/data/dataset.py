@@ -19,6 +19,7 @@ from lab_ddpm.tools.errors import UserError, check_choice, renaming
 # Height and width in pixels, as in the presets.
 IMAGE_SIZES = {"iclevr": 64, "mnist": 32, "fashion_mnist": 32, "cifar10": 32, "flowers102": 64, "folder": 64, "hub": 64}
 DATASETS = tuple(IMAGE_SIZES)
+_GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}  # modes of Pillow
 _OPENERS: dict[str, Callable[..., ImageDataset]] = {
     "iclevr": partial(open_labelled_images, labels=OBJECTS),
     "folder": open_folder,
@@ -31,6 +32,8 @@ def open_dataset(
     dataset: str, root: str | Path, image_size: Size, with_masks: bool = False, **options: str
 ) -> ImageDataset:
     """Check, decode (once) and open the training images of a data set.
+
+    Your own images (of a folder, or from the Hub) have one channel if every file is grey, else three.
 
     Args:
         dataset: One of `DATASETS`.
@@ -46,7 +49,10 @@ def open_dataset(
     """
     if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
         raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
-    return _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {}, **options)
+    images = _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {}, **options)
+    if dataset in ("folder", "hub") and images.modes <= _GREY:
+        return dataclasses.replace(images, images=images.images[..., :1])
+    return images
 
 
 def open_training_images(

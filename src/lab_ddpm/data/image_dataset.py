@@ -42,6 +42,11 @@ class ImageDataset:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def modes(self) -> set[str]:
+        """The modes of the image files, in Pillow's names."""
+        return {mode.rpartition(" ")[0] for mode in self.kinds.rpartition("; ")[2].split(", ")}
+
     def some(self, count: int, seed: int) -> tuple[Images, torch.Tensor]:
         """Up to `count` images, chosen at random (folders are sorted by class), and their labels."""
         chosen = np.random.default_rng(seed).permutation(len(self))[:count]

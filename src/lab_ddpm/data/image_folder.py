@@ -5,8 +5,8 @@
     root/metadata.jsonl            any number of labels per image (images may be at any depth), see `metadata`
     root/images/, root/train.json  the same, see `labelled_images`
 
-Images of any size are cropped to the largest central part with the right proportions, then resized. Grey images become
-colour images; transparent ones get a white background.
+Images of any size are cropped to the largest central part with the right proportions, then resized. Transparent ones
+get a white background. All are opened in colour; `dataset` makes them grey again if all files are.
 """
 
 from __future__ import annotations
