@@ -28,6 +28,7 @@ from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.conditions import Condition, encode, parse_conditions, to_rows
 from lab_ddpm.data.images import Size, height_width
 from lab_ddpm.diffusion.checked_weights import CheckedWeights
+from lab_ddpm.diffusion.clusters import Clusters
 from lab_ddpm.diffusion.denoiser_settings import BetaSchedule, PredictionType, check_denoiser_settings
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.guidance import guided
@@ -69,6 +70,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
         augmentation: The share of the training images to which each change of `data.augmentation` is applied. The
             network is told of the changes.
+        num_clusters: For a model without labels: the number of clusters, one of which it is told for each image, see
+            `clusters`. Recommended: 64, with `condition_dropout` 0.1.
         unet_options: Further arguments of diffusers' `UNet2DModel`, such as `act_fn`.
 
     Attributes:
@@ -104,6 +107,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         places_dropout: float = 0.0,
         condition_dropout: float = 0.0,
         augmentation: float = 0.0,
+        num_clusters: int = 0,
         unet_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -111,7 +115,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
         self.told_channels = self.space.layout_channels
-        num_embedded = len(labels) + NUM_AUGMENT_LABELS * (augmentation > 0)
+        self.clusters = Clusters(num_clusters, in_channels) if num_clusters else None
+        num_embedded = len(labels) + num_clusters + NUM_AUGMENT_LABELS * (augmentation > 0)
         self.unet = make_unet(
             self.space,
             self.told_channels,
@@ -176,7 +181,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         Args:
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) in [0, T - 1]; or one for all, a scalar on the CPU, which is read without making a GPU wait.
-            class_labels: (B, num_labels) multi-hot or mixtures. In training, what tells of changes may follow them.
+            class_labels: (B, num_labels) multi-hot or mixtures; for a model with clusters, (B, num_clusters). In
+                training, what tells of changes may follow them. What is missing is taken as zeros.
             place_map: (B, told_channels, H / p, W / p), see `told`; None, or zeros for a sample, means "unknown".
             windows: Only for training a detailer: the (K,) rows that get detail, and (K, 2) in [0, 1), where they get
                 it, see `Detailer.windows`.
@@ -210,7 +216,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         embedding = None
         if self.label_embedding is not None:
             num_missing = self.label_embedding.in_features - class_labels.shape[1]
-            told = F.pad(class_labels, (0, num_missing))  # zeros say that the image is not changed
+            told = F.pad(class_labels, (0, num_missing))  # zeros: of no cluster, not changed
             embedding = self.label_embedding(told.to(dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)

@@ -12,7 +12,6 @@ PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 _NEEDS = {
     "layout_scale": "labels",
-    "condition_dropout": "labels",
     "layout_dropout": "layout_scale",
     "places_dropout": "layout_scale",
 }
@@ -36,6 +35,15 @@ def check_denoiser_settings(config: Mapping[str, Any]) -> None:
     for name, needed in _NEEDS.items():
         if config[name] and not config[needed]:
             raise UserError(f"`{name}` must be 0 for a model without `{needed}`, got {config[name]}")
+    check_at_least("num_clusters", config["num_clusters"], 0)
+    if config["num_clusters"] and config["labels"]:
+        raise UserError(f"`num_clusters` must be 0 for a model with labels, got {config['num_clusters']}")
+    if config["condition_dropout"] and not (config["labels"] or config["num_clusters"]):
+        raise UserError(
+            f"`condition_dropout` must be 0 for a model without labels and clusters, got {config['condition_dropout']}"
+        )
+    if config["num_clusters"] and not config["condition_dropout"]:
+        raise UserError(f"`condition_dropout` must be above 0 for `num_clusters` {config['num_clusters']}")
     for name in ("layout_dropout", "places_dropout", "condition_dropout"):
         if not 0 <= config[name] < 1:
             raise UserError(f"`{name}` must be in [0, 1), got {config[name]}")

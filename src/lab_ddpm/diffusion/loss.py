@@ -108,7 +108,10 @@ class DenoisingLoss:
             return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
         # what it is told
-        class_labels = batch["class_labels"] * (label_uniforms >= config["condition_dropout"])[:, None]
+        conditions = batch["class_labels"]
+        if denoiser.clusters is not None:
+            conditions = denoiser.clusters.nearest(batch["clean_images"])
+        class_labels = conditions * (label_uniforms >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
         places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None

@@ -156,6 +156,8 @@ def sample(
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
     guidance_scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
     class_labels = class_labels.to(device)
+    if denoiser.clusters is not None and start is None:  # what is in a start already, nobody knows
+        class_labels = denoiser.clusters.draw(seeds)
     told = told_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)

@@ -97,7 +97,9 @@ class PredictionGraph(nn.Module):
         space = self.denoiser.space
         channels, *size = space.shape
         inputs = {"noisy": torch.zeros(_EXAMPLES, channels, *size), "timestep": torch.tensor(0.0)}
-        inputs["class_labels"] = self.denoiser.class_labels([()] * _EXAMPLES)
+        inputs["class_labels"] = torch.zeros(
+            _EXAMPLES, len(self.denoiser.labels) + self.denoiser.config["num_clusters"]
+        )
         return inputs | (
             {"place_map": torch.zeros(_EXAMPLES, self.denoiser.told_channels, *size)} if space.has_layout else {}
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
@@ -34,9 +35,9 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     """Give a denoiser the weights of a pipeline with the same architecture and noise. The size of images may differ.
 
     If the labels differ, labels that both know take their embedding from the pipeline, and new ones keep their random
-    embedding; so do augmentations. The layout's channels and the placer also keep their random weights, unless both
-    have a layout of the same labels and scale. So does the detailer, if the pipeline has none. A pipeline's detailer is
-    never dropped: its images were made with it.
+    embedding; so do augmentations, and clusters, which are the same for the same images. The layout's channels and the
+    placer also keep their random weights, unless both have a layout of the same labels and scale. So does the detailer,
+    if the pipeline has none. A pipeline's detailer is never dropped: its images were made with it.
 
     Raises:
         UserError, DataError: As for `load_source`.
@@ -44,6 +45,10 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     source = load_source(pipeline, denoiser.config)
     same_layout = denoiser.space == dataclasses.replace(source.space, sample_size=denoiser.space.sample_size)
     same_layout &= denoiser.labels == source.labels
+    same_clusters = False
+    if denoiser.clusters is not None and source.clusters is not None:
+        own, theirs = denoiser.clusters.means, source.clusters.means
+        same_clusters = own.shape == theirs.shape and torch.allclose(own, theirs, atol=1e-2)  # stored in float16
     colours = denoiser.space.in_channels
     channels = colours * denoiser.space.patch_size**2
     # weights that depend on the layout: the dimension that runs over channels, and how many of them are the image's
@@ -58,13 +63,15 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
         if key == _EMBEDDING:
             for label in set(denoiser.labels) & set(source.labels):
                 weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
+            if same_clusters:
+                weights[key][:, : denoiser.config["num_clusters"]] = value[:, : source.config["num_clusters"]]
             if denoiser.config["augmentation"] and source.config["augmentation"]:
-                weights[key][:, len(denoiser.labels) :] = value[:, len(source.labels) :]
+                weights[key][:, -NUM_AUGMENT_LABELS:] = value[:, -NUM_AUGMENT_LABELS:]
         elif key in ends and not same_layout:
             dimension, count = ends[key]
             target, given = (tensor.narrow(dimension, 0, count) for tensor in (weights[key], value))
             target.copy_(given)
-        elif key in weights and (same_layout or not key.startswith("placer.")):
+        elif key in weights and not key.startswith("clusters.") and (same_layout or not key.startswith("placer.")):
             weights[key].copy_(value)
 
 

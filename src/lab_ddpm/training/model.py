@@ -9,17 +9,24 @@ import torch
 from accelerate.utils import set_seed
 
 from lab_ddpm.data.image_dataset import ImageDataset
+from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
+_TEACHERS, _CHUNK = 65_536, 1024  # images that decide what the clusters are; images at once
+
 
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
     set_seed(config.seed)
     denoiser = build_denoiser(config, dataset.labels, dataset.images.shape[-1])
+    if denoiser.clusters is not None:
+        some = np.random.default_rng(0).permutation(len(dataset))[:_TEACHERS]
+        chunks = np.array_split(some, -(-len(some) // _CHUNK))
+        denoiser.clusters.fit(to_tensor(dataset.images[rows]) for rows in chunks)
     if config.channels_last:
         denoiser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.compile:
