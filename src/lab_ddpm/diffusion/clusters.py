@@ -19,7 +19,7 @@ from torch import nn
 
 from lab_ddpm.diffusion.k_means import k_means
 
-_SIDE = 8
+_SMALL_SIDE = 8
 
 
 class Clusters(nn.Module):
@@ -35,7 +35,7 @@ class Clusters(nn.Module):
 
     def __init__(self, count: int, in_channels: int) -> None:
         super().__init__()
-        self.register_buffer("means", torch.zeros(count, in_channels * _SIDE**2))
+        self.register_buffer("means", torch.zeros(count, in_channels * _SMALL_SIDE**2))
         self.register_buffer("shares", torch.full((count,), 1 / count))
 
     @torch.no_grad()
@@ -64,4 +64,4 @@ class Clusters(nn.Module):
 
 def _small(images: torch.Tensor) -> torch.Tensor:
     """(B, C SIDE^2): the images with fewer pixels."""
-    return F.adaptive_avg_pool2d(images, _SIDE).flatten(1)
+    return F.adaptive_avg_pool2d(images, _SMALL_SIDE).flatten(1)

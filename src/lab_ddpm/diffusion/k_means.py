@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_ROUNDS = 25
+_LLOYD_ROUNDS = 25
 
 
 def k_means(points: torch.Tensor, count: int) -> torch.Tensor:
@@ -14,7 +14,7 @@ def k_means(points: torch.Tensor, count: int) -> torch.Tensor:
     while len(means) < count:
         distances = torch.minimum(distances, (points - means[-1]).square().sum(dim=1))
         means = torch.cat([means, points[torch.multinomial(distances + 1e-9, 1, generator=generator)]])
-    for _ in range(_ROUNDS):
+    for _ in range(_LLOYD_ROUNDS):
         which = torch.cdist(points, means).argmin(dim=1)
         sums = torch.zeros_like(means).index_add_(0, which, points)
         counts = which.bincount(minlength=count)[:, None]
