@@ -38,6 +38,7 @@ def test_samples_follow_their_cluster_and_a_start_has_none() -> None:
     rows, sampling = torch.zeros(1, 0), Sampling("ddim", 2)
     start = Start(torch.randn(1, *denoiser.space.shape), 999)
     drawn, started = sample(denoiser, rows, [0], sampling), sample(denoiser, rows, [0], sampling, start=start)
+    assert not torch.equal(sample(denoiser, rows, [0], Sampling("ddim", 2, guidance_scale=2.0)), drawn)
     told = denoiser.clusters.draw([0])
     denoiser.clusters.shares.copy_(torch.roll(told[0], 1))
     assert not torch.equal(sample(denoiser, rows, [0], sampling), drawn)

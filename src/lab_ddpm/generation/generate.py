@@ -103,7 +103,7 @@ def generate(
         images=np.stack(gather_object(images)),
         class_labels=rows.cpu(),
         seeds=seeds,
-        guidance_scale=scale_for(rows, sampling.guidance_scale),
+        guidance_scale=sampling.guidance_scale if denoiser.clusters else scale_for(rows, sampling.guidance_scale),
         masks=np.stack(gather_object(masks)) if space.has_layout else None,
     )
 

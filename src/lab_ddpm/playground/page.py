@@ -110,7 +110,7 @@ def _settings_row(backend: Backend, counted: str, number: int) -> list[Any]:
         schedulers = list(dict.fromkeys([backend.scheduler, *SCHEDULERS]))
         scheduler = gr.Dropdown(schedulers, value=backend.scheduler, label="Sampler")
         steps = gr.Slider(1, config["num_train_timesteps"], sampling.steps, step=1, label="Steps")
-        guided = bool(backend.labels and config["condition_dropout"])
+        guided = bool(config["condition_dropout"])
         guidance = gr.Slider(1, 10, sampling.guidance_scale, step=0.5, label="Guidance", visible=guided)
     return [count, scheduler, steps, guidance, seed]
 
