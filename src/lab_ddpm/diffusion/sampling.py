@@ -154,11 +154,10 @@ def sample(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
-    device = denoiser.device
+    guidance_scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
     class_labels = class_labels.to(device)
     if denoiser.clusters is not None and start is None:  # what is in a start already, nobody knows
-        class_labels = denoiser.clusters.draw(seeds)
-    guidance_scale = scale_for(class_labels, sampling.guidance_scale)
+        class_labels, guidance_scale = denoiser.clusters.draw(seeds), sampling.guidance_scale
     told = told_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
