@@ -48,7 +48,7 @@ from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
@@ -131,7 +131,7 @@ def read_sweep(path: str | Path) -> Sweep:
     Raises:
         UserError: Naming the file and what is wrong with it.
     """
-    path = find(path)
+    path = find_shipped(path)
     content = read_mapping(path)
     if set(content) != _KEYS:
         raise UserError(f"{path}: a sweep must have the keys {sorted(_KEYS)}, got {sorted(map(str, content))}")
@@ -156,7 +156,7 @@ def read_sweep(path: str | Path) -> Sweep:
         if not holds:
             raise UserError(f"{path}: `{key}` must be {rule}, got {content[key]!r}")
     beside = path.parent / classifier
-    file = beside if beside.is_file() else find(classifier)
+    file = beside if beside.is_file() else find_shipped(classifier)
     return Sweep(path.stem, extended(content["training"], path), file, content["num_images"], seeds, settings)
 
 

@@ -27,6 +27,7 @@ from PIL import Image
 from common import markdown_table
 from lab_ddpm.cli import run
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.worker_pool import available_cores
 
 _SIZES, _CLASSES, _SIDE = 500, 10, 64
 _PROGRAMS = {
@@ -83,7 +84,7 @@ def write_images(root: Path, count: int) -> None:
 
 def measure(program: str, root: Path, count: int, kill_after: float = float("inf")) -> tuple[float, float]:
     """Run a program in a process of its own: its seconds, and the largest memory of it and its children in bytes."""
-    setting = f"root, side, cores = {str(root)!r}, {_SIDE}, {os.cpu_count()}\n"
+    setting = f"root, side, cores = {str(root)!r}, {_SIDE}, {available_cores()}\n"
     cache = {"HF_HOME": str(root.parent / "hub")}
     started, largest = time.perf_counter(), 0
     with subprocess.Popen(

@@ -3,7 +3,7 @@
     python benchmarks/check_replica.py --root data/iclevr
 
 The reference numbers were taken from 448 public 64 x 64 images in the style of i-CLEVR: the median
-background on a grid, and the box (with the contact shadow) and the median colour of the object in the centre
+background on a grid, and the box (with the contact shadow) and the median colour of the object in the center
 of images that show one object. The box is where an image differs from the ground to the left and
 right of it by more than a share `_CONTRAST` of the largest difference.
 
@@ -42,7 +42,7 @@ _BACKGROUND = [
     [(119, 119, 117), (131, 130, 127), (145, 143, 139), (151, 149, 144), (146, 143, 139)],
 ]
 # Object: box (x, y, width, height) and colour. Of cubes, x and width belong to one unknown turn each.
-_CENTRE = {
+_CENTER = {
     "gray cube": ((27, 21, 9, 14), (89, 89, 88)),
     "red cube": ((27, 21, 11, 14), (114, 56, 54)),
     "blue cube": ((27, 21, 10, 14), (61, 78, 123)),
@@ -115,9 +115,9 @@ def check_replica(root: Path) -> list[Comparison]:
         *_background(images),
         _compare("mean", "all images", images.mean(axis=(0, 1, 2)), _MEAN),
     ]
-    for name in _CENTRE:
+    for name in _CENTER:
         if singles[name]:
-            comparisons += _centre(name, singles[name])
+            comparisons += _center(name, singles[name])
     return [
         *comparisons,
         _compare("grain", "bottom rows", [_grain(images)], [0]),
@@ -125,8 +125,8 @@ def check_replica(root: Path) -> list[Comparison]:
     ]
 
 
-def measure_centre(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Box (x, y, width, height) and median colour of the object in the centre of a (64, 64, 3) image."""
+def measure_center(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Box (x, y, width, height) and median colour of the object in the center of a (64, 64, 3) image."""
     top, left, size = 16, 18, 28
     crop = image[top : top + size, left : left + size].astype(np.float64)
     weight = np.linspace(0, 1, size)[:, None]
@@ -153,12 +153,12 @@ def _background(images: Images) -> list[Comparison]:
     ]
 
 
-def _centre(name: str, images: Sequence[Images]) -> list[Comparison]:
-    measured = [measure_centre(image) for image in images]
+def _center(name: str, images: Sequence[Images]) -> list[Comparison]:
+    measured = [measure_center(image) for image in images]
     box, colour = (np.median(values, axis=0) for values in zip(*measured, strict=True))
     sides = [1, 3] if name.endswith("cube") else [0, 1, 2, 3]
     letters = ", ".join("xywh"[side] for side in sides)
-    true_box, true_colour = _CENTRE[name]
+    true_box, true_colour = _CENTER[name]
     return [
         _compare("box", f"{name} ({letters})", box[sides], [true_box[side] for side in sides]),
         _compare("colour", name, colour, true_colour),

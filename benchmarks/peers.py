@@ -14,7 +14,6 @@ import contextlib
 import copy
 import dataclasses
 import io
-import os
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.worker_pool import available_cores
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.metrics_log import read_records
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         write_condition_lists(folder)
-        render_replica(folder, _SCENES, seed=0, workers=os.cpu_count() or 1)
+        render_replica(folder, _SCENES, seed=0, workers=available_cores())
         print(*compare_speeds(Path(folder) / "images", options.steps, options.rounds), sep="\n")
 
 

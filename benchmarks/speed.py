@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from lab_ddpm.generation.generate import generate
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.worker_pool import available_cores
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.metrics_log import read_records
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("steps", options.steps, 1)
     presets = [iclevr_preset(config) for config in options.configs]
     pipeline = open_pipeline(options.checkpoint, runtime="torch")
-    workers = os.cpu_count() or 1
+    workers = available_cores()
     print(f"{workers} cores, {torch.get_num_threads()} torch threads")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"

@@ -3,15 +3,26 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
-from lab_ddpm.arguments import SPLITS_HELP, Parser, add_checkpoint, add_sampling, refuse, sampling_options
+from lab_ddpm.arguments import (
+    SPLITS_HELP,
+    Parser,
+    add_checkpoint,
+    add_hub_options,
+    add_sampling,
+    hub_options,
+    refuse,
+    sampling_options,
+)
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.conditions import encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.iclevr.condition_lists import count_seen
-from lab_ddpm.tools.errors import UserError, check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
+from lab_ddpm.tools.extras import require_extra
 from lab_ddpm.tools.files import check_writable, sha256, write_json
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 COPIES_SHOWN = 16
 
@@ -33,6 +44,7 @@ def parser() -> Parser:
     sets.add_argument("--features", help=features)
     sets.add_argument("--unconditional", action="store_true", default=None, help="sample without conditions")
     sets.add_argument("--num-images", type=int, help="images per seed (default: 5000)")
+    add_hub_options(parser)
     return parser
 
 
@@ -49,6 +61,7 @@ def main(arguments: list[str]) -> None:
     for name in ("held_out", "features", "unconditional", "num_images"):
         if options.against is None and getattr(options, name) is not None:
             raise UserError(f"`--{name.replace('_', '-')}` needs `--against`")
+    of_hub = hub_options(options, options.against)
     num_seeds = options.num_seeds if options.num_seeds is not None else 3 if options.against else 4
     num_images = 5000 if options.num_images is None else options.num_images
     check_at_least("num-seeds", num_seeds, 1)
@@ -56,7 +69,7 @@ def main(arguments: list[str]) -> None:
     out = options.out or Path("distances" if options.against else "evaluation")
     check_writable(out)
     if options.against is not None:
-        compare_with_dataset(options, num_seeds, num_images, out)
+        compare_with_dataset(options, of_hub, num_seeds, num_images, out)
     else:
         score_conditions(options, num_seeds, out)
 
@@ -113,7 +126,7 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
 
     if not is_main:
         return
-    files["counter"] = find(COUNTER_FILE)
+    files["counter"] = find_shipped(COUNTER_FILE)
     hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
     used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
     write_json(out / "metrics.json", {**record, **used, "splits": results, "counted": counted})
@@ -128,29 +141,36 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     print(f"wrote {out / 'metrics.json'} (mean [95 % interval over seeds and conditions])")
 
 
-def compare_with_dataset(options: Namespace, num_seeds: int, num_images: int, out: Path) -> None:
+def compare_with_dataset(
+    options: Namespace, of_hub: dict[str, Any], num_seeds: int, num_images: int, out: Path
+) -> None:
     """Compare generated images with the training images of a data set; a conditional model gets their labels."""
     load_torch(f"comparing generated images with {options.against}")
-    from lab_ddpm.data.dataset import open_dataset, open_held_out, short_name
+    from lab_ddpm.data.dataset import DATASETS, open_dataset, open_held_out, short_name
     from lab_ddpm.data.images import write_png
     from lab_ddpm.diffusion.sampling import image_seeds
     from lab_ddpm.drawing.figures import image_table
-    from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR
+    from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, load_classifier
     from lab_ddpm.evaluation.comparison import Comparison, check_data
     from lab_ddpm.evaluation.intervals import as_text, mean_interval
     from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.generate import generate, sampling_record
     from lab_ddpm.tools.hardware import this_process
 
+    check_choice("against", options.against, DATASETS)
+    features = options.features or str(EVALUATOR_DIR / f"{short_name(options.against, options.root)}.safetensors")
+    if features == "inception":  # what is missing is noticed before images are decoded
+        require_extra("torch_fidelity")
+    else:
+        load_classifier(features, None)
     pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
     size = pipeline.denoiser.config["sample_size"]
-    held_out = open_held_out(options.against, options.root, options.held_out, size)
-    training = open_dataset(options.against, options.root, size)
+    held_out = open_held_out(options.against, options.root, options.held_out, size, **of_hub)
+    training = open_dataset(options.against, options.root, size, **of_hub)
     check_data(pipeline, training)
     is_conditional = bool(pipeline.denoiser.labels) and not options.unconditional
     if is_conditional and not training.labels:
         raise UserError("these images have no labels to use as conditions: use `--unconditional`")
-    features = options.features or str(EVALUATOR_DIR / f"{short_name(options.against, options.root)}.safetensors")
     comparison = Comparison(training, held_out, features, num_images)
 
     runs = []

@@ -20,7 +20,7 @@ def parser() -> Parser:
     parser.add_argument("--out", type=Path, help="for hub: the new folder (default: hub)")
     parser.add_argument("--name", help="for hub: USER/NAME on the Hub, for the model card (default: OUT)")
     parser.add_argument(
-        "--license", help="for hub: a licence for the model card, such as mit (default: the checkpoint's)"
+        "--license", help="for hub: a license for the model card, such as mit (default: the checkpoint's)"
     )
     return parser
 

@@ -22,7 +22,7 @@ def parser() -> Parser:
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
     wanted.add_argument("--objects", **several, metavar="LABEL", help='what each image shows: "red cube" "cyan sphere"')
     wanted.add_argument(
-        "--place", **several, metavar="LABEL@X,Y", help='objects and their centres in pixels: "red cube@20,30"'
+        "--place", **several, metavar="LABEL@X,Y", help='objects and their centers in pixels: "red cube@20,30"'
     )
     wanted.add_argument("--unconditional", action="store_true", help="images without a condition")
     number = "images to make (default: 1 with --objects or --place, else 64, which show each label in turn)"

@@ -7,7 +7,7 @@ import sys
 from lab_ddpm.arguments import Parser, add_checkpoint
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 
 
 def parser() -> Parser:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", options.port)) == 0:
             raise UserError(f"port {options.port} is in use: choose another `--port`", exit_code=1)
-    need("gradio")
+    require_extra("gradio")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     load_torch("opening the playground")
 

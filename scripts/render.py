@@ -1,6 +1,5 @@
 """Render the replica of i-CLEVR, with its condition lists; run it again to resume."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.parts import WHOLE, parse_part
+from lab_ddpm.tools.worker_pool import available_cores
 
 
 def parser() -> Parser:
@@ -28,7 +28,7 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
+    workers = available_cores() if options.workers is None else options.workers
     check_at_least("num-scenes", options.num_scenes, options.part.count)
     check_at_least("seed", options.seed, 0)
     check_at_least("workers", workers, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from lab_ddpm.arguments import Parser, add_sampling, refuse, sampling_options
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.tools.errors import check_at_least
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 
 
 def parser() -> Parser:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     check_at_least("num-seeds", num_seeds, 1)
     if options.page_only:
         refuse(options, "--page-only", "num_seeds", *sampling_options(options))
-    need("matplotlib", "jinja2", "markdown")
+    require_extra("matplotlib", "jinja2", "markdown")
     load_torch(f"writing a report about {options.run_folder}")
 
     from lab_ddpm.generation.checkpoint import open_pipeline

@@ -7,24 +7,23 @@ import sys
 
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.tools.launched import is_first_process
-from lab_ddpm.training.config_parser import DRY_RUN, parse_config
+from lab_ddpm.training.config_parser import parse_config
 
 
 def main(arguments: list[str]) -> None:
     config = parse_config(arguments)
-    is_dry_run = DRY_RUN in arguments
     load_torch(f"training {config.name}")
     from lab_ddpm.export.hub import check_push, push_hub
     from lab_ddpm.training.dry_run import dry_run
-    from lab_ddpm.training.launcher import take_launcher_settings
+    from lab_ddpm.training.launcher import take_launcher_precision
     from lab_ddpm.training.loop import train
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images
 
     repository = config.push_to_hub if is_first_process() else None
-    config = take_launcher_settings(config)
+    config = take_launcher_precision(config)
     check_settings(config)
-    if is_dry_run:
+    if config.dry_run:
         dry_run(config)
         return
     if repository:

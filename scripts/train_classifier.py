@@ -5,8 +5,9 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from lab_ddpm.arguments import Parser, refuse
+from lab_ddpm.arguments import Parser, add_hub_options, hub_options, refuse
 from lab_ddpm.cli import load_torch, run
 from lab_ddpm.data.iclevr import OBJECTS, ROOT
 from lab_ddpm.tools.errors import DataError, UserError, check_at_least, check_choice, check_positive, check_seed
@@ -29,6 +30,7 @@ def parser() -> Parser:
     parser.add_argument("--epochs", type=int, help="default: as in the classifier's recipe")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=Path("evaluator"), help="default: evaluator")
+    add_hub_options(parser)
     return parser
 
 
@@ -37,15 +39,16 @@ def main(arguments: list[str]) -> None:
     check_seed(options.seed)
     if options.epochs is not None:
         check_positive("epochs", options.epochs)
+    of_hub = hub_options(options, options.dataset)
     load_torch("training a classifier")
     from lab_ddpm.data.dataset import DATASETS
 
     check_choice("dataset", options.dataset, DATASETS)
-    if options.names == ["counter"]:
+    if options.names == ["counter"] and options.dataset == "iclevr":
         refuse(options, "--names counter", "image_size", "random_flip")
         paths = [train_counter(options)]
     else:
-        paths = train_on_iclevr(options) if options.dataset == "iclevr" else train_on_other_images(options)
+        paths = train_on_iclevr(options) if options.dataset == "iclevr" else train_on_other_images(options, of_hub)
     print("wrote " + ", ".join(f"{path} and {path.with_suffix('.json').name}" for path in paths))
 
 
@@ -78,7 +81,7 @@ def train_counter(options: Namespace) -> Path:
     return train_and_save_counter(options.root[0], options.held_out, options.out, options.epochs, options.seed)
 
 
-def train_on_other_images(options: Namespace) -> list[Path]:
+def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Path]:
     from lab_ddpm.data.dataset import IMAGE_SIZES, open_dataset, open_held_out, short_name
     from lab_ddpm.evaluation.classifier_training import train_and_save
     from lab_ddpm.evaluation.classifiers import SMALLEST_IMAGE
@@ -98,15 +101,17 @@ def train_on_other_images(options: Namespace) -> list[Path]:
     size = lengths[0], lengths[-1]
     name = short_name(dataset, root)
     check_out(options.out, [name])
-    training = open_dataset(dataset, root, size)
-    if not training.labels:
+    training = open_dataset(dataset, root, size, **of_hub)
+    if not training.class_labels.any():
         raise DataError(f"{root}: a classifier learns labels, but these images have none")
-    held_out = open_held_out(dataset, root, options.held_out, size)
+    held_out = open_held_out(dataset, root, options.held_out, size, **of_hub)
     if held_out.labels != training.labels:
         raise DataError(
             f"training and held-out images must have the same labels, got {list(training.labels)} and"
             f" {list(held_out.labels)}"
         )
+    if not held_out.class_labels.any():
+        raise DataError(f"{options.held_out}: a classifier is measured by labels, but these images have none")
     learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))
     recipe, labels = RECIPES["images"], training.labels
     if options.random_flip:

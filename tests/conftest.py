@@ -139,7 +139,7 @@ def tiny_batch(denoiser: Denoiser, clean_images: torch.Tensor, **given: Any) -> 
         "most_labels": space.num_labels,
         "noise": torch.randn(count, *space.shape, generator=torch.Generator().manual_seed(0)),
         "uniforms": torch.full((count, 5), 0.5),
-        "place_uniforms": torch.full((count, 3 * space.num_labels + 1), 0.5),
+        "place_uniforms": torch.full((count, space.num_labels + 1), 0.5),
     }
     return {**batch, **given}  # pyright: ignore[reportReturnType]
 

@@ -36,7 +36,7 @@ class PaintingOracle(Denoiser):
     ) -> torch.Tensor:
         """As in `Denoiser`."""
         if place_map is not None and place_map.any():
-            told = read_layout(place_map, 2)
+            told = read_layout(place_map[:, : self.space.layout_channels], 2)
             return self.space.encode(paint(told), make_layout(told, 2, 1))
         masks = torch.arange(3)[:, None, None, None].expand(3, 1, *self.space.shape[1:])
         patches = self.space.encode(paint(masks), make_layout(masks, 2, 1))[None]  # (1, 3, channels, h, w)

@@ -22,9 +22,9 @@ from lab_ddpm.evaluation.classifiers import CLASSIFIERS
 from lab_ddpm.evaluation.counter import COUNTER_FILE
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
-from lab_ddpm.tools.extras import EXTRAS, need
+from lab_ddpm.tools.extras import EXTRAS, require_extra
 from lab_ddpm.tools.files import sha256
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ["captioned.png", "grid.png", "manifest.json"]
@@ -103,7 +103,7 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr("lab_ddpm.tools.extras.find_spec", lambda _: None)  # as if nothing were installed
     with pytest.raises(UserError, match=rf"pip install 'lab_ddpm\[{EXTRAS[module]}\]'"):
-        need(module)
+        require_extra(module)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     package = module.replace("_", "-")
     assert any(entry.startswith(package) for entry in project["optional-dependencies"][EXTRAS[module]])
@@ -199,7 +199,7 @@ def test_evaluate_scores_the_images_of_both_lists() -> None:
     for name in CLASSIFIERS:
         file = Path(f"evaluator/{name}.safetensors")
         assert metrics["classifiers"][name] == {"file": file.name, "sha256": sha256(file)}
-    assert metrics["classifiers"]["counter"]["sha256"] == sha256(find(COUNTER_FILE))
+    assert metrics["classifiers"]["counter"]["sha256"] == sha256(find_shipped(COUNTER_FILE))
     assert set(metrics["splits"]) == set(metrics["counted"]) == {"test", "new_test"}
     for counted in metrics["counted"].values():
         assert 0 <= counted["right"]["mean"] <= 1 - counted["too_many"]["mean"]

@@ -14,7 +14,7 @@ from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.generation.checkpoint import checkpoint_hash, load_pipeline
 from lab_ddpm.generation.generate import generate, sampling_record
 from lab_ddpm.tools.files import sha256
-from lab_ddpm.tools.shipped import SHIPPED, find
+from lab_ddpm.tools.shipped import SHIPPED, find_shipped
 
 # Four images side by side for each call, with the guidance of the pipeline (None) or another one. They were sampled in
 # float32 on a machine with AVX2; other machines differ by rounding.
@@ -73,12 +73,12 @@ def test_the_shipped_pipelines_sample_what_they_sampled_before(name: str) -> Non
 
 def test_files_of_ones_own_come_before_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find("data/iclevr/test.json") == SHIPPED / "data/iclevr/test.json"
+    assert find_shipped("data/iclevr/test.json") == SHIPPED / "data/iclevr/test.json"
     (tmp_path / "data/iclevr").mkdir(parents=True)
     (tmp_path / "data/iclevr/test.json").write_text("[]")
-    assert find("data/iclevr/test.json") == Path("data/iclevr/test.json")
-    assert find("evaluator/absent.safetensors") == Path("evaluator/absent.safetensors")
-    assert find("src/lab_ddpm/cli.py") == Path("src/lab_ddpm/cli.py")  # there, but not for users
+    assert find_shipped("data/iclevr/test.json") == Path("data/iclevr/test.json")
+    assert find_shipped("evaluator/absent.safetensors") == Path("evaluator/absent.safetensors")
+    assert find_shipped("src/lab_ddpm/cli.py") == Path("src/lab_ddpm/cli.py")  # there, but not for users
 
 
 @pytest.mark.parametrize("path", METRICS)

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
 USE = """
 from lab_ddpm.cli import main
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 assert main(["generate", "--split", "test", "--steps", "1"]) == 0
 assert main(["evaluate", "--images", "generated/test", "--split", "test"]) == 0
 assert main(["--help"]) == 0
 files = ("pretrained/iclevr-cpu", "configs/iclevr_cpu.yaml", "evaluator/counter.safetensors")
-print(*(find(file).resolve() for file in files))
+print(*(find_shipped(file).resolve() for file in files))
 """
 
 

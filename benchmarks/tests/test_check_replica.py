@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from check_replica import check_replica, measure_centre
+from check_replica import check_replica, measure_center
 from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.iclevr.replica.scenes import Scene, SceneObject
@@ -23,7 +23,7 @@ from lab_ddpm.tools.errors import DataError
 def test_a_single_object_looks_like_the_real_one(name: str, box: tuple[int, ...], colour: tuple[int, ...]) -> None:
     scene = Scene((SceneObject(*name.split(), 0.0, 0.0, 0.8),), ((0.0, 0.0, 0.0),) * 3, 1)
     image = Image.fromarray(render_image(scene, 0)).resize((64, 64), Image.Resampling.BILINEAR)
-    measured_box, measured_colour = measure_centre(np.asarray(image))
+    measured_box, measured_colour = measure_center(np.asarray(image))
     assert np.all(np.abs(measured_box - box) <= [1, 1, 2, 1])  # the width of a cube depends on its turn
     assert np.abs(measured_colour - colour).max() <= 12
 

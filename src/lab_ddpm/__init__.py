@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from lab_ddpm.diffusion.denoiser import Denoiser
     from lab_ddpm.diffusion.loss import DenoisingLoss
     from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-    from lab_ddpm.diffusion.sampling import Sampling, sample
+    from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample
     from lab_ddpm.diffusion.schedulers import make_scheduler
     from lab_ddpm.evaluation.scores import score
     from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.generate import generate
+    from lab_ddpm.generation.placing import Place, generate_placed
 
 __all__ = [
     "Denoiser",
     "DenoisingLoss",
     "LabelConditionalPipeline",
+    "Place",
     "Sampling",
     "generate",
+    "generate_placed",
+    "image_seeds",
     "make_scheduler",
     "open_pipeline",
     "sample",
@@ -38,8 +42,11 @@ _HOMES = {
     "Denoiser": "diffusion.denoiser",
     "DenoisingLoss": "diffusion.loss",
     "LabelConditionalPipeline": "diffusion.pipeline",
+    "Place": "generation.placing",
     "Sampling": "diffusion.sampling",
     "generate": "generation.generate",
+    "generate_placed": "generation.placing",
+    "image_seeds": "diffusion.sampling",
     "make_scheduler": "diffusion.schedulers",
     "open_pipeline": "generation.checkpoint",
     "sample": "diffusion.sampling",

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from lab_ddpm.data.iclevr import SPLITS
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.tools.errors import UserError, did_you_mean
+from lab_ddpm.training.config import HUB_OPTIONS, DataConfig
 
 _OWN = "the checkpoint's own"
 SPLITS_HELP = f"{', '.join(SPLITS)} or a JSON file of conditions"
@@ -58,6 +59,18 @@ def sampling_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_sampling` that were given, by the argument names of `open_pipeline`."""
     names = ("scheduler", "steps", "guidance_scale", "runtime")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def add_hub_options(parser: argparse.ArgumentParser) -> None:
+    """The settings of `train` that choose a part of a data set of the Hub."""
+    group = parser.add_argument_group("for data of the Hugging Face Hub, as for lab-ddpm train")
+    for name in HUB_OPTIONS:
+        group.add_argument(f"--data.{name}", metavar="NAME")
+
+
+def hub_options(options: argparse.Namespace, dataset: Any) -> dict[str, Any]:
+    """The options of `add_hub_options` that were given, by name. Raises `UserError` for another data set than "hub"."""
+    return DataConfig(dataset, **{name: getattr(options, f"data.{name}") for name in HUB_OPTIONS}).hub_options
 
 
 def refuse(options: argparse.Namespace, chosen: str, *others: str) -> None:

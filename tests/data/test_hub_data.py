@@ -1,5 +1,6 @@
 """Data sets in the formats of the Hugging Face Hub, without a network: images, labels, columns, and what is refused."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import tiny_config
+from conftest import save_tiny_pipeline, tiny_config
+from lab_ddpm.cli import main
 from lab_ddpm.data.dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.data.hub_data import open_hub
 from lab_ddpm.data.image_folder import open_folder
@@ -98,6 +100,15 @@ def test_an_image_folder_with_its_classes_and_parts(tmp_path: Path) -> None:
     assert short_name("hub", "someone/pets") == short_name("hub", tmp_path / "pets") == "pets"
 
 
+def test_a_classifier_is_not_trained_if_it_cannot_be_measured(tmp_path: Path) -> None:
+    """Splits for competitions have class -1 everywhere."""
+    root = parquet(make(tmp_path, label=(CLASS, [0, 1, 2, 0, 1, 2])), tmp_path / "pets")
+    parquet(make(tmp_path, label=(CLASS, [-1] * 6)), root, "test")
+    options = ["--root", str(root), "--held-out", "test", "--image-size", "16", "--out", str(tmp_path / "out")]
+    assert main(["train-classifier", "--dataset", "hub", *options]) == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("feature", "values", "labels", "rows"),
     [
@@ -183,6 +194,19 @@ def test_its_settings_reach_it_and_are_for_it_only(tmp_path: Path) -> None:
             tiny_config(tmp_path, **{f"data__{key}": "x"})
     with pytest.raises(UserError, match="`with_masks`"):
         open_training_images("hub", root, 16, True, with_masks=True)
+
+
+def test_a_classifier_and_scores_of_chosen_columns_and_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "validation", "test"):
+        parquet(make(tmp_path, caption=(TEXT, list("ababab")), other=(TEXT, [split] * 6)), tmp_path / "pets", split)
+    chosen = ["--root", "pets", "--held-out", "test", "--data.label_column", "caption", "--data.split", "validation"]
+    assert main(["train-classifier", "--dataset", "hub", "--epochs", "1", "--image-size", "32", *chosen]) == 0
+    checkpoint = save_tiny_pipeline("runs/pets/best", 3, ("a", "b"))
+    few = ["--steps", "1", "--num-images", "8", "--num-seeds", "1"]
+    assert main(["evaluate", "--against", "hub", "--checkpoint", str(checkpoint), *chosen, *few]) == 0
+    assert json.loads(Path("distances/metrics.json").read_text(encoding="utf-8"))["conditional"]
+    assert main(["train-classifier", "--dataset", "folder", *chosen]) == main(["evaluate", *chosen[-2:]]) == 2
 
 
 def test_without_datasets_it_says_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

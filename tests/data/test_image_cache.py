@@ -14,7 +14,7 @@ from filelock import FileLock
 from PIL import Image
 
 from lab_ddpm.data import decoding, image_cache
-from lab_ddpm.data.image_dataset import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset, Kinds
 from lab_ddpm.data.image_folder import open_folder
 from lab_ddpm.tools.files import MACHINE, TEMPORARY_PREFIX
 
@@ -169,7 +169,7 @@ def test_caching_that_was_killed_continues(root: Path, monkeypatch: pytest.Monke
         open_folder(root, 16)
     dataset = open_folder(root, 16)
     assert (levels(dataset), len(calls)) == ([10, 20, 30], 4)
-    assert "RGB 3" in dataset.kinds
+    assert dataset.kinds == Kinds({"16 x 16": 3}, {"RGB": 3})
     assert len(list((root / ".cache").iterdir())) == 4  # the cache, its note, the memory and the lock
 
 

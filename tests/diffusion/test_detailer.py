@@ -11,7 +11,8 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.detailer import Detailer
 from lab_ddpm.diffusion.loss import DenoisingLoss
-from lab_ddpm.diffusion.places import place_map, places_in
+from lab_ddpm.diffusion.place_map import make_place_map
+from lab_ddpm.diffusion.places import places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 SETTINGS: dict[str, Any] = {"labels": OBJECTS, "prediction_type": "sample", "patch_size": 4, "detail_channels": (8, 16)}
@@ -46,7 +47,7 @@ def test_the_less_noisy_images_get_detail_and_no_layout_does(
 ) -> None:
     denoiser = detailed_denoiser(layout_scale, detail_share)
     noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
-    places = torch.zeros(4, denoiser.space.layout_channels, *noisy.shape[2:]) if layout_scale else None
+    places = torch.zeros(4, denoiser.place_map_channels, *noisy.shape[2:]) if layout_scale else None
     before, after = (predict(noisy, TIMESTEPS, rows, places) for predict in (denoiser.predict_without_detail, denoiser))
     changes = (denoiser.space.decode(after) - denoiser.space.decode(before)).abs().amax(dim=(1, 2, 3))
     assert (changes[:count] > 1e-3).all()
@@ -62,7 +63,7 @@ def test_the_less_noisy_images_get_detail_and_no_layout_does(
 def test_it_begins_with_none(tmp_path: Any) -> None:
     denoiser = tiny_denoiser(**SETTINGS, layout_scale=2.0)
     noisy, rows = torch.randn(4, *denoiser.space.shape), torch.eye(24)[:4]
-    places = torch.zeros(4, denoiser.space.layout_channels, *noisy.shape[2:])
+    places = torch.zeros(4, denoiser.place_map_channels, *noisy.shape[2:])
     before = denoiser.predict_without_detail(noisy, TIMESTEPS, rows, places)
     assert torch.equal(denoiser(noisy, TIMESTEPS, rows), before)
     changed = detailed_denoiser()
@@ -139,7 +140,7 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
     noisy = denoiser.noise_scheduler.add_noise(clean, batch["noise"], timesteps)
-    told = place_map(places_in(batch["masks"], 24), space)
+    told = make_place_map(space, places_in(batch["masks"], 24), batch["masks"].long())
     with torch.no_grad():
         errors = (denoiser(noisy, timesteps, batch["class_labels"], told) - clean).square()
     first, _, third = space.parts(errors)[0].mean(dim=(1, 2, 3))[::4]  # every fourth image teaches it

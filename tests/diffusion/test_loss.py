@@ -145,6 +145,8 @@ def test_eight_images_are_learnt_and_sampled() -> None:
         prediction_type="sample",
         condition_dropout=0.1,
     )
+    assert denoiser.placer is not None
+    denoiser.placer.outlines.fit(masks)
     loss, optimizer = DenoisingLoss(), torch.optim.AdamW(denoiser.parameters(), lr=2e-3)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)  # or rounding decides what the last step spoils
     random = torch.Generator().manual_seed(0)
@@ -157,7 +159,7 @@ def test_eight_images_are_learnt_and_sampled() -> None:
             class_labels=torch.eye(8)[chosen],
             noise=torch.randn(32, *denoiser.space.shape, generator=random),
             uniforms=torch.rand(32, 5, generator=random),
-            place_uniforms=torch.rand(32, 25, generator=random),
+            place_uniforms=torch.rand(32, 9, generator=random),
         )
         optimizer.zero_grad()
         sum(loss(denoiser, batch).values()).backward()

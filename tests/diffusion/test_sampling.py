@@ -11,7 +11,15 @@ from gaussian_oracle import MEANS, STD, GaussianOracle, check_distribution
 from lab_ddpm.data.conditions import encode
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.sampling import Known, Sampling, Start, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import (
+    Known,
+    Sampling,
+    Start,
+    effective_guidance,
+    image_seeds,
+    sample,
+    sampling_timesteps,
+)
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.tools.errors import UserError
 
@@ -62,6 +70,15 @@ def test_rows_without_a_condition_are_not_changed_by_guidance() -> None:
     guided, unguided = (sample(oracle, rows, [0, 1], Sampling("ddim", 20, scale)) for scale in (2.0, 1.0))
     assert guided[0].mean() > unguided[0].mean() + 0.1
     torch.testing.assert_close(guided[1], unguided[1])
+
+
+def test_guidance_costs_nothing_where_the_network_is_told_nothing(denoiser: Denoiser) -> None:
+    sampling, clustered = Sampling(guidance_scale=3.0), tiny_denoiser(num_clusters=3, condition_dropout=0.1)
+    assert effective_guidance(sampling, denoiser, CLASS_LABELS) == 3
+    assert effective_guidance(sampling, denoiser, torch.zeros(2, 24)) == 1
+    assert effective_guidance(sampling, clustered, torch.zeros(2, 0)) == 3
+    start = Start(torch.randn(2, *clustered.space.shape), 999)
+    assert effective_guidance(sampling, clustered, torch.zeros(2, 0), start) == 1
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -129,7 +129,13 @@ def test_a_classifier_that_only_guesses_is_noted(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--names", "vgg"], ["--epochs", "0"], ["--image-size", "32"], ["--dataset", "mnist", "--names", "referee"]],
+    [
+        ["--names", "vgg"],
+        ["--epochs", "0"],
+        ["--image-size", "32"],
+        ["--dataset", "mnist", "--names", "referee"],
+        ["--dataset", "mnist", "--names", "counter", "--held-out", "none"],
+    ],
 )
 def test_wrong_arguments_are_refused_before_the_data_is_read(wrong: list[str], tmp_path: Path) -> None:
     assert main(["train-classifier", "--root", str(tmp_path / "none"), "--out", str(tmp_path / "out"), *wrong]) == 2

@@ -35,6 +35,11 @@ def metrics(folder: str = "distances") -> dict[str, Any]:
     return json.loads(Path(folder, "metrics.json").read_text(encoding="utf-8"))
 
 
+def save_untrained(*names: str) -> None:
+    for name in names:
+        save_classifier(build_classifier("referee", 2), "referee", "evaluator", ("cat", "dog"), name)
+
+
 def write_faces(*labels: str) -> None:
     for folder in ("faces", "other"):
         write_folder(Path(folder), labels, 12)
@@ -91,6 +96,7 @@ def test_images_without_labels_are_compared_by_the_features_of_any_classifier(
 
 def test_a_model_of_other_labels_or_colours_is_refused() -> None:
     write_mnist(Path("digits"))
+    save_untrained("mnist", "faces")
     save_tiny_pipeline("grey", 1, ("cat", "dog"))
     save_tiny_pipeline("colour", 3)
     for checkpoint in ("grey", "colour"):
@@ -121,6 +127,7 @@ def test_a_model_of_other_labels_or_colours_is_refused() -> None:
 )
 def test_options_that_do_not_go_together_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     write_mnist(Path("digits"))
+    save_untrained("mnist")
     save_tiny_pipeline("runs/digits/best", 1)
     assert main(["evaluate", *arguments]) == 2
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("lab-ddpm: ")]) == 1
@@ -134,6 +141,14 @@ def test_inception_needs_an_extra(capsys: pytest.CaptureFixture[str]) -> None:
     save_tiny_pipeline("runs/digits/best", 1)
     assert main([*MNIST, "--features", "inception"]) == 1
     assert "inception" in capsys.readouterr().err
+    assert not list(Path("digits").rglob(".cache"))
+
+
+def test_a_missing_classifier_is_noticed_before_images_are_decoded() -> None:
+    write_mnist(Path("digits"))
+    save_tiny_pipeline("runs/digits/best", 1)
+    assert main(MNIST) == 1
+    assert not list(Path("digits").rglob(".cache"))
 
 
 def test_images_of_another_kind_are_not_compared(tmp_path: Path) -> None:

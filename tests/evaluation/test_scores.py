@@ -18,7 +18,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, read_image
 from lab_ddpm.evaluation.classifiers import CLASSIFIERS, build_classifier, load_classifier, predict, save_classifier
 from lab_ddpm.evaluation.intervals import Score
-from lab_ddpm.evaluation.scores import Scores, found_in, score_seeds, summarise, top_k_hits
+from lab_ddpm.evaluation.scores import Scores, found_in, score_seeds, summarize, top_k_hits
 from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.scenes import sample_scene
 from lab_ddpm.tools.errors import DataError, UserError
@@ -65,7 +65,7 @@ def test_the_shipped_classifiers_find_what_an_image_shows_and_nothing_else() -> 
 def test_scores_equal_a_count_by_hand() -> None:
     class_labels = encode([["red cube"], ["red cube", "cyan sphere"], ["gray cube", "gray sphere"]], OBJECTS).numpy()
     shown = encode([["red cube"], ["red cube", "cyan cube"], ["gray sphere", "gray cube"]], OBJECTS).numpy()
-    scores = summarise(top_k_hits(shown[None], class_labels), class_labels, OBJECTS)
+    scores = summarize(top_k_hits(shown[None], class_labels), class_labels, OBJECTS)
     assert scores["micro"]["mean"] == 4 / 5
     assert scores["exact_match"]["mean"] == 2 / 3
     by_count = {count: score["mean"] for count, score in scores["by_object_count"].items()}
@@ -88,11 +88,11 @@ def test_scores_agree_with_sorting_each_image_and_their_intervals_contain_them(e
         asked = set(np.flatnonzero(class_labels[row]))
         top = set(sorted(range(24), key=lambda column: -probabilities[seed, row, column])[: len(asked)])
         assert set(np.flatnonzero(hits[seed, row])) == asked & top
-    scores = summarise(hits, class_labels, OBJECTS)
+    scores = summarize(hits, class_labels, OBJECTS)
     for single in all_scores(scores):
         low, high = single["ci95"] or (1, 0)
         assert 0 <= low <= single["mean"] <= high <= 1
-    perfect = summarise(top_k_hits(class_labels[None], class_labels), class_labels, OBJECTS)
+    perfect = summarize(top_k_hits(class_labels[None], class_labels), class_labels, OBJECTS)
     assert all(single == {"mean": 1.0, "ci95": [1.0, 1.0]} for single in all_scores(perfect))
     weights = {name: class_labels[:, OBJECTS.index(name)].sum() for name in scores["by_object"]}
     total = sum(scores["by_object"][name]["mean"] * weight for name, weight in weights.items())
@@ -106,7 +106,7 @@ def test_the_score_is_what_the_classifier_finds(classifier: str | None) -> None:
     probabilities = predict(network, images)
     chosen = {} if classifier is None else {"classifier": classifier}
     scores = score(images, SINGLE, **chosen)
-    assert scores == summarise(top_k_hits(probabilities, class_labels)[None], class_labels, OBJECTS)
+    assert scores == summarize(top_k_hits(probabilities, class_labels)[None], class_labels, OBJECTS)
     assert found_in(network, images, class_labels)["micro"]["mean"] == scores["micro"]["mean"]
     for places, expected in ((probabilities.argmax(axis=1), 1), (probabilities.argmin(axis=1), 0)):
         assert score(images, [OBJECTS[place] for place in places], **chosen)["micro"]["mean"] == expected

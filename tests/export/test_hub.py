@@ -74,7 +74,7 @@ def test_the_card_has_the_scores(exported: tuple[Path, Path]) -> None:
     assert (exported[1] / "grid.png").is_file()
 
 
-def test_the_card_has_a_licence_only_if_one_is_named(exported: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_card_has_a_license_only_if_one_is_named(exported: tuple[Path, Path], tmp_path: Path) -> None:
     assert "license" not in (exported[1] / "README.md").read_text()
     assert export(exported[0], tmp_path / "out", "--license", "apache-2.0") == 0
     card: Any = ModelCard.load(tmp_path / "out" / "README.md")

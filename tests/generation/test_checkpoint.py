@@ -13,14 +13,14 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.generation.checkpoint import checkpoint_hash, default_checkpoint, load_pipeline, open_pipeline
 from lab_ddpm.generation.generate import generate
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 
 def test_the_default_is_the_newest_run_or_the_shipped_pipeline(
     tiny_pipeline: LabelConditionalPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert default_checkpoint() == find("pretrained/iclevr-cpu")
+    assert default_checkpoint() == find_shipped("pretrained/iclevr-cpu")
     for age, name in ((20, "new"), (30, "old")):
         best = tmp_path / "runs" / name / "best"
         tiny_pipeline.save_pretrained(best)
@@ -75,3 +75,12 @@ def test_bfloat16_is_used_where_it_is_fast_and_leaves_the_places_alone(
     assert np.abs(images[True] - images[False]).mean() < 2
     with pytest.raises(UserError, match="runtime"):
         open_pipeline(tmp_path / "epsilon", runtime="bf16")
+
+
+def test_bfloat16_leaves_the_clusters_alone(tmp_path: Path) -> None:
+    denoiser = tiny_denoiser(num_clusters=3, condition_dropout=0.1, prediction_type="sample")
+    assert denoiser.clusters is not None
+    denoiser.clusters.shares.copy_(torch.tensor([0.301, 0.2, 0.499]))
+    LabelConditionalPipeline(denoiser, "ddim", 2).save_pretrained(tmp_path)
+    drawn = [open_pipeline(tmp_path, runtime=name).denoiser.clusters.draw(range(10_000)) for name in ("torch", "bf16")]
+    assert torch.equal(*drawn)

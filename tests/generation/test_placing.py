@@ -6,9 +6,9 @@ import torch
 
 from conftest import tiny_denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.places import place_map
+from lab_ddpm.diffusion.place_map import place_map_when_sampling
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.generation.placing import Place, draw_places, generate_placed, parse_place, to_tensors
+from lab_ddpm.generation.placing import Place, draw_places, generate_placed, parse_place, to_places
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import LABELS, PaintingOracle
 
@@ -28,8 +28,10 @@ def test_objects_stand_where_they_were_asked_for() -> None:
 def test_a_disc_is_seen_wherever_it_is_put() -> None:
     denoiser = tiny_denoiser(labels=LABELS, layout_scale=2.0, prediction_type="sample", patch_size=4)
     axis = torch.linspace(0, 15, 9).tolist()
-    places = to_tensors(denoiser, [[Place("bright", x, y)] for x in axis for y in axis])
-    assert (place_map(places, denoiser.space)[:, -1].amax(dim=(1, 2)) > 0).all()
+    places = to_places(denoiser, [[Place("bright", x, y)] for x in axis for y in axis])
+    place_map = place_map_when_sampling(denoiser, torch.ones(81, 2), range(81), places, is_started=False)
+    assert place_map is not None
+    assert (place_map[:, denoiser.space.layout_channels - 1].amax(dim=(1, 2)) > 0).all()
 
 
 def test_the_places_that_a_model_decides_draw_what_it_draws() -> None:
@@ -56,4 +58,4 @@ def test_a_place_is_read() -> None:
 )
 def test_wrong_places_are_refused(places: list[Place]) -> None:
     with pytest.raises(UserError):
-        to_tensors(PaintingOracle(), [places])
+        to_places(PaintingOracle(), [places])

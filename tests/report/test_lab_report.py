@@ -34,6 +34,7 @@ def test_the_outline_is_filled_in(run: Path) -> None:
     text = (run / "lab_report" / "report.md").read_text()
     for words in (
         "squaredcos_cap_v2",
+        "are 21 images of",
         "T = 20 timesteps",
         "the noise eps",
         "20.0 min",

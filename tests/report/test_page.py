@@ -23,7 +23,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import to_uint8, write_png
 from lab_ddpm.diffusion.sampling import FINISHED
 from lab_ddpm.drawing.figures import DenoisingRecorder
-from lab_ddpm.evaluation.scores import summarise
+from lab_ddpm.evaluation.scores import summarize
 from lab_ddpm.report.page import write_page
 from lab_ddpm.report.results import compare_results, read_result
 from lab_ddpm.tools.errors import DataError
@@ -38,7 +38,7 @@ VOID = {"meta", "img", "br"}
 def scores(share: float) -> dict[str, Any]:
     labels = encode(CONDITIONS * 4, OBJECTS)
     hits = (np.random.default_rng(0).random((4, *labels.shape)) < share) & (labels.numpy() > 0)
-    return dict(summarise(hits, labels, OBJECTS))
+    return dict(summarize(hits, labels, OBJECTS))
 
 
 def metrics(share: float) -> dict[str, Any]:
@@ -202,6 +202,14 @@ def test_a_run_of_other_images_shows_its_distances_or_the_command(tmp_path: Path
     text = page_of(run, tmp_path).text
     assert "0.1234" in text
     assert "lab-ddpm evaluate" not in text
+
+
+def test_the_command_for_data_of_the_hub_has_the_settings_of_the_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make_training(run, 300, "--data.dataset", "hub", "--data.root", "me/pets", "--data.label_column", "a name")
+    (run / "best").mkdir()
+    command = "--against hub --root me/pets --held-out SPLIT --data.label_column 'a name' --checkpoint"
+    assert command in page_of(run, tmp_path).text
 
 
 def test_captions_are_escaped(tmp_path: Path) -> None:

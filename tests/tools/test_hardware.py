@@ -1,4 +1,4 @@
-"""How many cores a launched process uses."""
+"""Which device a process uses, and how many cores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from accelerate import PartialState
+
+from lab_ddpm.tools.hardware import this_process
+from lab_ddpm.tools.worker_pool import available_cores
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--num_processes", "1"]
 SCRIPT = """
@@ -17,8 +21,15 @@ import torch
 from lab_ddpm.cli import run
 sys.exit(run(lambda arguments: print(torch.get_num_threads())))
 """
-ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-CORES = min(psutil.cpu_count(logical=False) or 1, ALLOWED)
+CORES = min(psutil.cpu_count(logical=False) or 1, available_cores())
+
+
+def test_a_gpu_without_cuda_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac: accelerate would choose its GPU, which has no float64."""
+    monkeypatch.setattr("accelerate.state.is_mps_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    assert this_process().device.type == "cpu"
 
 
 @pytest.mark.slow

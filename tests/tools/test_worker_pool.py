@@ -5,7 +5,17 @@ import os
 import pytest
 
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.worker_pool import worker_pool
+from lab_ddpm.tools.worker_pool import available_cores, worker_pool
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_only_the_cores_of_this_process_are_counted() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_killed_worker_is_an_error_of_the_user() -> None:

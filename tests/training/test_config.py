@@ -74,6 +74,12 @@ def test_the_defaults_are_the_experiment_of_the_report() -> None:
     assert config == parse_config(["--config", str(CONFIGS / "iclevr.yaml")])
 
 
+def test_a_dry_run_is_asked_for_by_an_option_or_in_a_file(tmp_path: Path) -> None:
+    assert not parse_config([]).dry_run
+    assert parse_config(["--dry_run"]).dry_run
+    assert parse_config(preset(tmp_path, {"dry_run": True})).dry_run
+
+
 def test_a_run_has_at_most_twenty_evaluations() -> None:
     epochs = [parse_config(["--epochs", str(epochs)]).epochs_between_evaluations for epochs in (12, 100, 101, 1000)]
     assert epochs == [5, 5, 6, 50]

@@ -34,7 +34,7 @@ def test_with_the_same_labels_all_weights_are_taken(tmp_path: Path) -> None:
     denoiser = tiny_denoiser(labels=OBJECTS, sample_size=32, **WITH_DETAIL)  # of larger images
     take_weights(denoiser, tmp_path / "source")
     for key, value in denoiser.state_dict().items():
-        assert torch.equal(value, source[key]), key
+        assert key.startswith("placer.outlines.") or torch.equal(value, source[key]), key
 
 
 @torch.no_grad()

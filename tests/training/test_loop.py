@@ -114,9 +114,11 @@ def distance(run: Path, other: Path) -> float:
     """Distance of the weights of two runs, relative to their size.
 
     Not weight by weight: AdamW moves a weight without a gradient (a bias before a normalisation) by rounding noise.
+    Outlines are not trained.
     """
     one, two = (
-        torch.cat([value.flatten() for value in weights(newest_state(folder)).values()]) for folder in (run, other)
+        torch.cat([value.flatten() for key, value in weights(newest_state(folder)).items() if "outlines" not in key])
+        for folder in (run, other)
     )
     return ((one - two).norm() / one.norm()).item()
 

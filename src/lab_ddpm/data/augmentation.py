@@ -19,7 +19,7 @@ _LARGEST_SHIFT = 0.25  # of a side
 
 
 def augment(images: torch.Tensor, uniforms: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Change some of the images. What comes in from outside of an image is its mirror image.
+    """Change some of the images. Pixels from outside are filled by reflection.
 
     Args:
         images: (B, C, H, W) float32.

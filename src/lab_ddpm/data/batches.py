@@ -40,7 +40,7 @@ class Batch(TypedDict):
     most_labels: int  # that any image of the data set has
     noise: torch.Tensor  # (B, *space.shape) standard normal
     uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping layout and places, window (2)
-    place_uniforms: torch.Tensor  # (B, 3 num_labels + 1) in [0, 1): for the placer, and for moving places
+    place_uniforms: torch.Tensor  # (B, num_labels + 1) in [0, 1), for the placer
 
 
 def check_batch_size(batch_size: int, num_images: int) -> None:
@@ -134,7 +134,7 @@ class BatchMaker:
         """The batch of B samples of a `StreamDataset`."""
         positions, indices, *loaded = samples
         images, masks, class_labels = loaded if self.held is None else (values[indices] for values in self.held)
-        num_uniforms, num_noise = 3 * self.num_labels + 7, int(np.prod(self.noise_shape))
+        num_uniforms, num_noise = self.num_labels + 7, int(np.prod(self.noise_shape))
         # an even number of words for the noise, whose numbers come in pairs
         counts = [num_uniforms, num_noise + num_noise % 2, NUM_UNIFORMS if self.augmentation else 0]
         words, noise_words, change_words = random_words(self.seed, positions, sum(counts)).split(counts, dim=1)

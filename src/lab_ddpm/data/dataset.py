@@ -50,7 +50,7 @@ def open_dataset(
     if with_masks and dataset in (*TORCHVISION_DATASETS, "hub"):
         raise UserError(f"`with_masks` needs masks, and {dataset!r} has none")
     images = _OPENERS[dataset](root, image_size, **{"with_masks": True} if with_masks else {}, **options)
-    if dataset in ("folder", "hub") and images.modes <= _GREY:
+    if dataset in ("folder", "hub") and images.kinds.modes.keys() <= _GREY:
         return dataclasses.replace(images, images=images.images[..., :1])
     return images
 
@@ -71,14 +71,17 @@ def open_training_images(
     return images
 
 
-def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, image_size: Size) -> ImageDataset:
+def open_held_out(
+    dataset: str, root: str | Path, held_out: str | Path | None, image_size: Size, **options: str
+) -> ImageDataset:
     """Open images that are never trained on: the test part of a torchvision data set, another split, or another folder.
 
     Args:
         dataset: One of `DATASETS`.
         root: Its folder; for "hub" also its name.
-        held_out: The other split for "hub"; the other folder for the rest of those without a test part; else None.
+        held_out: For "iclevr" and "folder", another folder; for "hub", a split; None for torchvision's.
         image_size: Size of the opened images, in pixels.
+        options: As for `open_dataset`.
 
     Raises:
         UserError: There is a folder although the data set has a test part, or neither.
@@ -95,7 +98,7 @@ def open_held_out(dataset: str, root: str | Path, held_out: str | Path | None, i
         raise UserError(f"`held_out` must be given for {dataset!r}: a {kind} of images that were not trained on")
     if dataset == "hub":
         with renaming({"split": "held_out"}):
-            return open_hub(root, image_size, split=str(held_out))
+            return open_dataset(dataset, root, image_size, False, **{**options, "split": str(held_out)})
     return open_dataset(dataset, held_out, image_size)
 
 

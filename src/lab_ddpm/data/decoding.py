@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from lab_ddpm.data.image_dataset import Kinds
 from lab_ddpm.data.images import Images, Size, fit_image
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import atomic_path, read_json, write_json
@@ -78,8 +79,8 @@ class Chunks:
                         raise
         return [line for first in sorted(broken) for line in broken[first].splitlines()]
 
-    def join(self) -> str:
-        """Write the file, and remove the chunks; returns the sizes and modes of all images, in words."""
+    def join(self) -> Kinds:
+        """Write the file, and remove the chunks; returns the sizes and modes of all images."""
         sizes, modes = Counter[str](), Counter[str]()
         with atomic_path(self.target) as temporary, open(temporary, "wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
@@ -91,7 +92,7 @@ class Chunks:
                 with open(self._file(first), "rb") as chunk:
                     shutil.copyfileobj(chunk, file)
         shutil.rmtree(self.folder, ignore_errors=True)
-        return _in_words(sizes, modes)
+        return Kinds(sizes, modes)
 
     def _decode_chunk(self, first: int, decode: Callable[[int], Decoded], bar: tqdm[Any]) -> None:
         """Write a chunk, or raise `DataError` with a line for each broken image."""
@@ -129,11 +130,3 @@ class Chunks:
 
     def _file(self, first: int, ending: str = "") -> Path:
         return self.folder / f"{first:07d}{ending}"
-
-
-def _in_words(sizes: Counter[str], modes: Counter[str]) -> str:
-    widths, heights = zip(*(map(int, size.split(" x ")) for size in sizes), strict=True)
-    spread = f"{min(widths)} x {min(heights)}"
-    if len(sizes) > 1:
-        spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} ({len(sizes)} sizes)"
-    return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common())}"

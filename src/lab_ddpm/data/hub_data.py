@@ -26,7 +26,7 @@ from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Size, height_width, naming_broken_images
 from lab_ddpm.data.names import clean_label
 from lab_ddpm.tools.errors import DataError, UserError, check_choice, did_you_mean
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,7 +59,7 @@ def open_hub(
         DataError: The data set is missing, or images or classes are broken; the message has a line
             for each of the first ten.
     """
-    need("datasets")
+    require_extra("datasets")
     import datasets
 
     root = str(root)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab_ddpm.tools.errors import DataError, UserError, did_you_mean
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 SHAPES = ("cube", "sphere", "cylinder")
 COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
@@ -30,7 +30,7 @@ def resolve_split(split: str, root: str | Path = ROOT) -> Path:
     if split not in SPLITS and not split.endswith(".json"):
         hint = did_you_mean(split, SPLITS)
         raise UserError(f"{hint}`split` must be one of {list(SPLITS)} or the path of a .json file, got {split!r}")
-    path = find(split if split.endswith(".json") else Path(root) / f"{split}.json")
+    path = find_shipped(split if split.endswith(".json") else Path(root) / f"{split}.json")
     if not path.is_file():
         raise DataError(f"{path}: no such condition list")
     return path

@@ -9,6 +9,7 @@ says how several processes share the work. If the folder is read-only, the cache
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
 from lab_ddpm.data.decoding import Chunks, Decoded, decoded
+from lab_ddpm.data.image_dataset import Kinds
 from lab_ddpm.data.images import Images, Size, height_width, opened_image
 from lab_ddpm.tools.errors import DataError, listed
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, read_json, remove, sha256, write_json, write_text
@@ -33,7 +35,7 @@ class CachedImages(NamedTuple):
 
     images: Images
     key: str
-    kinds: str
+    kinds: Kinds
 
 
 def cached_images(
@@ -77,7 +79,7 @@ def cached_images(
         return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
 
 
-def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[str], lock: BaseFileLock) -> str:
+def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[str], lock: BaseFileLock) -> Kinds:
     """Write a cache and its note; returns the sizes and modes of its images."""
     if not chunks.shape[0]:
         raise DataError(listed(problems) or f"{chunks.target.parent.parent}: no images")
@@ -88,7 +90,7 @@ def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[
         kinds = _kinds_if_intact(chunks.target)  # another process may have joined the chunks
         if kinds is None:
             kinds = chunks.join()
-            write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{kinds}\n")
+            write_text(_note_of(chunks.target), f"{sha256(chunks.target)}\n{json.dumps(kinds._asdict())}\n")
     return kinds
 
 
@@ -129,12 +131,12 @@ def _note_of(cache: Path) -> Path:
     return cache.with_suffix(".npy.sha256")
 
 
-def _kinds_if_intact(cache: Path) -> str | None:
+def _kinds_if_intact(cache: Path) -> Kinds | None:
     """The sizes and modes of a cache's images; None if it does not exist, or has changed since it was written."""
     try:
         checksum, kinds = _note_of(cache).read_text(encoding="utf-8").splitlines()
-        return kinds if sha256(cache) == checksum else None
-    except (OSError, ValueError):
+        return Kinds(**json.loads(kinds)) if sha256(cache) == checksum else None
+    except (OSError, TypeError, ValueError):
         return None
 
 

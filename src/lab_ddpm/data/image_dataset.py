@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from lab_ddpm.data.images import Images
 
 if TYPE_CHECKING:
     import torch
+
+
+class Kinds(NamedTuple):
+    """How many image files have each size and each mode."""
+
+    sizes: Mapping[str, int]
+    modes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class ImageDataset:
         content: Hash of the image files and of the way they were read.
         masks: (N, H, W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0; None
             for images that were opened without masks.
-        kinds: Sizes and modes of the image files, in words.
+        kinds: Sizes and modes of the image files.
     """
 
     names: list[str]
@@ -37,15 +45,10 @@ class ImageDataset:
     fit: str
     content: str
     masks: Images | None = None
-    kinds: str = ""
+    kinds: Kinds = field(default_factory=lambda: Kinds({}, {}))
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def modes(self) -> set[str]:
-        """The modes of the image files, in Pillow's names."""
-        return {mode.rpartition(" ")[0] for mode in self.kinds.rpartition("; ")[2].split(", ")}
 
     def some(self, count: int, seed: int) -> tuple[Images, torch.Tensor]:
         """Up to `count` images, chosen at random (folders are sorted by class), and their labels."""

@@ -13,12 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 _ROUNDS = 10
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 _WORD = 0xFFFFFFFF  # the low 32 bits
+
+
+def hashed(seed: int, index: int) -> int:
+    """A seed of 32 bits that has nothing to do with those of other seeds and indices."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
 def philox(counter: Sequence[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:

@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from lab_ddpm.data.image_dataset import ImageDataset
+from lab_ddpm.data.image_dataset import ImageDataset, Kinds
 from lab_ddpm.tools.errors import shown
 from lab_ddpm.tools.files import is_visible
 
@@ -23,7 +23,8 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
         root: Its folder.
     """
     height, width = images.images.shape[1:3]
-    lines = [f"{root}: images: {len(images):,}; width x height {images.kinds}; read at {width} x {height} pixels"]
+    kinds = _in_words(images.kinds)
+    lines = [f"{root}: images: {len(images):,}; width x height {kinds}; read at {width} x {height} pixels"]
     if images.labels:
         in_image, of_label = images.class_labels.sum(dim=1), images.class_labels.sum(dim=0).long().tolist()
         counts = ", ".join(f"with {int(k)}: {n:,}" for k, n in sorted(Counter(in_image.tolist()).items()))
@@ -58,3 +59,11 @@ def _left_out(root: Path) -> Counter[str]:
         found.update(f"{name}/" for name in folders if not is_visible(name) and name != ".cache")
         folders[:] = filter(is_visible, folders)
     return found
+
+
+def _in_words(kinds: Kinds) -> str:
+    widths, heights = zip(*(map(int, size.split(" x ")) for size in kinds.sizes), strict=True)
+    spread = f"{min(widths)} x {min(heights)}"
+    if len(kinds.sizes) > 1:
+        spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} ({len(kinds.sizes)} sizes)"
+    return f"{spread}; {', '.join(f'{mode} {count:,}' for mode, count in Counter(kinds.modes).most_common())}"

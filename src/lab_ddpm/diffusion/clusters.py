@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lab_ddpm.data.random_numbers import hashed
 from lab_ddpm.diffusion.k_means import k_means
 
 _SMALL_SIDE = 8
@@ -52,11 +52,15 @@ class Clusters(nn.Module):
     def draw(self, seeds: Sequence[int]) -> torch.Tensor:
         """(B, K) one-hot float32: a cluster for each seed, as often as the training images have it."""
         # hashed, so that a cluster has nothing to do with the noise of the same image
-        hashes = [int(np.random.SeedSequence((seed, 2)).generate_state(1)[0]) for seed in seeds]
-        uniforms = torch.tensor(hashes, dtype=torch.float64, device=self.shares.device) / 2**32
+        hashes = torch.tensor([hashed(seed, 2) for seed in seeds], dtype=torch.float64, device=self.shares.device)
+        uniforms = hashes / 2**32
         ends = self.shares.double().cumsum(dim=0)
         which = torch.searchsorted(ends, uniforms * ends[-1], right=True).clamp(max=len(ends) - 1)
         return F.one_hot(which, len(self.means)).float()
+
+    def none(self, count: int) -> torch.Tensor:
+        """(B, K) zeros: `count` images of no known cluster."""
+        return self.shares.new_zeros(count, len(self.shares))
 
     def _of(self, points: torch.Tensor) -> torch.Tensor:
         return F.one_hot(torch.cdist(points, self.means.float()).argmin(dim=1), len(self.means)).float()

@@ -7,8 +7,8 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
 The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
-(`sample_space`, `layout`). A model with a layout is also told where the objects stand (`told`). A model with a detailer
-sharpens what the UNet predicts at little noise (`detailer`).
+(`sample_space`, `layout`). A model with a layout is also told where the objects stand (`place_map`). A model with a
+detailer sharpens what the UNet predicts at little noise (`detailer`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         in_channels: Channels of the images: 1 or 3.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
         layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2. A model with a layout is told
-            where the objects stand, see `places`, and has a `placer`, which decides it.
+            where the objects stand, see `place_map`, and has a `placer`, which decides it.
         block_out_channels: Channels of each level of the UNet. Each level has half the resolution of the one before.
         layers_per_block: Residual blocks in each level.
         attention_levels: The levels with self-attention, counted from 0. The middle block always has it.
@@ -76,7 +76,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
 
     Attributes:
         space: The space of the samples that it denoises.
-        told_channels: Channels of a place map, which the UNet reads beside the sample, see `told`.
+        place_map_channels: Channels of a place map, which the UNet reads beside the sample, see `place_map`.
         noise_scheduler: Its training noise.
 
     Raises:
@@ -114,12 +114,13 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         check_denoiser_settings(self.config)
         self.space = SampleSpace(height_width(sample_size), in_channels, patch_size, len(labels), layout_scale)
         self.noise_scheduler = make_noise_scheduler(num_train_timesteps, beta_schedule)
-        self.told_channels = self.space.layout_channels
+        self.placer = Placer(self.space) if self.space.has_layout else None
+        self.place_map_channels = self.space.layout_channels + patch_size**2 if self.placer is not None else 0
         self.clusters = Clusters(num_clusters, in_channels) if num_clusters else None
         num_embedded = len(labels) + num_clusters + NUM_AUGMENT_LABELS * (augmentation > 0)
         self.unet = make_unet(
             self.space,
-            self.told_channels,
+            self.place_map_channels,
             num_embedded > 0,
             block_out_channels,
             attention_levels,
@@ -130,7 +131,6 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             norm_num_groups=norm_num_groups,
         )
         self.label_embedding = nn.Linear(num_embedded, 4 * block_out_channels[0]) if num_embedded else None
-        self.placer = Placer(self.space) if self.space.has_layout else None
         num_detailed = math.ceil(detail_share * num_train_timesteps)
         self.detailer = Detailer(self.space, detail_channels, num_detailed) if detail_channels else None
 
@@ -181,9 +181,9 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         Args:
             noisy: (B, *space.shape) samples x_t, with a variance of about 1.
             timesteps: (B,) in [0, T - 1]; or one for all, a scalar on the CPU, which is read without making a GPU wait.
-            class_labels: (B, num_labels) multi-hot or mixtures; for a model with clusters, (B, num_clusters). In
-                training, what tells of changes may follow them. What is missing is taken as zeros.
-            place_map: (B, told_channels, H / p, W / p), see `told`; None, or zeros for a sample, means "unknown".
+            class_labels: (B, num_labels) multi-hot or mixtures; for a model with clusters, (B, num_clusters).
+                Augmentation labels may follow; missing columns count as zeros.
+            place_map: (B, place_map_channels, H / p, W / p), see `place_map`; None, or zeros for a sample: "unknown".
             windows: Only for training a detailer: the (K,) rows that get detail, and (K, 2) in [0, 1), where they get
                 it, see `Detailer.windows`.
 
@@ -191,8 +191,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             float32 of the shape of `noisy`. With `windows`, a pair: the prediction without detail, and windows of the
             prediction with detail, through which no gradient reaches the UNet.
         """
-        if place_map is None and self.told_channels:
-            place_map = noisy.new_zeros(len(noisy), self.told_channels, *noisy.shape[2:])
+        if place_map is None and self.place_map_channels:
+            place_map = noisy.new_zeros(len(noisy), self.place_map_channels, *noisy.shape[2:])
         times = timesteps if timesteps.ndim else noisy.new_full((1,), timesteps.item())
         prediction = self.predict_without_detail(noisy, times, class_labels, place_map)
         if self.detailer is None:

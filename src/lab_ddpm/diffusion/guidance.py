@@ -17,11 +17,6 @@ import torch
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy, class_labels -> prediction
 
 
-def scale_for(class_labels: torch.Tensor, scale: float) -> float:
-    """The scale to use for the rows of a batch: without any condition, s has no effect, and 1 is cheaper."""
-    return scale if class_labels.any() else 1.0
-
-
 def guided(predict: Predict, noisy: torch.Tensor, class_labels: torch.Tensor, scale: float) -> torch.Tensor:
     """The prediction for simple or composed conditions.
 

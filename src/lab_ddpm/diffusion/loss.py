@@ -23,8 +23,8 @@ from accelerate.utils import extract_model_from_parallel
 
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.place_map import place_map_in_training
 from lab_ddpm.diffusion.places import places_in
-from lab_ddpm.diffusion.told import told_in_training
 from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
 
 LossName = Literal["mse", "l1", "huber"]
@@ -115,19 +115,20 @@ class DenoisingLoss:
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
         places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None
-        told = told_in_training(denoiser, batch, places, layout_uniforms)  # of an image without a layout, nothing
+        # an image without a layout tells nothing
+        place_map = place_map_in_training(denoiser, batch, places, layout_uniforms)
 
         # the terms
         terms: dict[str, torch.Tensor] = {}
         if denoiser.placer is not None and places is not None:
-            order_uniforms = batch["place_uniforms"][:, : space.num_labels + 1]
-            terms["places"] = PLACES_WEIGHT * denoiser.placer.loss(batch["class_labels"], places, order_uniforms).mean()
+            losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
+            terms["places"] = PLACES_WEIGHT * losses.mean()
         if denoiser.detailer is None:
-            prediction = model(noisy, timesteps, class_labels, told)
+            prediction = model(noisy, timesteps, class_labels, place_map)
         else:
             rows, teaches = _every(_EVERY, batch["positions"])
             where = batch["uniforms"][rows, 3:]
-            prediction, detailed = model(noisy, timesteps, class_labels, told, (rows, where))
+            prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)

@@ -20,7 +20,7 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import Sampling, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler
 from lab_ddpm.tools.errors import UserError, check_choice, check_whole
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 
 class LabelConditionalPipeline(DiffusionPipeline):
@@ -58,7 +58,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> LabelConditionalPipeline:
         """As in diffusers. The pipeline in the package (`pretrained/iclevr-cpu`) is found from any folder."""
-        return super().from_pretrained(str(find(pretrained_model_name_or_path)), **options)
+        return super().from_pretrained(str(find_shipped(pretrained_model_name_or_path)), **options)
 
     @property
     def sampling(self) -> Sampling:

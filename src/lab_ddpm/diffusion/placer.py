@@ -5,7 +5,7 @@
 A small convolutional network sees discs of the objects that stand. It is told the next label, how many objects stand
 and how many there will be. It gives a probability for each cell of a grid, and for "nowhere in particular", since masks
 do not show every label. Objects that are put down one by one cannot be miscounted. It computes on patches of cells, as
-the UNet does on patches of pixels.
+the UNet does on patches of pixels. The outlines of the objects are decided after their places (`outlines`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
+from lab_ddpm.diffusion.outlines import Outlines
 from lab_ddpm.diffusion.places import RADIUS, Places, disc_masks
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
@@ -30,6 +31,9 @@ class Placer(nn.Module):
 
     Args:
         space: The samples of the model.
+
+    Attributes:
+        outlines: The outlines of the objects, and the probability of each in a place.
     """
 
     most: torch.Tensor
@@ -47,7 +51,8 @@ class Placer(nn.Module):
         self.conv_out = nn.Conv2d(_CHANNELS, _PATCH**2, 1)
         self.nowhere = nn.Linear(_CHANNELS, 1)
         self.register_buffer("cells_per_pixel", torch.tensor([GRID / width, GRID / height]), persistent=False)
-        # the most objects that it has seen together; more are told as so many
+        self.outlines = Outlines(space)
+        # the most objects that it has seen together; larger numbers are clamped to it
         self.register_buffer("most", torch.tensor(1.0))
 
     def forward(self, places: Places, labels: torch.Tensor, totals: torch.Tensor) -> torch.Tensor:
@@ -102,7 +107,7 @@ class Placer(nn.Module):
 
     @torch.no_grad()
     def draw(self, class_labels: torch.Tensor, seeds: Sequence[int]) -> Places:
-        """Places for the labels of (B, num_labels) rows above 0; those of an image depend on its row and seed alone."""
+        """Places and outlines for the labels of (B, num_labels) rows above 0, which its row and seed decide."""
         totals = (class_labels > 0).sum(dim=1)
         count, device = max(int(totals.max()), 1), class_labels.device
         size = 4 * self.num_labels  # the same for any batch
@@ -119,7 +124,7 @@ class Placer(nn.Module):
             corner = torch.stack([cell % GRID, cell.div(GRID, rounding_mode="floor")], dim=1)
             places.centers[:, step] = (corner + in_cell) / self.cells_per_pixel
             places.labels[:, step] = (order[:, step] + 1) * ((step < totals) & (cell < GRID**2))
-        return places
+        return self.outlines.draw(places, seeds)
 
 
 def _random_order(class_labels: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Places: where the objects stand, told to the network before the image is drawn (`told`).
+"""Places: where the objects stand, told to the network before the image is drawn (`place_map`).
 
-The place map is a layout of discs at the objects' places (`layout`), without noise. So what stands where is known from
-the first step on, and no image has an object too many. `placer` decides the places, or a user does.
+So what stands where is known from the first step on, and no image has an object too many. `placer` decides the places,
+or a user does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 
-from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 RADIUS = 6 / 64  # of a disc, as a share of the image's width; at least a patch, to be seen in a place map
@@ -24,14 +23,22 @@ class Places:
     Attributes:
         labels: (B, K) long: 1 + the index of the object's label; 0 where there is no object.
         centers: (B, K, 2) float32: x and y in pixels from the left and from the top.
+        outlines: (B, K) long: which of `Outlines` the objects have; None if this is not decided.
     """
 
     labels: torch.Tensor
     centers: torch.Tensor
+    outlines: torch.Tensor | None = None
 
     def __getitem__(self, rows: Sequence[int] | torch.Tensor) -> Places:
         """The places in some of the images."""
-        return Places(self.labels[rows], self.centers[rows])
+        outlines = None if self.outlines is None else self.outlines[rows]
+        return Places(self.labels[rows], self.centers[rows], outlines)
+
+    def to(self, device: torch.device) -> Places:
+        """The places on a device."""
+        outlines = None if self.outlines is None else self.outlines.to(device)
+        return Places(self.labels.to(device), self.centers.to(device), outlines)
 
 
 def places_in(masks: torch.Tensor, num_labels: int, most: int | None = None) -> Places:
@@ -67,8 +74,3 @@ def disc_masks(places: Places, size: tuple[int, int], radius: float) -> torch.Te
 def disc_radius(space: SampleSpace) -> float:
     """The radius of an object's disc, in pixels."""
     return max(RADIUS * space.sample_size[1], space.patch_size)
-
-
-def place_map(places: Places, space: SampleSpace) -> torch.Tensor:
-    """(B, layout_channels, H / p, W / p): the layout of discs that tells the network of places."""
-    return make_layout(disc_masks(places, space.sample_size, disc_radius(space)), space.num_labels, space.patch_size)

@@ -17,14 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
+from lab_ddpm.data.random_numbers import hashed
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.guidance import scale_for
+from lab_ddpm.diffusion.place_map import place_map_when_sampling
 from lab_ddpm.diffusion.places import Places
 from lab_ddpm.diffusion.schedulers import Scheduler, make_scheduler, set_timesteps
-from lab_ddpm.diffusion.told import told_when_sampling
 from lab_ddpm.tools.errors import UserError, check_positive, check_whole
 
 FINISHED = -1  # the timestep of finished images
@@ -91,7 +90,7 @@ def image_seeds(seed: int, count: int) -> list[int]:
     They are hashes because torch's CPU generator uses only the low 32 bits, and because seed + index would give runs
     with neighbouring seeds the same noise.
     """
-    return [int(np.random.SeedSequence((seed, index)).generate_state(1)[0]) for index in range(count)]
+    return [hashed(seed, index) for index in range(count)]
 
 
 def sampling_timesteps(sampling: Sampling, denoiser: Denoiser, start: Start | None = None) -> torch.Tensor:
@@ -115,6 +114,14 @@ def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser, start: Start | No
     if hasattr(scheduler, "set_begin_index"):  # else it looks for its timestep, and Karras' spacing has equal ones
         scheduler.set_begin_index(first)
     return scheduler, timesteps[first:]
+
+
+def effective_guidance(
+    sampling: Sampling, denoiser: Denoiser, class_labels: torch.Tensor, start: Start | None = None
+) -> float:
+    """The guidance of a batch: 1, which is cheaper, where the network is told neither labels nor clusters."""
+    has_clusters = denoiser.clusters is not None and start is None
+    return sampling.guidance_scale if has_clusters or class_labels.any() else 1.0
 
 
 @torch.no_grad()
@@ -154,11 +161,11 @@ def sample(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
-    guidance_scale, device = scale_for(class_labels, sampling.guidance_scale), denoiser.device
+    guidance_scale, device = effective_guidance(sampling, denoiser, class_labels, start), denoiser.device
     class_labels = class_labels.to(device)
-    if denoiser.clusters is not None and start is None:  # what is in a start already, nobody knows
-        class_labels, guidance_scale = denoiser.clusters.draw(seeds), sampling.guidance_scale
-    told = told_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
+    if denoiser.clusters is not None:  # nobody knows in which cluster a start is
+        class_labels = denoiser.clusters.draw(seeds) if start is None else denoiser.clusters.none(len(seeds))
+    place_map = place_map_when_sampling(denoiser, class_labels, seeds, places, is_started=start is not None)
 
     noisy = denoiser.space.draw_noise(generators).to(device) if start is None else start.samples.to(device)
     # some schedulers keep x_t / sqrt(abar) in place of x_t; the input scale leads from theirs to x_t
@@ -167,7 +174,7 @@ def sample(
         noisy = scheduler.scale_model_input(state, timestep)
         if on_state is not None and (changed := on_state(int(timestep), noisy)) is not None:
             noisy, state = changed, changed / _input_scale(scheduler, timestep)
-        clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale, told)
+        clean = denoiser.predict_clean(noisy, timestep, class_labels, guidance_scale, place_map)
         if known is not None:
             clean = known.put_into(clean)
         state = scheduler.step(clean, timestep, state, **options).prev_sample

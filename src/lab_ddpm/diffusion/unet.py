@@ -17,7 +17,7 @@ UNET_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS 
 
 def make_unet(
     space: SampleSpace,
-    told_channels: int,
+    place_map_channels: int,
     takes_embedding: bool,
     block_out_channels: Sequence[int],
     attention_levels: Sequence[int],
@@ -28,7 +28,7 @@ def make_unet(
 
     Args:
         space: The samples that it denoises.
-        told_channels: Channels of its input beside the samples.
+        place_map_channels: Channels of its input beside the samples.
         takes_embedding: Whether a (B, 4 * block_out_channels[0]) embedding is added to that of the time.
         block_out_channels, attention_levels, unet_options: See `denoiser.Denoiser`.
         **numbers: `layers_per_block`, `attention_head_dim`, `resnet_time_scale_shift` and `norm_num_groups`.
@@ -61,7 +61,7 @@ def make_unet(
     arguments: dict[str, Any] = {
         **numbers,
         "sample_size": tuple(size),
-        "in_channels": channels + told_channels,
+        "in_channels": channels + place_map_channels,
         "out_channels": channels,
         "down_block_types": tuple(down),
         "up_block_types": tuple(up),

@@ -175,7 +175,7 @@ def _enlarged(image: Images, resampling: Image.Resampling) -> Image.Image:
 
 
 def _text(text: str, width: int) -> Image.Image:
-    """Text in black on white, centred, broken after commas so that it is at most `width` pixels wide if possible."""
+    """Text in black on white, centered, broken after commas so that it is at most `width` pixels wide if possible."""
     lines: list[str] = []
     for part in text.replace(", ", ",\n").split("\n"):
         if lines and _FONT.getlength(f"{lines[-1]} {part}") <= width:

@@ -28,7 +28,7 @@ from torchvision.models.vgg import make_layers
 from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import KINDS, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.tools.weights import load_state, read_weights, save_halved
 
 CLASSIFIERS = ("resnet18", "referee")
@@ -101,7 +101,7 @@ def classifier_file(name: str) -> Path:
 
 
 def _find(path: str | Path) -> Path:
-    path = find(path)
+    path = find_shipped(path)
     if not path.is_file():
         raise DataError(f"{path}: no such classifier; scripts/train_classifier.py trains one")
     return path

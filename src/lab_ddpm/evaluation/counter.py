@@ -4,7 +4,7 @@
     objects     = the peaks of heat above 1/2, each of its likeliest kind              (CenterNet, arXiv:1904.07850)
 
 It is trained on rendered scenes of one to six objects, often several of a kind (`iclevr.replica.counting`). It only
-counts in finished images: no checkpoint and no setting is chosen by it.
+counts in finished images: no checkpoint is chosen by it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
 from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import RECIPES
 from lab_ddpm.tools.files import read_json, write_json
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.tools.weights import load_state, read_weights, save_halved
 
 COUNTER_FILE = EVALUATOR_DIR / "counter.safetensors"
@@ -75,7 +75,7 @@ def load_counter(path: Path = COUNTER_FILE) -> Counter:
         DataError: It is missing or broken.
     """
     counter = Counter()
-    load_state(path, counter, read_weights(find(path)))
+    load_state(path, counter, read_weights(find_shipped(path)))
     return counter.eval()
 
 

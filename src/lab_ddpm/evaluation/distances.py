@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.images import Images
 from lab_ddpm.tools.errors import DataError, UserError, first_line
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 
 NEIGHBOUR = 3
 _BATCH = 256
@@ -44,7 +44,7 @@ def inception_features() -> nn.Module:
         UserError: torch-fidelity is not installed.
         DataError: The weights cannot be downloaded.
     """
-    need("torch_fidelity")
+    require_extra("torch_fidelity")
     try:
         network = FrechetInceptionDistance(feature=2048).inception
     except OSError as error:

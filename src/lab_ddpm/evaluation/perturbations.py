@@ -116,7 +116,7 @@ def shift(images: torch.Tensor, strength: float, generator: torch.Generator) -> 
 
 
 def zoom(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Scale width and height about the centre, each by its own exp(u); the border is repeated."""
+    """Scale width and height about the center, each by its own exp(u); the border is repeated."""
     factors = _uniform(images, strength, generator, channels=2).flatten(1).exp()
     return _resample(images, factors, torch.zeros_like(factors), mode="bicubic")
 

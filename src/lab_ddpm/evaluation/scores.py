@@ -83,10 +83,10 @@ def score_seeds(images: Images, class_labels: torch.Tensor, classifiers: Mapping
     resized = resize_images(images, IMAGE_SIZE)
     outputs = {name: predict(network, resized) for name, network in classifiers.items()}
     hits = {name: top_k_hits(found.reshape(-1, *class_labels.shape), class_labels) for name, found in outputs.items()}
-    return {name: summarise(found, class_labels, OBJECTS) for name, found in hits.items()}
+    return {name: summarize(found, class_labels, OBJECTS) for name, found in hits.items()}
 
 
-def summarise(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str]) -> Scores:
+def summarize(hits: ArrayLike, class_labels: ArrayLike, labels: Sequence[str]) -> Scores:
     """All scores of a list, with intervals.
 
     Args:

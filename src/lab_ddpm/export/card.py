@@ -29,16 +29,16 @@ The code of the pipeline is in `pipeline.py`; read it before you trust it. If la
 
 
 def make_card(
-    checkpoint: Path, denoiser: Denoiser, folder: str, licence: str | None = None, dataset: str | None = None
+    checkpoint: Path, denoiser: Denoiser, folder: str, license: str | None = None, dataset: str | None = None
 ) -> ModelCard:
     """The card of a pipeline.
 
     Args:
-        checkpoint: The pipeline's folder. The card includes its `README.md` (of the metadata: licence, data sets and
+        checkpoint: The pipeline's folder. The card includes its `README.md` (of the metadata: license, data sets and
             metrics) and the scores in its `metrics.json`, if there are any.
         denoiser: The pipeline's model.
         folder: The pipeline's name on the Hub, or the folder to load it from.
-        licence: The licence in the card, as the Hub names it ("mit" for example); None keeps that of `README.md`.
+        license: The license in the card, as the Hub names it ("mit" for example); None keeps that of `README.md`.
         dataset: USER/NAME of the training data on the Hub; None keeps those of `README.md`.
 
     Raises:
@@ -50,7 +50,7 @@ def make_card(
         card = ModelCard(text)
         text, stated = card.text.lstrip().partition(_USE_TITLE)[0], card.data.to_dict()
     data = ModelCardData(
-        license=licence or stated.get("license"),
+        license=license or stated.get("license"),
         library_name="diffusers",
         pipeline_tag=None if denoiser.labels else "unconditional-image-generation",
         tags=[*_TAGS, "class-conditional" if denoiser.labels else "unconditional"],

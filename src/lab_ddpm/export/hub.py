@@ -28,7 +28,7 @@ _BESIDE = ("*.png", "config.yaml", "metrics.json", "metrics.jsonl")  # files tha
 
 
 def export_hub(
-    checkpoint: Path, out: Path, name: str | None = None, licence: str | None = None, dataset: str | None = None
+    checkpoint: Path, out: Path, name: str | None = None, license: str | None = None, dataset: str | None = None
 ) -> None:
     """Write the folder `out` from the pipeline in `checkpoint`, with its card, and its scores in the card.
 
@@ -36,7 +36,7 @@ def export_hub(
         checkpoint: A pipeline's folder.
         out: A folder that does not exist yet.
         name: USER/NAME on the Hub, for the card; None means `out`.
-        licence: The licence in the card, as the Hub names it ("mit" for example); None keeps that of the card of the
+        license: The license in the card, as the Hub names it ("mit" for example); None keeps that of the card of the
             checkpoint, if it has one.
         dataset: USER/NAME of the training data on the Hub, for the card; None keeps those of that card.
 
@@ -47,7 +47,7 @@ def export_hub(
         raise DataError(f"{out}: already exists; choose a new folder")
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint)
-    card = make_card(checkpoint, pipeline.denoiser, name or str(out), licence, dataset)
+    card = make_card(checkpoint, pipeline.denoiser, name or str(out), license, dataset)
     with atomic_path(out) as folder:
         for part in ("denoiser", "scheduler"):  # copied, not saved again, so that rounded weights do not change
             shutil.copytree(checkpoint / part, folder / part)

@@ -1,8 +1,9 @@
-"""A model as a graph, for ONNX Runtime (`generation.onnx_runtime`) and for PyTorch without lab_ddpm:
+"""Export a network as a graph: `denoiser.onnx` for ONNX Runtime, `denoiser.pt2` for PyTorch without lab_ddpm.
 
 noisy (B, *space.shape) float32, timestep () float32, class_labels (B, num_labels) float32 -> prediction
 
-A model with a layout also takes place_map (B, layout_channels, H / p, W / p) float32, see `places`.
+For a model with clusters, class_labels are (B, num_clusters).
+A model with a layout also takes place_map (B, place_map_channels, H / p, W / p) float32, see `place_map`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.generation.onnx_runtime import HASH_KEY, ONNX_FILE
 from lab_ddpm.tools.checksums import write_sums
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 from lab_ddpm.tools.files import atomic_path
 
 PROGRAM_FILE = "denoiser.pt2"
@@ -49,7 +50,7 @@ def export_onnx(denoiser: Denoiser, checkpoint: Path) -> Path:
     Raises:
         UserError: onnxruntime or onnxscript is not installed.
     """
-    need("onnxruntime", "onnxscript")
+    require_extra("onnxruntime", "onnxscript")
     graph = PredictionGraph(denoiser)
     with redirect_stdout(StringIO()), warnings.catch_warnings(), torch.no_grad():  # it prints its progress
         warnings.simplefilter("ignore")
@@ -101,7 +102,7 @@ class PredictionGraph(nn.Module):
             _EXAMPLES, len(self.denoiser.labels) + self.denoiser.config["num_clusters"]
         )
         return inputs | (
-            {"place_map": torch.zeros(_EXAMPLES, self.denoiser.told_channels, *size)} if space.has_layout else {}
+            {"place_map": torch.zeros(_EXAMPLES, self.denoiser.place_map_channels, *size)} if space.has_layout else {}
         )
 
     def dynamic_shapes(self, max_batch: int) -> dict[str, dict[int, torch.export.Dim]]:

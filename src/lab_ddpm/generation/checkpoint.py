@@ -1,6 +1,6 @@
 """Checkpoints: the pipelines on disk that the commands load, and the default checkpoint.
 
-Training writes them to `runs/NAME/best` and `runs/NAME/last`, see `training.progress`.
+Training writes them to `runs/NAME/best` and `runs/NAME/last`, see `training.run_folder`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab_ddpm.tools.checksums import SUMS
 from lab_ddpm.tools.errors import DataError, UserError, check_choice, first_line
 from lab_ddpm.tools.files import sha256
 from lab_ddpm.tools.hardware import computes_in_bf16, this_process
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 PRETRAINED = Path("pretrained/iclevr-cpu")
 _RUNTIME_NAMES = {"torch": "", "bf16": ", in bfloat16", "onnx": ", on ONNX Runtime"}
@@ -43,9 +43,9 @@ def open_pipeline(
     Args:
         checkpoint: Folder of a pipeline; None means the default checkpoint.
         scheduler, steps, guidance_scale: See `Sampling`; None keeps the checkpoint's own.
-        runtime: What runs the network: "torch", in float32; "bf16", torch in bfloat16; "onnx", from the file that
-            `export onnx` writes; or "auto", the fastest of them that this machine has. A model that does not predict
-            the clean sample runs in float32, because its rounding errors would be divided by a weak signal.
+        runtime: What runs the network: "torch", in float32; "bf16", torch in bfloat16; "onnx", on the CPU, from the
+            file that `export onnx` writes; or "auto", the fastest of them that this machine has. A model that does not
+            predict the clean sample runs in float32, because its rounding errors would be divided by a weak signal.
 
     Raises:
         UserError: An unknown scheduler or runtime, one that does not fit the model, a number out of range, or ONNX
@@ -55,7 +55,8 @@ def open_pipeline(
     check_choice("runtime", runtime, RUNTIMES)
     checkpoint = find_checkpoint(checkpoint)
     pipeline = load_pipeline(checkpoint).with_sampling(scheduler, steps, guidance_scale)
-    pipeline.to(this_process().device)
+    if runtime != "onnx":
+        pipeline.to(this_process().device)
     fits_bf16 = pipeline.denoiser.config["prediction_type"] == "sample"
     if runtime == "bf16" and not fits_bf16:
         raise UserError("`runtime` must not be 'bf16' for a model that does not predict the clean sample")
@@ -73,9 +74,9 @@ def open_pipeline(
 
 
 def _to_bf16(denoiser: Denoiser) -> None:
-    """Compute in bfloat16, but for the placer: the places are the same on every machine."""
+    """Compute in bfloat16, but for what is decided before an image is drawn: it is the same on every machine."""
     for name, part in denoiser.named_children():
-        if name != "placer":
+        if name not in ("placer", "clusters"):
             torch.nn.Module.to(part, torch.bfloat16)  # diffusers' own `to` warns
             torch.nn.Module.to(part, memory_format=torch.channels_last)
 
@@ -119,7 +120,7 @@ def find_checkpoint(path: str | Path | None) -> Path:
     """
     if path is None:
         return default_checkpoint()
-    found = find(path)
+    found = find_shipped(path)
     if found.exists() or found.parent.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         return found
     try:
@@ -137,8 +138,8 @@ def default_checkpoint() -> Path:
     best = [path for path in Path("runs").glob("*/best") if (path / "model_index.json").is_file()]
     if best:
         return max(best, key=lambda path: (path / "model_index.json").stat().st_mtime)
-    if (find(PRETRAINED) / "model_index.json").is_file():
-        return find(PRETRAINED)
+    if (find_shipped(PRETRAINED) / "model_index.json").is_file():
+        return find_shipped(PRETRAINED)
     raise DataError(
         f"no checkpoint: {Path.cwd()} has no runs/*/best, and the package has no {PRETRAINED}; train a model, or name "
         "one with --checkpoint"

@@ -18,9 +18,9 @@ from lab_ddpm.data.images import Images, to_tensor, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.places import disc_masks, disc_radius
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius
 from lab_ddpm.diffusion.sampling import Known, image_seeds, sample
-from lab_ddpm.generation.placing import Place, find_places, to_tensors
+from lab_ddpm.generation.placing import Place, find_places, to_places
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
@@ -58,9 +58,9 @@ def remove_object(
         UserError: The condition does not name the object, or no other one; or the model does not read images.
     """
     rest = _without(condition, label)
-    scene = _read(pipeline.denoiser, image, condition)
     if not rest:
         raise UserError(f"an image must keep one of its objects: {label!r} is the only one")
+    scene = _read(pipeline.denoiser, image, condition)
     return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [], rest, seed)
 
 
@@ -174,17 +174,29 @@ def _redraw(
     is_known = torch.ones_like(values, dtype=torch.bool)
     for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
         part &= ~is_free
-    told = to_tensors(denoiser, [[*others, *new]])
     rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
+    told = _with_outlines(scene, [*others, *new], len(others), seeds)
     drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, is_known), places=told)
     pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
     return Edited(to_uint8(space.decode(drawn))[0], condition, pixels)
 
 
+def _with_outlines(scene: _Scene, places: Sequence[Place], count: int, seeds: Sequence[int]) -> Places:
+    """The places of one image: the first `count` as its layout shows them, the others with drawn outlines."""
+    denoiser = scene.denoiser
+    assert denoiser.placer is not None
+    outlines, told = denoiser.placer.outlines, to_places(denoiser, [places]).to(denoiser.device)
+    pixels = F.interpolate(scene.masks.float(), scale_factor=float(denoiser.space.patch_size)).to(denoiser.device)
+    seen, drawn = outlines.nearest(pixels, told).outlines, outlines.draw(told, seeds).outlines
+    assert seen is not None
+    assert drawn is not None
+    return dataclasses.replace(told, outlines=torch.cat([seen[:, :count], drawn[:, count:]], dim=1))
+
+
 def _disc(denoiser: Denoiser, place: Place) -> torch.Tensor:
     """(1, 1, h, w) bool: the patches that a disc in a place touches."""
     space = denoiser.space
-    disc = disc_masks(to_tensors(denoiser, [[place]]), space.sample_size, disc_radius(space)) > 0
+    disc = disc_masks(to_places(denoiser, [[place]]), space.sample_size, disc_radius(space)) > 0
     return F.max_pool2d(disc.float(), space.patch_size) > 0
 
 

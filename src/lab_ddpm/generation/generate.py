@@ -21,10 +21,16 @@ from tqdm.auto import tqdm
 
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, read_image, to_uint8
-from lab_ddpm.diffusion.guidance import scale_for
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.places import Places
-from lab_ddpm.diffusion.sampling import FINISHED, StateCallback, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import (
+    FINISHED,
+    StateCallback,
+    effective_guidance,
+    image_seeds,
+    sample,
+    sampling_timesteps,
+)
 from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.generation.checkpoint import checkpoint_hash
 from lab_ddpm.tools.errors import UserError
@@ -103,7 +109,7 @@ def generate(
         images=np.stack(gather_object(images)),
         class_labels=rows.cpu(),
         seeds=seeds,
-        guidance_scale=sampling.guidance_scale if denoiser.clusters else scale_for(rows, sampling.guidance_scale),
+        guidance_scale=effective_guidance(sampling, denoiser, rows),
         masks=np.stack(gather_object(masks)) if space.has_layout else None,
     )
 

@@ -180,7 +180,8 @@ def invert(pipeline: LabelConditionalPipeline, clean: torch.Tensor, timestep: in
     denoiser = pipeline.denoiser
     timesteps = sampling_timesteps(pipeline.sampling, denoiser).flip(0)
     timesteps = timesteps[timesteps <= timestep]
-    null_labels = denoiser.class_labels([()] * len(clean))
+    clusters, count = denoiser.clusters, len(clean)
+    null_labels = denoiser.class_labels([()] * count) if clusters is None else clusters.none(count)
     # A clean sample has no timestep. The sampler's last step starts at the first timestep: its noise leads back there.
     noisy, now = clean, timesteps[0]
     for following in timesteps:

@@ -12,11 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from lab_ddpm.tools.checksums import check_sums
 from lab_ddpm.tools.errors import DataError, first_line
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 
 ONNX_FILE = "denoiser.onnx"
 HASH_KEY = "lab_ddpm.denoiser_hash"  # in the file's metadata: the hash of the network that it was exported from
@@ -38,7 +37,7 @@ def open_onnx(checkpoint: Path, network_hash: str) -> Callable[..., torch.Tensor
         UserError: ONNX Runtime is not installed.
         DataError: The file is missing or broken, or was exported from another pipeline.
     """
-    need("onnxruntime")
+    require_extra("onnxruntime")
     import onnxruntime
 
     file, again = checkpoint / ONNX_FILE, f"`lab-ddpm export onnx --checkpoint {checkpoint}` writes it"
@@ -60,8 +59,6 @@ def open_onnx(checkpoint: Path, network_hash: str) -> Callable[..., torch.Tensor
         noisy: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor, place_map: torch.Tensor | None = None
     ) -> torch.Tensor:
         values = {"noisy": noisy, "timestep": timesteps.float(), "class_labels": class_labels, "place_map": place_map}
-        if "class_labels" in shapes:  # of a model with clusters, none may be told
-            values["class_labels"] = F.pad(class_labels, (0, shapes["class_labels"][1] - class_labels.shape[1]))
         if place_map is None and "place_map" in shapes:
             values["place_map"] = noisy.new_zeros(len(noisy), *shapes["place_map"][1:])
         (prediction,) = session.run(None, {name: values[name].numpy() for name in shapes})

@@ -23,7 +23,7 @@ _PLACE = re.compile(r"(.+)@\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True)
 class Place:
-    """An object and its centre, in pixels from the left and from the top."""
+    """An object and its center, in pixels from the left and from the top."""
 
     label: str
     x: float
@@ -49,19 +49,19 @@ def generate_placed(
     """Generate one image for each list of places, which names all objects of its image; `options` are of `generate`.
 
     Raises:
-        UserError: As for `to_tensors`, the model has no layout, or the number of seeds is wrong.
+        UserError: As for `to_places`, the model has no layout, or the number of seeds is wrong.
     """
     conditions = [tuple(place.label for place in of_image) for of_image in places]
-    return generate(pipeline, conditions, seeds, places=to_tensors(pipeline.denoiser, places), **options)
+    return generate(pipeline, conditions, seeds, places=to_places(pipeline.denoiser, places), **options)
 
 
 def draw_places(denoiser: Denoiser, conditions: Sequence[Condition], seeds: Sequence[int]) -> list[list[Place]]:
     """The places that the placer of a model with a layout decides for N conditions and seeds, as `generate` does it."""
     assert denoiser.placer is not None
-    return from_tensors(denoiser, denoiser.placer.draw(denoiser.class_labels(conditions), seeds))
+    return from_places(denoiser, denoiser.placer.draw(denoiser.class_labels(conditions), seeds))
 
 
-def to_tensors(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Places:
+def to_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Places:
     """The places of N images, as `sample` takes them.
 
     Raises:
@@ -87,8 +87,8 @@ def to_tensors(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Places:
     return result
 
 
-def from_tensors(denoiser: Denoiser, places: Places) -> list[list[Place]]:
-    """The places of N images: the inverse of `to_tensors`."""
+def from_places(denoiser: Denoiser, places: Places) -> list[list[Place]]:
+    """The places of N images: the inverse of `to_places`."""
     return [
         [Place(denoiser.labels[label - 1], x, y) for label, (x, y) in zip(labels, centers, strict=True) if label]
         for labels, centers in zip(places.labels.tolist(), places.centers.tolist(), strict=True)
@@ -98,4 +98,4 @@ def from_tensors(denoiser: Denoiser, places: Places) -> list[list[Place]]:
 def find_places(denoiser: Denoiser, masks: torch.Tensor) -> list[list[Place]]:
     """The places in N masks, see `places.places_in`, of the image's resolution or of its patches."""
     found, scale = places_in(masks, len(denoiser.labels)), denoiser.space.sample_size[1] / masks.shape[3]
-    return from_tensors(denoiser, Places(found.labels, found.centers * scale))
+    return from_places(denoiser, Places(found.labels, found.centers * scale))

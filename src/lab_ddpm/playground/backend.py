@@ -125,15 +125,12 @@ class Backend:
         sampling = self._sampled_by(settings).sampling
         scheduler = f'scheduler="{settings.scheduler}", ' if self._other_scheduler(settings) else ""
         how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
-        lines = ["from lab_ddpm import open_pipeline", f'pipe = open_pipeline("{self.checkpoint}", {how})']
+        names = "Place, generate_placed, image_seeds, open_pipeline" if places else "open_pipeline"
+        lines = [f"from lab_ddpm import {names}", f'pipe = open_pipeline("{self.checkpoint}", {how})']
         times = f" * {settings.number}" if settings.number > 1 else ""
         if places:
             placed = ", ".join(f'Place("{place.label}", {place.x:g}, {place.y:g})' for place in places)
             seeds = f"image_seeds({settings.seed}, {settings.number})"
-            lines[1:1] = [
-                "from lab_ddpm.diffusion.sampling import image_seeds",
-                "from lab_ddpm.generation.placing import Place, generate_placed",
-            ]
             lines.append(f"images = generate_placed(pipe, [[{placed}]]{times}, {seeds}).images")
         else:
             what = f'["{", ".join(condition)}"]{times}' if condition else f"batch_size={settings.number}"

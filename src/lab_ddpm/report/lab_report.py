@@ -13,10 +13,10 @@ from typing import Any
 import markdown
 import torch
 
-from lab_ddpm.data.conditions import Condition, encode, load_conditions
-from lab_ddpm.data.dataset import open_dataset
+from lab_ddpm.data.conditions import Condition, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.images import height_width, resize_images, write_png
+from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.drawing.charts import training_curves
@@ -39,16 +39,6 @@ _PREDICTED = {
     "sample": "the clean image x_0",
     "v_prediction": "v = sqrt(abar) eps - sqrt(1 - abar) x_0",
 }
-_HTML = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Lab report</title>
-<style>
-body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }}
-table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #bbb; padding: 0.2rem 0.6rem; text-align: left; }}
-img {{ max-width: 100%; }}
-</style>
-{body}
-</html>
-"""
 
 
 def why_no_lab_report(run: Path) -> str | None:
@@ -84,7 +74,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
     config, training = read_config(run), read_training(run)
     assert config is not None
     assert training is not None
-    dataset = open_dataset("iclevr", Path(config.data.root), config.data.image_size)
+    num_images = len(load_labels(Path(config.data.root) / LABEL_FILE, OBJECTS))
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, config.data.root), OBJECTS) for name in _LISTS}
     classifiers = {name: load_classifier(classifier_file(name), OBJECTS).to(pipeline.device) for name in CLASSIFIERS}
@@ -110,7 +100,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
         config=config,
         training=training,
         num_labels=len(OBJECTS),
-        num_images=len(dataset),
+        num_images=num_images,
         size=height_width(config.data.image_size),
         parameters=f"{pipeline.denoiser.num_parameters() / 1e6:.1f} M",
         predicted=_PREDICTED[config.model["prediction_type"]],
@@ -124,7 +114,8 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
         comparison=_compare_with_ddpm(pipeline, lists["test"], classifiers["referee"]),
     )
     write_text(out / "report.md", text)
-    write_text(out / "report.html", _HTML.format(body=markdown.markdown(text, extensions=["tables", "fenced_code"])))
+    body = markdown.markdown(text, extensions=["tables", "fenced_code"])
+    write_text(out / "report.html", render("lab_report.html", body=body))
     return out / "report.md"
 
 

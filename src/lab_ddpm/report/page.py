@@ -10,6 +10,7 @@ Missing files are left out, and the page names the command that makes them. It n
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from lab_ddpm.report.results import (
 )
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_text
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.metrics_log import read_records
 
@@ -59,7 +60,7 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         DataError: `run` is not the folder of a run, or a file in it is broken.
     """
     _check_run(run)
-    pretrained = find(pretrained)
+    pretrained = find_shipped(pretrained)
     own = read_result("this run", run, run / "evaluation" / "metrics.json")
     shipped = read_result("shipped pipeline", pretrained, pretrained / "metrics.json")
     results = [result for result in (own, shipped) if result is not None]
@@ -89,6 +90,7 @@ def write_page(run: Path, out: Path, pretrained: Path = PRETRAINED) -> None:
         data=data,
         is_conditional_iclevr=is_conditional_iclevr,
         has_best=(run / "best").exists(),
+        of_hub="".join(f" --data.{key} {shlex.quote(value)}" for key, value in data.hub_options.items()),
         distances=_distances(run / "distances" / "metrics.json"),
         train=f"lab-ddpm train --config {config if config.is_file() else 'configs/NAME.yaml'}",
         generate=f"lab-ddpm generate --checkpoint {run / 'best'}{split} --out {run / 'generated' / name} --progress",

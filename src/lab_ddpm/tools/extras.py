@@ -20,7 +20,7 @@ EXTRAS = {
 """Module -> the extra that installs it."""
 
 
-def need(*modules: str) -> None:
+def require_extra(*modules: str) -> None:
     """Raise `UserError`, with the command that installs it, for the first of these modules that is missing."""
     for module in modules:
         if find_spec(module) is None:

@@ -9,6 +9,8 @@ import psutil
 import torch
 from accelerate import PartialState
 
+from lab_ddpm.tools.worker_pool import available_cores
+
 PROCESS_TIMEOUT = timedelta(minutes=30)
 """How long the processes of a launch wait for one of them that is behind, or does not answer."""
 
@@ -32,15 +34,9 @@ def use_all_cores() -> None:
     The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`; another number is kept.
     """
     if "LOCAL_RANK" not in os.environ and torch.get_num_threads() == 1 and not torch.cuda.is_available():
-        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, allowed))
+        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, available_cores()))
 
 
 def this_process() -> PartialState:
-    """This process among those that were launched together."""
-    return PartialState(cpu=launched_on_cpus(), timeout=PROCESS_TIMEOUT)
-
-
-def launched_on_cpus() -> bool:
-    """Whether `torchrun` started this process on a machine without a GPU, which accelerate must be told."""
-    return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    """This process among those that were launched together, on a CUDA GPU or else on the CPU."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PROCESS_TIMEOUT)

@@ -14,7 +14,7 @@ SHIPPED = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3]
 _FOLDERS = ("configs", "data/iclevr", "evaluator", "pretrained", "scripts")
 
 
-def find(path: str | Path) -> Path:
+def find_shipped(path: str | Path) -> Path:
     """Where a file or folder is: `path` itself, or the shipped one if there is nothing at `path`."""
     path = Path(path)
     is_ours = any(path.is_relative_to(folder) for folder in _FOLDERS)

@@ -15,6 +15,11 @@ from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.interruption import ignore_stop_signals, signal_handlers
 
 
+def available_cores() -> int:
+    """The logical cores that this process may use: a container or a cluster may give it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes leave SIGTERM and SIGINT to this one, and end even if this one is killed.

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, parse_flag_from_env
 
 from lab_ddpm.tools.errors import UserError, first_line
-from lab_ddpm.tools.hardware import PROCESS_TIMEOUT, computes_in_bf16, launched_on_cpus, uses_gpu
+from lab_ddpm.tools.hardware import PROCESS_TIMEOUT, computes_in_bf16, uses_gpu
 from lab_ddpm.training.config import TrainConfig
 
 
@@ -52,7 +52,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     try:
         accelerator = Accelerator(
-            cpu=config.device == "cpu" or launched_on_cpus(),
+            cpu=not uses_gpu(config.device),
             mixed_precision=_precision(config),
             log_with=None if config.trackers == "none" else config.trackers,
             project_dir=str(Path(config.runs_dir) / config.name),

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
 
+HUB_OPTIONS = ("image_column", "label_column", "split", "revision")  # of `data`, for the data set "hub" only
 _LARGEST = 4096  # pixels on a side; larger ones are typing errors
 
 
@@ -69,8 +70,7 @@ class DataConfig:
     @property
     def hub_options(self) -> dict[str, Any]:
         """The settings for "hub" that are not None, by name."""
-        options = {key: getattr(self, key) for key in ("image_column", "label_column", "split", "revision")}
-        return {key: value for key, value in options.items() if value is not None}
+        return {key: value for key in HUB_OPTIONS if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ class TrainConfig:
     Attributes:
         name: Name of the run.
         runs_dir: Folder of all runs.
+        dry_run: Whether to check the settings and the images, and train nothing.
         seed: Seed of the initial weights and of the stream of samples.
         epochs: Passes over the images. An epoch has ceil(images / batch_size) steps.
         batch_size: Images in an optimizer step, over all processes and micro-batches.
@@ -162,6 +163,7 @@ class TrainConfig:
 
     name: str = "iclevr"
     runs_dir: str = "runs"
+    dry_run: bool = False
     seed: int = 0
     epochs: int = 150
     batch_size: int = 32

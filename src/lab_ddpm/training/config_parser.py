@@ -25,7 +25,6 @@ _CLASSES = {
     "loss": ("diffusion/loss.py", "DenoisingLoss", set[str]()),
     "sampling": ("diffusion/sampling.py", "Sampling", set[str]()),
 }
-DRY_RUN = "--dry_run"
 
 
 def parse_config(arguments: Sequence[str]) -> TrainConfig:
@@ -61,7 +60,6 @@ def make_config(settings: dict[str, Any], overrides: Sequence[str] = (), source:
         values = parser.parse_args([*preset, *overrides])
         _check_null(parser, values)
         values.pop("config", None)
-        values.pop("dry_run")
         arguments = {section: plain(vars(values.pop(section))) for section in _CLASSES}
         return TrainConfig(**vars(parser.instantiate(values)), **arguments)
 
@@ -74,9 +72,9 @@ def _make_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument(DRY_RUN, action="store_true", help="check the settings and the images, and train nothing")
+    parser.add_argument("--dry_run", action="store_true", help="check the settings and the images, and train nothing")
     parser.add_argument("--config", action="config", help="a file of configs/; must be the first option")
-    parser.add_class_arguments(TrainConfig, as_group=False, skip=set(_CLASSES))
+    parser.add_class_arguments(TrainConfig, as_group=False, skip={*_CLASSES, "dry_run"})
     for section, (module, name, skipped) in _CLASSES.items():
         parser.add_class_arguments(read_signature(module, name), section, skip=set(skipped), instantiate=False)
     return parser

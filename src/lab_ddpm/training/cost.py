@@ -114,5 +114,5 @@ def _batch(denoiser: Denoiser, count: int) -> Batch:
         most_labels=min(space.num_labels, 3),
         noise=torch.zeros(count, *space.shape),
         uniforms=torch.zeros(count, 5),
-        place_uniforms=torch.zeros(count, 3 * space.num_labels + 1),
+        place_uniforms=torch.zeros(count, space.num_labels + 1),
     )

@@ -11,17 +11,18 @@ import torch
 from accelerate import Accelerator
 
 from lab_ddpm.data.batches import check_batch_size
-from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
 from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import height_width
-from lab_ddpm.data.labelled_images import has_images
-from lab_ddpm.evaluation.classifiers import SELECTING_CLASSIFIER, classifier_file
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
 from lab_ddpm.training.initial_weights import load_source
 from lab_ddpm.training.progress import Progress
+from lab_ddpm.training.provide_images import find_missing
+from lab_ddpm.training.run_folder import check_same_settings
 from lab_ddpm.training.selection import make_selection
+from lab_ddpm.training.state import newest_state
 from lab_ddpm.training.stream import open_images
 from lab_ddpm.training.trial import first_steps, settle_micro_batches, trial_steps
 
@@ -32,13 +33,14 @@ def dry_run(config: TrainConfig) -> None:
     """Print what a training would start with, and what it needs on this machine. All processes call it.
 
     Raises:
-        UserError, DataError: As for `loop.train`, before its first step.
+        UserError, DataError: As for `loop.train`, before it reads a state.
     """
-    accelerator = make_accelerator(config)
+    accelerator, run = make_accelerator(config), Path(config.runs_dir) / config.name
+    check_same_settings(config, run)
     images, count = _find_images(config, accelerator)
-    if config.init_from is not None:
+    if config.init_from is not None and newest_state(run) is None:
         load_source(config.init_from, {**config.model, "in_channels": images.images.shape[-1]})
-    config = settle_micro_batches(config, images, accelerator, Path(config.runs_dir) / config.name)
+    config = settle_micro_batches(config, images, accelerator, run)
     check_batch_size(config.batch_size // config.num_micro_batches, count)
     steps = config.epochs * -(-count // config.batch_size)
     accelerator.print(
@@ -49,17 +51,14 @@ def dry_run(config: TrainConfig) -> None:
 
 def _find_images(config: TrainConfig, accelerator: Accelerator) -> tuple[ImageDataset, int]:
     """Images to try a step with, and how many there will be. Checks what evaluations need."""
-    data = config.data
-    if data.dataset == "iclevr" and not has_images(data.root):
+    data, missing = config.data, find_missing(config)
+    if missing == "images":
         accelerator.print(f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered")
-        if data.conditional and config.evaluation.metric != "none":
-            classifier_file(SELECTING_CLASSIFIER)
-        return _stand_ins(config), 3 * data.num_scenes
-    lacks_masks = config.model["layout_scale"] and data.dataset == "iclevr" and not (Path(data.root) / "masks").is_dir()
+        return _stand_ins(config), MOST_OBJECTS * data.num_scenes
     without_layout = dataclasses.replace(config, model={**config.model, "layout_scale": 0})
-    images = open_images(without_layout if lacks_masks else config, accelerator)
+    images = open_images(without_layout if missing == "masks" else config, accelerator)
     make_selection(config, images, accelerator.device, Progress())
-    return _stand_ins(config) if lacks_masks else images, len(images)  # a training finds the masks itself
+    return _stand_ins(config) if missing == "masks" else images, len(images)  # a training finds the masks itself
 
 
 def _stand_ins(config: TrainConfig) -> ImageDataset:

@@ -28,6 +28,7 @@ _ARCHITECTURE = (
     ),
 )
 _EMBEDDING = "label_embedding.weight"
+_OF_IMAGES = "clusters.", "placer.outlines."  # what a denoiser learnt from its own images before it was trained
 
 
 @torch.no_grad()
@@ -60,6 +61,8 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
     }
     weights = denoiser.state_dict()
     for key, value in source.state_dict().items():
+        if key.startswith(_OF_IMAGES):
+            continue
         if key == _EMBEDDING:
             for label in set(denoiser.labels) & set(source.labels):
                 weights[key][:, denoiser.labels.index(label)] = value[:, source.labels.index(label)]
@@ -71,7 +74,7 @@ def take_weights(denoiser: Denoiser, pipeline: str | Path) -> None:
             dimension, count = ends[key]
             target, given = (tensor.narrow(dimension, 0, count) for tensor in (weights[key], value))
             target.copy_(given)
-        elif key in weights and not key.startswith("clusters.") and (same_layout or not key.startswith("placer.")):
+        elif key in weights and (same_layout or not key.startswith("placer.")):
             weights[key].copy_(value)
 
 

@@ -17,7 +17,7 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.model import fit_outlines_and_clusters, make_denoiser
 from lab_ddpm.training.processes import is_asked_to_stop
 from lab_ddpm.training.run_folder import claim_run_folder, write_settings
 from lab_ddpm.training.state import TrainingState, newest_state
@@ -48,15 +48,17 @@ def train(config: TrainConfig) -> Path:
 
         # the model, and what changes it
         denoiser = make_denoiser(config, images)
-        if config.init_from is not None and newest_state(folder) is None:
-            take_weights(denoiser, config.init_from)
+        if newest_state(folder) is None:
+            fit_outlines_and_clusters(denoiser, images)
+            if config.init_from is not None:
+                take_weights(denoiser, config.init_from)
         state = TrainingState(accelerator, folder, denoiser, config.optimizer, total_steps)
         state.load(images.fingerprint())
         model, progress = state.model, state.progress
 
         # the samples of the steps that are still to come
         steps = range(progress.step, total_steps)
-        samples, make_batch = open_stream(config, images, denoiser, accelerator.device, steps)
+        loader, make_batch = open_stream(config, images, denoiser, accelerator.device, steps)
 
         # what is measured, learnt and told
         validation = Validation(config, images, state, steps_per_epoch)
@@ -66,7 +68,7 @@ def train(config: TrainConfig) -> Path:
         with stop_signals("stopping as soon as the state can be saved") as signals, log.bar():
             validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
-            for loaded in accelerator.prepare_data_loader(samples):
+            for loaded in accelerator.prepare_data_loader(loader):
                 with log.working(), accelerator.accumulate(model):
                     terms = loss(model, make_batch(loaded))
                     total = sum(terms.values())

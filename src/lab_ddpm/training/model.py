@@ -17,23 +17,32 @@ from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
-_TEACHERS, _CHUNK = 65_536, 1024  # images that decide what the clusters are; images at once
+# images that decide what outlines and clusters are; images at once
+_TEACH_OUTLINES, _TEACH_CLUSTERS, _CHUNK = 4096, 65_536, 1024
 
 
 def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
     """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
     set_seed(config.seed)
     denoiser = build_denoiser(config, dataset.labels, dataset.images.shape[-1])
-    if denoiser.clusters is not None:
-        some = np.random.default_rng(0).permutation(len(dataset))[:_TEACHERS]
-        chunks = np.array_split(some, -(-len(some) // _CHUNK))
-        denoiser.clusters.fit(to_tensor(dataset.images[rows]) for rows in chunks)
     if config.channels_last:
         denoiser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.compile:
         for network in filter(None, (denoiser.unet, denoiser.placer, denoiser.detailer)):
             network.compile()  # in place: the names of the weights stay the same
     return denoiser
+
+
+def fit_outlines_and_clusters(denoiser: Denoiser, dataset: ImageDataset) -> None:
+    """Learn from a data set what is not trained. The result is not random."""
+    order = np.random.default_rng(0).permutation(len(dataset))
+    if denoiser.placer is not None and dataset.masks is not None:
+        masks = torch.from_numpy(dataset.masks[order[:_TEACH_OUTLINES]])
+        denoiser.placer.outlines.fit(masks.movedim(-1, 1))
+    if denoiser.clusters is not None:
+        some = order[:_TEACH_CLUSTERS]
+        chunks = np.array_split(some, -(-len(some) // _CHUNK))
+        denoiser.clusters.fit(to_tensor(dataset.images[rows]) for rows in chunks)
 
 
 def build_denoiser(config: TrainConfig, labels: Sequence[str], in_channels: int) -> Denoiser:

@@ -13,7 +13,7 @@ import yaml
 
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.tools.files import expand_path
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 
 
 def read_preset(path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         UserError: Naming the file and what is wrong with it.
     """
     try:
-        content = yaml.load(find(path).read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(find_shipped(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # also invalid UTF-8, and dates of month 13
@@ -73,7 +73,7 @@ def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Pat
         UserError: `extends` names no other file, or one that is missing or broken or extends this one.
     """
     own = {key: value for key, value in settings.items() if key != "extends"}
-    base, path = settings.get("extends"), find(path)
+    base, path = settings.get("extends"), find_shipped(path)
     if base is None:
         return own
     chain = [*extending, Path(path).resolve()]

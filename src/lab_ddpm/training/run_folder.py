@@ -28,6 +28,7 @@ from lab_ddpm.training.progress import Progress, read_progress, step_name
 # Settings that may change when a run continues: they do not change its result.
 _FREE_KEYS = (
     "runs_dir",
+    "dry_run",
     "device",
     "channels_last",
     "compile",
@@ -53,13 +54,13 @@ def claim_run_folder(config: TrainConfig, accelerator: Accelerator) -> Iterator[
         if accelerator.is_main_process:
             held.enter_context(_lock(run))
         check_shared(run, accelerator)
-        _check_same_settings(config.as_dict(), run)
+        check_same_settings(config, run)
         yield run
 
 
 @contextmanager
 def _lock(run: Path) -> Iterator[None]:
-    """Hold the lock of a folder. Without a run in it, the folder goes again if the block refuses the settings."""
+    """Hold the lock of a folder. Without a run in it, the folder is removed if the settings are refused."""
     run.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(run / ".lock").acquire(timeout=0)
@@ -87,8 +88,9 @@ def write_settings(config: TrainConfig, run: Path) -> None:
     write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
 
 
-def _check_same_settings(settings: dict[str, Any], run: Path) -> None:
-    before, now = flatten(begun_with(run), "."), flatten(settings, ".")
+def check_same_settings(config: TrainConfig, run: Path) -> None:
+    """Raise `UserError` if the run in the folder has begun with other settings, which are named."""
+    before, now = flatten(begun_with(run), "."), flatten(config.as_dict(), ".")
     if now["gradient_accumulation_steps"] == "auto":  # the run keeps its number
         del now["gradient_accumulation_steps"]
     changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]

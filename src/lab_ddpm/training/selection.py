@@ -37,7 +37,7 @@ from lab_ddpm.evaluation.distances import extract, frechet_distance
 from lab_ddpm.evaluation.scores import found_in, score_seeds
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import sha256
-from lab_ddpm.tools.shipped import find
+from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.progress import Progress
 
@@ -105,7 +105,7 @@ def _first_metric(config: TrainConfig, labels: tuple[str, ...]) -> str:
 
 def _classifier_of_images(config: TrainConfig) -> Path:
     own = EVALUATOR_DIR / f"{short_name(config.data.dataset, config.data.root)}.safetensors"
-    return find(config.evaluation.classifier or own)
+    return find_shipped(config.evaluation.classifier or own)
 
 
 def _newest(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> Selection:

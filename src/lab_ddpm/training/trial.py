@@ -1,4 +1,4 @@
-"""Steps that are tried and not kept: how long a step takes, and how large a micro-batch may be to fit into memory.
+"""Try training steps and discard them: to time a step, and to find the fewest micro-batches that fit into memory.
 
 A process tries alone, on its share of a micro-batch. If several tried together and one ran out of memory, the others
 would wait for it forever.

@@ -7,7 +7,6 @@ that is fitted to the image outside its middle, where the first object stands.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_image, write_png
 from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.worker_pool import worker_pool
+from lab_ddpm.tools.worker_pool import available_cores, worker_pool
 
 _WIDTH, _HEIGHT = 112, 84
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
@@ -53,7 +52,7 @@ def write_masks(root: Path) -> int:
     lacking = [scene for scene in scenes.values() if any(not (root / "masks" / name).exists() for name in scene)]
     if not lacking:
         return 0
-    with worker_pool(min(os.cpu_count() or 1, len(lacking))) as pool:
+    with worker_pool(min(available_cores(), len(lacking))) as pool:
         jobs = [pool.submit(_write_scene, root, scene) for scene in lacking]
         try:
             return sum(job.result() for job in tqdm(jobs, desc="masks", unit="scene"))

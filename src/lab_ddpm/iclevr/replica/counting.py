@@ -14,7 +14,7 @@ from lab_ddpm.data.images import write_png
 from lab_ddpm.iclevr.replica.renderer import render_image
 from lab_ddpm.iclevr.replica.replica import render_scenes
 from lab_ddpm.iclevr.replica.scenes import Scene, center, sample_scene
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.parts import WHOLE, Part
 
@@ -29,7 +29,7 @@ def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int 
 
     The other arguments, the result and the errors are those of `replica.render_replica`.
     """
-    need("mitsuba")
+    require_extra("mitsuba")
     places: dict[str, Centers] = {}
     rendered = 0
     jobs = [(out, seed, number) for number in part.of(range(num_images))]

@@ -31,10 +31,10 @@ def rounded_cube(half_edge: float, bevel: float) -> Mesh:
         for sign in (-1, 1):
             # the factor on u keeps the triangles facing outwards
             points = np.roll(np.stack([np.full_like(u, sign * half_edge), sign * u, v], axis=1), axis, axis=1)
-            centres = points.clip(-inner, inner)
-            normal = (points - centres) / np.linalg.norm(points - centres, axis=1, keepdims=True)
+            centers = points.clip(-inner, inner)
+            normal = (points - centers) / np.linalg.norm(points - centers, axis=1, keepdims=True)
             faces.append(triangles + len(positions) * n * n)
-            positions.append(centres + bevel * normal)
+            positions.append(centers + bevel * normal)
             normals.append(normal)
     return np.concatenate(positions), np.concatenate(normals), np.concatenate(faces)
 

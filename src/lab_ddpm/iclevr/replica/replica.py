@@ -20,7 +20,7 @@ from lab_ddpm.data.metadata import write_metadata
 from lab_ddpm.iclevr.replica.renderer import HEIGHT, RECIPE, WIDTH, render_image
 from lab_ddpm.iclevr.replica.scenes import object_map, sample_scene
 from lab_ddpm.tools.errors import DataError
-from lab_ddpm.tools.extras import need
+from lab_ddpm.tools.extras import require_extra
 from lab_ddpm.tools.files import read_json, remove, write_json
 from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.parts import WHOLE, Part
@@ -61,7 +61,7 @@ def render_replica(
         OSError: The disk is full or the folder cannot be written.
         Interrupted: After Ctrl-C or SIGTERM; finished images are kept.
     """
-    need("mitsuba")
+    require_extra("mitsuba")
     combinations = sorted(sorted(combination) for combination in forbidden)
     out = Path(out)
     images = out / "images"

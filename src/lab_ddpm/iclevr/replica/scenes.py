@@ -45,7 +45,7 @@ class SceneObject:
     Attributes:
         colour: One of `data.iclevr.COLOURS`.
         shape: One of `data.iclevr.SHAPES`.
-        x, y: Centre, in CLEVR units.
+        x, y: Center, in CLEVR units.
         rotation: Rotation about the z axis in radians, in [0, 2 pi); visible on cubes only.
     """
 
@@ -137,7 +137,7 @@ def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Image
     draw = ImageDraw.Draw(canvas)
     scale = np.array([width / _FRAME[0], height / _FRAME[1]])
     for item in sorted(objects, key=_distance, reverse=True):
-        outline = _silhouette(item, _SMOOTH) * scale - 0.5  # Pillow's integers are the centres of pixels
+        outline = _silhouette(item, _SMOOTH) * scale - 0.5  # Pillow's integers are the centers of pixels
         corners = [(float(x), float(y)) for x, y in outline[ConvexHull(outline).vertices]]
         draw.polygon(corners, fill=OBJECTS.index(item.name) + 1)
     return np.asarray(canvas)[..., None]

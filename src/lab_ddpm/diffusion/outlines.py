@@ -1,0 +1,179 @@
+"""Outlines: how big each object looks and how it is turned.
+
+    wish    = a training object of the label, which the seed picks
+    outline = argmin_k |(place_k - place) / near|^2 + min(|form_k - form_wish| / alike, 3)^2     over the label's k
+
+A cube may be turned in any way. If the network had to decide it while it draws, its first predictions would be means
+over all turns, and after few steps the corners would be round. So an outline is decided before, like a place.
+
+Outlines are copied pixel by pixel: a cylinder that is scaled or widened by one pixel may look like a cube. The wish
+stays the same while an object moves, so it hardly turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lab_ddpm.data.random_numbers import hashed
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
+
+NUM_OUTLINES = 3072  # training objects whose outlines are remembered
+_NEAR = 1 / 16, 1 / 64  # distances in x and y that matter, as shares of the image's width: the size depends on y
+_ALIKE, _UNLIKE = 0.09, 3.0  # a distance between forms that matters; in those, the most that counts
+_FORM_SIDE = 4  # cells of a form
+_WINDOW = 2.0  # side of the window that a form shows, in square roots of the object's area
+_FAR = 1e6  # more than any other cost
+_CHUNK = 256  # images at once
+
+
+class Outlines(nn.Module):
+    """The outlines of the objects of a model. Until `fit`, all are discs of `places.disc_radius`.
+
+    Args:
+        space: The samples of the model.
+
+    Attributes:
+        labels, centers: Of the objects with these outlines, as in `Places`. Label 0: there is no such object.
+        forms: (NUM_OUTLINES, _FORM_SIDE^2) in [0, 1]: the outlines at few cells, all at the same size.
+        packed: (NUM_OUTLINES, H W / 8) uint8: the outlines in the middle of the image, 8 pixels in each byte.
+    """
+
+    labels: torch.Tensor
+    centers: torch.Tensor
+    forms: torch.Tensor
+    packed: torch.Tensor
+
+    def __init__(self, space: SampleSpace) -> None:
+        super().__init__()
+        self.space = space
+        height, width = space.sample_size
+        self.middle = (width / 2, height / 2)
+        middle = torch.tensor([[self.middle]])
+        disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, disc_radius(space)) > 0
+        self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
+        self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
+        self.register_buffer("forms", torch.zeros(NUM_OUTLINES, _FORM_SIDE**2))
+        self.register_buffer("packed", _pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
+
+    @torch.no_grad()
+    def fit(self, masks: torch.Tensor) -> None:
+        """Learn from (N, 1, H, W) masks, see `layout.make_layout`, in any order. The result is not random.
+
+        Objects that touch others do not teach, since the others may hide a part of them.
+        """
+        images, objects = _objects_alone(masks, self.space.num_labels)
+        count = min(len(images), NUM_OUTLINES)
+        for start in range(0, count, _CHUNK):
+            rows = torch.arange(start, min(start + _CHUNK, count))
+            self.labels[rows], self.centers[rows] = objects.labels[rows, 0], objects.centers[rows, 0]
+            own = masks[images[rows], 0] == objects.labels[rows, 0, None, None]
+            self.forms[rows] = _forms(own, objects.centers[rows, 0])
+            self.packed[rows] = _pack(_shift(own, self._to_middle(objects.centers[rows, 0])).flatten(1))
+
+    def nearest(self, masks: torch.Tensor, places: Places) -> Places:
+        """The places with the outlines of their labels that are closest to (B, 1, H, W) masks, as far as these show."""
+        shown = masks.long()
+        own = (shown == places.labels[..., None, None]) & (shown > 0)
+        by = self._to_middle(places.centers)
+        own, is_free = (_shift(planes, by).flatten(2).float() for planes in (own, own | (shown == 0)))
+        outlines = _unpack(self.packed).float()
+        distances = is_free @ outlines.T - 2 * own @ outlines.T
+        return dataclasses.replace(places, outlines=(distances + _FAR * self._mismatch(places)).argmin(dim=-1))
+
+    @torch.no_grad()
+    def draw(self, places: Places, seeds: Sequence[int]) -> Places:
+        """The places with outlines that fit them. Those of an image depend on its places and its seed alone."""
+        count, mismatch = places.labels.shape[1], self._mismatch(places)
+        # hashed, so that an outline has nothing to do with the noise of the same image
+        generators = [torch.Generator().manual_seed(hashed(seed, 1)) for seed in seeds]
+        uniforms = torch.stack([torch.rand(count, NUM_OUTLINES, generator=generator) for generator in generators])
+        rank = (places.labels > 0).cumsum(dim=1).sub(1).clamp(min=0)  # among the objects of the image
+        uniforms = uniforms.to(rank.device).gather(1, rank[..., None].expand(-1, -1, NUM_OUTLINES))
+        wish = (uniforms - mismatch).argmax(dim=-1)
+        unit = places.centers.new_tensor(_NEAR) * self.space.sample_size[1]
+        near = _distances(places.centers / unit, self.centers / unit)
+        alike = (_distances(self.forms[wish], self.forms) / _ALIKE).clamp(max=_UNLIKE)
+        return dataclasses.replace(places, outlines=(near**2 + alike**2 + _FAR * mismatch).argmin(dim=-1))
+
+    def masks(self, places: Places) -> torch.Tensor:
+        """(B, 1, H, W) long masks of the outlines in their places. Of two that overlap, the lower one is in front."""
+        assert places.outlines is not None
+        own_centers = self.centers[places.outlines]
+        by = (places.centers - own_centers).round() - self._to_middle(own_centers)
+        is_inside = _shift(_unpack(self.packed[places.outlines]).unflatten(-1, self.space.sample_size), by)
+        is_there = is_inside & (places.labels > 0)[..., None, None]
+        heights = places.centers[..., 1, None, None].expand(is_there.shape)
+        lowest, which = heights.masked_fill(~is_there, -torch.inf).max(dim=1)
+        labels = places.labels.gather(1, which.flatten(1)).reshape(which.shape)
+        return (labels * lowest.isfinite())[:, None]
+
+    def _to_middle(self, centers: torch.Tensor) -> torch.Tensor:
+        """(..., 2): by how many whole pixels an object with this center stands beside the middle of the image."""
+        return (centers.new_tensor(self.middle) - centers).round()
+
+    def _mismatch(self, places: Places) -> torch.Tensor:
+        """(B, K, NUM_OUTLINES): 1 for outlines of objects with another label, 2 for those of no object."""
+        return (places.labels[..., None] != self.labels).float() + (self.labels == 0)
+
+
+def _objects_alone(masks: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, Places]:
+    """The M objects in (N, 1, H, W) masks that touch no other one: (M,) images and (M, 1) places."""
+    images, labels, centers = [], [], []
+    for start in range(0, len(masks), _CHUNK):
+        shown = masks[start : start + _CHUNK].long()
+        places = places_in(shown, num_labels)
+        rows, columns = places.labels.nonzero(as_tuple=True)
+        label = places.labels[rows, columns]
+        own = shown[rows] == label[:, None, None, None]
+        touched = F.max_pool2d(own.float(), 3, stride=1, padding=1).bool() & ~own & (shown[rows] > 0)
+        is_alone = ~touched.flatten(1).any(dim=1)
+        images.append(start + rows[is_alone])
+        labels.append(label[is_alone, None])
+        centers.append(places.centers[rows, columns][is_alone, None])
+    return torch.cat(images), Places(torch.cat(labels), torch.cat(centers))
+
+
+def _forms(own: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    """(M, _FORM_SIDE^2): the forms of (M, H, W) bool objects with (M, 2) centers in pixels."""
+    size = own.new_tensor(own.shape[:0:-1], dtype=torch.float32)  # width and height
+    sides = _WINDOW * own.flatten(1).sum(dim=1, keepdim=True).sqrt() / size
+    windows = torch.cat([torch.diag_embed(sides), (2 * centers / size - 1)[..., None]], dim=2)
+    fine = F.affine_grid(windows, [len(own), 1, 8 * _FORM_SIDE, 8 * _FORM_SIDE], align_corners=False)
+    return F.avg_pool2d(F.grid_sample(own[:, None].float(), fine, align_corners=False), 8).flatten(1)
+
+
+def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+    """(..., H, W) bool planes, moved by (..., 2) whole pixels to the right and down. What comes in is False."""
+    *_, height, width = planes.shape
+    columns, rows = (
+        torch.arange(side, device=by.device) - move[..., None].long()
+        for side, move in zip((width, height), by.unbind(dim=-1), strict=True)
+    )
+    is_inside = ((rows >= 0) & (rows < height))[..., None] & ((columns >= 0) & (columns < width))[..., None, :]
+    moved = planes.gather(-2, rows.clamp(0, height - 1)[..., None].expand(planes.shape))
+    return moved.gather(-1, columns.clamp(0, width - 1)[..., None, :].expand(planes.shape)) & is_inside
+
+
+def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """(B, K, M) distances of (B, K, D) points from (M, D) others, which do not depend on B in the last bit."""
+    return torch.cdist(points, others.float(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _pack(pixels: torch.Tensor) -> torch.Tensor:
+    """(..., 8 n) bool -> (..., n) uint8."""
+    return (pixels.unflatten(-1, (-1, 8)) * _bits(pixels.device)).sum(dim=-1).to(torch.uint8)
+
+
+def _unpack(packed: torch.Tensor) -> torch.Tensor:
+    """(..., n) uint8 -> (..., 8 n) bool."""
+    return (packed[..., None].long() & _bits(packed.device) > 0).flatten(-2)
+
+
+def _bits(device: torch.device) -> torch.Tensor:
+    return 2 ** torch.arange(8, device=device)

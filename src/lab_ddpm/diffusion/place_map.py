@@ -1,0 +1,89 @@
+"""What the network is told of each position: where the objects stand, and their outlines.
+
+    prediction = unet([x_t, place_map], t, c)
+
+A place map shows the outlines of the objects in their places (`outlines`), without noise. It has zeros where nothing is
+told. More channels, such as depth, are joined to it in `make_place_map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from lab_ddpm.data.batches import Batch
+from lab_ddpm.diffusion.denoiser import Denoiser
+from lab_ddpm.diffusion.layout import make_layout
+from lab_ddpm.diffusion.places import Places
+from lab_ddpm.diffusion.sample_space import SampleSpace
+from lab_ddpm.tools.errors import UserError
+
+
+def place_map_in_training(
+    denoiser: Denoiser, batch: Batch, places: Places | None, uniforms: torch.Tensor
+) -> torch.Tensor | None:
+    """The (B, place_map_channels, H / p, W / p) place maps of a batch; None for a model without a layout.
+
+    Args:
+        denoiser: The model.
+        batch: B training samples.
+        places: Where their objects stand.
+        uniforms: (B,) in [0, 1), which decide who is told nothing.
+    """
+    if places is None:
+        return None
+    is_told = uniforms >= denoiser.config["places_dropout"]
+    return is_told[:, None, None, None] * make_place_map(denoiser.space, places, batch["masks"].long())
+
+
+def place_map_when_sampling(
+    denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int], places: Places | None, is_started: bool
+) -> torch.Tensor | None:
+    """The (B, place_map_channels, H / p, W / p) place maps of drawn samples; None for a model without a layout.
+
+    Args:
+        denoiser, class_labels, seeds, places: See `sampling.sample`.
+        is_started: Whether the samples are there already, with their objects.
+
+    Raises:
+        UserError: Places for a model without a layout, or samples without any for a model that always had some.
+    """
+    if denoiser.placer is None:
+        if places is not None:
+            raise UserError("only a model with a layout can be told where the objects stand")
+        return None
+    if places is not None:
+        return _with_outlines(denoiser, places.to(denoiser.device), seeds)
+    wanted = class_labels if class_labels.ndim == 2 else class_labels.amax(dim=1).clamp(min=0)
+    if is_started:
+        wanted = torch.zeros_like(wanted)
+    is_told = wanted.any(dim=1) & ((wanted == 0) | (wanted == 1)).all(dim=1)
+    if not (is_told.all() or denoiser.config["places_dropout"]):
+        raise UserError("with `places_dropout` 0, each image needs one plain condition and must start from pure noise")
+    return is_told[:, None, None, None] * _with_outlines(denoiser, denoiser.placer.draw(wanted, seeds), seeds)
+
+
+def _with_outlines(denoiser: Denoiser, places: Places, seeds: Sequence[int]) -> torch.Tensor:
+    """The place maps of places. The seeds decide outlines that are not decided."""
+    assert denoiser.placer is not None
+    outlines = denoiser.placer.outlines
+    places = places if places.outlines is not None else outlines.draw(places, seeds)
+    return make_place_map(denoiser.space, places, outlines.masks(places))
+
+
+def make_place_map(space: SampleSpace, places: Places, masks: torch.Tensor) -> torch.Tensor:
+    """The place maps of places, with the (B, 1, H, W) long masks of what is seen of the objects.
+
+    A place map has a layout (`layout.make_layout`), and a value for each pixel of the patch: -1 where no object is, or
+    1 / (1 + the number of objects that stand lower).
+    """
+    y, is_shown = places.centers[..., 1], places.labels > 0
+    num_lower = ((y[:, None] > y[..., None]) & is_shown[:, None]).sum(dim=2)
+    nearness = torch.zeros(len(y), space.num_labels + 1, device=y.device)
+    nearness.scatter_(1, places.labels, 1 / (1 + num_lower.float()))
+    nearness[:, 0] = -1
+    pixels = nearness.gather(1, masks.flatten(1)).reshape(masks.shape)
+    layout = make_layout(masks, space.num_labels, space.patch_size)
+    return torch.cat([layout, F.pixel_unshuffle(pixels, space.patch_size)], dim=1)

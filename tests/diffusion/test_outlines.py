@@ -1,0 +1,71 @@
+"""Outlines are learnt from masks, told in their places, and drawn as the training masks have them."""
+
+import pytest
+import torch
+
+from lab_ddpm.diffusion.outlines import Outlines
+from lab_ddpm.diffusion.places import Places, places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
+
+SPACE = SampleSpace((64, 64), 3, 4, 2, 2.0)
+
+
+def bars(count: int) -> torch.Tensor:
+    """Masks of two labels: 1 is upright on the left and flat on the right half, 2 is a square, twice as big below."""
+    random, masks = torch.Generator().manual_seed(0), torch.zeros(count, 1, 64, 64, dtype=torch.uint8)
+    for mask in masks:
+        x, y = torch.randint(10, 44, (2,), generator=random).tolist()
+        width, height = (4, 12) if x < 27 else (12, 4)
+        mask[0, y : y + height, x : x + width] = 1
+        x, y = torch.randint(10, 44, (2,), generator=random).tolist()
+        side = 6 if y < 27 else 12
+        mask[0, y : y + side, x : x + side] = 2
+    return masks
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Outlines:
+    torch.manual_seed(0)
+    outlines = Outlines(SPACE)
+    outlines.fit(bars(400))
+    return outlines
+
+
+def test_the_nearest_outlines_look_like_the_masks_and_move_with_their_places(fitted: Outlines) -> None:
+    masks = bars(20).long()
+    places = fitted.nearest(masks, places_in(masks, 2))
+    drawn = fitted.masks(places)
+    assert (drawn != masks).float().mean() < 0.01
+    moved = fitted.masks(Places(places.labels, places.centers + torch.tensor([2.0, 0.0]), places.outlines))
+    assert (moved[..., 2:] != drawn[..., :-2]).float().mean() < 0.005
+
+
+def test_what_hides_an_object_does_not_change_its_outline(fitted: Outlines) -> None:
+    masks = torch.zeros(1, 1, 64, 64, dtype=torch.long)
+    masks[0, 0, 12:24, 12:16] = 1
+    places = fitted.nearest(masks, places_in(masks, 2, most=1))
+    masks[0, 0, 21:27, 10:16] = 2
+    again = fitted.nearest(masks, places)
+    assert (fitted.masks(again) != fitted.masks(places)).sum() <= 4
+
+
+def test_outlines_are_drawn_as_labels_and_places_have_them(fitted: Outlines) -> None:
+    asked = Places(torch.ones(40, 1, dtype=torch.long), torch.tensor([[[16.0, 30.0]], [[46.0, 30.0]]]).repeat(20, 1, 1))
+    drawn = fitted.draw(asked, range(40))
+    seen = fitted.masks(drawn)[:, 0] > 0
+    heights, widths = (seen.any(dim=axis).sum(dim=1) for axis in (2, 1))
+    assert (heights[::2] > widths[::2]).float().mean() > 0.8
+    assert (heights[1::2] < widths[1::2]).float().mean() > 0.8
+    alone = fitted.draw(asked[[7]], [7])
+    assert drawn.outlines is not None
+    assert alone.outlines is not None
+    assert torch.equal(alone.outlines, drawn.outlines[[7]])
+
+
+def test_before_they_are_learnt_they_are_discs() -> None:
+    places = Places(torch.tensor([[1, 0]]), torch.full((1, 2, 2), 32.0), torch.zeros(1, 2, dtype=torch.long))
+    shown = Outlines(SPACE).masks(places) > 0
+    assert shown.sum().item() == pytest.approx(torch.pi * 36, rel=0.05)
+    no_masks = Outlines(SPACE)
+    no_masks.fit(torch.zeros(5, 1, 64, 64, dtype=torch.uint8))
+    assert torch.equal(no_masks.masks(places) > 0, shown)
