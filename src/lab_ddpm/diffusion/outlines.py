@@ -162,7 +162,7 @@ def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
 
 def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """(B, K, M) distances of (B, K, D) points from (M, D) others, which do not depend on B in the last bit."""
-    return torch.cdist(points, others.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(points.float(), others.float(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _pack(pixels: torch.Tensor) -> torch.Tensor:
