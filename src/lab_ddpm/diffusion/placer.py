@@ -33,7 +33,7 @@ class Placer(nn.Module):
         space: The samples of the model.
 
     Attributes:
-        outlines: The outlines of the objects, and the probability of each in a place.
+        outlines: The outlines of the objects, which `draw` decides after their places.
     """
 
     most: torch.Tensor
