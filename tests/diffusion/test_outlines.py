@@ -1,5 +1,7 @@
 """Outlines are learnt from masks, told in their places, and drawn as the training masks have them."""
 
+import copy
+
 import pytest
 import torch
 
@@ -60,6 +62,36 @@ def test_outlines_are_drawn_as_labels_and_places_have_them(fitted: Outlines) -> 
     assert drawn.outlines is not None
     assert alone.outlines is not None
     assert torch.equal(alone.outlines, drawn.outlines[[7]])
+
+
+def test_an_outline_does_not_depend_on_the_other_objects(fitted: Outlines) -> None:
+    both = Places(torch.tensor([[2, 1]]), torch.tensor([[[40.0, 40.0], [16.0, 30.0]]]))
+    alone, among_others = fitted.draw(Places(both.labels[:, 1:], both.centers[:, 1:]), [3]), fitted.draw(both, [3])
+    assert alone.outlines is not None
+    assert among_others.outlines is not None
+    assert alone.outlines[0, 0] == among_others.outlines[0, 1]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (30, 30)])  # 900 pixels are no whole number of bytes
+def test_labels_that_never_stand_alone_have_outlines_and_unseen_labels_are_discs(size: tuple[int, int]) -> None:
+    outlines = Outlines(SampleSpace(size, 3, 2, 3, 2.0))
+    masks = torch.zeros(4, 1, *size, dtype=torch.uint8)
+    masks[:, 0, 10:20, 8:12] = 1
+    masks[:, 0, 10:12, 12:24] = 2
+    outlines.fit(masks)
+    centers = torch.tensor([[[10.0, 15.0], [18.0, 11.0], [20.0, 24.0]]])
+    shown = outlines.masks(outlines.draw(Places(torch.tensor([[1, 2, 3]]), centers), [0]))
+    assert torch.equal(shown * (shown < 3), masks[:1].long())
+    radius = max(6 / 64 * size[1], 2)
+    assert (shown == 3).sum().item() == pytest.approx(torch.pi * radius**2, rel=0.2)
+
+
+def test_half_precision_does_not_move_outlines(fitted: Outlines) -> None:
+    masks = bars(20)
+    places = fitted.nearest(masks, places_in(masks, 2))
+    half = copy.deepcopy(fitted).to(torch.bfloat16)
+    assert torch.equal(half.masks(places), fitted.masks(places))
+    assert half.forms.dtype == torch.bfloat16
 
 
 def test_before_they_are_learnt_they_are_discs() -> None:

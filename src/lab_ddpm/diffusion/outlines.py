@@ -1,19 +1,20 @@
 """Outlines: how big each object looks and how it is turned.
 
-    wish    = a training object of the label, which the seed picks
+    wish    = a training object of the label, which the seed and the label pick
     outline = argmin_k |(place_k - place) / near|^2 + min(|form_k - form_wish| / alike, 3)^2     over the label's k
 
 A cube may be turned in any way. If the network had to decide it while it draws, its first predictions would be means
 over all turns, and after few steps the corners would be round. So an outline is decided before, like a place.
 
 Outlines are copied pixel by pixel: a cylinder that is scaled or widened by one pixel may look like a cube. The wish
-stays the same while an object moves, so it hardly turns.
+stays the same while an object moves, and while others come and go, so it hardly turns.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +40,10 @@ class Outlines(nn.Module):
         space: The samples of the model.
 
     Attributes:
-        labels, centers: Of the objects with these outlines, as in `Places`. Label 0: there is no such object.
+        labels, centers: Of the objects with these outlines, as in `Places`; always float32. Label 0: a disc, which is
+            for labels of which no object was seen.
         forms: (NUM_OUTLINES, _FORM_SIDE^2) in [0, 1]: the outlines at few cells, all at the same size.
-        packed: (NUM_OUTLINES, H W / 8) uint8: the outlines in the middle of the image, 8 pixels in each byte.
+        packed: (NUM_OUTLINES, ceil(H W / 8)) uint8: the outlines in the middle of the image, 8 pixels in each byte.
     """
 
     labels: torch.Tensor
@@ -54,27 +56,37 @@ class Outlines(nn.Module):
         self.space = space
         height, width = space.sample_size
         self.middle = (width / 2, height / 2)
-        middle = torch.tensor([[self.middle]])
+        middle = torch.tensor([[self.middle]], dtype=torch.float32)  # also where the default is another
         disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, disc_radius(space)) > 0
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
         self.register_buffer("forms", torch.zeros(NUM_OUTLINES, _FORM_SIDE**2))
         self.register_buffer("packed", _pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        centers = self.centers
+        super()._apply(fn, recurse)
+        if self.centers.dtype != torch.float32:  # a shift by whole pixels must not depend on the network's precision
+            self.centers = centers.to(self.centers.device)
+        return self
+
     @torch.no_grad()
     def fit(self, masks: torch.Tensor) -> None:
         """Learn from (N, 1, H, W) masks, see `layout.make_layout`, in any order. The result is not random.
 
-        Objects that touch others do not teach, since the others may hide a part of them.
+        Each label gets the same share, as far as it has objects. Objects that touch others come last, since the others
+        may hide a part of them.
         """
-        images, objects = _objects_alone(masks, self.space.num_labels)
-        count = min(len(images), NUM_OUTLINES)
-        for start in range(0, count, _CHUNK):
-            rows = torch.arange(start, min(start + _CHUNK, count))
-            self.labels[rows], self.centers[rows] = objects.labels[rows, 0], objects.centers[rows, 0]
-            own = masks[images[rows], 0] == objects.labels[rows, 0, None, None]
-            self.forms[rows] = _forms(own, objects.centers[rows, 0])
-            self.packed[rows] = _pack(_shift(own, self._to_middle(objects.centers[rows, 0])).flatten(1))
+        images, objects = _objects_in(masks, self.space.num_labels)
+        rank_of_label = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1).cumsum(dim=0).gather(1, objects.labels)[:, 0]
+        chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]  # the last outline stays a disc
+        for start in range(0, len(chosen), _CHUNK):
+            which = chosen[start : start + _CHUNK]
+            rows = torch.arange(start, start + len(which))
+            self.labels[rows], self.centers[rows] = objects.labels[which, 0], objects.centers[which, 0]
+            own = masks[images[which], 0] == objects.labels[which, 0, None, None]
+            self.forms[rows] = _forms(own, objects.centers[which, 0])
+            self.packed[rows] = _pack(_shift(own, self._to_middle(objects.centers[which, 0])).flatten(1))
 
     def nearest(self, masks: torch.Tensor, places: Places) -> Places:
         """The places with the outlines of their labels that are closest to (B, 1, H, W) masks, as far as these show."""
@@ -82,31 +94,31 @@ class Outlines(nn.Module):
         own = (shown == places.labels[..., None, None]) & (shown > 0)
         by = self._to_middle(places.centers)
         own, is_free = (_shift(planes, by).flatten(2).float() for planes in (own, own | (shown == 0)))
-        outlines = _unpack(self.packed).float()
-        distances = is_free @ outlines.T - 2 * own @ outlines.T
+        all_outlines = (_unpack(packed, own.shape[-1]).float().T for packed in self.packed.split(_CHUNK))
+        distances = torch.cat([(is_free - 2 * own) @ outlines for outlines in all_outlines], dim=-1)
         return dataclasses.replace(places, outlines=(distances + _FAR * self._mismatch(places)).argmin(dim=-1))
 
     @torch.no_grad()
     def draw(self, places: Places, seeds: Sequence[int]) -> Places:
         """The places with outlines that fit them. Those of an image depend on its places and its seed alone."""
-        count, mismatch = places.labels.shape[1], self._mismatch(places)
+        counts = self.labels.bincount(minlength=self.space.num_labels + 1)
         # hashed, so that an outline has nothing to do with the noise of the same image
         generators = [torch.Generator().manual_seed(hashed(seed, 1)) for seed in seeds]
-        uniforms = torch.stack([torch.rand(count, NUM_OUTLINES, generator=generator) for generator in generators])
-        rank = (places.labels > 0).cumsum(dim=1).sub(1).clamp(min=0)  # among the objects of the image
-        uniforms = uniforms.to(rank.device).gather(1, rank[..., None].expand(-1, -1, NUM_OUTLINES))
-        wish = (uniforms - mismatch).argmax(dim=-1)
+        uniforms = torch.stack([torch.rand(len(counts), generator=generator) for generator in generators])
+        of_label = (uniforms.to(counts.device) * counts).long() + counts.cumsum(dim=0) - counts
+        wish = self.labels.argsort(stable=True)[of_label.clamp(max=NUM_OUTLINES - 1).gather(1, places.labels)]
         unit = places.centers.new_tensor(_NEAR) * self.space.sample_size[1]
         near = _distances(places.centers / unit, self.centers / unit)
         alike = (_distances(self.forms[wish], self.forms) / _ALIKE).clamp(max=_UNLIKE)
-        return dataclasses.replace(places, outlines=(near**2 + alike**2 + _FAR * mismatch).argmin(dim=-1))
+        cost = near**2 + alike**2 + _FAR * self._mismatch(places)
+        return dataclasses.replace(places, outlines=cost.argmin(dim=-1))
 
     def masks(self, places: Places) -> torch.Tensor:
         """(B, 1, H, W) long masks of the outlines in their places. Of two that overlap, the lower one is in front."""
         assert places.outlines is not None
-        own_centers = self.centers[places.outlines]
+        (height, width), own_centers = self.space.sample_size, self.centers[places.outlines]
         by = (places.centers - own_centers).round() - self._to_middle(own_centers)
-        is_inside = _shift(_unpack(self.packed[places.outlines]).unflatten(-1, self.space.sample_size), by)
+        is_inside = _shift(_unpack(self.packed[places.outlines], height * width).unflatten(-1, (height, width)), by)
         is_there = is_inside & (places.labels > 0)[..., None, None]
         heights = places.centers[..., 1, None, None].expand(is_there.shape)
         lowest, which = heights.masked_fill(~is_there, -torch.inf).max(dim=1)
@@ -118,25 +130,26 @@ class Outlines(nn.Module):
         return (centers.new_tensor(self.middle) - centers).round()
 
     def _mismatch(self, places: Places) -> torch.Tensor:
-        """(B, K, NUM_OUTLINES): 1 for outlines of objects with another label, 2 for those of no object."""
-        return (places.labels[..., None] != self.labels).float() + (self.labels == 0)
+        """(B, K, NUM_OUTLINES): 1 for discs, 2 for outlines of objects with another label."""
+        return (places.labels[..., None] != self.labels) * (1.0 + (self.labels > 0))
 
 
-def _objects_alone(masks: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, Places]:
-    """The M objects in (N, 1, H, W) masks that touch no other one: (M,) images and (M, 1) places."""
-    images, labels, centers = [], [], []
+def _objects_in(masks: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, Places]:
+    """The M objects in (N, 1, H, W) masks, first those that touch no other one: (M,) images and (M, 1) places."""
+    images, labels, centers, are_touched = [], [], [], []
     for start in range(0, len(masks), _CHUNK):
         shown = masks[start : start + _CHUNK].long()
         places = places_in(shown, num_labels)
         rows, columns = places.labels.nonzero(as_tuple=True)
-        label = places.labels[rows, columns]
-        own = shown[rows] == label[:, None, None, None]
+        label = places.labels[rows, columns, None]
+        own = shown[rows] == label[..., None, None]
         touched = F.max_pool2d(own.float(), 3, stride=1, padding=1).bool() & ~own & (shown[rows] > 0)
-        is_alone = ~touched.flatten(1).any(dim=1)
-        images.append(start + rows[is_alone])
-        labels.append(label[is_alone, None])
-        centers.append(places.centers[rows, columns][is_alone, None])
-    return torch.cat(images), Places(torch.cat(labels), torch.cat(centers))
+        images.append(start + rows)
+        labels.append(label)
+        centers.append(places.centers[rows, columns, None])
+        are_touched.append(touched.flatten(1).any(dim=1))
+    order = torch.cat(are_touched).long().argsort(stable=True)
+    return torch.cat(images)[order], Places(torch.cat(labels)[order], torch.cat(centers)[order])
 
 
 def _forms(own: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
@@ -166,14 +179,15 @@ def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def _pack(pixels: torch.Tensor) -> torch.Tensor:
-    """(..., 8 n) bool -> (..., n) uint8."""
-    return (pixels.unflatten(-1, (-1, 8)) * _bits(pixels.device)).sum(dim=-1).to(torch.uint8)
+    """(..., n) bool -> (..., ceil(n / 8)) uint8."""
+    whole = F.pad(pixels.byte(), (0, -pixels.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    return (whole * _bits(pixels.device)).sum(dim=-1, dtype=torch.uint8)
 
 
-def _unpack(packed: torch.Tensor) -> torch.Tensor:
-    """(..., n) uint8 -> (..., 8 n) bool."""
-    return (packed[..., None].long() & _bits(packed.device) > 0).flatten(-2)
+def _unpack(packed: torch.Tensor, count: int) -> torch.Tensor:
+    """(..., ceil(count / 8)) uint8 -> (..., count) bool."""
+    return (packed[..., None] & _bits(packed.device) > 0).flatten(-2)[..., :count]
 
 
 def _bits(device: torch.device) -> torch.Tensor:
-    return 2 ** torch.arange(8, device=device)
+    return 2 ** torch.arange(8, dtype=torch.uint8, device=device)
