@@ -47,20 +47,23 @@ def test_a_removed_or_replaced_object_is_gone(pipeline: LabelConditionalPipeline
     assert (removed.condition, replaced.condition) == (("bright",), ("dark",))
 
 
-def test_a_neighbour_of_a_removed_object_stays_but_for_its_edge(pipeline: LabelConditionalPipeline) -> None:
-    masks = torch.zeros(1, 1, 8, 8, dtype=torch.long)
-    masks[0, 0, 2:4, 1:3], masks[0, 0, 2:4, 3:6] = 1, 2
-    edited = remove_object(pipeline, to_uint8(paint(masks))[0], LABELS, "dark")
-    assert edited.region[8:16, 12:16].all()  # a patch of the neighbour
-    assert not edited.region[8:16, 16:24].any()
-    assert edited.region[16:20, 4:12].all()  # the shadow
+def test_a_neighbour_of_a_removed_object_is_drawn_again_as_a_whole_or_left_alone(
+    pipeline: LabelConditionalPipeline,
+) -> None:
+    for left in (3, 4):  # one patch between them, or two
+        masks = torch.zeros(1, 1, 8, 8, dtype=torch.long)
+        masks[0, 0, 2:4, :2], masks[0, 0, 2:4, left : left + 2] = 1, 2
+        region = remove_object(pipeline, to_uint8(paint(masks))[0], LABELS, "dark").region
+        assert region[16:20, :8].all()  # the shadow
+        with_edge = region[4:20, 4 * left - 4 : 4 * left + 12]
+        assert with_edge.all() if left == 3 else not with_edge.any()
 
 
 def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline, image: Images) -> None:
     alone = image.copy()
     alone[16:24, 20:28] = GROUND
     edited = add_object(pipeline, alone, ("dark",), Place("bright", 22, 26))
-    check_only_the_region_changed(edited, alone)
+    check_only_the_region_changed(edited, alone, most=0.7)
     assert edited.condition == ("dark", "bright")
     assert edited.image[26, 22].tolist() == [BRIGHT] * 3
     assert (edited.image[8:16, 4:12] == DARK).all()
@@ -70,7 +73,7 @@ def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline,
 
 def test_a_moved_object_stands_in_its_new_place(pipeline: LabelConditionalPipeline, image: Images) -> None:
     edited = move_object(pipeline, image, LABELS, Place("dark", 26, 6))
-    check_only_the_region_changed(edited, image, most=0.6)  # two places
+    check_only_the_region_changed(edited, image, most=0.85)  # two places
     assert edited.condition == LABELS
     assert edited.image[6, 26].tolist() == [DARK] * 3
     assert (edited.image[8:16, 4:12] == GROUND).all()

@@ -1,7 +1,7 @@
 """Add, remove, replace or move one object in an image; the rest of the image stays the same.
 
 The model reads where the objects stand (`reading`). One place is changed, and the surroundings of the change are
-sampled again for the new places. All other pixels are held fixed.
+sampled again for the new places, with the objects that it touches. All other pixels are held fixed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lab_ddpm.generation.placing import Place, find_places, to_places
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
-# How far around the object the image is sampled again, as shares of its width: for the edges, even on other objects,
-# and for the shadow, where no other object stands.
-_EDGE, _SHADOW = 4 / 64, 8 / 64
+# How far around an object the image is sampled again, as shares of its width: for its edges, and for its shadow.
+_EDGE, _SHADOW = 4 / 64, 12 / 64
+_SEAM = 5  # pixels in which the new image takes over from the old one
 
 
 class NotEdited(UserError):
@@ -163,13 +163,22 @@ def _redraw(
     put another one there.
     """
     denoiser, space = scene.denoiser, scene.denoiser.space
-    stays = (scene.masks > 0) & ~changed
-    region = _around(changed, _EDGE) | (_around(changed, _SHADOW) & ~stays)
+    edge, shadow, stays = _around(changed, _EDGE), _around(changed, _SHADOW), torch.zeros_like(changed)
+    drawn_places = list(new)
+    for place in others:
+        seen = scene.patches(place.label)
+        if (_around(seen, _EDGE) & edge).any():  # half an object would not match its other half
+            drawn_places.append(place)
+            changed = changed | seen
+        else:
+            stays |= _around(seen, _EDGE)
+    objects = _around(changed, _EDGE) & ~stays
+    region = objects | (shadow & ~stays)
     is_drawn = torch.zeros_like(region)
-    for place in new:
+    for place in drawn_places:
         is_drawn |= region & _around(_disc(denoiser, place), _EDGE)
     empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
-    layout = torch.where(region & ~stays, empty, space.layout(scene.sample))
+    layout = torch.where(region, empty, space.layout(scene.sample))
     values = space.encode(space.decode(scene.sample), layout)
     is_known = torch.ones_like(values, dtype=torch.bool)
     for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
@@ -177,8 +186,13 @@ def _redraw(
     rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
     told = _with_outlines(scene, [*others, *new], len(others), seeds)
     drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, is_known), places=told)
-    pixels = region[0, 0].repeat_interleave(space.patch_size, 0).repeat_interleave(space.patch_size, 1)
-    return Edited(to_uint8(space.decode(drawn))[0], condition, pixels)
+    pixels, of_objects = (
+        F.interpolate(part.float(), scale_factor=float(space.patch_size)) for part in (region, objects)
+    )
+    inner = -F.max_pool2d(-pixels, _SEAM, 1, _SEAM // 2)
+    share = F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2).maximum(of_objects)  # of the new image
+    before, after = space.decode(scene.sample), space.decode(drawn.cpu())
+    return Edited(to_uint8(before + share * (after - before))[0], condition, pixels[0, 0] > 0)
 
 
 def _with_outlines(scene: _Scene, places: Sequence[Place], count: int, seeds: Sequence[int]) -> Places:
