@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lab_ddpm.arguments import (
+    HUB_OPTIONS,
     SPLITS_HELP,
     Parser,
     add_checkpoint,
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> None:
         refuse(options, "--images", "checkpoint", "num_seeds", *sampling_options(options))
         if options.split is None or len(options.split) != 1:
             raise UserError("`--images` needs one `--split`: the conditions of the images")
-    for name in ("held_out", "features", "unconditional", "num_images"):
+    for name in ("held_out", "features", "unconditional", "num_images", *(f"data.{name}" for name in HUB_OPTIONS)):
         if options.against is None and getattr(options, name) is not None:
             raise UserError(f"`--{name.replace('_', '-')}` needs `--against`")
     of_hub = hub_options(options, options.against)

@@ -35,8 +35,8 @@ def test_a_gpu_without_cuda_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "threads_asked", "threads"),
-    [(LAUNCH, None, CORES), ([sys.executable], "1", 1)],
-    ids=["accelerate launch", "without a launch"],
+    [(LAUNCH, None, CORES), (LAUNCH, "1", 1), ([sys.executable], "1", 1)],
+    ids=["accelerate launch", "accelerate launch, one thread asked for", "without a launch"],
 )
 def test_a_launched_process_computes_on_all_cores(
     tmp_path: Path, launch: list[str], threads_asked: str | None, threads: int

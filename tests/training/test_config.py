@@ -77,7 +77,10 @@ def test_the_defaults_are_the_experiment_of_the_report() -> None:
 def test_a_dry_run_is_asked_for_by_an_option_or_in_a_file(tmp_path: Path) -> None:
     assert not parse_config([]).dry_run
     assert parse_config(["--dry_run"]).dry_run
-    assert parse_config(preset(tmp_path, {"dry_run": True})).dry_run
+    in_file = preset(tmp_path, {"dry_run": True})
+    assert parse_config(in_file).dry_run
+    assert not parse_config([*in_file, "--dry_run", "false"]).dry_run
+    assert parse_config(["--dry_run", "--epochs", "3"]).dry_run
 
 
 def test_a_run_has_at_most_twenty_evaluations() -> None:

@@ -63,7 +63,9 @@ class Clusters(nn.Module):
         return self.shares.new_zeros(count, len(self.shares))
 
     def _of(self, points: torch.Tensor) -> torch.Tensor:
-        return F.one_hot(torch.cdist(points, self.means.float()).argmin(dim=1), len(self.means)).float()
+        # not by a product of matrices: an image's cluster would depend on the batch where two are equally far
+        distances = torch.cdist(points, self.means.float(), compute_mode="donot_use_mm_for_euclid_dist")
+        return F.one_hot(distances.argmin(dim=1), len(self.means)).float()
 
 
 def _small(images: torch.Tensor) -> torch.Tensor:

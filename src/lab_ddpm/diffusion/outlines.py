@@ -78,9 +78,8 @@ class Outlines(nn.Module):
         may hide a part of them.
         """
         images, objects = _objects_in(masks, self.space.num_labels)
-        rank_of_label = (
-            F.one_hot(objects.labels[:, 0], self.space.num_labels + 1).cumsum(dim=0).gather(1, objects.labels)[:, 0]
-        )
+        of_labels = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1)
+        rank_of_label = of_labels.cumsum(dim=0).gather(1, objects.labels)[:, 0]
         chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]  # the last outline stays a disc
         for start in range(0, len(chosen), _CHUNK):
             which = chosen[start : start + _CHUNK]

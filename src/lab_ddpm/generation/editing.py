@@ -186,9 +186,8 @@ def _redraw(
     rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
     told = _with_outlines(scene, [*others, *new], len(others), seeds)
     drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, is_known), places=told)
-    pixels, of_objects = (
-        F.interpolate(part.float(), scale_factor=float(space.patch_size)) for part in (region, objects)
-    )
+    patch = float(space.patch_size)
+    pixels, of_objects = (F.interpolate(part.float(), scale_factor=patch) for part in (region, objects))
     inner = -F.max_pool2d(-pixels, _SEAM, 1, _SEAM // 2)
     share = F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2).maximum(of_objects)  # of the new image
     before, after = space.decode(scene.sample), space.decode(drawn.cpu())

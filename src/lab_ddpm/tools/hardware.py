@@ -31,9 +31,11 @@ def computes_in_bf16(device: torch.device) -> bool:
 def use_all_cores() -> None:
     """Use all physical cores in a process that `accelerate launch` started alone, without a GPU and with one thread.
 
-    The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`; another number is kept.
+    The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`. A number that a user has set is kept: it is in
+    the environment of the launch itself.
     """
-    if "LOCAL_RANK" not in os.environ and torch.get_num_threads() == 1 and not torch.cuda.is_available():
+    is_alone = "LOCAL_RANK" not in os.environ and not torch.cuda.is_available()
+    if is_alone and torch.get_num_threads() == 1 and "OMP_NUM_THREADS" not in psutil.Process(os.getppid()).environ():
         torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, available_cores()))
 
 

@@ -72,7 +72,8 @@ def _make_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("--dry_run", action="store_true", help="check the settings and the images, and train nothing")
+    dry_run = "check the settings and the images, and train nothing"
+    parser.add_argument("--dry_run", type=bool, nargs="?", const=True, default=False, help=dry_run)
     parser.add_argument("--config", action="config", help="a file of configs/; must be the first option")
     parser.add_class_arguments(TrainConfig, as_group=False, skip={*_CLASSES, "dry_run"})
     for section, (module, name, skipped) in _CLASSES.items():
