@@ -3,10 +3,10 @@
     python benchmarks/interpolation.py --dataset fashion_mnist --root data/fashion_mnist \\
         --checkpoint pretrained/fashion-mnist
 
-For each way of interpolating, each pair gives a walk of `COUNT` images and its `COUNT` - 1 distances between
+For each way of interpolating, each pair gives `COUNT` images and their `COUNT` - 1 distances between
 neighbours. Over the pairs:
 
-    jump     largest distance / mean distance of a walk: 1 for an even walk, `COUNT` - 1 for one single jump
+    jump     largest distance / mean distance: 1 for even steps, `COUNT` - 1 for one single jump
     detour   sum of the distances / distance of the two ends: 1 for a straight line
     error    root mean square difference between a source and its reconstruction at its end
 """
@@ -34,7 +34,7 @@ from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.generation.checkpoint import open_pipeline
-from lab_ddpm.generation.interpolation import Mixing, Noise, Walk, distance, interpolate_images, mix_images
+from lab_ddpm.generation.interpolation import Interpolation, Mixing, Noise, distance, interpolate_images, mix_images
 from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.files import check_writable, write_bytes, write_json, write_text
 
@@ -103,7 +103,7 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
     pairs = np.random.default_rng(0).permutation(len(images))[: 2 * num_pairs].reshape(num_pairs, 2)
     rows: list[dict[str, Any]] = []
     curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in TIMESTEPS}
-    progress = tqdm(total=len(TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="walk")
+    progress = tqdm(total=len(TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="interpolation")
     for timestep in TIMESTEPS:
         for way in WAYS:
             sampled = pipeline.with_sampling(way.scheduler, STEPS[way.scheduler])
@@ -112,12 +112,12 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
                 ends: Images = images[pair]
                 settings: dict[str, Any] = {"mixing": way.mixing, "noise": way.noise, "seed": number}
                 interpolate = interpolate_in_one_step if way.one_step else interpolate_images
-                walk = interpolate(sampled, to_tensor(ends), timestep=timestep, count=COUNT, **settings)
-                distances.append(torch.cat([walk.distances(), distance(walk.images[:1], walk.images[-1:])]))
-                errors.append(distance(walk.images[[0, -1]], to_tensor(ends)).mean())
+                found = interpolate(sampled, to_tensor(ends), timestep=timestep, count=COUNT, **settings)
+                distances.append(torch.cat([found.distances(), distance(found.images[:1], found.images[-1:])]))
+                errors.append(distance(found.images[[0, -1]], to_tensor(ends)).mean())
                 if number == 0:
                     name = f"{way.title.replace(', ', '-').replace(' ', '-').lower()}-{timestep}.png"
-                    write_png(out / name, interpolation_strip(walk, list(ends), ["source", "source"]))
+                    write_png(out / name, interpolation_strip(found, list(ends), ["source", "source"]))
                 progress.update()
             every = torch.stack(distances)
             along, across = every[:, :-1], every[:, -1]
@@ -139,7 +139,7 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
 
 
 def explain(pipeline: LabelConditionalPipeline, ends: Images) -> bytes:
-    """Why a walk jumps, as a PNG: what the network sees along lambda, what it expects, and what it draws.
+    """Why an interpolation jumps, as a PNG: what the network sees along lambda, what it expects, and what it draws.
 
     Args:
         pipeline: It decodes under the null label.
@@ -162,7 +162,9 @@ def explain(pipeline: LabelConditionalPipeline, ends: Images) -> bytes:
     return shares_above_images(weights, {**shares, "what it draws": share(drawn)}, rows)
 
 
-def interpolate_in_one_step(pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, **settings: Any) -> Walk:
+def interpolate_in_one_step(
+    pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, **settings: Any
+) -> Interpolation:
     """`interpolate_images`, but decoded with one prediction of the clean image, E[x_0 | x_t].
 
     The reverse process draws from p(x_0 | x_t) instead.
@@ -170,7 +172,7 @@ def interpolate_in_one_step(pipeline: LabelConditionalPipeline, clean_images: to
     lambdas, start, _ = mix_images(pipeline, clean_images, **settings)
     rows = pipeline.denoiser.class_labels([()] * len(lambdas))
     clean = pipeline.denoiser.predict_clean(start.samples, torch.tensor(start.timestep), rows)
-    return Walk(lambdas, pipeline.denoiser.space.decode(clean).cpu(), start.timestep)
+    return Interpolation(lambdas, pipeline.denoiser.space.decode(clean).cpu(), start.timestep)
 
 
 if __name__ == "__main__":

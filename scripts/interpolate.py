@@ -57,12 +57,12 @@ def main(arguments: list[str]) -> None:
     if options.conditions is not None:
         conditions = [parse_condition(words, pipeline.denoiser.labels) for words in options.conditions]
         captions = [", ".join(condition) for condition in conditions]
-        walk = interpolate_conditions(pipeline, conditions, options.count, options.seed, progress="denoising")
+        interpolation = interpolate_conditions(pipeline, conditions, options.count, options.seed, progress="denoising")
     else:
         captions = [file.name for file in files]
         ends = [open_image(pipeline, file) for file in files]
         settings = {**OF_IMAGES, **asked}
-        walk = interpolate_images(
+        interpolation = interpolate_images(
             pipeline,
             to_tensor(np.stack(ends)),
             count=options.count,
@@ -70,9 +70,9 @@ def main(arguments: list[str]) -> None:
             progress="denoising",
             **settings,  # pyright: ignore[reportArgumentType]
         )
-        settings |= {"timestep": walk.timestep, "guidance_scale": 1.0}  # under no condition
-    write_png(options.out / "strip.png", interpolation_strip(walk, ends, captions))
-    distances = {"lambdas": walk.lambdas.tolist(), "distances": walk.distances().tolist()}
+        settings |= {"timestep": interpolation.timestep, "guidance_scale": 1.0}  # under no condition
+    write_png(options.out / "strip.png", interpolation_strip(interpolation, ends, captions))
+    distances = {"lambdas": interpolation.lambdas.tolist(), "distances": interpolation.distances().tolist()}
     content = {**sampling_record(pipeline), **settings, "ends": captions, "seed": options.seed, **distances}
     write_json(options.out / "interpolation.json", content)
     print(f"wrote strip.png and interpolation.json to {options.out}/")

@@ -26,9 +26,9 @@ def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch
     assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
     assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 2  # distances.png, why.png
     by_way = {row["way"]: row for row in rows}
-    straight = by_way["shared noise, linear, mean of the posterior"]
+    straight = by_way["shared noise, linear, one-step prediction"]
     assert straight["jump"]["mean"] == pytest.approx(1, abs=0.02)
     assert straight["detour"]["mean"] == pytest.approx(1, abs=0.02)
-    assert by_way["fresh noise, linear"]["detour"]["mean"] > 2 * by_way["shared noise, linear"]["detour"]["mean"]
+    assert by_way["new random numbers for every lambda"]["detour"]["mean"] > 2 * by_way["shared noise, linear"]["detour"]["mean"]
     with pytest.raises(UserError, match="num-pairs"):
         measure(images, pipeline, 5, tmp_path / "out")

@@ -23,28 +23,28 @@ def change(which: int, *amounts: float, images: torch.Tensor = IMAGES) -> tuple[
 
 
 def test_images_that_are_not_changed_stay_as_they_are() -> None:
-    images, told = augment(IMAGES, torch.rand(2, NUM_UNIFORMS), 0.0)
+    images, augment_labels = augment(IMAGES, torch.rand(2, NUM_UNIFORMS), 0.0)
     assert torch.equal(images, IMAGES)
-    assert not told.any()
+    assert not augment_labels.any()
 
 
 def test_each_change_does_what_the_network_is_told() -> None:
-    images, told = change(FLIP)
+    images, augment_labels = change(FLIP)
     torch.testing.assert_close(images, IMAGES.flip(-2))
-    assert told[0].tolist() == [1, 0, 0, 0, 0, 0]
-    images, told = change(SHIFT, 1 / 3, 0.5)  # of a quarter of each side: by one pixel each
+    assert augment_labels[0].tolist() == [1, 0, 0, 0, 0, 0]
+    images, augment_labels = change(SHIFT, 1 / 3, 0.5)  # of a quarter of each side: by one pixel each
     torch.testing.assert_close(images[..., :-1, :-1], IMAGES[..., 1:, 1:])
     torch.testing.assert_close(images[..., -1, :-1], IMAGES[..., -1, 1:])  # the edge is a mirror
-    assert told[0].tolist() == pytest.approx([0, 0, 0, 0, 1 / 3, 0.5])
+    assert augment_labels[0].tolist() == pytest.approx([0, 0, 0, 0, 1 / 3, 0.5])
     square = IMAGES[..., :8]
-    images, told = change(TURN, 0.5, images=square)
+    images, augment_labels = change(TURN, 0.5, images=square)
     torch.testing.assert_close(images, square.rot90(-1, (-2, -1)))
-    assert told[0].tolist() == pytest.approx([0, 0, -1, 1, 0, 0], abs=1e-6)
+    assert augment_labels[0].tolist() == pytest.approx([0, 0, -1, 1, 0, 0], abs=1e-6)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 8), torch.linspace(-1, 1, 12), indexing="ij")
     ramps = torch.stack([x, y])[None]
-    images, told = change(ZOOM, 1.0, images=ramps)
+    images, augment_labels = change(ZOOM, 1.0, images=ramps)
     torch.testing.assert_close(images, ramps * 2**-0.4)
-    assert told[0].tolist() == [0, 1, 0, 0, 0, 0]
+    assert augment_labels[0].tolist() == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_turn_keeps_the_shape_of_what_it_turns() -> None:

@@ -48,12 +48,12 @@ def test_the_nearest_training_image_is_the_nearest() -> None:
     random = np.random.default_rng(0)
     images, training = (random.integers(0, 256, (count, 5, 5, 1), dtype=np.uint8) for count in (7, 300))
     training[123] = images[3]
-    distances, places = nearest(images, training)
+    distances, indices = nearest(images, training)
     difference = (images[:, None].astype(float) - training[None]).reshape(7, 300, -1) / 255
     expected = np.sqrt((difference**2).mean(axis=-1))
     np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-3)
-    np.testing.assert_array_equal(places, expected.argmin(axis=1))
-    assert places[3] == 123
+    np.testing.assert_array_equal(indices, expected.argmin(axis=1))
+    assert indices[3] == 123
 
 
 @pytest.mark.parametrize(("name", "channels"), [("referee", 3), ("images", 1)])

@@ -1,4 +1,4 @@
-"""Walks begin and end at their sources; inversion is the sampler run backwards."""
+"""Interpolations begin and end at their sources; inversion is the sampler run backwards."""
 
 from typing import Any
 
@@ -11,7 +11,14 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import Start, image_seeds, sample
 from lab_ddpm.diffusion.scheduler_names import SCHEDULERS
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.generation.interpolation import Noise, Walk, interpolate_conditions, interpolate_images, invert, mix
+from lab_ddpm.generation.interpolation import (
+    Interpolation,
+    Noise,
+    interpolate_conditions,
+    interpolate_images,
+    invert,
+    mix,
+)
 from lab_ddpm.tools.errors import UserError
 from painting_oracle import PaintingOracle, paint
 
@@ -29,7 +36,9 @@ def ends() -> torch.Tensor:
     return means + 0.15 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def walk(pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str = "ddim", **settings: Any) -> Walk:
+def interpolate(
+    pipeline: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str = "ddim", **settings: Any
+) -> Interpolation:
     return interpolate_images(pipeline.with_sampling(scheduler), ends, **{"count": 5, **settings})
 
 
@@ -47,7 +56,7 @@ def test_inverted_images_decode_to_themselves(oracle: LabelConditionalPipeline) 
 def test_a_walk_from_little_noise_begins_and_ends_at_its_sources(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, mixing: str
 ) -> None:
-    path = walk(oracle, ends, timestep=25, noise=noise, mixing=mixing)
+    path = interpolate(oracle, ends, timestep=25, noise=noise, mixing=mixing)
     assert path.timestep == 19  # the nearest one of the sampler
     assert path.lambdas.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert (path.images[[0, -1]] - ends).abs().mean() < 0.05
@@ -58,7 +67,7 @@ def test_a_walk_from_little_noise_begins_and_ends_at_its_sources(
 def test_every_sampler_leads_back_to_the_sources(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, scheduler: str
 ) -> None:
-    path = walk(oracle, ends, scheduler, timestep=30)
+    path = interpolate(oracle, ends, scheduler, timestep=30)
     assert (path.images[[0, -1]] - ends).abs().mean() < 0.06
 
 
@@ -66,7 +75,7 @@ def test_every_sampler_leads_back_to_the_sources(
 def test_between_two_equal_images_shared_noise_changes_nothing(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, noise: str, still: bool
 ) -> None:
-    distances = walk(oracle, ends[[0, 0]], "ddpm", timestep=499, noise=noise).distances()
+    distances = interpolate(oracle, ends[[0, 0]], "ddpm", timestep=499, noise=noise).distances()
     assert (distances < 1e-6).all() == still
 
 
@@ -98,7 +107,7 @@ def test_bad_settings_are_refused(
     oracle: LabelConditionalPipeline, ends: torch.Tensor, settings: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(UserError, match=named):
-        walk(oracle, ends, **settings)
+        interpolate(oracle, ends, **settings)
 
 
 @pytest.mark.parametrize("noise", ["shared", "own", "inverted"])

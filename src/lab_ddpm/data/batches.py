@@ -32,7 +32,7 @@ _SHARE_OF_GPU = 0.1  # of the free memory of a GPU, which the images may take
 class Batch(TypedDict):
     """B training samples that follow each other in the stream, on one device."""
 
-    positions: torch.Tensor  # (B,) int64: their places in the stream
+    positions: torch.Tensor  # (B,) int64: their positions in the stream
     clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
     masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot

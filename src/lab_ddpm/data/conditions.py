@@ -174,7 +174,7 @@ def load_conditions(path: str | Path, labels: Sequence[str]) -> list[Condition]:
 
     Raises:
         DataError: The file is missing, not JSON or of another shape, or a condition is not valid. The message names
-            the file and the place in it.
+            the file and the entry in it.
     """
     content = read_json(path)
     if not isinstance(content, list) or not content:
@@ -237,11 +237,11 @@ def shows(shown: Iterable[str], condition: Iterable[str]) -> bool:
     return set(condition) <= set(shown)
 
 
-def _checked(path: str | Path, place: str, condition: Sequence[str], labels: Sequence[str]) -> Condition:
+def _checked(path: str | Path, entry: str, condition: Sequence[str], labels: Sequence[str]) -> Condition:
     if isinstance(condition, list):
         condition = [clean_label(name) if isinstance(name, str) else name for name in condition]
     try:
         check_condition(condition, labels)
     except UserError as error:
-        raise DataError(f"{path}: {shown(place)}: {error}") from None
+        raise DataError(f"{path}: {shown(entry)}: {error}") from None
     return tuple(condition)

@@ -74,11 +74,11 @@ def open_hub(
     encoded = dataset.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
 
     def decode(position: int) -> Decoded:
-        place, image = f"{root}: {split}/{position}", encoded[position][image_column]
+        name, image = f"{root}: {split}/{position}", encoded[position][image_column]
         if image is None:
-            raise DataError(f"{place}: no image")
+            raise DataError(f"{name}: no image")
         file = image["path"] or "" if image["bytes"] is None else io.BytesIO(image["bytes"])
-        with naming_broken_images(place), Image.open(file) as opened:
+        with naming_broken_images(name), Image.open(file) as opened:
             return decoded(opened, image_size, _FIT)
 
     arrow_files = [Path(file["filename"]) for file in dataset.cache_files]
@@ -144,7 +144,7 @@ def _choose(
 
 
 def _read_labels(
-    dataset: Dataset, column: str | None, place: str
+    dataset: Dataset, column: str | None, prefix: str
 ) -> tuple[tuple[str, ...], list[Condition], list[str]]:
     """The vocabulary, the labels of each row, and one line for each row whose class does not exist."""
     if column is None:
@@ -156,7 +156,7 @@ def _read_labels(
     for row, value in enumerate(dataset[column][:]):
         entries = [entry for entry in (value if isinstance(value, list) else [value]) if entry is not None]
         if classes is not None:
-            problems += [f"{place}{row}: no class {entry} in {column!r}" for entry in entries if entry >= len(classes)]
+            problems += [f"{prefix}{row}: no class {entry} in {column!r}" for entry in entries if entry >= len(classes)]
             entries = [classes[entry] for entry in entries if 0 <= entry < len(classes)]
         conditions.append(tuple(dict.fromkeys(label for entry in entries if (label := clean_label(entry)))))
     used = {label for condition in conditions for label in condition}

@@ -145,22 +145,22 @@ def _fit(image: Image.Image, size: Size, fit: str, resampling: Image.Resampling)
 
 
 @contextmanager
-def naming_broken_images(place: object) -> Iterator[None]:
-    """Turn the errors that Pillow raises for a broken file into a `DataError` that names `place`."""
+def naming_broken_images(path: object) -> Iterator[None]:
+    """Turn the errors that Pillow raises for a broken file into a `DataError` that names `path`."""
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{place}: no such image") from None
+        raise DataError(f"{path}: no such image") from None
     except UserError:
         raise
     except _UnclearRange as error:
-        raise DataError(f"{place}: {error}") from None
+        raise DataError(f"{path}: {error}") from None
     except Exception as error:  # of a broken file, Pillow raises nearly anything
         reason = str(error) or type(error).__name__
-        for name in (place, os.path.abspath(str(place))):  # Pillow names the file too, Pillow 11 by its absolute path
+        for name in (path, os.path.abspath(str(path))):  # Pillow names the file too, Pillow 11 by its absolute path
             reason = reason.replace(f" '{name}'", "")
         reason = re.sub(r" <_io\.BytesIO .*?>", "", reason)
-        raise DataError(f"{place}: broken image ({reason})") from None
+        raise DataError(f"{path}: broken image ({reason})") from None
 
 
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:

@@ -44,12 +44,12 @@ def open_labelled_images(
     """
     root = Path(root)
     conditions, problems = read_labels(root / LABEL_FILE, labels)
-    places = image_places(root / "images")
-    conditions, twice = as_on_disk(conditions, places)
+    found = image_paths(root / "images")
+    conditions, twice = as_on_disk(conditions, found)
     problems += [f"{root / LABEL_FILE}: {line}" for line in twice]
     names = sorted(conditions)
-    problems += compare_names(names, places)
-    listed = [Path(places[name]) for name in names if name in places]
+    problems += compare_names(names, found)
+    listed = [Path(found[name]) for name in names if name in found]
     paths = [path for path in listed if path.is_file()]
     problems += [f"{path}: must be a file, is a folder or a broken link" for path in sorted({*listed} - {*paths})]
     images, key, kinds = cached_files(root, paths, image_size, fit, problems)
@@ -116,7 +116,7 @@ def has_images(root: str | Path) -> bool:
     return (root / LABEL_FILE).is_file() and any((root / "images").glob("*.png"))
 
 
-def image_places(folder: Path) -> dict[str, str]:
+def image_paths(folder: Path) -> dict[str, str]:
     """{file name: path} of all visible files in `folder` (see `files.is_visible`), except a metadata file.
 
     Raises:
@@ -128,9 +128,9 @@ def image_places(folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in names if name not in METADATA_FILES}
 
 
-def compare_names(names: Iterable[str], places: Mapping[str, str]) -> list[str]:
-    """One line for every name without a file in `places`, and one for every file whose name is not in `names`."""
+def compare_names(names: Iterable[str], paths: Mapping[str, str]) -> list[str]:
+    """One line for every name without a file in `paths`, and one for every file whose name is not in `names`."""
     listed = set(names)
-    missing, extra = sorted(listed - places.keys()), sorted(places.keys() - listed)
+    missing, extra = sorted(listed - paths.keys()), sorted(paths.keys() - listed)
     problems = [f"{shown(name)}: listed in {LABEL_FILE}, but missing" for name in missing]
-    return problems + [f"{shown(places[name])}: not listed in {LABEL_FILE}" for name in extra]
+    return problems + [f"{shown(paths[name])}: not listed in {LABEL_FILE}" for name in extra]

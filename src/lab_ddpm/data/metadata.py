@@ -55,14 +55,14 @@ def read_metadata(path: Path) -> tuple[dict[str, Condition], list[str]]:
     """
     conditions: dict[str, Condition] = {}
     problems: list[str] = []
-    for place, entry in _entries(path):
+    for line, entry in _entries(path):
         try:
             name, labels = _entry(entry)
         except ValueError as error:
-            problems.append(f"{path}: {place}: {error}")
+            problems.append(f"{path}: {line}: {error}")
             continue
         if name in conditions:
-            problems.append(f"{path}: {place}: names {shown(name)} a second time")
+            problems.append(f"{path}: {line}: names {shown(name)} a second time")
         conditions[name] = labels
     if not conditions and not problems:
         raise DataError(f"{path}: must have a line for each image, got none")
@@ -76,7 +76,7 @@ def write_metadata(path: Path, conditions: Mapping[str, Sequence[str]]) -> None:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, content) of every line; a line that is not JSON is returned as text."""
+    """("line N", content) of every line; a line that is not JSON is returned as text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -114,10 +114,10 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
             f"{name}: could not be read or downloaded ({reason}). Put {source.files} into {folder}, replacing broken "
             "files, and start again"
         ) from None
-    places = [(part, index) for part in parts for index in range(len(part))]
+    entries = [(part, index) for part in parts for index in range(len(part))]
 
     def decode(position: int) -> Decoded:
-        part, index = places[position]
+        part, index = entries[position]
         with naming_broken_images(names[position]):
             return decoded(part[index][0], image_size, source.fit, source.channels)
 
@@ -128,7 +128,7 @@ def open_torchvision(name: str, root: str | Path, image_size: Size, held_out: bo
         "-".join(splits),
         files,
         (name, splits, source.fit),
-        (len(places), *height_width(image_size), source.channels),
+        (len(entries), *height_width(image_size), source.channels),
         decode,
     )
     labels = tuple(parts[0].classes)

@@ -7,7 +7,7 @@ c is a multi-hot vector, so the embedding of a condition is the sum of the embed
 is the zero vector: no condition at all. `condition_dropout` trains it, and classifier-free guidance needs it.
 
 The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
-(`sample_space`, `layout`). A model with a layout is also told where the objects stand (`place_map`). A model with a
+(`sample_space`, `layout`). A model with a layout also gets the places of the objects (`place_map`). A model with a
 detailer sharpens what the UNet predicts at little noise (`detailer`).
 """
 
@@ -46,8 +46,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         sample_size: Size of the images, see `images.Size`.
         in_channels: Channels of the images: 1 or 3.
         patch_size: Factor of the pixel-unshuffle in front of the UNet; 1 for none.
-        layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2. A model with a layout is told
-            where the objects stand, see `place_map`, and has a `placer`, which decides it.
+        layout_scale: Factor of the layout; 0 for a model without one. Recommended: 2. A model with a layout gets the
+            places of the objects, see `place_map`, and has a `placer`, which decides them.
         block_out_channels: Channels of each level of the UNet. Each level has half the resolution of the one before.
         layers_per_block: Residual blocks in each level.
         attention_levels: The levels with self-attention, counted from 0. The middle block always has it.
@@ -64,13 +64,13 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             squaredcos_cap_v2 the signal is 5e-5 of the image, and an error of the predicted noise is divided by it.
         layout_dropout: The share of the training samples whose noisy layout is replaced by zeros, which mean "unknown".
             A model that reads images needs a value above 0.
-        places_dropout: The share of the training samples whose places are not told. It includes those without a layout,
+        places_dropout: The share of the training samples without their places. It includes those without a layout,
             so it must be at least `layout_dropout`. At 0, a model with a layout cannot draw without places.
         condition_dropout: The share of the training samples whose labels are replaced by the null label
             (arXiv:2207.12598). At 0, a conditional model can neither be guided nor be sampled with the null label.
         augmentation: The share of the training images to which each change of `data.augmentation` is applied. The
-            network is told of the changes.
-        num_clusters: For a model without labels: the number of clusters, one of which it is told for each image, see
+            network is conditioned on the changes.
+        num_clusters: For a model without labels: the number of clusters. It is conditioned on one for each image, see
             `clusters`. Recommended: 64, with `condition_dropout` 0.1.
         unet_options: Further arguments of diffusers' `UNet2DModel`, such as `act_fn`.
 
@@ -216,8 +216,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         embedding = None
         if self.label_embedding is not None:
             num_missing = self.label_embedding.in_features - class_labels.shape[1]
-            told = F.pad(class_labels, (0, num_missing))  # zeros: of no cluster, not changed
-            embedding = self.label_embedding(told.to(dtype))
+            labels = F.pad(class_labels, (0, num_missing))  # zeros: of no cluster, not changed
+            embedding = self.label_embedding(labels.to(dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)
         return self.unet(noisy.to(dtype), timesteps, class_labels=embedding).sample.float()

@@ -3,9 +3,9 @@
     detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)
 
 x is what the network of patches predicts from x_t: the image and the layout. r starts as zero. A network of patches has
-to learn an edge once for every place within a patch; convolutions over pixels learn it once for all (compare the patch
-detailer of DiP, arXiv:2511.18822). At high noise, single pixels tell nothing, so the noisier timesteps get no detail
-(`Denoiser`'s `detail_share`). No gradient flows back into the network of patches.
+to learn an edge once for every position within a patch; convolutions over pixels learn it once for all (compare the
+patch detailer of DiP, arXiv:2511.18822). At high noise, single pixels tell nothing, so the noisier timesteps get no
+detail (`Denoiser`'s `detail_share`). No gradient flows back into the network of patches.
 
 r is a UNet of residual blocks without normalisation. The detail of a pixel depends only on its surroundings, up to some
 20 pixels away with two levels. So r can be trained on windows of images, which cost less than whole images. Near the
@@ -108,11 +108,11 @@ class Detailer(nn.Module):
         """
         patch, rows = self.space.patch_size, torch.arange(len(samples), device=samples.device)
         sides = [min(max(WINDOW // self._unit, 1) * self._unit // patch, side) for side in samples.shape[2:]]
-        places = [
+        corners = [
             (uniform * (side - length + 1)).long()
             for uniform, side, length in zip(uniforms.unbind(dim=1), samples.shape[2:], sides, strict=True)
         ]
-        return samples.unfold(2, sides[0], 1).unfold(3, sides[1], 1)[rows, :, places[0], places[1]]
+        return samples.unfold(2, sides[0], 1).unfold(3, sides[1], 1)[rows, :, corners[0], corners[1]]
 
 
 class _Level(nn.Module):

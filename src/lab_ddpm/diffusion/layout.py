@@ -1,6 +1,6 @@
 """The layout: a small map of which object stands where, denoised together with the image.
 
-A label is written as the binary code of its place in the vocabulary, so L labels take ceil(log2 L) channels. One more
+A label is written as the binary code of its index in the vocabulary, so L labels take ceil(log2 L) channels. One more
 channel says whether there is an object at all. The channels are averaged over the patches of the image:
 
     code bits    -1 or +1 where an object stands, 0 elsewhere
@@ -22,7 +22,7 @@ def num_layout_channels(num_labels: int) -> int:
 
 
 def label_codes(num_labels: int, device: torch.device | None = None) -> torch.Tensor:
-    """(num_labels, bits) of -1 and +1: the binary codes of the labels' places, lowest bit first."""
+    """(num_labels, bits) of -1 and +1: the binary codes of the labels' indices, lowest bit first."""
     bits = torch.arange(num_layout_channels(num_labels) - 1, device=device)
     return ((torch.arange(num_labels, device=device)[:, None] >> bits) & 1) * 2.0 - 1.0
 
@@ -31,7 +31,7 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
     """Turn masks into layouts.
 
     Args:
-        masks: (B, 1, H, W) of whole numbers: the label's place + 1 at every pixel, 0 where there is no object.
+        masks: (B, 1, H, W) of whole numbers: the label's index + 1 at every pixel, 0 where there is no object.
         num_labels: The number of labels in the vocabulary.
         patch_size: Height and width of the patches.
 
@@ -46,7 +46,7 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
 
 def labels_in(masks: torch.Tensor, num_labels: int) -> torch.Tensor:
     """Which labels occur anywhere in (B, 1, h, w) masks: (B, num_labels) bool."""
-    return torch.stack([(masks == place + 1).flatten(1).any(dim=1) for place in range(num_labels)], dim=1)
+    return torch.stack([(masks == index + 1).flatten(1).any(dim=1) for index in range(num_labels)], dim=1)
 
 
 def read_layout(layout: torch.Tensor, num_labels: int) -> torch.Tensor:

@@ -107,7 +107,7 @@ class DenoisingLoss:
         def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
-        # what it is told
+        # what it is conditioned on
         conditions = batch["class_labels"]
         if denoiser.clusters is not None:
             conditions = denoiser.clusters.nearest(batch["clean_images"])
@@ -115,7 +115,7 @@ class DenoisingLoss:
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
         places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None
-        # an image without a layout tells nothing
+        # an image without a layout gets no places either
         place_map = place_map_in_training(denoiser, batch, places, layout_uniforms)
 
         # the terms

@@ -1,9 +1,9 @@
-"""What the network is told of each position: where the objects stand, and their outlines.
+"""What the network gets for each position: where the objects stand, and their outlines.
 
     prediction = unet([x_t, place_map], t, c)
 
-A place map shows the outlines of the objects in their places (`outlines`), without noise. It has zeros where nothing is
-told. More channels, such as depth, are joined to it in `make_place_map`.
+A place map shows the outlines of the objects in their places (`outlines`), without noise. It is zero where the
+network gets no places. More channels, such as depth, are joined to it in `make_place_map`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def place_map_in_training(
         denoiser: The model.
         batch: B training samples.
         places: Where their objects stand.
-        uniforms: (B,) in [0, 1), which decide who is told nothing.
+        uniforms: (B,) in [0, 1), which decide which samples get no places.
     """
     if places is None:
         return None
-    is_told = uniforms >= denoiser.config["places_dropout"]
-    return is_told[:, None, None, None] * make_place_map(denoiser.space, places, batch["masks"].long())
+    is_given = uniforms >= denoiser.config["places_dropout"]
+    return is_given[:, None, None, None] * make_place_map(denoiser.space, places, batch["masks"].long())
 
 
 def place_map_when_sampling(
@@ -52,17 +52,17 @@ def place_map_when_sampling(
     """
     if denoiser.placer is None:
         if places is not None:
-            raise UserError("only a model with a layout can be told where the objects stand")
+            raise UserError("only a model with a layout can take places")
         return None
     if places is not None:
         return _with_outlines(denoiser, places.to(denoiser.device), seeds)
     wanted = class_labels if class_labels.ndim == 2 else class_labels.amax(dim=1).clamp(min=0)
     if is_started:
         wanted = torch.zeros_like(wanted)
-    is_told = wanted.any(dim=1) & ((wanted == 0) | (wanted == 1)).all(dim=1)
-    if not (is_told.all() or denoiser.config["places_dropout"]):
+    is_given = wanted.any(dim=1) & ((wanted == 0) | (wanted == 1)).all(dim=1)
+    if not (is_given.all() or denoiser.config["places_dropout"]):
         raise UserError("with `places_dropout` 0, each image needs one plain condition and must start from pure noise")
-    return is_told[:, None, None, None] * _with_outlines(denoiser, denoiser.placer.draw(wanted, seeds), seeds)
+    return is_given[:, None, None, None] * _with_outlines(denoiser, denoiser.placer.draw(wanted, seeds), seeds)
 
 
 def _with_outlines(denoiser: Denoiser, places: Places, seeds: Sequence[int]) -> torch.Tensor:

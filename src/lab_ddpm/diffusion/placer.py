@@ -2,10 +2,11 @@
 
     p(places | labels) = prod_i p(place_i | place_1, ..., place_{i-1}, label_i)          in any order of the objects
 
-A small convolutional network sees discs of the objects that stand. It is told the next label, how many objects stand
-and how many there will be. It gives a probability for each cell of a grid, and for "nowhere in particular", since masks
-do not show every label. Objects that are put down one by one cannot be miscounted. It computes on patches of cells, as
-the UNet does on patches of pixels. The outlines of the objects are decided after their places (`outlines`).
+A small convolutional network sees discs of the objects that stand. It is conditioned on the next label, on how
+many objects stand, and on how many there will be. It gives a probability for each cell of a grid, and for "nowhere in
+particular", since masks do not show every label. Objects that are put down one by one cannot be miscounted. It computes
+on patches of cells, as the UNet does on patches of pixels. The outlines of the objects are decided after their places
+(`outlines`).
 """
 
 from __future__ import annotations

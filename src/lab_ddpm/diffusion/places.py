@@ -1,4 +1,4 @@
-"""Places: where the objects stand, told to the network before the image is drawn (`place_map`).
+"""Places: where the objects stand; the network gets them before the image is drawn (`place_map`).
 
 So what stands where is known from the first step on, and no image has an object too many. `placer` decides the places,
 or a user does.

@@ -119,7 +119,7 @@ def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser, start: Start | No
 def effective_guidance(
     sampling: Sampling, denoiser: Denoiser, class_labels: torch.Tensor, start: Start | None = None
 ) -> float:
-    """The guidance of a batch: 1, which is cheaper, where the network is told neither labels nor clusters."""
+    """The guidance of a batch: 1, which is cheaper, where the network gets neither labels nor clusters."""
     has_clusters = denoiser.clusters is not None and start is None
     return sampling.guidance_scale if has_clusters or class_labels.any() else 1.0
 
@@ -146,8 +146,8 @@ def sample(
         known: The parts of the samples that are known.
         start: Noisy samples to start from instead of pure noise.
         on_state: A function that watches the samples and may change them.
-        places: Where the objects stand, for a model with a layout. If None, its placer decides it, but the network is
-            told nothing for the null label, for mixtures, and from a `start`, in which the objects have their places.
+        places: Where the objects stand, for a model with a layout. If None, its placer decides them, but the network
+            gets none for the null label, for mixtures, and from a `start`, in which the objects have their places.
 
     Returns:
         (B, *space.shape) float32, clipped.

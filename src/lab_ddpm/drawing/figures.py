@@ -21,7 +21,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.images import Images, to_pil, to_uint8, write_gif, write_png
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.sampling import FINISHED
-from lab_ddpm.generation.interpolation import Walk
+from lab_ddpm.generation.interpolation import Interpolation
 
 _ANIMATION_FRAMES, _ANIMATION_COLUMNS = 16, 4
 _SCALE = 2  # magnification
@@ -96,19 +96,19 @@ class DenoisingRecorder:
         return [labelled_grid(images, captions, _ANIMATION_COLUMNS, nearest) for images in states.values()]
 
 
-def interpolation_strip(walk: Walk, ends: Sequence[Images], captions: Sequence[str]) -> Images:
+def interpolation_strip(interpolation: Interpolation, ends: Sequence[Images], captions: Sequence[str]) -> Images:
     """One row: the first source, the images from lambda 0 to 1, the second source.
 
     Args:
-        walk: A walk from `interpolation`.
+        interpolation: Images from `generation.interpolation`.
         ends: The two sources (H, W, C) uint8; none for conditions.
         captions: The captions of the two ends.
 
     Returns:
         (H', W', 3) uint8.
     """
-    images = list(to_uint8(walk.images))
-    names = [f"lambda {value:.2f}" for value in walk.lambdas.tolist()]
+    images = list(to_uint8(interpolation.images))
+    names = [f"lambda {value:.2f}" for value in interpolation.lambdas.tolist()]
     if ends:
         images, names = [ends[0], *images, ends[1]], [captions[0], *names, captions[1]]
     else:

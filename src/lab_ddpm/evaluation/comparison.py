@@ -75,7 +75,7 @@ class Comparison:
             that are nearer than the nearest 1 % of the held-out ones; the `count` nearest images, and the training
             image next to each.
         """
-        distances, places = nearest(images, self._training)
+        distances, indices = nearest(images, self._training)
         of_held_out, _ = nearest(self._held_out, self._training)
         figures = {
             "median": float(distances.median()),
@@ -83,7 +83,7 @@ class Comparison:
             "share_below_first_percentile_of_held_out": float((distances < of_held_out.quantile(0.01)).float().mean()),
         }
         closest = distances.argsort()[:count]
-        return figures, images[closest.numpy()], self._training[places[closest].numpy()]
+        return figures, images[closest.numpy()], self._training[indices[closest].numpy()]
 
 
 def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:

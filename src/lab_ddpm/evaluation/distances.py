@@ -127,10 +127,10 @@ def nearest(images: Images, training: Images) -> tuple[torch.Tensor, torch.Tenso
     """
     wanted = torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
     best = torch.full((len(images),), torch.inf)
-    places = torch.zeros(len(images), dtype=torch.long)
+    indices = torch.zeros(len(images), dtype=torch.long)
     for start in tqdm(range(0, len(training), _BATCH), desc="nearest images", leave=False, delay=2):
         block = torch.from_numpy(training[start : start + _BATCH].reshape(-1, wanted.shape[1]).copy()).float() / 255
         distances, positions = torch.cdist(wanted, block).min(dim=1)
-        places = torch.where(distances < best, positions + start, places)
+        indices = torch.where(distances < best, positions + start, indices)
         best = torch.minimum(best, distances)
-    return best / wanted.shape[1] ** 0.5, places
+    return best / wanted.shape[1] ** 0.5, indices

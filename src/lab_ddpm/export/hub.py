@@ -52,8 +52,8 @@ def export_hub(
         for part in ("denoiser", "scheduler"):  # copied, not saved again, so that rounded weights do not change
             shutil.copytree(checkpoint / part, folder / part)
         source = one_file(_TITLE, LabelConditionalPipeline.__module__)
-        for place in (folder, folder / "denoiser"):
-            write_text(place / f"{_MODULE}.py", source)
+        for target in (folder, folder / "denoiser"):
+            write_text(target / f"{_MODULE}.py", source)
         index: Any = read_json(checkpoint / "model_index.json")
         denoiser = [_MODULE, type(pipeline.denoiser).__name__]
         write_json(

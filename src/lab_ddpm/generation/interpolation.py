@@ -35,7 +35,7 @@ Noise = Literal["shared", "own", "fresh", "inverted"]
 
 
 @dataclass(frozen=True)
-class Walk:
+class Interpolation:
     """The images between two ends.
 
     Attributes:
@@ -60,8 +60,8 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 def interpolate_images(
     pipeline: LabelConditionalPipeline, clean_images: torch.Tensor, progress: str | None = None, **settings: Any
-) -> Walk:
-    """Walk from one image to another one, without a condition.
+) -> Interpolation:
+    """Interpolate between two images, without a condition.
 
     Args:
         pipeline: Only its steps below t are used.
@@ -74,7 +74,7 @@ def interpolate_images(
     with denoising_bar(len(sampling_timesteps(sampling, denoiser, start)), progress) as advance:
         rows = denoiser.class_labels([()] * len(lambdas))
         samples = sample(denoiser, rows, seeds, sampling, start=start, on_state=advance)
-    return Walk(lambdas, denoiser.space.decode(samples).cpu(), start.timestep)
+    return Interpolation(lambdas, denoiser.space.decode(samples).cpu(), start.timestep)
 
 
 def mix_images(
@@ -121,7 +121,7 @@ def mix_images(
         clean = read_images(denoiser, clean_images, denoiser.class_labels([(), ()]))
     else:
         clean = denoiser.space.encode(clean_images)
-    # hashed, so that walks with neighbouring seeds share no noise
+    # hashed, so that interpolations with neighbouring seeds share no noise
     encoding_seed, shared_seed, *fresh_seeds = image_seeds(seed, 2 + count)
     if noise == "inverted":
         noisy = invert(pipeline, clean, int(start))
@@ -140,8 +140,8 @@ def interpolate_conditions(
     count: int = 10,
     seed: int = 0,
     progress: str | None = None,
-) -> Walk:
-    """Walk from one of two conditions to the other one with the same noise. The labels are mixed linearly.
+) -> Interpolation:
+    """Interpolate between two conditions, with the same noise. The labels are mixed linearly.
 
     Args:
         pipeline: The pipeline of a conditional model.
@@ -162,7 +162,7 @@ def interpolate_conditions(
     timesteps = sampling_timesteps(sampling, denoiser)
     with denoising_bar(len(timesteps), progress) as advance:
         samples = sample(denoiser, rows, image_seeds(seed, 1) * count, sampling, on_state=advance)
-    return Walk(lambdas, denoiser.space.decode(samples).cpu(), timesteps[0].item())
+    return Interpolation(lambdas, denoiser.space.decode(samples).cpu(), timesteps[0].item())
 
 
 def invert(pipeline: LabelConditionalPipeline, clean: torch.Tensor, timestep: int) -> torch.Tensor:

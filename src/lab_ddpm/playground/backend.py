@@ -40,7 +40,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Preview:
     """Images that are being denoised, or the finished ones.
 
     Attributes:
@@ -72,9 +72,7 @@ class Backend:
         self.is_ended = Event()  # at which all sampling stops, or Ctrl-C would wait for it
         self._worker = ThreadPoolExecutor(1)  # one thread does all the work: each new one would keep its own memory
 
-    def draw(
-        self, condition: Condition, places: Sequence[Place], settings: Settings
-    ) -> Generator[Progress, None, None]:
+    def draw(self, condition: Condition, places: Sequence[Place], settings: Settings) -> Generator[Preview, None, None]:
         """Generate images, and yield them before each step.
 
         Closing the iterator stops the sampling at the next step.
@@ -89,7 +87,7 @@ class Backend:
         """
         check_at_least("seed", settings.seed, 0)
         pipeline, seeds = self._sampled_by(settings), image_seeds(settings.seed, settings.number)
-        states: SimpleQueue[Images | Future[Progress]] = SimpleQueue()
+        states: SimpleQueue[Images | Future[Preview]] = SimpleQueue()
         closed = Event()
 
         def on_state(timestep: int, noisy: torch.Tensor) -> None:
@@ -98,17 +96,17 @@ class Backend:
             if timestep != FINISHED:
                 states.put(to_uint8(pipeline.denoiser.space.decode(noisy)))
 
-        def work() -> Progress:
+        def work() -> Preview:
             if places:
                 images = generate_placed(pipeline, [places] * settings.number, seeds, on_state=on_state).images
             else:
                 images = generate(pipeline, [condition] * settings.number, seeds, on_state=on_state).images
-            return Progress(images, self.captions(images, condition))
+            return Preview(images, self.captions(images, condition))
 
         self._worker.submit(work).add_done_callback(states.put)
         try:
             while not isinstance(state := states.get(), Future):
-                yield Progress(state)
+                yield Preview(state)
             yield state.result()
         finally:
             closed.set()
@@ -152,8 +150,8 @@ class _ClosedError(Exception):
 def _caption(labels: Sequence[str], condition: Condition, outputs: NDArray[np.float32]) -> str:
     """The caption of an image. For k labels, the k highest outputs count as seen, as in `evaluation.scores`."""
     if not condition:
-        return ", ".join(labels[int(place)] for place in np.flatnonzero(outputs > _SEEN))
-    seen = [labels[int(place)] for place in top_k(outputs, len(condition))]
+        return ", ".join(labels[int(index)] for index in np.flatnonzero(outputs > _SEEN))
+    seen = [labels[int(index)] for index in top_k(outputs, len(condition))]
     ticks = ", ".join(f"{'✓' if label in seen else '✗'} {label}" for label in condition)
     others = ", ".join([label for label in seen if label not in condition])
     return f"{ticks} (sees {others})" if others else ticks

@@ -129,18 +129,18 @@ def _objects(own: Result | None, metrics: Path) -> Embedded | None:
 
 def _galleries(folder: Path) -> list[Gallery]:
     """All of `generated/`: the known lists in their usual order, then others by name."""
-    order = {name: place for place, name in enumerate(SPLITS)}
+    order = {name: index for index, name in enumerate(SPLITS)}
     galleries = []
-    for place in sorted(folder.glob("*/"), key=lambda path: (order.get(path.name, len(order)), path)):
-        manifest = read_manifest(place)
+    for part in sorted(folder.glob("*/"), key=lambda path: (order.get(path.name, len(order)), path)):
+        manifest = read_manifest(part)
         if manifest is None:
             continue
         images = [
-            (embed_file(place / entry["file"]), ", ".join(entry["condition"]), {**manifest, **entry})
+            (embed_file(part / entry["file"]), ", ".join(entry["condition"]), {**manifest, **entry})
             for entry in manifest["images"]
         ]
         strip, animation = (
-            embed_file(path) if path.is_file() else None for path in (place / "strip.png", place / "denoising.gif")
+            embed_file(path) if path.is_file() else None for path in (part / "strip.png", part / "denoising.gif")
         )
-        galleries.append(Gallery(place.name, images, strip, animation))
+        galleries.append(Gallery(part.name, images, strip, animation))
     return galleries

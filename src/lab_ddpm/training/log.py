@@ -127,6 +127,6 @@ class TrainingLog:
     def _append(self, **values: object) -> None:
         step, progress = self.progress.step, self.progress
         if self.accelerator.is_main_process:
-            place = {"step": step, "epoch": step / self.steps_per_epoch, "seconds": progress.seconds}
-            append_record(self.path, {**place, **values})
+            when = {"step": step, "epoch": step / self.steps_per_epoch, "seconds": progress.seconds}
+            append_record(self.path, {**when, **values})
         report(self.accelerator, values, step)

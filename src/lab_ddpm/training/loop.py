@@ -1,7 +1,7 @@
 """A training run, in the order in which things happen.
 
 The same command again resumes a run from its newest state. On one CPU process it gives bit for bit the weights of a run
-that was never stopped: the random numbers of a sample depend only on its place in the stream (`data.batches`), and
+that was never stopped: the random numbers of a sample depend only on its position in the stream (`data.batches`), and
 everything else is saved in the state (`state`).
 """
 

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from lab_ddpm.data.conditions import Condition, load_conditions, load_labels, load_objects
 from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
 from lab_ddpm.data.images import naming_broken_images
-from lab_ddpm.data.labelled_images import compare_names, image_places
+from lab_ddpm.data.labelled_images import compare_names, image_paths
 from lab_ddpm.evaluation.classifiers import load_classifier
 from lab_ddpm.tools.errors import DataError, listed, some
 from lab_ddpm.tools.files import TEMPORARY_PREFIX, atomic_path, remove, visible_files
@@ -84,10 +84,10 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
         if new_images and "train.json" not in found and (out / "train.json").is_file():
             labels = load_labels(out / "train.json", OBJECTS)
         if labels is not None:
-            places = (image_places(images) if images.is_dir() else {}) | {
+            paths = (image_paths(images) if images.is_dir() else {}) | {
                 name: str(new_images[name]) for name in new_images
             }
-            problems += compare_names(labels, places) if places else []  # they may be imported later
+            problems += compare_names(labels, paths) if paths else []  # they may be imported later
         problems += _check_images([*new_images.values()], images)
         if problems:
             text = listed(problems).replace(f"{staging / 'unpacked'}/", f"{source}: ")
@@ -101,7 +101,7 @@ def import_data(source: Path, out: Path, evaluator_dir: Path) -> ImportReport:
         for path in added:
             (staging / path.name).replace(images / path.name)
         files = {goal: _put(found[name], goal) for name, goal in goals.items()}
-    num_images = len(image_places(images))
+    num_images = len(image_paths(images))
     absent = [] if new_images else ["images (CLEVR_train_SSSSSS_K.png)"]
     absent += [name for name in _LOADERS if name not in found]
     missing = [] if num_images else ["the images"]
@@ -177,16 +177,16 @@ def _unpack(source: Path, folder: Path) -> Path:
     if not source.is_file():
         raise DataError(f"{source}: no such folder or zip file")
     folder.mkdir()
-    place = str(source)
+    name = str(source)
     try:
         with ZipFile(source) as archive:
             for member in archive.infolist():
                 member.filename = member.filename.replace("\\", "/")  # which some Windows programs write
-                place = f"{source}: {member.filename}"
+                name = f"{source}: {member.filename}"
                 if _is_official(Path(member.filename).name):
                     archive.extract(member, folder)
     except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
-        raise DataError(f"{place}: must be in a whole zip file ({error})") from None
+        raise DataError(f"{name}: must be in a whole zip file ({error})") from None
     return folder
 
 
@@ -215,9 +215,9 @@ def _check_images(paths: Sequence[Path], folder: Path) -> list[str]:
                 image.load()
         except DataError as error:
             return str(error)
-        place = folder / path.name
-        if place.exists() and not filecmp.cmp(path, place, shallow=False):
-            return f"{place}: is another image, which is never overwritten; choose another `--out`"
+        existing = folder / path.name
+        if existing.exists() and not filecmp.cmp(path, existing, shallow=False):
+            return f"{existing}: is another image, which is never overwritten; choose another `--out`"
         return None
 
     with ThreadPoolExecutor() as pool:
@@ -225,18 +225,18 @@ def _check_images(paths: Sequence[Path], folder: Path) -> list[str]:
         return [problem for problem in results if problem]
 
 
-def _is_kept(place: Path) -> bool:
+def _is_kept(path: Path) -> bool:
     """Whether a file must not be replaced: a checkpoint, or the labels of images that are there."""
-    if place.name == "train.json":
-        return place.exists() and any((place.parent / "images").glob("[!.]*"))
-    return place.name == OFFICIAL_CHECKPOINT and place.exists()
+    if path.name == "train.json":
+        return path.exists() and any((path.parent / "images").glob("[!.]*"))
+    return path.name == OFFICIAL_CHECKPOINT and path.exists()
 
 
-def _put(source: Path, place: Path) -> str:
-    """Copy a file to its place, completely or not at all. Returns what was done."""
-    existed = place.exists()
-    if existed and filecmp.cmp(source, place, shallow=False):
+def _put(source: Path, goal: Path) -> str:
+    """Copy a file to `goal`, completely or not at all. Returns what was done."""
+    existed = goal.exists()
+    if existed and filecmp.cmp(source, goal, shallow=False):
         return "unchanged"
-    with atomic_path(place) as temporary:
+    with atomic_path(goal) as temporary:
         shutil.copyfile(source, temporary)
     return "replaced" if existed else "added"
