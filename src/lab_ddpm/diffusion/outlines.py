@@ -102,7 +102,7 @@ class Outlines(nn.Module):
     @torch.no_grad()
     def draw(self, places: Places, seeds: Sequence[int]) -> Places:
         """The places with outlines that fit them. Those of an image depend on its places and its seed alone."""
-        counts = self.labels.bincount(minlength=self.space.num_labels + 1)
+        counts = (self.labels[:, None] == torch.arange(self.space.num_labels + 1, device=self.labels.device)).sum(dim=0)
         # hashed, so that an outline has nothing to do with the noise of the same image
         generators = [torch.Generator().manual_seed(hashed(seed, 1)) for seed in seeds]
         uniforms = torch.stack([torch.rand(len(counts), generator=generator) for generator in generators])
