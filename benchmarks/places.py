@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
         for name, places in (("placer", drawn), ("held-out images", places_of(held_out))):
             distances = nearest(with_count(places, count), of_training)
             rows.append([name, count, len(distances), *(float(np.quantile(distances, at)) for at in _QUANTILES)])
-    titles = ["layouts of", "objects", "layouts", *(f"nearest {100 * at:g} %" for at in _QUANTILES)]
+    titles = ["layouts of", "objects", "layouts", *(f"pixels, nearest {100 * at:g} %" for at in _QUANTILES)]
     write_json(options.out / "table.json", [dict(zip(titles, row, strict=True)) for row in rows])
     print(markdown_table(titles, ([*row[:3], *(f"{value:.2f}" for value in row[3:])] for row in rows)))
 
