@@ -1,4 +1,4 @@
-"""Add, remove, replace or move one object in an image; the rest of the image stays the same."""
+"""Add, remove, replace or move one object in an image; only its surroundings are drawn anew."""
 
 import sys
 from pathlib import Path

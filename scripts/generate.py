@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     from lab_ddpm.diffusion.sampling import image_seeds
     from lab_ddpm.drawing.figures import DenoisingRecorder
     from lab_ddpm.drawing.generated import GeneratedFolder
-    from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.checkpoint import PRETRAINED, open_pipeline
     from lab_ddpm.generation.generate import generate
     from lab_ddpm.generation.placing import generate_placed, parse_place
     from lab_ddpm.tools.hardware import this_process
@@ -55,6 +55,9 @@ def main(arguments: list[str]) -> None:
     pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
     denoiser = pipeline.denoiser
     if places:
+        if denoiser.placer is None:
+            choice = f"use another, such as `--checkpoint {PRETRAINED}`"
+            raise UserError(f"`--place` needs a model with a layout, and {pipeline.checkpoint} has none; {choice}")
         name, conditions = "placed", [tuple(place.label for place in places)] * (options.num_images or 1)
     else:
         name, conditions = choose_conditions(options, denoiser.labels, pipeline.checkpoint)

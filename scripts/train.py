@@ -32,11 +32,11 @@ def main(arguments: list[str]) -> None:
     folder = train(config)
     if is_first_process():
         best = folder / "best"
-        where = f"its best pipeline: {best}" if best.exists() else "its pipelines have been deleted"
+        where = f"the pipeline to use: {best}" if best.exists() else "its pipelines have been deleted"
         print(f"the run is in {folder}; {where}, its log: {folder / 'metrics.jsonl'}")
     if repository:
         push_hub(folder / "best", repository, config.data.hub_name)
-        print(f"its best pipeline is also in {repository} on the Hub")
+        print(f"{folder / 'best'} is also in {repository} on the Hub")
 
 
 if __name__ == "__main__":

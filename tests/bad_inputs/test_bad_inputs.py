@@ -74,7 +74,7 @@ def put(path: Path, content: Content) -> None:
 GENERATE = "generate --steps 1 --objects 'red cube' "
 TRAIN = "train --config tiny.yaml "
 EDIT = "edit data/images/CLEVR_train_000000_0.png --objects 'red cube' "
-WALK = "interpolate --images data/images/CLEVR_train_000000_0.png data/images/CLEVR_train_000000_1.png "
+INTERPOLATE = "interpolate --images data/images/CLEVR_train_000000_0.png data/images/CLEVR_train_000000_1.png "
 BEST = "runs/tiny/best"
 WEIGHTS = f"{BEST}/denoiser/diffusion_pytorch_model.safetensors"
 IMAGE = "data/images/CLEVR_train_000000_0.png"
@@ -110,7 +110,7 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     (GENERATE + "--runtime jax", 2, "runtime"),
     (GENERATE + "--runtime onnx", 1, "denoiser.onnx"),
     ("generate --steps 1 --place 'red cube@nan,2'", 2, "red cube@nan,2"),
-    ("generate --steps 1 --place 'red cube@1,2'", 2, "layout"),
+    ("generate --steps 1 --place 'red cube@1,2'", 2, "--checkpoint pretrained/iclevr-cpu"),
     # checkpoints
     (GENERATE + "--checkpoint absent", 1, "absent"),
     (GENERATE + "--checkpoint data", 1, "model_index.json"),
@@ -175,8 +175,8 @@ CASES: list[tuple[str, int, str] | tuple[str, int, str, dict[str, Content]]] = [
     ("interpolate --conditions 'red cube' 'blue cube' --count 1 --steps 2", 2, "count"),
     ("interpolate --conditions 'red cube' 'blue cube' --timestep 5", 2, "--timestep"),
     ("interpolate --images data/train.json data/train.json", 1, "data/train.json"),
-    (WALK + "--guidance-scale 2", 2, "--guidance-scale"),
-    (WALK + "--timestep -1", 2, "timestep"),
+    (INTERPOLATE + "--guidance-scale 2", 2, "--guidance-scale"),
+    (INTERPOLATE + "--timestep -1", 2, "timestep"),
     ("edit absent.png --objects 'red cube' --remove 'red cube'", 1, "absent.png"),
     (EDIT, 2, "--remove"),
     (EDIT + "--remove 'red cube'", 2, "only one"),

@@ -1,4 +1,4 @@
-"""Add, remove, replace or move one object in an image; the rest of the image stays the same.
+"""Add, remove, replace or move one object in an image; only its surroundings are drawn anew.
 
 The model reads where the objects stand (`reading`). One place is changed, and the surroundings of the change are
 sampled again for the new places. All other pixels are held fixed.
