@@ -59,9 +59,9 @@ def main(arguments: list[str]) -> None:
         refuse(options, "--images", "checkpoint", "num_seeds", *sampling_options(options))
         if options.split is None or len(options.split) != 1:
             raise UserError("`--images` needs one `--split`: the conditions of the images")
-    for name in ("held_out", "features", "unconditional", "num_images", *(f"data.{name}" for name in HUB_OPTIONS)):
-        if options.against is None and getattr(options, name) is not None:
-            raise UserError(f"`--{name.replace('_', '-')}` needs `--against`")
+    for name in ("held-out", "features", "unconditional", "num-images", *(f"data.{name}" for name in HUB_OPTIONS)):
+        if options.against is None and getattr(options, name.replace("-", "_")) is not None:
+            raise UserError(f"`--{name}` needs `--against`")
     of_hub = hub_options(options, options.against)
     num_seeds = options.num_seeds if options.num_seeds is not None else 3 if options.against else 4
     num_images = 5000 if options.num_images is None else options.num_images

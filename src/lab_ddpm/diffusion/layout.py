@@ -6,8 +6,9 @@ channel says whether there is an object at all. The channels are averaged over t
     code bits    -1 or +1 where an object stands, 0 elsewhere
     presence     +1 where an object stands, -1 elsewhere
 
-The map is scaled up, so at every timestep it is less noisy than the image. So the model decides first where objects
-stand, then what they look like (compare ReDi, arXiv:2504.16064; semantic-first diffusion, arXiv:2512.04926).
+The map is scaled up, so at every timestep it is less noisy than the image. So a model that gets no places decides first
+where objects stand, then what they look like (compare ReDi, arXiv:2504.16064; semantic-first diffusion,
+arXiv:2512.04926). The map is also how a model reads the objects of an image.
 """
 
 from __future__ import annotations

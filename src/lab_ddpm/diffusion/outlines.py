@@ -25,8 +25,9 @@ from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 NUM_OUTLINES = 3072  # training objects whose outlines are remembered
-_NEAR = 1 / 16, 1 / 64  # distances in x and y that matter, as shares of the image's width: the size depends on y
-_ALIKE, _UNLIKE = 0.09, 3.0  # a distance between forms that matters; in those, the most that counts
+_NEAR = 1 / 16, 1 / 64  # units of distances in x and y, as shares of the image's width: the size depends on y
+_ALIKE = 0.09  # unit of distances between forms
+_UNLIKE = 3.0  # units; forms that are less alike count the same
 _FORM_SIDE = 4  # cells of a form
 _WINDOW = 2.0  # side of the window that a form shows, in square roots of the object's area
 _FAR = 1e6  # more than any other cost
@@ -56,7 +57,7 @@ class Outlines(nn.Module):
         self.space = space
         height, width = space.sample_size
         self.middle = (width / 2, height / 2)
-        middle = torch.tensor([[self.middle]], dtype=torch.float32)  # also where the default is another
+        middle = torch.tensor([[self.middle]], dtype=torch.float32)  # diffusers may load with another default
         disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, disc_radius(space)) > 0
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
@@ -92,11 +93,11 @@ class Outlines(nn.Module):
     def nearest(self, masks: torch.Tensor, places: Places) -> Places:
         """The places with the outlines of their labels that are closest to (B, 1, H, W) masks, as far as these show."""
         shown = masks.long()
-        own = (shown == places.labels[..., None, None]) & (shown > 0)
-        by = self._to_middle(places.centers)
-        own, is_free = (_shift(planes, by).flatten(2).float() for planes in (own, own | (shown == 0)))
+        is_own, by = (shown == places.labels[..., None, None]) & (shown > 0), self._to_middle(places.centers)
+        own, free = (_shift(planes, by).flatten(2).float() for planes in (is_own, is_own | (shown == 0)))
         all_outlines = (_unpack(packed, own.shape[-1]).float().T for packed in self.packed.split(_CHUNK))
-        distances = torch.cat([(is_free - 2 * own) @ outlines for outlines in all_outlines], dim=-1)
+        # free pixels in which outline and object differ, less the area of the object, which is the same for all
+        distances = torch.cat([(free - 2 * own) @ outlines for outlines in all_outlines], dim=-1)
         return dataclasses.replace(places, outlines=(distances + _FAR * self._mismatch(places)).argmin(dim=-1))
 
     @torch.no_grad()

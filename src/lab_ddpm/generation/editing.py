@@ -67,7 +67,12 @@ def remove_object(
 def replace_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, label: str, new_label: str, seed: int = 0
 ) -> Edited:
-    """Replace an object by another one, for example of another colour. Raises the errors of `remove_object`."""
+    """Replace an object by another one, for example of another colour.
+
+    Raises:
+        NotEdited: The model does not see the object in the image.
+        UserError: The condition does not name the object, or the new label is unknown or shown already.
+    """
     rest = _without(condition, label)
     check_condition([*rest, new_label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
@@ -78,7 +83,7 @@ def replace_object(
 def move_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, place: Place, seed: int = 0
 ) -> Edited:
-    """Move an object to another place. Raises the errors of `remove_object` and `add_object`."""
+    """Move an object to another place. Raises the errors of `replace_object` and `add_object`."""
     _without(condition, place.label)
     scene = _read(pipeline.denoiser, image, condition)
     changed = scene.patches(place.label) | scene.patches_for(place)

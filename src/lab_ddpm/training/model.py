@@ -1,4 +1,4 @@
-"""The untrained denoiser of a config, and the check that its settings fit."""
+"""The untrained denoiser of a config, what it learns from its images at once, and the check that its settings fit."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def open_stream(
 ) -> tuple[DataLoader[Any], BatchMaker]:
     """What loads the samples of some steps, and what makes a micro-batch of them on a device.
 
-    If this process trains alone, but as one of `num_processes`, it gets its share of a micro-batch.
+    A process that tries a step alone divides the micro-batch by `num_processes`, as it would in the launch.
 
     Raises:
         UserError: There are fewer images than a micro-batch has.
