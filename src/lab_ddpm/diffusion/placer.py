@@ -108,7 +108,10 @@ class Placer(nn.Module):
 
     @torch.no_grad()
     def draw(self, class_labels: torch.Tensor, seeds: Sequence[int]) -> Places:
-        """Places and outlines for the labels of (B, num_labels) rows above 0. Those of an image depend on its row and seed."""
+        """Places and outlines for the labels of (B, num_labels) rows above 0.
+
+        Those of an image depend on its row and seed.
+        """
         totals = (class_labels > 0).sum(dim=1)
         count, device = max(int(totals.max()), 1), class_labels.device
         size = 4 * self.num_labels  # the same for any batch
