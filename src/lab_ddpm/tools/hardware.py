@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 
 import psutil
@@ -34,13 +35,12 @@ def use_all_cores() -> None:
     The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`. A number that a user has set is kept: it is in
     the environment of the launch itself.
     """
-    try:
-        was_asked_for = "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ()
-    except psutil.Error:  # a parent in another container, or one that has ended
-        was_asked_for = False
-    is_alone = "LOCAL_RANK" not in os.environ and not torch.cuda.is_available()
-    if is_alone and torch.get_num_threads() == 1 and not was_asked_for:
-        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, available_cores()))
+    if "LOCAL_RANK" in os.environ or torch.get_num_threads() != 1 or torch.cuda.is_available():
+        return
+    with suppress(psutil.Error):  # the launch is in another container, or has ended
+        if "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ():
+            return
+    torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, available_cores()))
 
 
 def this_process() -> PartialState:
