@@ -250,7 +250,7 @@ def test_the_shipped_pipeline_is_the_default_where_there_is_no_run(capsys: pytes
 @pytest.mark.usefixtures("workplace")
 def test_objects_are_placed_and_an_image_is_edited() -> None:
     denoiser = tiny_denoiser(
-        labels=OBJECTS, patch_size=4, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1, places_dropout=0.1
+        labels=OBJECTS, patch_size=2, prediction_type="sample", layout_scale=2.0, layout_dropout=0.1, places_dropout=0.1
     )
     LabelConditionalPipeline(denoiser, "ddim").save_pretrained("runs/tiny/best")
     assert main(["generate", "--place", "red cube@4,5", "cyan sphere@12,9", "--num-images", "2", "--steps", "2"]) == 0
@@ -291,10 +291,11 @@ def test_images_need_not_be_square(tiny_dataset: Path, tmp_path: Path, monkeypat
 
 
 def edit_and_compare(objects: str, place: str, shape: tuple[int, ...]) -> None:
-    """Add an object to `generated/placed/00.png`: something changes."""
+    """Add an object on the left of `generated/placed/00.png`: something changes, and the right quarter does not."""
     image = "generated/placed/00.png"
     assert main(["edit", image, "--objects", objects, "--steps", "2", "--add", place]) == 0
     assert Path("edited/before_after.png").is_file()
     before, after = pixels(image), pixels("edited/edited.png")
     assert before.shape == after.shape == shape
     assert (before != after).any()
+    assert (before[:, 12:] == after[:, 12:]).all()

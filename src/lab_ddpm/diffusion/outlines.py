@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab_ddpm.data.random_numbers import hashed
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, places_in
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, label_masks, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 NUM_OUTLINES = 3072  # training objects whose outlines are remembered
@@ -124,8 +124,7 @@ class Outlines(nn.Module):
         is_there = is_inside & (places.labels > 0)[..., None, None]
         heights = places.centers[..., 1, None, None].expand(is_there.shape)
         lowest, which = heights.masked_fill(~is_there, -torch.inf).max(dim=1)
-        labels = places.labels.gather(1, which.flatten(1)).reshape(which.shape)
-        return (labels * lowest.isfinite())[:, None]
+        return label_masks(places, which, lowest.isfinite())
 
     def _to_middle(self, centers: torch.Tensor) -> torch.Tensor:
         """(..., 2): by how many whole pixels an object with this center stands beside the middle of the image."""

@@ -67,8 +67,13 @@ def disc_masks(places: Places, size: tuple[int, int], radius: float) -> torch.Te
     distances = (x - center_x) ** 2 + (y - center_y) ** 2
     distances = distances.masked_fill((places.labels == 0)[..., None, None], torch.inf)
     nearest, which = distances.min(dim=1)
+    return label_masks(places, which, nearest <= radius**2)
+
+
+def label_masks(places: Places, which: torch.Tensor, is_shown: torch.Tensor) -> torch.Tensor:
+    """(B, 1, H, W) long masks from (B, H, W) numbers of places and (B, H, W) bool: whether one is shown there."""
     labels = places.labels.gather(1, which.flatten(1)).reshape(which.shape)
-    return (labels * (nearest <= radius**2))[:, None]
+    return (labels * is_shown)[:, None]
 
 
 def disc_radius(space: SampleSpace) -> float:

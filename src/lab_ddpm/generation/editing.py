@@ -130,6 +130,10 @@ class _Scene:
         self.place(label)
         return self.masks == self.denoiser.labels.index(label) + 1
 
+    def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
+        """(1, 1, h, w) values of patches -> (1, 1, H, W) float32."""
+        return F.interpolate(patches.float(), scale_factor=float(self.denoiser.space.patch_size))
+
     def patches_for(self, place: Place) -> torch.Tensor:
         """(1, 1, h, w) bool: what an object in a new place would touch. It must not hide half of another one."""
         touched = _disc(self.denoiser, place)
@@ -167,7 +171,28 @@ def _redraw(
     Where no object will stand, the layout is held empty: i-CLEVR always has an object in the middle, so the model would
     put another one there.
     """
-    denoiser, space = scene.denoiser, scene.denoiser.space
+    space = scene.denoiser.space
+    region, objects, is_drawn = _regions(scene, changed, others, new)
+    empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
+    layout = torch.where(region, empty, space.layout(scene.sample))
+    before = space.decode(scene.sample)
+    values = space.encode(before, layout)
+    is_known = torch.ones_like(values, dtype=torch.bool)
+    for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
+        part &= ~is_free
+    rows, seeds = scene.denoiser.class_labels([condition]), image_seeds(seed, 1)
+    places, known = _with_outlines(scene, [*others, *new], len(others), seeds), Known(values, is_known)
+    after = space.decode(sample(scene.denoiser, rows, seeds, pipeline.sampling, known, places=places).cpu())
+    of_region, of_objects = scene.to_pixels(region), scene.to_pixels(objects)
+    eroded = -F.max_pool2d(-of_region, _SEAM, 1, _SEAM // 2)
+    share = F.avg_pool2d(eroded, _SEAM, 1, _SEAM // 2).maximum(of_objects)  # of the new image
+    return Edited(to_uint8(before + share * (after - before))[0], condition, of_region[0, 0] > 0)
+
+
+def _regions(
+    scene: _Scene, changed: torch.Tensor, others: Sequence[Place], new: Sequence[Place]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is sampled again, as (1, 1, h, w) bool patches: the image, its objects, and their layout."""
     edge, shadow, stays = _around(changed, _EDGE), _around(changed, _SHADOW), torch.zeros_like(changed)
     drawn_places = list(new)
     for place in others:
@@ -181,34 +206,20 @@ def _redraw(
     region = objects | (shadow & ~stays)
     is_drawn = torch.zeros_like(region)
     for place in drawn_places:
-        is_drawn |= region & _around(_disc(denoiser, place), _EDGE)
-    empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
-    layout = torch.where(region, empty, space.layout(scene.sample))
-    values = space.encode(space.decode(scene.sample), layout)
-    is_known = torch.ones_like(values, dtype=torch.bool)
-    for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
-        part &= ~is_free
-    rows, seeds = denoiser.class_labels([condition]), image_seeds(seed, 1)
-    told = _with_outlines(scene, [*others, *new], len(others), seeds)
-    drawn = sample(denoiser, rows, seeds, pipeline.sampling, known=Known(values, is_known), places=told)
-    patch = float(space.patch_size)
-    pixels, of_objects = (F.interpolate(part.float(), scale_factor=patch) for part in (region, objects))
-    inner = -F.max_pool2d(-pixels, _SEAM, 1, _SEAM // 2)
-    share = F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2).maximum(of_objects)  # of the new image
-    before, after = space.decode(scene.sample), space.decode(drawn.cpu())
-    return Edited(to_uint8(before + share * (after - before))[0], condition, pixels[0, 0] > 0)
+        is_drawn |= region & _around(_disc(scene.denoiser, place), _EDGE)
+    return region, objects, is_drawn
 
 
 def _with_outlines(scene: _Scene, places: Sequence[Place], count: int, seeds: Sequence[int]) -> Places:
     """The places of one image: the first `count` as its layout shows them, the others with drawn outlines."""
     denoiser = scene.denoiser
     assert denoiser.placer is not None
-    outlines, told = denoiser.placer.outlines, to_places(denoiser, [places]).to(denoiser.device)
-    pixels = F.interpolate(scene.masks.float(), scale_factor=float(denoiser.space.patch_size)).to(denoiser.device)
-    seen, drawn = outlines.nearest(pixels, told).outlines, outlines.draw(told, seeds).outlines
+    outlines, asked = denoiser.placer.outlines, to_places(denoiser, [places]).to(denoiser.device)
+    pixels = scene.to_pixels(scene.masks).to(denoiser.device)
+    seen, drawn = outlines.nearest(pixels, asked).outlines, outlines.draw(asked, seeds).outlines
     assert seen is not None
     assert drawn is not None
-    return dataclasses.replace(told, outlines=torch.cat([seen[:, :count], drawn[:, count:]], dim=1))
+    return dataclasses.replace(asked, outlines=torch.cat([seen[:, :count], drawn[:, count:]], dim=1))
 
 
 def _disc(denoiser: Denoiser, place: Place) -> torch.Tensor:
