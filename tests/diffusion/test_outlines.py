@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
+from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.outlines import Outlines
+from lab_ddpm.diffusion.place_map import make_place_map
 from lab_ddpm.diffusion.places import Places, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
@@ -25,6 +27,10 @@ def bars(count: int) -> torch.Tensor:
     return masks
 
 
+def layout(masks: torch.Tensor) -> torch.Tensor:
+    return make_layout(masks, 2, 4)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> Outlines:
     torch.manual_seed(0)
@@ -35,7 +41,7 @@ def fitted() -> Outlines:
 
 def test_the_nearest_outlines_look_like_the_masks_and_move_with_their_places(fitted: Outlines) -> None:
     masks = bars(20).long()
-    places = fitted.nearest(masks, places_in(masks, 2))
+    places = fitted.nearest(layout(masks), places_in(masks, 2))
     drawn = fitted.masks(places)
     assert (drawn != masks).float().mean() < 0.01
     moved = fitted.masks(Places(places.labels, places.centers + torch.tensor([2.0, 0.0]), places.outlines))
@@ -45,9 +51,9 @@ def test_the_nearest_outlines_look_like_the_masks_and_move_with_their_places(fit
 def test_what_hides_an_object_does_not_change_its_outline(fitted: Outlines) -> None:
     masks = torch.zeros(1, 1, 64, 64, dtype=torch.long)
     masks[0, 0, 12:24, 12:16] = 1
-    places = fitted.nearest(masks, places_in(masks, 2, most=1))
+    places = fitted.nearest(layout(masks), places_in(masks, 2, most=1))
     masks[0, 0, 21:27, 10:16] = 2
-    again = fitted.nearest(masks, places)
+    again = fitted.nearest(layout(masks), places)
     assert (fitted.masks(again) != fitted.masks(places)).sum() <= 4
 
 
@@ -72,6 +78,15 @@ def test_an_outline_does_not_depend_on_the_other_objects(fitted: Outlines) -> No
     assert alone.outlines[0, 0] == among_others.outlines[0, 1]
 
 
+def test_the_order_of_objects_that_are_as_low_as_each_other_does_not_matter(fitted: Outlines) -> None:
+    centers = torch.tensor([[[30.0, 40.0], [34.0, 40.0]]])
+    maps = []
+    for order in ([0, 1], [1, 0]):
+        places = fitted.draw(Places(torch.tensor([[1, 2]])[:, order], centers[:, order]), [0])
+        maps.append(make_place_map(SPACE, places, fitted.masks(places)))
+    assert torch.equal(*maps)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (30, 30)])  # 900 pixels are no whole number of bytes
 def test_labels_that_never_stand_alone_have_outlines_and_unseen_labels_are_discs(size: tuple[int, int]) -> None:
     outlines = Outlines(SampleSpace(size, 3, 2, 3, 2.0))
@@ -87,8 +102,8 @@ def test_labels_that_never_stand_alone_have_outlines_and_unseen_labels_are_discs
 
 
 def test_half_precision_does_not_move_outlines(fitted: Outlines) -> None:
-    masks = bars(20)
-    places = fitted.nearest(masks, places_in(masks, 2))
+    masks = bars(20).long()
+    places = fitted.nearest(layout(masks), places_in(masks, 2))
     half = copy.deepcopy(fitted).to(torch.bfloat16)
     assert torch.equal(half.masks(places), fitted.masks(places))
     assert half.forms.dtype == torch.bfloat16

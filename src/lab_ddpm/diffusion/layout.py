@@ -55,6 +55,12 @@ def read_layout(layout: torch.Tensor, num_labels: int) -> torch.Tensor:
 
     There is an object where presence is positive. Its label is the one with the closest code.
     """
+    labels, shares = labels_and_shares(layout, num_labels)
+    return labels * (shares > 0.5)
+
+
+def labels_and_shares(layout: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The closest labels, from 1, and the share of each patch that an object covers: two (B, 1, h, w)."""
     code, presence = layout[:, :-1], layout[:, -1:]
     likeness = torch.einsum("bchw,lc->blhw", code.float(), label_codes(num_labels, code.device))
-    return (likeness.argmax(dim=1, keepdim=True) + 1) * (presence > 0)
+    return likeness.argmax(dim=1, keepdim=True) + 1, ((presence.float() + 1) / 2).clamp(0, 1)

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab_ddpm.data.random_numbers import hashed
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, label_masks, places_in
+from lab_ddpm.diffusion.layout import labels_and_shares
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, label_masks, num_in_front, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 NUM_OUTLINES = 3072  # training objects whose outlines are remembered
@@ -90,15 +91,32 @@ class Outlines(nn.Module):
             self.forms[rows] = _forms(own, objects.centers[which, 0])
             self.packed[rows] = _pack(_shift(own, self._to_middle(objects.centers[which, 0])).flatten(1))
 
-    def nearest(self, masks: torch.Tensor, places: Places) -> Places:
-        """The places with the outlines of their labels that are closest to (B, 1, H, W) masks, as far as these show."""
-        shown = masks.long()
-        is_own, by = (shown == places.labels[..., None, None]) & (shown > 0), self._to_middle(places.centers)
-        own, free = (_shift(planes, by).flatten(2).float() for planes in (is_own, is_own | (shown == 0)))
-        all_outlines = (_unpack(packed, own.shape[-1]).float().T for packed in self.packed.split(_CHUNK))
-        # free pixels in which outline and object differ, less the area of the object, which is the same for all
-        distances = torch.cat([(free - 2 * own) @ outlines for outlines in all_outlines], dim=-1)
-        return dataclasses.replace(places, outlines=(distances + _FAR * self._mismatch(places)).argmin(dim=-1))
+    def nearest(self, layouts: torch.Tensor, places: Places) -> Places:
+        """The places with the outlines that are closest to (B, C, h, w) layouts, moved by up to 7 whole pixels.
+
+        Closest means: the shares of the patches that an outline covers differ least from those that the layout shows.
+        What another object covers does not count.
+        """
+        labels, shares = (of[:, 0] for of in labels_and_shares(layouts, self.space.num_labels))
+        centers, outlines = places.centers.clone(), torch.zeros_like(places.labels)
+        for image, column in places.labels.nonzero().tolist():
+            is_own = labels[image] == places.labels[image, column]
+            own, free = shares[image] * is_own, 1 - shares[image] * ~is_own
+            candidates = (self.labels == places.labels[image, column]).nonzero()[:, 0]
+            candidates = candidates if len(candidates) else (self.labels == 0).nonzero()[:1, 0]
+            planes = self._planes(candidates)
+            by, best = (centers[image, column] - centers.new_tensor(self.middle)).round(), candidates[0]
+            for step, count in ((3, 2), (1, 1)):
+                costs, (around, axis) = [], (by, range(-step * count, step * count + 1, step))
+                moves = [around + around.new_tensor([x, y]) for x in axis for y in axis]
+                for move in moves:
+                    covered = F.avg_pool2d(_shift(planes, move.expand(len(planes), 2)).float(), self.space.patch_size)
+                    costs.append((free * (covered - own) ** 2).sum(dim=(1, 2)))
+                where, which = divmod(int(torch.stack(costs).argmin()), len(candidates))
+                by, best = moves[where], candidates[which]
+            outlines[image, column] = best
+            centers[image, column] = self.centers[best] + by + self._to_middle(self.centers[best])
+        return Places(places.labels, centers, outlines)
 
     @torch.no_grad()
     def draw(self, places: Places, seeds: Sequence[int]) -> Places:
@@ -109,22 +127,31 @@ class Outlines(nn.Module):
         uniforms = torch.stack([torch.rand(len(counts), generator=generator) for generator in generators])
         of_label = (uniforms.to(counts.device) * counts).long() + counts.cumsum(dim=0) - counts
         wish = self.labels.argsort(stable=True)[of_label.clamp(max=NUM_OUTLINES - 1).gather(1, places.labels)]
+        return self.fitting(places, dataclasses.replace(places, outlines=wish))
+
+    def fitting(self, places: Places, wish: Places) -> Places:
+        """The places with outlines that fit them and look like those of the wish, which may be of other labels."""
+        assert wish.outlines is not None
         unit = places.centers.new_tensor(_NEAR) * self.space.sample_size[1]
         near = _distances(places.centers / unit, self.centers / unit)
-        alike = (_distances(self.forms[wish], self.forms) / _ALIKE).clamp(max=_UNLIKE)
+        alike = (_distances(self.forms[wish.outlines], self.forms) / _ALIKE).clamp(max=_UNLIKE)
         cost = near**2 + alike**2 + _FAR * self._mismatch(places)
         return dataclasses.replace(places, outlines=cost.argmin(dim=-1))
 
     def masks(self, places: Places) -> torch.Tensor:
         """(B, 1, H, W) long masks of the outlines in their places. Of two that overlap, the lower one is in front."""
         assert places.outlines is not None
-        (height, width), own_centers = self.space.sample_size, self.centers[places.outlines]
+        own_centers = self.centers[places.outlines]
         by = (places.centers - own_centers).round() - self._to_middle(own_centers)
-        is_inside = _shift(_unpack(self.packed[places.outlines], height * width).unflatten(-1, (height, width)), by)
+        is_inside = _shift(self._planes(places.outlines), by)
         is_there = is_inside & (places.labels > 0)[..., None, None]
-        heights = places.centers[..., 1, None, None].expand(is_there.shape)
-        lowest, which = heights.masked_fill(~is_there, -torch.inf).max(dim=1)
-        return label_masks(places, which, lowest.isfinite())
+        in_front = num_in_front(places)[..., None, None].masked_fill(~is_there, len(self.labels))
+        return label_masks(places, in_front.argmin(dim=1), is_there.any(dim=1))
+
+    def _planes(self, outlines: torch.Tensor) -> torch.Tensor:
+        """(..., H, W) bool: outlines in the middle of the image."""
+        height, width = self.space.sample_size
+        return _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
 
     def _to_middle(self, centers: torch.Tensor) -> torch.Tensor:
         """(..., 2): by how many whole pixels an object with this center stands beside the middle of the image."""

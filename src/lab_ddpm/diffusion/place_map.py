@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import make_layout
-from lab_ddpm.diffusion.places import Places
+from lab_ddpm.diffusion.places import Places, num_in_front
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
 
@@ -77,12 +77,10 @@ def make_place_map(space: SampleSpace, places: Places, masks: torch.Tensor) -> t
     """The place maps of places, with the (B, 1, H, W) long masks of what is seen of the objects.
 
     A place map has a layout (`layout.make_layout`), and a value for each pixel of the patch: -1 where no object is, or
-    1 / (1 + the number of objects that stand lower).
+    1 / (1 + the number of objects in front).
     """
-    y, is_shown = places.centers[..., 1], places.labels > 0
-    num_lower = ((y[:, None] > y[..., None]) & is_shown[:, None]).sum(dim=2)
-    nearness = torch.zeros(len(y), space.num_labels + 1, device=y.device)
-    nearness.scatter_(1, places.labels, 1 / (1 + num_lower.float()))
+    nearness = torch.zeros(len(masks), space.num_labels + 1, device=masks.device)
+    nearness.scatter_(1, places.labels, 1 / (1 + num_in_front(places).float()))
     nearness[:, 0] = -1
     pixels = nearness.gather(1, masks.flatten(1)).reshape(masks.shape)
     layout = make_layout(masks, space.num_labels, space.patch_size)

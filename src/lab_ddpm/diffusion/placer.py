@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lab_ddpm.data.random_numbers import hashed
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.outlines import Outlines
 from lab_ddpm.diffusion.places import RADIUS, Places, disc_masks
@@ -115,7 +116,9 @@ class Placer(nn.Module):
         totals = (class_labels > 0).sum(dim=1)
         count, device = max(int(totals.max()), 1), class_labels.device
         size = 4 * self.num_labels  # the same for any batch
-        uniforms = torch.stack([torch.rand(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        # hashed, so that a place has nothing to do with the noise of the same image
+        generators = [torch.Generator().manual_seed(hashed(seed, 3)) for seed in seeds]
+        uniforms = torch.stack([torch.rand(size, generator=generator) for generator in generators])
         orders, choices, *jitter = uniforms.to(device).chunk(4, dim=1)
         order = _random_order(class_labels, orders)
         labels = torch.zeros(len(totals), count, dtype=torch.long, device=device)

@@ -40,6 +40,18 @@ class Places:
         outlines = None if self.outlines is None else self.outlines.to(device)
         return Places(self.labels.to(device), self.centers.to(device), outlines)
 
+    def columns(self, which: torch.Tensor) -> Places:
+        """Some of the objects of each image; `which` is (K,) bool."""
+        outlines = None if self.outlines is None else self.outlines[:, which]
+        return Places(self.labels[:, which], self.centers[:, which], outlines)
+
+    def joined(self, others: Places) -> Places:
+        """These objects and others of the same images. The outlines of both must be decided."""
+        assert self.outlines is not None
+        assert others.outlines is not None
+        labels, centers = torch.cat([self.labels, others.labels], 1), torch.cat([self.centers, others.centers], 1)
+        return Places(labels, centers, torch.cat([self.outlines, others.outlines], 1))
+
 
 def places_in(masks: torch.Tensor, num_labels: int, most: int | None = None) -> Places:
     """The places in (B, 1, H, W) masks (see `layout.make_layout`): the middle of what is seen of each label.
@@ -68,6 +80,15 @@ def disc_masks(places: Places, size: tuple[int, int], radius: float) -> torch.Te
     distances = distances.masked_fill((places.labels == 0)[..., None, None], torch.inf)
     nearest, which = distances.min(dim=1)
     return label_masks(places, which, nearest <= radius**2)
+
+
+def num_in_front(places: Places) -> torch.Tensor:
+    """(B, K) long: how many objects are in front of each one. These stand lower, or as low and further to the right."""
+    x, y = places.centers.unbind(dim=2)
+    is_shown = places.labels > 0
+    order = [(of[:, None] - of[..., None]).sign() for of in (y, x, places.labels)]  # the labels only break ties
+    is_in_front = (4 * order[0] + 2 * order[1] + order[2] > 0) & is_shown[:, None]
+    return is_in_front.sum(dim=2)
 
 
 def label_masks(places: Places, which: torch.Tensor, is_shown: torch.Tensor) -> torch.Tensor:

@@ -1,36 +1,40 @@
 """Add, remove, replace or move one object in an image; only its surroundings are drawn anew.
 
-The model reads where the objects stand (`reading`). One place is changed, and the surroundings of the change are
-sampled again for the new places, with the objects that it touches. All other pixels are held fixed.
+The model reads where the objects stand and which outlines they have (`reading`). One of them is changed, and the
+surroundings of the change are sampled again for the new outlines. An object of which the change shows more than before
+is drawn again as a whole. All other pixels stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from lab_ddpm.data.conditions import Condition, check_condition
 from lab_ddpm.data.images import Images, to_tensor, to_uint8
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import make_layout
+from lab_ddpm.diffusion.outlines import Outlines
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius
-from lab_ddpm.diffusion.sampling import Known, image_seeds, sample
-from lab_ddpm.generation.placing import Place, find_places, to_places
+from lab_ddpm.diffusion.places import Places, places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
+from lab_ddpm.diffusion.sampling import Known, Sampling, image_seeds, sample
+from lab_ddpm.generation.placing import Place, to_places
 from lab_ddpm.generation.reading import read_images
 from lab_ddpm.tools.errors import UserError
 
 # How far around an object the image is sampled again, as shares of its width: for its edges, and for its shadow.
 _EDGE, _SHADOW = 4 / 64, 12 / 64
+_BORDER = 2  # pixels around an object that may show some of it
 _SEAM = 5  # pixels in which the new image takes over from the old one
+_REVEALED = 0.1  # an object that was hidden by more than this share of its pixels is drawn again as a whole
 
 
 class NotEdited(UserError):
-    """The model does not see the object to be edited, or the place for a new one is taken."""
+    """The model does not see the object to be edited, or there is no room for the new one."""
 
 
 @dataclass(frozen=True)
@@ -51,43 +55,53 @@ class Edited:
 def remove_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, label: str, seed: int = 0
 ) -> Edited:
-    """Remove an object from an (H, W, C) uint8 image of `condition`.
+    """Remove an object from an image.
+
+    Args:
+        pipeline: The model. `with_sampling(**scheduler_names.EDITING)` leaves less of a trace than few steps do.
+        image: (H, W, C) uint8, in the size of the model's images; `generate.open_image` reads a file.
+        condition: The objects that it shows.
+        label: The object to remove.
+        seed: Of the noise.
 
     Raises:
         NotEdited: The model does not see the object in the image.
         UserError: The condition does not name the object, or no other one; or the model does not read images.
     """
+    scene = _read(pipeline.denoiser, image, condition)
     rest = _without(condition, label)
     if not rest:
         raise UserError(f"an image must keep one of its objects: {label!r} is the only one")
-    scene = _read(pipeline.denoiser, image, condition)
-    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [], rest, seed)
+    return _redraw(scene, scene.place_of(label), None, rest, seed, pipeline.sampling)
 
 
 def replace_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, label: str, new_label: str, seed: int = 0
 ) -> Edited:
-    """Replace an object by another one, for example of another colour.
+    """Replace an object by another one, for example of another colour. It is turned alike.
 
     Raises:
         NotEdited: The model does not see the object in the image.
         UserError: The condition does not name the object, or the new label is unknown or shown already.
     """
-    rest = _without(condition, label)
-    check_condition([*rest, new_label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
-    new = dataclasses.replace(scene.place(label), label=new_label)
-    return _redraw(pipeline, scene, scene.patches(label), scene.others(label), [new], (*rest, new_label), seed)
+    rest = _without(condition, label)
+    check_condition([*rest, new_label], scene.denoiser.labels)
+    old = scene.place_of(label)
+    new = dataclasses.replace(old, labels=torch.full_like(old.labels, scene.denoiser.labels.index(new_label) + 1))
+    new = scene.outlines.fitting(new, old)
+    return _redraw(scene, old, new, (*rest, new_label), seed, pipeline.sampling)
 
 
 def move_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, place: Place, seed: int = 0
 ) -> Edited:
-    """Move an object to another place. Raises the errors of `replace_object` and `add_object`."""
-    _without(condition, place.label)
+    """Move an object to another place. It is turned alike. Raises the errors of `replace_object` and `add_object`."""
     scene = _read(pipeline.denoiser, image, condition)
-    changed = scene.patches(place.label) | scene.patches_for(place)
-    return _redraw(pipeline, scene, changed, scene.others(place.label), [place], condition, seed)
+    _without(condition, place.label)
+    old = scene.place_of(place.label)
+    new = scene.outlines.fitting(scene.to_places(place), old)
+    return _redraw(scene, old, new, condition, seed, pipeline.sampling)
 
 
 def add_object(
@@ -96,59 +110,56 @@ def add_object(
     """Add an object to an image.
 
     Raises:
-        NotEdited: Another object already stands there.
+        NotEdited: Most of the object would be hidden or outside the image, or it would hide most of another one; or the
+            model does not draw it, since in its training images no object stands there.
         UserError: As for `remove_object`, or the place is outside the image.
     """
-    check_condition([*condition, place.label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
-    changed = scene.patches_for(place)
-    return _redraw(pipeline, scene, changed, scene.places, [place], (*condition, place.label), seed)
+    check_condition([*condition, place.label], scene.denoiser.labels)
+    new = scene.outlines.draw(scene.to_places(place), image_seeds(seed, 1))
+    return _redraw(scene, None, new, (*condition, place.label), seed, pipeline.sampling)
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What the model reads in an image: the sample, the (1, 1, h, w) masks of its layout, and where objects stand."""
+    """What the model reads in an image: the sample, and where its objects stand, with their outlines."""
 
     denoiser: Denoiser
     sample: torch.Tensor
-    masks: torch.Tensor
-    places: Sequence[Place]
+    places: Places
 
-    def place(self, label: str) -> Place:
-        """Where an object stands."""
-        for place in self.places:
-            if place.label == label:
-                return place
-        raise NotEdited(f"the model does not see a {label!r} in the image")
+    @property
+    def outlines(self) -> Outlines:
+        """The outlines of the model."""
+        assert self.denoiser.placer is not None
+        return self.denoiser.placer.outlines
 
-    def others(self, label: str) -> list[Place]:
-        """Where all objects but one stand."""
-        return [place for place in self.places if place.label != label]
+    def to_places(self, place: Place) -> Places:
+        """The (1, 1) places of one object."""
+        return to_places(self.denoiser, [[place]]).to(self.denoiser.device)
 
-    def patches(self, label: str) -> torch.Tensor:
-        """(1, 1, h, w) bool: where an object is seen."""
-        self.place(label)
-        return self.masks == self.denoiser.labels.index(label) + 1
-
-    def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
-        """(1, 1, h, w) values of patches -> (1, 1, H, W) float32."""
-        return F.interpolate(patches.float(), scale_factor=float(self.denoiser.space.patch_size))
-
-    def patches_for(self, place: Place) -> torch.Tensor:
-        """(1, 1, h, w) bool: what an object in a new place would touch. It must not hide half of another one."""
-        touched = _disc(self.denoiser, place)
-        for other in self.others(place.label):
-            shown = self.patches(other.label)
-            if (shown & touched).sum() >= shown.sum() / 2:
-                raise NotEdited(f"{place.x:g},{place.y:g} must be a free place, but the {other.label!r} stands there")
-        return touched
+    def place_of(self, label: str) -> Places:
+        """The (1, 1) places of an object that is seen."""
+        is_it = self.places.labels[0] == self.denoiser.labels.index(label) + 1
+        if not is_it.any():
+            raise NotEdited(f"the model does not see a {label!r} in the image")
+        return self.places.columns(is_it)
 
 
 def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
-    sample = read_images(denoiser, to_tensor(image[None]), denoiser.class_labels([condition])).cpu()
-    masks = denoiser.space.masks(sample)
-    (seen,) = find_places(denoiser, masks)
-    return _Scene(denoiser, sample, masks, [place for place in seen if place.label in condition])
+    check_condition(condition, denoiser.labels)
+    image, size = np.asarray(image), (*denoiser.space.sample_size, denoiser.space.in_channels)
+    if image.shape != size or image.dtype != np.uint8:
+        raise UserError(f"`image` must be {size} uint8 for this model, got {image.shape} {image.dtype}")
+    rows = denoiser.class_labels([condition])
+    sample = read_images(denoiser, to_tensor(image[None]), rows)
+    layout, masks = denoiser.space.layout(sample), denoiser.space.masks(sample)
+    found = places_in(
+        masks * F.pad(rows, (1, 0)).gather(1, masks.flatten(1)).reshape(masks.shape), len(denoiser.labels)
+    )
+    assert denoiser.placer is not None
+    places = Places(found.labels, found.centers * denoiser.space.patch_size)
+    return _Scene(denoiser, sample, denoiser.placer.outlines.nearest(layout, places))
 
 
 def _without(condition: Condition, label: str) -> Condition:
@@ -158,78 +169,77 @@ def _without(condition: Condition, label: str) -> Condition:
 
 
 def _redraw(
-    pipeline: LabelConditionalPipeline,
-    scene: _Scene,
-    changed: torch.Tensor,
-    others: Sequence[Place],
-    new: Sequence[Place],
-    condition: Condition,
-    seed: int,
+    scene: _Scene, old: Places | None, new: Places | None, condition: Condition, seed: int, sampling: Sampling
 ) -> Edited:
-    """Sample the image again around the `changed` (1, 1, h, w) patches, with the `others` and at most one new object.
+    """Sample the image again where an old object goes and a new one comes.
 
-    Where no object will stand, the layout is held empty: i-CLEVR always has an object in the middle, so the model would
-    put another one there.
+    The layout is held fixed everywhere. i-CLEVR always has an object in the middle, so the model would put one there.
     """
     space = scene.denoiser.space
-    region, objects, is_drawn = _regions(scene, changed, others, new)
-    empty = make_layout(torch.zeros_like(scene.masks), space.num_labels, patch_size=1)
-    layout = torch.where(region, empty, space.layout(scene.sample))
+    others = scene.places if old is None else scene.places.columns(scene.places.labels[0] != old.labels[0])
+    places = others if new is None else others.joined(new)
+    changed, stays = _changed(scene, old, new, others, places)
+    region = _region(changed, stays, space)
+    layout = space.make_layout(scene.outlines.masks(places))
+    assert layout is not None
     before = space.decode(scene.sample)
-    values = space.encode(before, layout)
+    values = space.encode(before, torch.where(region, layout, space.layout(scene.sample)))
     is_known = torch.ones_like(values, dtype=torch.bool)
-    for part, is_free in zip(space.parts(is_known), (region, is_drawn), strict=True):
-        part &= ~is_free
-    rows, seeds = scene.denoiser.class_labels([condition]), image_seeds(seed, 1)
-    places, known = _with_outlines(scene, [*others, *new], len(others), seeds), Known(values, is_known)
-    after = space.decode(sample(scene.denoiser, rows, seeds, pipeline.sampling, known, places=places).cpu())
-    of_region, of_objects = scene.to_pixels(region), scene.to_pixels(objects)
-    eroded = -F.max_pool2d(-of_region, _SEAM, 1, _SEAM // 2)
-    share = F.avg_pool2d(eroded, _SEAM, 1, _SEAM // 2).maximum(of_objects)  # of the new image
-    return Edited(to_uint8(before + share * (after - before))[0], condition, of_region[0, 0] > 0)
+    space.parts(is_known)[0].logical_and_(~region)
+    rows, known = scene.denoiser.class_labels([condition]), Known(values, is_known)
+    drawn = sample(scene.denoiser, rows, image_seeds(seed, 1), sampling, known, places=places)
+    in_pixels = F.interpolate(region.float(), scale_factor=float(space.patch_size))
+    inner = -F.max_pool2d(-in_pixels.maximum(stays.float()), _SEAM, 1, _SEAM // 2)  # no seam along what stays
+    share = (F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2) * ~stays).maximum(_around(changed, _BORDER).float())
+    after = before + share * (space.decode(drawn) - before)
+    if new is not None and not (space.masks(read_images(scene.denoiser, after, rows)) == new.labels).any():
+        name = scene.denoiser.labels[int(new.labels) - 1]
+        raise NotEdited(f"the model draws no {name!r} there: in its training images, objects stand elsewhere")
+    return Edited(to_uint8(after.cpu())[0], condition, in_pixels[0, 0].cpu() > 0)
 
 
-def _regions(
-    scene: _Scene, changed: torch.Tensor, others: Sequence[Place], new: Sequence[Place]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What is sampled again, as (1, 1, h, w) bool patches: the image, its objects, and their layout."""
-    edge, shadow, stays = _around(changed, _EDGE), _around(changed, _SHADOW), torch.zeros_like(changed)
-    drawn_places = list(new)
-    for place in others:
-        seen = scene.patches(place.label)
-        if (_around(seen, _EDGE) & edge).any():  # half an object would not match its other half
-            drawn_places.append(place)
-            changed = changed | seen
-        else:
-            stays |= _around(seen, _EDGE)
-    objects = _around(changed, _EDGE) & ~stays
-    region = objects | (shadow & ~stays)
-    is_drawn = torch.zeros_like(region)
-    for place in drawn_places:
-        is_drawn |= region & _around(_disc(scene.denoiser, place), _EDGE)
-    return region, objects, is_drawn
+def _changed(
+    scene: _Scene, old: Places | None, new: Places | None, others: Places, places: Places
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The (1, 1, H, W) bool pixels of the objects that are drawn, and of those that stay."""
+    space = scene.denoiser.space
+    before, after = scene.outlines.masks(scene.places), scene.outlines.masks(places)
+    changed, stays = torch.zeros_like(before, dtype=torch.bool), torch.zeros_like(before, dtype=torch.bool)
+    if old is not None:
+        is_read = F.interpolate(space.masks(scene.sample).float(), scale_factor=float(space.patch_size)) == old.labels
+        changed |= (before == old.labels) | (is_read & (before == 0))  # of one half hidden, the outline may be wrong
+    if new is not None:
+        shown = after == new.labels
+        in_the_middle = dataclasses.replace(new, centers=new.centers.new_tensor([[scene.outlines.middle]]))
+        if 2 * shown.sum() < (scene.outlines.masks(in_the_middle) > 0).sum():
+            raise NotEdited("an object needs room: at this place most of it would be hidden or outside the image")
+        changed |= shown
+    for label in others.labels[0][others.labels[0] > 0]:
+        was, will_be = before == label, after == label
+        if 2 * will_be.sum() < was.sum():
+            name = scene.denoiser.labels[label - 1]
+            raise NotEdited(f"an object must not hide others: at this place it would hide most of the {name!r}")
+        is_revealed = (will_be & ~was).sum() > _REVEALED * will_be.sum()
+        (changed if is_revealed else stays).logical_or_(will_be)
+    return changed, stays
 
 
-def _with_outlines(scene: _Scene, places: Sequence[Place], count: int, seeds: Sequence[int]) -> Places:
-    """The places of one image: the first `count` as its layout shows them, the others with drawn outlines."""
-    denoiser = scene.denoiser
-    assert denoiser.placer is not None
-    outlines, asked = denoiser.placer.outlines, to_places(denoiser, [places]).to(denoiser.device)
-    pixels = scene.to_pixels(scene.masks).to(denoiser.device)
-    seen, drawn = outlines.nearest(pixels, asked).outlines, outlines.draw(asked, seeds).outlines
-    assert seen is not None
-    assert drawn is not None
-    return dataclasses.replace(asked, outlines=torch.cat([seen[:, :count], drawn[:, count:]], dim=1))
+def _region(changed: torch.Tensor, stays: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+    """(1, 1, h, w) bool: the patches that are sampled again."""
+    width = space.sample_size[1]
+    edge, shadow = (max(1, round(share * width)) for share in (_EDGE, _SHADOW))
+
+    def touched(pixels: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(pixels.float(), space.patch_size) > 0
+
+    border = touched(_around(changed, _BORDER)) & touched(~stays)
+    return (
+        border
+        | (touched(_around(changed, edge)) & ~touched(stays))
+        | (touched(_around(changed, shadow)) & ~touched(_around(stays, _BORDER)))
+    )
 
 
-def _disc(denoiser: Denoiser, place: Place) -> torch.Tensor:
-    """(1, 1, h, w) bool: the patches that a disc in a place touches."""
-    space = denoiser.space
-    disc = disc_masks(to_places(denoiser, [[place]]), space.sample_size, disc_radius(space)) > 0
-    return F.max_pool2d(disc.float(), space.patch_size) > 0
-
-
-def _around(patches: torch.Tensor, share: float) -> torch.Tensor:
-    """(1, 1, h, w) bool: the patches, and those nearer to them than a share of the width."""
-    margin = max(1, round(share * patches.shape[-1]))
-    return F.max_pool2d(patches.float(), 2 * margin + 1, stride=1, padding=margin) > 0
+def _around(pixels: torch.Tensor, margin: int) -> torch.Tensor:
+    """(1, 1, H, W) bool: the pixels, and those that are at most so many pixels away."""
+    return F.max_pool2d(pixels.float(), 2 * margin + 1, stride=1, padding=margin) > 0
