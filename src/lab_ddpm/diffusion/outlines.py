@@ -68,12 +68,16 @@ class Outlines(Float32Module):
         """Learn from (N, 1, H, W) masks, see `layout.make_layout`, in any order. The result is not random.
 
         Each label gets the same share, as far as it has objects. Objects that touch others come last, since the others
-        may hide a part of them.
+        may hide a part of them. What was learnt before is forgotten.
         """
+        for values in self.buffers():
+            values[:-1] = values[-1]  # the last outline is always a disc
+        if len(masks) == 0:
+            return
         images, objects = _objects_in(masks, self.space.num_labels)
         of_labels = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1)
         rank_of_label = of_labels.cumsum(dim=0).gather(1, objects.labels)[:, 0]
-        chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]  # the last outline stays a disc
+        chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]
         for start in range(0, len(chosen), _CHUNK):
             which = chosen[start : start + _CHUNK]
             rows = torch.arange(start, start + len(which))
