@@ -188,6 +188,12 @@ def compare_with_dataset(
     write_png(out / "copies.png", image_table([["sample", *images], ["nearest", *nearest]]))
     content = {
         **sampling_record(pipeline, first),
+        "data": {
+            "against": options.against,
+            "root": str(options.root),
+            "held_out": options.held_out and str(options.held_out),
+            **of_hub,
+        },
         "conditional": is_conditional,
         "seeds": list(range(num_seeds)),
         "num_images": num_images,

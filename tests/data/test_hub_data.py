@@ -205,7 +205,12 @@ def test_a_classifier_and_scores_of_chosen_columns_and_splits(tmp_path: Path, mo
     checkpoint = save_tiny_pipeline("runs/pets/best", 3, ("a", "b"))
     few = ["--steps", "1", "--num-images", "8", "--num-seeds", "1"]
     assert main(["evaluate", "--against", "hub", "--checkpoint", str(checkpoint), *chosen, *few]) == 0
-    assert json.loads(Path("distances/metrics.json").read_text(encoding="utf-8"))["conditional"]
+    metrics = json.loads(Path("distances/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["conditional"]
+    data = {"root": "pets", "held_out": "test", "label_column": "caption", "split": "validation"}
+    assert metrics["data"] == {"against": "hub"} | data
+    same = ["--checkpoint", str(checkpoint), *chosen, "--held-out", "validation", *few]
+    assert main(["evaluate", "--against", "hub", *same]) == 2
     assert main(["train-classifier", "--dataset", "folder", *chosen]) == main(["evaluate", *chosen[-2:]]) == 2
 
 

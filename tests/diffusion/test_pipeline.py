@@ -176,6 +176,24 @@ def test_in_bfloat16_the_images_are_nearly_the_same(pipeline: LabelConditionalPi
     assert 0 < (draw(pipeline) - draw(half)).abs().mean() < 0.025
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_objects_stand_in_the_same_places_in_any_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    settings = {"patch_size": 2, "layout_scale": 2.0, "places_dropout": 0.1, "prediction_type": "sample"}
+    denoiser = tiny_denoiser(labels=("a", "b"), sample_size=(16, 24), **settings)
+    masks = torch.zeros(2, 1, 16, 24, dtype=torch.uint8)
+    masks[0, 0, 3:6, 4:9], masks[1, 0, 5:12, 9:13] = 1, 2
+    denoiser.placer.outlines.fit(masks)
+    LabelConditionalPipeline(denoiser, "ddim", 2).save_pretrained(tmp_path)
+    halves = LabelConditionalPipeline.from_pretrained(tmp_path, dtype=dtype), load_pipeline(tmp_path).to(dtype)
+    expected = denoiser.placer.draw(torch.ones(20, 2), range(20))
+    for half in halves:
+        assert half.dtype == half.denoiser.dtype == dtype
+        drawn = half.denoiser.placer.draw(torch.ones(20, 2), range(20))
+        assert drawn.outlines is not None
+        assert torch.equal(drawn.centers, expected.centers)
+        assert torch.equal(drawn.outlines, expected.outlines)
+
+
 def test_weights_of_half_precision_are_loaded_as_float32(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:
     expected = {key: value.half().float() for key, value in pipeline.denoiser.state_dict().items()}
     LabelConditionalPipeline(pipeline.denoiser.half(), "ddim").save_pretrained(tmp_path)

@@ -72,6 +72,8 @@ def test_a_folder_needs_a_folder_of_held_out_images() -> None:
     save_tiny_pipeline("runs/faces/best", 3)
     assert main(FACES) == 0
     assert metrics()["features"] == "evaluator/faces.safetensors"
+    assert metrics()["data"] == {"against": "folder", "root": "faces", "held_out": "other"}
+    assert main([*FACES, "--held-out", "other/../faces"]) == 2
 
 
 def test_images_without_labels_are_compared_by_the_features_of_any_classifier(

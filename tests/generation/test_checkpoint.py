@@ -82,5 +82,9 @@ def test_bfloat16_leaves_the_clusters_alone(tmp_path: Path) -> None:
     assert denoiser.clusters is not None
     denoiser.clusters.shares.copy_(torch.tensor([0.301, 0.2, 0.499]))
     LabelConditionalPipeline(denoiser, "ddim", 2).save_pretrained(tmp_path)
-    drawn = [open_pipeline(tmp_path, runtime=name).denoiser.clusters.draw(range(10_000)) for name in ("torch", "bf16")]
-    assert torch.equal(*drawn)
+    pipelines = [open_pipeline(tmp_path, runtime=name) for name in ("torch", "bf16")]
+    pipelines.append(LabelConditionalPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16))
+    first, *others = (pipeline.denoiser.clusters.draw(range(10_000)) for pipeline in pipelines)
+    assert all(torch.equal(first, other) for other in others)
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(*(pipeline.denoiser.clusters.nearest(images) for pipeline in pipelines[1:]))

@@ -84,7 +84,8 @@ def open_held_out(
         options: As for `open_dataset`.
 
     Raises:
-        UserError: There is a folder although the data set has a test part, or neither.
+        UserError: There is a folder although the data set has a test part, or neither; or it is that of the training
+            images.
         DataError: Images or labels are missing or broken; the message has a line for each of the
             first ten.
     """
@@ -93,10 +94,17 @@ def open_held_out(
         if held_out is not None:
             raise UserError(f"`held_out` must not be given for {dataset!r}, which has a test part")
         return open_torchvision(dataset, root, image_size, held_out=True)
+    is_hub = dataset == "hub"
+    wanted = f"{'split' if is_hub else 'folder'} of images that were not trained on"
     if held_out is None:
-        kind = "split" if dataset == "hub" else "folder"
-        raise UserError(f"`held_out` must be given for {dataset!r}: a {kind} of images that were not trained on")
-    if dataset == "hub":
+        raise UserError(f"`held_out` must be given for {dataset!r}: a {wanted}")
+    if is_hub:
+        is_same = str(held_out) == options.get("split", "train")
+    else:
+        is_same = Path(held_out).resolve() == Path(root).resolve()
+    if is_same:
+        raise UserError(f"`held_out` must be another {wanted}, got {str(held_out)!r}")
+    if is_hub:
         with renaming({"split": "held_out"}):
             return open_dataset(dataset, root, image_size, False, **{**options, "split": str(held_out)})
     return open_dataset(dataset, held_out, image_size)

@@ -6,6 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import ModelMixin
 
 from lab_ddpm.tools.checksums import check_sums, write_sums
@@ -25,13 +26,16 @@ class CheckedWeights:
         """
         check_sums(pretrained_model_name_or_path)
         options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
+        # loaded in float32 and then rounded, so that a `Float32Module` is not; diffusers makes all in the precision
+        names = [name for name in ("dtype", "torch_dtype") if isinstance(options.get(name), torch.dtype)]
+        dtypes = [options.pop(name) for name in names]
         model, info = super().from_pretrained(pretrained_model_name_or_path, **options)  # pyright: ignore
         if misfits := [key for keys in info.values() for key in keys]:
             raise DataError(
                 f"{pretrained_model_name_or_path}: the weights are those of another model "
                 f"({len(misfits)} misfits, {misfits[0]} ...)"
             )
-        return model
+        return torch.nn.Module.to(model, dtypes[0]) if dtypes else model  # diffusers' own `to` warns
 
     @wraps(ModelMixin.save_pretrained, assigned=(), updated=())  # a pipeline passes what the signature names
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:

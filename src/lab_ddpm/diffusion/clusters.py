@@ -14,15 +14,15 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lab_ddpm.data.random_numbers import hashed
+from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.k_means import k_means
 
 _SMALL_SIDE = 8
 
 
-class Clusters(nn.Module):
+class Clusters(Float32Module):
     """The clusters of a model's images. Until `fit`, all are the same.
 
     Args:
@@ -64,7 +64,7 @@ class Clusters(nn.Module):
 
     def _of(self, points: torch.Tensor) -> torch.Tensor:
         # not by a product of matrices: an image's cluster would depend on the batch where two are equally far
-        distances = torch.cdist(points, self.means.float(), compute_mode="donot_use_mm_for_euclid_dist")
+        distances = torch.cdist(points, self.means, compute_mode="donot_use_mm_for_euclid_dist")
         return F.one_hot(distances.argmin(dim=1), len(self.means)).float()
 
 

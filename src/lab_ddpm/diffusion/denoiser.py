@@ -139,6 +139,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         """The labels that a condition may name; empty for an unconditional model."""
         return tuple(self.config["labels"])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network. The placer and the clusters are always in float32."""
+        return self.unet.dtype
+
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
 

@@ -13,14 +13,13 @@ stays the same while an object moves, and while others come and go, so it hardly
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lab_ddpm.data.random_numbers import hashed
+from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import labels_and_shares
 from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, label_masks, num_in_front, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
@@ -35,14 +34,14 @@ _FAR = 1e6  # more than any other cost
 _CHUNK = 256  # images at once
 
 
-class Outlines(nn.Module):
+class Outlines(Float32Module):
     """The outlines of the objects of a model. Until `fit`, all are discs of `places.disc_radius`.
 
     Args:
         space: The samples of the model.
 
     Attributes:
-        labels, centers: Of the objects with these outlines, as in `Places`; always float32. Label 0: a disc, which is
+        labels, centers: Of the objects with these outlines, as in `Places`. Label 0: a disc, which is
             for labels of which no object was seen.
         forms: (NUM_OUTLINES, _FORM_SIDE^2) in [0, 1]: the outlines at few cells, all at the same size.
         packed: (NUM_OUTLINES, ceil(H W / 8)) uint8: the outlines in the middle of the image, 8 pixels in each byte.
@@ -58,31 +57,28 @@ class Outlines(nn.Module):
         self.space = space
         height, width = space.sample_size
         self.middle = (width / 2, height / 2)
-        middle = torch.tensor([[self.middle]], dtype=torch.float32)  # diffusers may load with another default
+        middle = torch.tensor([[self.middle]])
         disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, disc_radius(space)) > 0
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
         self.register_buffer("forms", torch.zeros(NUM_OUTLINES, _FORM_SIDE**2))
         self.register_buffer("packed", _pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        centers = self.centers
-        super()._apply(fn, recurse)
-        if self.centers.dtype != torch.float32:  # a shift by whole pixels must not depend on the network's precision
-            self.centers = centers.to(self.centers.device)
-        return self
-
     @torch.no_grad()
     def fit(self, masks: torch.Tensor) -> None:
         """Learn from (N, 1, H, W) masks, see `layout.make_layout`, in any order. The result is not random.
 
         Each label gets the same share, as far as it has objects. Objects that touch others come last, since the others
-        may hide a part of them.
+        may hide a part of them. What was learnt before is forgotten.
         """
+        for values in self.buffers():
+            values[:-1] = values[-1]  # the last outline is always a disc
+        if len(masks) == 0:
+            return
         images, objects = _objects_in(masks, self.space.num_labels)
         of_labels = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1)
         rank_of_label = of_labels.cumsum(dim=0).gather(1, objects.labels)[:, 0]
-        chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]  # the last outline stays a disc
+        chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]
         for start in range(0, len(chosen), _CHUNK):
             which = chosen[start : start + _CHUNK]
             rows = torch.arange(start, start + len(which))
@@ -203,7 +199,7 @@ def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
 
 def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """(B, K, M) distances of (B, K, D) points from (M, D) others, which do not depend on B in the last bit."""
-    return torch.cdist(points.float(), others.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _pack(pixels: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab_ddpm.data.random_numbers import hashed
+from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.outlines import Outlines
 from lab_ddpm.diffusion.places import RADIUS, Places, disc_masks
@@ -28,7 +29,7 @@ _PATCH = 2  # cells on a side
 _CHANNELS, _DILATIONS = 32, (1, 2, 4, 8, 2, 1)  # together they see the whole grid
 
 
-class Placer(nn.Module):
+class Placer(Float32Module):
     """The probability of the next place.
 
     Args:
@@ -75,9 +76,8 @@ class Placer(nn.Module):
         totals = torch.minimum(totals.float(), self.most)
         standing = torch.minimum((places.labels > 0).sum(dim=1).float(), totals - 1)
         one_hot = (labels[:, None] == torch.arange(1, self.num_labels + 1, device=labels.device)).float()
-        dtype = self.conv_in.weight.dtype
-        told = self.told(torch.cat([one_hot, torch.stack([standing, totals], dim=1) / 4], dim=1).to(dtype))
-        hidden = self.conv_in(torch.cat([seen, where], dim=1).to(dtype))
+        told = self.told(torch.cat([one_hot, torch.stack([standing, totals], dim=1) / 4], dim=1))
+        hidden = self.conv_in(torch.cat([seen, where], dim=1))
         for block, shift in zip(self.blocks, told[..., None, None].chunk(len(_DILATIONS), dim=1), strict=True):
             hidden = hidden + block(F.silu(hidden + shift))
         cells = F.pixel_shuffle(self.conv_out(F.silu(hidden)), _PATCH)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -65,20 +66,13 @@ def open_pipeline(
     elif runtime == "auto":
         runtime = "onnx" if can_run_onnx(checkpoint, pipeline.device) else "torch"
     if runtime == "bf16":
-        _to_bf16(pipeline.denoiser)
+        half: Any = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}
+        torch.nn.Module.to(pipeline.denoiser, **half)  # diffusers' own `to` warns
     elif runtime == "onnx":
         pipeline.denoiser.forward = open_onnx(checkpoint, checkpoint_hash(checkpoint, ["denoiser"]))
     if this_process().is_main_process:
         print(f"checkpoint: {checkpoint}{_RUNTIME_NAMES[runtime]}")
     return pipeline
-
-
-def _to_bf16(denoiser: Denoiser) -> None:
-    """Compute in bfloat16, but for what is decided before an image is drawn: it is the same on every machine."""
-    for name, part in denoiser.named_children():
-        if name not in ("placer", "clusters"):
-            torch.nn.Module.to(part, torch.bfloat16)  # diffusers' own `to` warns
-            torch.nn.Module.to(part, memory_format=torch.channels_last)
 
 
 def load_pipeline(path: str | Path) -> LabelConditionalPipeline:
