@@ -16,7 +16,7 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.model import fit_outlines_and_clusters, make_denoiser
+from lab_ddpm.training.model import fit_outlines_and_clusters, seeded_denoiser
 from lab_ddpm.training.processes import is_asked_to_stop
 from lab_ddpm.training.run_folder import claim_run_folder, write_settings
 from lab_ddpm.training.state import TrainingState, newest_state
@@ -45,7 +45,7 @@ def train(config: TrainConfig) -> Path:
         steps_per_epoch, total_steps = count_steps(config, len(images))
 
         # the model, and what changes it
-        denoiser = make_denoiser(config, images)
+        denoiser = seeded_denoiser(config, images)
         if newest_state(folder) is None:
             fit_outlines_and_clusters(denoiser, images)
             if config.init_from is not None:
