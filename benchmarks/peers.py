@@ -39,7 +39,7 @@ from lab_ddpm.tools.worker_pool import available_cores
 from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.loop import train
 from lab_ddpm.training.metrics_log import read_records
-from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.model import seeded_denoiser
 
 _SCENES = 40  # 120 images: lucidrains' trainer needs at least 100
 _SIZE, _BATCH, _SAMPLES, _CALLS = 32, 32, 8, 20
@@ -118,7 +118,7 @@ class _Peers:
         settings = {**_SETTINGS, "epochs": -(-(steps + 1) * _BATCH // len(dataset)), "runs_dir": str(folder / "runs")}
         settings["data"] = {**_SETTINGS["data"], "root": str(self._images)}
         self._config = make_config(settings)
-        self._denoiser = make_denoiser(self._config, dataset)
+        self._denoiser = seeded_denoiser(self._config, dataset)
         self._batch = to_tensor(dataset.images[:_BATCH])
 
     def training(self) -> dict[str, Callable[[], float]]:

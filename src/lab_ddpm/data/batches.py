@@ -25,6 +25,10 @@ from lab_ddpm.data.images import Images
 from lab_ddpm.data.random_numbers import random_words, to_normal, to_uniform
 from lab_ddpm.tools.errors import UserError
 
+# the columns of `Batch.uniforms`: for the timestep, for dropping the labels, for dropping the layout and the places,
+# and for the window of the detailer
+FOR_TIMESTEP, FOR_LABELS, FOR_LAYOUT, FOR_WINDOW = 0, 1, 2, slice(3, 5)
+NUM_BATCH_UNIFORMS = 5
 _ORDER = 0  # the first word of the seed of a permutation
 _SHARE_OF_GPU = 0.1  # of the free memory of a GPU, which the images may take
 
@@ -39,7 +43,7 @@ class Batch(TypedDict):
     augment_labels: torch.Tensor  # (B, NUM_AUGMENT_LABELS), see `augmentation`; (B, 0) if there is none
     most_labels: int  # that any image of the data set has
     noise: torch.Tensor  # (B, *space.shape) standard normal
-    uniforms: torch.Tensor  # (B, 5) in [0, 1): for timestep, dropping labels, dropping layout and places, window (2)
+    uniforms: torch.Tensor  # (B, NUM_BATCH_UNIFORMS) in [0, 1), in the columns FOR_TIMESTEP and so on
     place_uniforms: torch.Tensor  # (B, num_labels + 1) in [0, 1), for the placer
 
 
@@ -134,18 +138,18 @@ class BatchMaker:
         """The batch of B samples of a `StreamDataset`."""
         positions, indices, *loaded = samples
         images, masks, class_labels = loaded if self.held is None else (values[indices] for values in self.held)
-        num_uniforms, num_noise = self.num_labels + 7, int(np.prod(self.noise_shape))
+        num_noise, num_changes = int(np.prod(self.noise_shape)), NUM_UNIFORMS if self.augmentation else 0
         # an even number of words for the noise, whose numbers come in pairs
-        counts = [num_uniforms, num_noise + num_noise % 2, NUM_UNIFORMS if self.augmentation else 0]
-        words, noise_words, change_words = random_words(self.seed, positions, sum(counts)).split(counts, dim=1)
-        uniforms, noise = to_uniform(words), to_normal(noise_words)[:, :num_noise]
+        counts = [1, NUM_BATCH_UNIFORMS, self.num_labels + 1, num_noise + num_noise % 2, num_changes]
+        words = random_words(self.seed, positions, sum(counts))
+        flip_words, sample_words, place_words, noise_words, change_words = words.split(counts, dim=1)
         if self.random_flip:
-            is_flipped = uniforms[:, 0] < 0.5
+            is_flipped = to_uniform(flip_words) < 0.5
             images, masks = (
                 values.flip(-1).where(is_flipped.reshape(-1, *[1] * (values.ndim - 1)), values)
                 for values in (images, masks)
             )
-        clean_images, augment_labels = images.float() / 127.5 - 1.0, uniforms[:, :0]
+        clean_images, augment_labels = images.float() / 127.5 - 1.0, class_labels[:, :0]
         if self.augmentation:
             clean_images, augment_labels = augment(clean_images, to_uniform(change_words), self.augmentation)
         return Batch(
@@ -155,9 +159,9 @@ class BatchMaker:
             class_labels=class_labels,
             augment_labels=augment_labels,
             most_labels=self.most_labels,
-            noise=noise.reshape(-1, *self.noise_shape),
-            uniforms=uniforms[:, 1:6],
-            place_uniforms=uniforms[:, 6:],
+            noise=to_normal(noise_words)[:, :num_noise].reshape(-1, *self.noise_shape),
+            uniforms=to_uniform(sample_words),
+            place_uniforms=to_uniform(place_words),
         )
 
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from accelerate.utils import extract_model_from_parallel
 
-from lab_ddpm.data.batches import Batch
+from lab_ddpm.data.batches import FOR_LABELS, FOR_LAYOUT, FOR_TIMESTEP, FOR_WINDOW, Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.place_map import place_map_in_training
 from lab_ddpm.diffusion.places import places_in
@@ -89,13 +89,13 @@ class DenoisingLoss:
         """
         denoiser: Denoiser = extract_model_from_parallel(model, keep_fp32_wrapper=True)
         config, space, noise_scheduler = denoiser.config, denoiser.space, denoiser.noise_scheduler
-        timestep_uniforms, label_uniforms, layout_uniforms = batch["uniforms"][:, :3].unbind(dim=1)
+        uniforms = batch["uniforms"]
 
         # the noisy samples
         clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
-        timesteps = self.draw_timesteps(timestep_uniforms, denoiser)
+        timesteps = self.draw_timesteps(uniforms[:, FOR_TIMESTEP], denoiser)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
-        noisy = space.without_layout(noisy, layout_uniforms < config["layout_dropout"])
+        noisy = space.without_layout(noisy, uniforms[:, FOR_LAYOUT] < config["layout_dropout"])
 
         # what the network should predict from them, and how much an error counts
         if config["prediction_type"] == "v_prediction":
@@ -111,12 +111,12 @@ class DenoisingLoss:
         conditions = batch["class_labels"]
         if denoiser.clusters is not None:
             conditions = denoiser.clusters.nearest(batch["clean_images"])
-        class_labels = conditions * (label_uniforms >= config["condition_dropout"])[:, None]
+        class_labels = conditions * (uniforms[:, FOR_LABELS] >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
         places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None
         # an image without a layout gets no places either
-        place_map = place_map_in_training(denoiser, batch, places, layout_uniforms)
+        place_map = place_map_in_training(denoiser, batch, places, uniforms[:, FOR_LAYOUT])
 
         # the terms
         terms: dict[str, torch.Tensor] = {}
@@ -127,7 +127,7 @@ class DenoisingLoss:
             prediction = model(noisy, timesteps, class_labels, place_map)
         else:
             rows, teaches = _every(_EVERY, batch["positions"])
-            where = batch["uniforms"][rows, 3:]
+            where = uniforms[rows, FOR_WINDOW]
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
-from lab_ddpm.data.batches import Batch
+from lab_ddpm.data.batches import NUM_BATCH_UNIFORMS, Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.training.config import TrainConfig
@@ -113,6 +113,6 @@ def _batch(denoiser: Denoiser, count: int) -> Batch:
         augment_labels=torch.zeros(count, NUM_AUGMENT_LABELS if denoiser.config["augmentation"] else 0),
         most_labels=min(space.num_labels, 3),
         noise=torch.zeros(count, *space.shape),
-        uniforms=torch.zeros(count, 5),
+        uniforms=torch.zeros(count, NUM_BATCH_UNIFORMS),
         place_uniforms=torch.zeros(count, space.num_labels + 1),
     )

@@ -23,7 +23,7 @@ from lab_ddpm.training.provide_images import find_missing
 from lab_ddpm.training.run_folder import check_same_settings
 from lab_ddpm.training.selection import make_selection
 from lab_ddpm.training.state import newest_state
-from lab_ddpm.training.stream import open_images
+from lab_ddpm.training.stream import count_steps, open_images
 from lab_ddpm.training.trial import first_steps, settle_micro_batches, trial_steps
 
 _STEPS, _SECONDS = 20, 30.0  # measured at most, after a first step
@@ -42,7 +42,7 @@ def dry_run(config: TrainConfig) -> None:
         load_source(config.init_from, {**config.model, "in_channels": images.images.shape[-1]})
     config = settle_micro_batches(config, images, accelerator, run)
     check_batch_size(config.batch_size // config.num_micro_batches, count)
-    steps = config.epochs * -(-count // config.batch_size)
+    _, steps = count_steps(config, count)
     accelerator.print(
         f"dry run, nothing was trained: epochs: {config.epochs}, steps: {steps:,}; "
         f"fewer than a few thousand steps are rarely enough\n{_needs(config, images, steps, accelerator)}"

@@ -31,7 +31,7 @@ class TrainingLog:
     def __init__(self, config: TrainConfig, state: TrainingState, steps_per_epoch: int) -> None:
         self.config, self.steps_per_epoch = config, steps_per_epoch
         self.accelerator, self.progress, self.folder = state.accelerator, state.progress, state.folder
-        self.path, self.total_steps = state.folder / "metrics.jsonl", config.epochs * steps_per_epoch
+        self.path, self.total_steps = state.folder / "metrics.jsonl", state.total_steps
         if state.accelerator.is_main_process:
             rewind(self.path, state.progress.step, state.progress.scores)
             start_trackers(config, state.accelerator, state.folder, state.progress.step)

@@ -7,7 +7,6 @@ everything else is saved in the state (`state`).
 
 from __future__ import annotations
 
-import math
 import signal
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.initial_weights import take_weights
 from lab_ddpm.training.log import TrainingLog
-from lab_ddpm.training.model import fit_outlines_and_clusters, make_denoiser
+from lab_ddpm.training.model import fit_outlines_and_clusters, seeded_denoiser
 from lab_ddpm.training.processes import is_asked_to_stop
 from lab_ddpm.training.run_folder import claim_run_folder, write_settings
 from lab_ddpm.training.state import TrainingState, newest_state
-from lab_ddpm.training.stream import open_images, open_stream
+from lab_ddpm.training.stream import count_steps, open_images, open_stream
 from lab_ddpm.training.trial import settle_micro_batches
 from lab_ddpm.training.validation import Validation
 
@@ -43,11 +42,10 @@ def train(config: TrainConfig) -> Path:
         config = settle_micro_batches(config, images, accelerator, folder)
         if accelerator.is_main_process:
             write_settings(config, folder)
-        steps_per_epoch = math.ceil(len(images) / config.batch_size)
-        total_steps = config.epochs * steps_per_epoch
+        steps_per_epoch, total_steps = count_steps(config, len(images))
 
         # the model, and what changes it
-        denoiser = make_denoiser(config, images)
+        denoiser = seeded_denoiser(config, images)
         if newest_state(folder) is None:
             fit_outlines_and_clusters(denoiser, images)
             if config.init_from is not None:

@@ -21,8 +21,8 @@ from lab_ddpm.training.config import TrainConfig
 _TEACH_OUTLINES, _TEACH_CLUSTERS, _CHUNK = 4096, 65_536, 1024
 
 
-def make_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
-    """The untrained model for the images and labels of a data set. The same seed always gives the same model."""
+def seeded_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
+    """The model with which a training on a data set starts. The same seed always gives the same weights."""
     set_seed(config.seed)
     denoiser = build_denoiser(config, dataset.labels, dataset.images.shape[-1])
     if config.channels_last:

@@ -41,6 +41,7 @@ class TrainingState:
         model, optimizer, lr_scheduler: As accelerate wrapped them.
         ema: The average of the weights; None for none.
         progress: How far the run is.
+        total_steps: The steps of the whole run.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class TrainingState:
         total_steps: int,
     ) -> None:
         self.accelerator, self.folder, self.progress = accelerator, folder, Progress()
+        self.total_steps = total_steps
         denoiser.to(accelerator.device)
         optimizer = make_optimizer(denoiser, settings)
         lr_scheduler = get_cosine_schedule_with_warmup(optimizer, settings.warmup_steps, total_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,6 +42,12 @@ def open_images(config: TrainConfig, accelerator: Accelerator) -> ImageDataset:
     if len(set(gather_object([images.fingerprint()]))) > 1:
         raise DataError("`data.root` must hold the same images and labels on all machines")
     return images
+
+
+def count_steps(config: TrainConfig, num_images: int) -> tuple[int, int]:
+    """The optimizer steps of an epoch and of the whole run, on so many images."""
+    steps_per_epoch = math.ceil(num_images / config.batch_size)
+    return steps_per_epoch, config.epochs * steps_per_epoch
 
 
 def open_stream(

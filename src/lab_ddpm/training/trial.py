@@ -23,7 +23,7 @@ from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_micro_batch
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.model import make_denoiser
+from lab_ddpm.training.model import seeded_denoiser
 from lab_ddpm.training.optimizer import make_optimizer
 from lab_ddpm.training.run_folder import begun_with
 from lab_ddpm.training.stream import open_stream
@@ -34,7 +34,7 @@ _STEPS_THAT_FILL = 2  # the first one creates the state of the optimizer
 def trial_steps(config: TrainConfig, images: ImageDataset, accelerator: Accelerator) -> Iterator[float]:
     """Train a new model on the first batches of the stream, and yield the seconds of each step."""
     device, count = accelerator.device, config.num_micro_batches
-    denoiser = make_denoiser(config, images).to(device)
+    denoiser = seeded_denoiser(config, images).to(device)
     optimizer = make_optimizer(denoiser, config.optimizer)
     ema = EMAModel(denoiser.parameters(), foreach=True) if config.optimizer.ema_decay else None
     model = accelerator.prepare_model(denoiser, evaluation_mode=True)  # with its precision, but for this process alone
