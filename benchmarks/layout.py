@@ -49,6 +49,7 @@ from lab_ddpm.tools.files import check_writable, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
 
 NEAR = 4.0  # pixels of an image 64 pixels wide
+LEVELS = 4  # of 255
 _SHOWN = 8
 
 # Index of an image and one of its labels -> the edited image.
@@ -91,7 +92,7 @@ def measure(
     check_reads(pipeline.denoiser)
     check_writable(out)
     study = _Study(dataset, pipeline, referee, num_images)
-    rows = [*study.reading(), *study.placing(), *study.editing()]
+    rows = [*study.reading(), *study.placing(), *study.editing(), *study.taking_back(dataset)]
     write_json(out / "table.json", {"num_images": len(study.images), **sampling_record(pipeline), "rows": rows})
     write_text(out / "table.md", markdown_table(["what", "share", "of"], map(cells, rows)))
     write_png(out / "figure.png", image_table(study.figure))
@@ -201,6 +202,31 @@ class _Study:
         captions = [", ".join(shown[index].condition) if index in shown else "not edited" for index in self.shown]
         self.figure += [[name, *images], ["", *captions]]
         return [share_row(f"editing: {name} as asked", done), share_row(f"editing, {name}: other objects found", rest)]
+
+    def taking_back(self, dataset: ImageDataset) -> list[ShareRow]:
+        """Objects that a scene got last, removed again. The scene before is the right answer."""
+        rows, masks = dataset.class_labels, torch.from_numpy(np.asarray(dataset.masks)[..., 0].astype(np.int64))
+        scenes = []
+        for index in range(1, len(dataset)):
+            new = rows[index] - rows[index - 1]
+            others = (masks[index] > 0) & (masks[index] != new.argmax() + 1)
+            is_next = new.abs().sum() == new.sum() == 1 and rows[index - 1].any()
+            if is_next and torch.equal(masks[index][others], masks[index - 1][others]):
+                scenes.append((index, int(new.argmax())))
+        near = []
+        for number in tqdm(np.random.default_rng(2).permutation(len(scenes))[: len(self.images)], desc="taken back"):
+            index, new = scenes[number]
+            condition = tuple(np.array(self.labels, dtype=object)[rows[index] > 0])
+            try:
+                edited = remove_object(self.pipeline, dataset.images[index], condition, self.labels[new], seed=index)
+            except NotEdited:
+                continue
+            differences = np.abs(edited.image.astype(float) - dataset.images[index - 1]).mean(axis=2)
+            of_others = (masks[index - 1] == label + 1 for label in rows[index - 1].nonzero()[:, 0])
+            near += [differences[pixels].mean() <= LEVELS for pixels in of_others if pixels.any()]
+        return [share_row(f"editing, removed: other objects within {LEVELS} levels of the real scene", near)] * bool(
+            near
+        )
 
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
         """A place in the middle half of the image, at least a fifth of its width from all others if possible."""
