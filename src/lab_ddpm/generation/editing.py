@@ -1,8 +1,8 @@
 """Add, remove, replace or move one object in an image; only its surroundings are drawn anew.
 
 The model reads where the objects stand and which outlines they have (`reading`). One of them is changed, and the
-surroundings of the change are sampled again for the new outlines. An object of which the change shows more than before
-is drawn again as a whole. All other pixels stay.
+surroundings of the change are sampled again for the new outlines, with what it had hidden of others. All other pixels
+stay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from lab_ddpm.tools.errors import UserError
 _EDGE, _SHADOW = 4 / 64, 12 / 64
 _BORDER = 2  # pixels around an object that may show some of it
 _SEAM = 5  # pixels in which the new image takes over from the old one
-_REVEALED = 0.1  # an object that was hidden by more than this share of its pixels is drawn again as a whole
 
 
 class NotEdited(UserError):
@@ -204,7 +203,7 @@ def _changed(
     """The (1, 1, H, W) bool pixels of the objects that are drawn, and of those that stay."""
     space = scene.denoiser.space
     before, after = scene.outlines.masks(scene.places), scene.outlines.masks(places)
-    changed, stays = torch.zeros_like(before, dtype=torch.bool), torch.zeros_like(before, dtype=torch.bool)
+    changed = torch.zeros_like(before, dtype=torch.bool)
     if old is not None:
         is_read = F.interpolate(space.masks(scene.sample).float(), scale_factor=float(space.patch_size)) == old.labels
         changed |= (before == old.labels) | (is_read & (before == 0))  # of one half hidden, the outline may be wrong
@@ -215,13 +214,10 @@ def _changed(
             raise NotEdited("an object needs room: at this place most of it would be hidden or outside the image")
         changed |= shown
     for label in others.labels[0][others.labels[0] > 0]:
-        was, will_be = before == label, after == label
-        if 2 * will_be.sum() < was.sum():
+        if 2 * (after == label).sum() < (before == label).sum():
             name = scene.denoiser.labels[label - 1]
             raise NotEdited(f"an object must not hide others: at this place it would hide most of the {name!r}")
-        is_revealed = (will_be & ~was).sum() > _REVEALED * will_be.sum()
-        (changed if is_revealed else stays).logical_or_(will_be)
-    return changed, stays
+    return changed, (before == after) & (before > 0) & ~changed
 
 
 def _region(changed: torch.Tensor, stays: torch.Tensor, space: SampleSpace) -> torch.Tensor:
