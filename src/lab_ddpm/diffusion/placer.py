@@ -36,7 +36,7 @@ class Placer(Float32Module):
         space: The samples of the model.
 
     Attributes:
-        outlines: The outlines of the objects, which `draw` decides after their places.
+        outlines: The outlines of the objects, which are decided after their places.
     """
 
     most: torch.Tensor
@@ -109,10 +109,7 @@ class Placer(Float32Module):
 
     @torch.no_grad()
     def draw(self, class_labels: torch.Tensor, seeds: Sequence[int]) -> Places:
-        """Places and outlines for the labels of (B, num_labels) rows above 0.
-
-        Those of an image depend on its row and seed.
-        """
+        """Places for the labels of (B, num_labels) rows above 0. Those of an image depend on its row and seed."""
         totals = (class_labels > 0).sum(dim=1)
         count, device = max(int(totals.max()), 1), class_labels.device
         size = 4 * self.num_labels  # the same for any batch
@@ -131,7 +128,7 @@ class Placer(Float32Module):
             corner = torch.stack([cell % GRID, cell.div(GRID, rounding_mode="floor")], dim=1)
             places.centers[:, step] = (corner + in_cell) / self.cells_per_pixel
             places.labels[:, step] = (order[:, step] + 1) * ((step < totals) & (cell < GRID**2))
-        return self.outlines.draw(places, seeds)
+        return places
 
 
 def _random_order(class_labels: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
