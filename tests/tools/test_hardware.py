@@ -35,8 +35,13 @@ def test_a_gpu_without_cuda_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "threads_asked", "threads"),
-    [(LAUNCH, None, CORES), (LAUNCH, "1", 1), ([sys.executable], "1", 1)],
-    ids=["accelerate launch", "accelerate launch, one thread asked for", "without a launch"],
+    [
+        (LAUNCH, None, CORES),
+        (LAUNCH, "1", 1),
+        ([*LAUNCH, "--num-cpu-threads-per-process=1"], None, 1),
+        ([sys.executable], "1", 1),
+    ],
+    ids=["accelerate launch", "one thread in its environment", "one thread in its options", "without a launch"],
 )
 def test_a_launched_process_computes_on_all_cores(
     tmp_path: Path, launch: list[str], threads_asked: str | None, threads: int

@@ -33,12 +33,14 @@ def use_all_cores() -> None:
     """Use all physical cores in a process that `accelerate launch` started alone, without a GPU and with one thread.
 
     The launch sets OMP_NUM_THREADS=1 unless it is called with `--cpu`. A number that a user has set is kept: it is in
-    the environment of the launch itself.
+    the environment or the command line of the launch itself.
     """
     if "LOCAL_RANK" in os.environ or torch.get_num_threads() != 1 or torch.cuda.is_available():
         return
     with suppress(psutil.Error):  # the launch is in another container, or has ended
-        if "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ():
+        launch = psutil.Process(os.getppid())
+        options = {argument.split("=")[0].replace("-", "_") for argument in launch.cmdline()}
+        if "OMP_NUM_THREADS" in launch.environ() or "__num_cpu_threads_per_process" in options:
             return
     torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, available_cores()))
 
