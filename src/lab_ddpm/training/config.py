@@ -1,8 +1,8 @@
 """The settings of one training run, as frozen dataclasses.
 
-The defaults are the i-CLEVR experiment of the report. A value out of range is refused with its name. The sections
-`model`, `loss` and `sampling` are arguments of the classes that use them, which check them: see `config_parser` and
-`model.check_settings`.
+The defaults are the i-CLEVR experiment of a course report, on which this project is modelled. A value out of range is
+refused with its name. The sections `model`, `loss` and `sampling` are arguments of the classes that use them, which
+check them: see `config_parser` and `model.check_settings`.
 """
 
 from __future__ import annotations
