@@ -17,7 +17,7 @@ from lab_ddpm.arguments import (
     sampling_options,
 )
 from lab_ddpm.cli import load_torch, run
-from lab_ddpm.data.conditions import encode, load_conditions, load_labels
+from lab_ddpm.data.conditions import load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, ROOT, resolve_split
 from lab_ddpm.iclevr.condition_lists import count_seen
 from lab_ddpm.tools.errors import UserError, check_at_least, check_choice
@@ -81,34 +81,25 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     places = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
     lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
     load_torch("scoring images" if options.images else "sampling and scoring images")
-    from lab_ddpm.data.images import Images, resize_images
     from lab_ddpm.data.numbered_images import read_numbered_images
-    from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
-    from lab_ddpm.evaluation.counter import COUNTER_FILE, count_objects, count_scores, load_counter
+    from lab_ddpm.evaluation.classifiers import IMAGE_SIZE
+    from lab_ddpm.evaluation.counter import COUNTER_FILE
     from lab_ddpm.evaluation.intervals import as_text
-    from lab_ddpm.evaluation.scores import score_seeds
+    from lab_ddpm.evaluation.judging import Judges
     from lab_ddpm.generation.checkpoint import open_pipeline
     from lab_ddpm.generation.generate import generate_seeds, sampling_record
     from lab_ddpm.generation.manifest import check_manifest
     from lab_ddpm.tools.hardware import this_process
 
-    is_main, device = this_process().is_main_process, this_process().device
-    files = {name: classifier_file(name) for name in CLASSIFIERS}
-    classifiers = {name: load_classifier(file, OBJECTS).to(device) for name, file in files.items()}
+    is_main, judges = this_process().is_main_process, Judges(this_process().device)
     if is_main:
-        print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in files.items()))
-
-    counter, results, counted = load_counter(), {}, {}
-
-    def judge(split: str, images: Images) -> None:
-        rows, resized = encode(lists[split], OBJECTS), resize_images(images, IMAGE_SIZE)
-        results[split] = score_seeds(resized, rows, classifiers)
-        counted[split] = count_scores(count_objects(counter, resized), rows)
-
+        print("classifiers: " + ", ".join(f"{name} = {file}" for name, file in judges.files.items()))
+    results, counted = {}, {}
     if options.images is not None:
         ((split, conditions),) = lists.items()
         check_manifest(options.images, conditions)
-        judge(split, read_numbered_images(options.images, len(conditions), IMAGE_SIZE))
+        images = read_numbered_images(options.images, len(conditions), IMAGE_SIZE)
+        results[split], counted[split] = judges.score(images, conditions)
         record = {"checkpoint": None, "images": str(options.images), "seeds": []}
     else:
         pipeline = open_pipeline(options.checkpoint, **sampling_options(options))
@@ -122,12 +113,13 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
             if seen and is_main:
                 print(f"note: {seen} of the {len(lists['unseen'])} unseen conditions occur in {root / 'train.json'}")
         for split, conditions in lists.items():
-            judge(split, generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images)
+            images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {split}").images
+            results[split], counted[split] = judges.score(images, conditions)
         record = {**sampling_record(pipeline), "seeds": list(range(num_seeds))}
 
     if not is_main:
         return
-    files["counter"] = find_shipped(COUNTER_FILE)
+    files = {**judges.files, "counter": find_shipped(COUNTER_FILE)}
     hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
     used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
     write_json(out / "metrics.json", {**record, **used, "splits": results, "counted": counted})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
-from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS, ROOT, resolve_split
+from lab_ddpm.data.iclevr import MOST_OBJECTS, NUM_SCENES, OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import check_at_least
 from lab_ddpm.tools.parts import WHOLE, parse_part
 from lab_ddpm.tools.worker_pool import available_cores
@@ -13,7 +13,8 @@ from lab_ddpm.tools.worker_pool import available_cores
 
 def parser() -> Parser:
     parser = Parser("render", __doc__)
-    parser.add_argument("--num-scenes", type=int, default=6003, help="scenes, with three images each (default: 6003)")
+    scenes = f"scenes, with three images each (default: {NUM_SCENES})"
+    parser.add_argument("--num-scenes", type=int, default=NUM_SCENES, help=scenes)
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")

@@ -14,6 +14,7 @@ SHAPES = ("cube", "sphere", "cylinder")
 COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 MOST_OBJECTS = 3  # in an image
+NUM_SCENES = 6003  # to render, unless another number is given
 
 ROOT = Path("data/iclevr")
 OFFICIAL_CHECKPOINT = "checkpoint.pth"  # of the classifier that courses hand out

@@ -4,8 +4,8 @@
     p(cluster)       its share of those images
 
 A model without labels has to find out what it draws while it draws: its first predictions are means over all images,
-and some of its images stay mixtures. So it is told a cluster, like a label that nobody has to give. arXiv:2210.06462
-does so with clusters of learnt features.
+and some of its images stay mixtures. So it is conditioned on a cluster, as on a label that nobody has to give.
+arXiv:2210.06462 does so with clusters of learnt features.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ A call with `seed=0` makes the images that the commands make with `--seed 0`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         Raises:
             UserError: A number out of range, or a sampling that does not fit the model.
         """
-        given = {"scheduler": scheduler, "steps": steps, "guidance_scale": guidance_scale}
-        sampling = dataclasses.replace(
-            self.sampling, **{key: value for key, value in given.items() if value is not None}
-        )
+        sampling = self.sampling.updated(scheduler, steps, guidance_scale)
         sampling_timesteps(sampling, self.denoiser)  # refuse a misfit now, not in the middle of the work
         own = sampling.scheduler, sampling.steps, sampling.guidance_scale
         other = LabelConditionalPipeline(self.denoiser, *own, self.config["fit"])
@@ -126,7 +122,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
         class_labels = self.denoiser.class_labels(conditions)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         check_whole("seed", seed, 0)
-        sampling = self.with_sampling(None, num_inference_steps, guidance_scale).sampling
+        sampling = self.sampling.updated(None, num_inference_steps, guidance_scale)
         before: list[int] = []  # the timesteps of the network's calls
 
         def on_state(timestep: int, samples: torch.Tensor) -> torch.Tensor | None:

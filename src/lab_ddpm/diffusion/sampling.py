@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,13 @@ class Sampling:
     def __post_init__(self) -> None:
         check_whole("steps", self.steps, 1)
         check_positive("guidance_scale", self.guidance_scale)
+
+    def updated(
+        self, scheduler: str | Scheduler = None, steps: int | None = None, guidance_scale: float | None = None
+    ) -> Sampling:
+        """The same sampling but for the values that are not None."""
+        given = {"scheduler": scheduler, "steps": steps, "guidance_scale": guidance_scale}
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from lab_ddpm.data.conditions import Condition
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, resize_images, to_uint8
-from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import FINISHED, image_seeds
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.evaluation.scores import top_k
@@ -86,7 +85,8 @@ class Backend:
             UserError: A setting is out of range, or does not fit the model.
         """
         check_at_least("seed", settings.seed, 0)
-        pipeline, seeds = self._sampled_by(settings), image_seeds(settings.seed, settings.number)
+        scheduler, seeds = self._other_scheduler(settings), image_seeds(settings.seed, settings.number)
+        pipeline = self.pipeline.with_sampling(scheduler, settings.steps, settings.guidance_scale)
         states: SimpleQueue[Images | Future[Preview]] = SimpleQueue()
         closed = Event()
 
@@ -120,7 +120,7 @@ class Backend:
 
     def code(self, condition: Condition, places: Sequence[Place], settings: Settings) -> str:
         """Python code that makes the same images."""
-        sampling = self._sampled_by(settings).sampling
+        sampling = self.pipeline.sampling.updated(None, settings.steps, settings.guidance_scale)
         scheduler = f'scheduler="{settings.scheduler}", ' if self._other_scheduler(settings) else ""
         how = f"{scheduler}steps={sampling.steps}, guidance_scale={sampling.guidance_scale:g}"
         names = "Place, generate_placed, image_seeds, open_pipeline" if places else "open_pipeline"
@@ -138,9 +138,6 @@ class Backend:
     def _other_scheduler(self, settings: Settings) -> str | None:
         """None for the pipeline's own scheduler, because it may have no name in `SCHEDULERS`."""
         return None if settings.scheduler == self.scheduler else settings.scheduler
-
-    def _sampled_by(self, settings: Settings) -> LabelConditionalPipeline:
-        return self.pipeline.with_sampling(self._other_scheduler(settings), settings.steps, settings.guidance_scale)
 
 
 class _ClosedError(Exception):

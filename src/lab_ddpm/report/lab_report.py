@@ -15,15 +15,14 @@ import torch
 
 from lab_ddpm.data.conditions import Condition, encode, load_conditions, load_labels
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
-from lab_ddpm.data.images import height_width, resize_images, write_png
+from lab_ddpm.data.images import height_width, write_png
 from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.drawing.charts import training_curves
 from lab_ddpm.drawing.figures import DenoisingRecorder, labelled_grid
-from lab_ddpm.evaluation.classifiers import CLASSIFIERS, IMAGE_SIZE, classifier_file, load_classifier
-from lab_ddpm.evaluation.counter import count_objects, count_scores, load_counter
 from lab_ddpm.evaluation.intervals import as_text
+from lab_ddpm.evaluation.judging import Judges
 from lab_ddpm.evaluation.scores import score_seeds
 from lab_ddpm.generation.generate import generate, generate_seeds, sampling_record
 from lab_ddpm.report.rendering import render
@@ -77,15 +76,13 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
     num_images = len(load_labels(Path(config.data.root) / LABEL_FILE, OBJECTS))
     check_writable(out)
     lists = {name: load_conditions(resolve_split(name, config.data.root), OBJECTS) for name in _LISTS}
-    classifiers = {name: load_classifier(classifier_file(name), OBJECTS).to(pipeline.device) for name in CLASSIFIERS}
-    counter, scores = load_counter(), []
+    judges, scores = Judges(pipeline.device), []
     for name, conditions in lists.items():
         images = generate_seeds(pipeline, conditions, num_seeds, progress=f"sampling {name}").images
-        rows = encode(conditions, OBJECTS)
-        counts = count_scores(count_objects(counter, resize_images(images, IMAGE_SIZE)), rows)
+        by_classifier, counts = judges.score(images, conditions)
         captions = [", ".join(condition) for condition in conditions]
         write_png(out / f"{name}.png", labelled_grid(images[: len(conditions)], captions, _COLUMNS))
-        for classifier, found in score_seeds(images, rows, classifiers).items():
+        for classifier, found in by_classifier.items():
             texts = {key: as_text(found[key], ".3f") for key in ("micro", "exact_match")}
             scores.append({"list": name, "classifier": classifier, **texts, "right": as_text(counts["right"], ".3f")})
     recorder = DenoisingRecorder(pipeline.denoiser)
@@ -111,7 +108,7 @@ def write_lab_report(run: Path, pipeline: LabelConditionalPipeline, num_seeds: i
         denoised=", ".join(_DENOISED),
         device=_device_name(pipeline.device),
         num_compared=len(lists["test"]),
-        comparison=_compare_with_ddpm(pipeline, lists["test"], classifiers["referee"]),
+        comparison=_compare_with_ddpm(pipeline, lists["test"], judges.classifiers["referee"]),
     )
     write_text(out / "report.md", text)
     body = markdown.markdown(text, extensions=["tables", "fenced_code"])

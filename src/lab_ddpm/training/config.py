@@ -1,8 +1,8 @@
 """The settings of one training run, as frozen dataclasses.
 
-The defaults are the i-CLEVR experiment of the report. A value out of range is refused with its name. The sections
-`model`, `loss` and `sampling` are arguments of the classes that use them, which check them: see `config_parser` and
-`model.check_settings`.
+The defaults are the i-CLEVR experiment of a course report, on which this project is modelled. A value out of range is
+refused with its name. The sections `model`, `loss` and `sampling` are arguments of the classes that use them, which
+check them: see `config_parser` and `model.check_settings`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lab_ddpm.data.iclevr import NUM_SCENES
 from lab_ddpm.tools.errors import UserError, check_at_least, check_positive, check_seed, renaming
 
 HUB_OPTIONS = ("image_column", "label_column", "split", "revision")  # of `data`, for the data set "hub" only
@@ -49,7 +50,7 @@ class DataConfig:
     conditional: bool = True
     image_size: int | tuple[int, int] = 64
     random_flip: bool = False
-    num_scenes: int = 6003
+    num_scenes: int = NUM_SCENES
     num_workers: int = 2
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def train(config: TrainConfig) -> Path:
         steps = range(progress.step, total_steps)
         loader, make_batch = open_stream(config, images, denoiser, accelerator.device, steps)
 
-        # what is measured, learnt and told
+        # what is measured, learnt and logged
         validation = Validation(config, images, state, steps_per_epoch)
         loss = DenoisingLoss(**config.loss)
         log = TrainingLog(config, state, steps_per_epoch)
