@@ -11,16 +11,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import LAUNCH_TWO, save_random_classifiers, tiny_arguments, tiny_batch
 from lab_ddpm.cli import main
 from lab_ddpm.data.batches import Batch
+from lab_ddpm.data.conditions import load_conditions
+from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import image_grid
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.generation.checkpoint import load_pipeline
+from lab_ddpm.generation.generate import generate
 from lab_ddpm.training.config import OptimizerConfig
 from lab_ddpm.training.metrics_log import read_records
 from lab_ddpm.training.optimizer import make_optimizer
@@ -199,7 +206,14 @@ def test_in_bfloat16_a_killed_and_a_stopped_run_resume_exactly(arguments: list[s
     crash = 'killed(lab_ddpm.tools.files.os, "replace", "states/step_0000004")\n'
     workers = ["--data.num_workers", "2"]
     run_code(KILL + crash + STOP_AND_RESUME, [*arguments, "--mixed_precision", "bf16", *workers])
-    assert_same_run(tmp_path / "runs" / "tiny", tmp_path / "runs" / "whole")
+    run = tmp_path / "runs" / "whole"
+    assert_same_run(tmp_path / "runs" / "tiny", run)
+    pipeline = load_pipeline(run / "last")  # of which the network alone is in bfloat16, as where it is used
+    pipeline.denoiser.forward = torch.autocast("cpu", torch.bfloat16)(pipeline.denoiser.forward)
+    conditions = load_conditions(tmp_path / "data" / "val.json", OBJECTS)
+    images = generate(pipeline, conditions, image_seeds(0, len(conditions))).images
+    with Image.open(run / "samples" / f"step_{STEPS:07d}.png") as shown:
+        assert np.array_equal(shown, image_grid(images, 8))
 
 
 def test_a_run_that_is_stopped_in_each_of_its_steps_resumes_exactly(

@@ -49,7 +49,7 @@ class Validation:
             return False
         state.save()  # so that no step is lost if the evaluation is ended
         started = time.perf_counter()
-        with state.averaged_weights() as denoiser, state.accelerator.autocast():
+        with state.averaged_weights() as denoiser:  # its forward computes in the precision of the run
             sampling = self.config.sampling
             pipeline = LabelConditionalPipeline(
                 denoiser, sampling["scheduler"], sampling["steps"], sampling["guidance_scale"], self.fit
