@@ -236,7 +236,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         guidance_scale: float = 1.0,
         place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The guided and clipped clean sample.
+        """The guided and clipped clean sample, float32 of the shape of `noisy`.
 
         Args:
             noisy: (B, *space.shape) samples x_t.
@@ -244,9 +244,6 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
             guidance_scale: 1 is unguided.
             place_map: See `forward`.
-
-        Returns:
-            float32 of the shape of `noisy`.
         """
 
         def predict(samples: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:  # of each sample once or several times

@@ -118,11 +118,8 @@ class DenoisingLoss:
         # an image without a layout gets no places either
         place_map = place_map_in_training(denoiser, batch, places, uniforms[:, FOR_LAYOUT])
 
-        # the terms
-        terms: dict[str, torch.Tensor] = {}
-        if denoiser.placer is not None and places is not None:
-            losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
-            terms["places"] = PLACES_WEIGHT * losses.mean()
+        # what it predicts, and how well its detailer sharpens that
+        detail = None
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, place_map)
         else:
@@ -132,12 +129,19 @@ class DenoisingLoss:
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
-            terms["detail"] = errors.sum() / (len(clean) / _EVERY)
+            detail = errors.sum() / (len(clean) / _EVERY)
+
+        # the terms
+        terms = {"image": weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights).mean()}
         if space.has_layout:
             errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
-            terms = {"layout": LAYOUT_WEIGHT * errors.mean(), **terms}
-        errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights)
-        return {"image": errors.mean(), **terms}
+            terms["layout"] = LAYOUT_WEIGHT * errors.mean()
+        if denoiser.placer is not None and places is not None:
+            losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
+            terms["places"] = PLACES_WEIGHT * losses.mean()
+        if detail is not None:
+            terms["detail"] = detail
+        return terms
 
     def draw_timesteps(self, uniforms: torch.Tensor, denoiser: Denoiser) -> torch.Tensor:
         """(B,) uniform numbers in [0, 1) as (B,) timesteps of the model, by the density's inverse distribution."""
