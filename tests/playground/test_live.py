@@ -12,7 +12,8 @@ import pytest
 from playground_server import PRETRAINED, decode, open_page, serving
 
 from conftest import save_tiny_pipeline
-from lab_ddpm.generation.placing import Place
+from lab_ddpm.diffusion.sampling import image_seeds
+from lab_ddpm.generation.placing import Place, draw_places
 from lab_ddpm.playground.backend import Backend, Settings
 
 pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio")
@@ -159,6 +160,14 @@ def shown_places(page: Any) -> list[Place]:
 @cache
 def shipped() -> Backend:
     return Backend(PRETRAINED)
+
+
+@pytest.mark.slow
+def test_the_first_objects_stand_where_the_first_image_has_them(address: str) -> None:
+    condition = ("red cube", "cyan sphere", "yellow cylinder")
+    (places,) = draw_places(shipped().pipeline.denoiser, [condition], image_seeds(0, 1))
+    with open_page(address) as page:
+        assert shown_places(page) == [Place(place.label, round(place.x), round(place.y)) for place in places]
 
 
 @pytest.mark.slow

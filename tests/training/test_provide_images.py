@@ -39,9 +39,13 @@ def test_several_processes_do_not_make_them(
     assert not (tiny_dataset / "masks").exists()
 
 
-def test_those_of_a_replica_are_rendered(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_those_of_a_replica_are_rendered(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = '{"recipe": 1, "seed": 0, "num_scenes": 7, "forbidden": []}'
     (tiny_dataset / "replica.json").write_text(identity, encoding="utf-8")
     next((tiny_dataset / "masks").iterdir()).unlink()
     with pytest.raises(UserError, match=r"scripts/render\.py"):
         provide_images(tiny_config(tmp_path, **WITH_LAYOUT))
+    (tiny_dataset / "train.json").unlink()  # as if the rendering was interrupted
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"unfinished.*scripts/render\.py"):
+        provide_images(tiny_config(tmp_path))

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from lab_ddpm.data.iclevr import COLOURS, OBJECTS, SHAPES
 from lab_ddpm.data.images import Images, to_pil
 from lab_ddpm.diffusion.places import disc_radius
+from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.generation.placing import Place, draw_places
 from lab_ddpm.playground.backend import Backend, Settings
 from lab_ddpm.tools.errors import UserError
@@ -44,7 +45,8 @@ def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code) -> None:
     """
     is_iclevr, space = backend.labels == OBJECTS, backend.pipeline.denoiser.space
     height, width = space.sample_size
-    (places,) = draw_places(backend.pipeline.denoiser, [_FIRST if is_iclevr else backend.labels[:1]], [0])
+    first = _FIRST if is_iclevr else backend.labels[:1]
+    (places,) = draw_places(backend.pipeline.denoiser, [first], image_seeds(0, 1))
     start = {
         "url": _URL.removeprefix("/"),
         "size": [width, height],

@@ -19,7 +19,7 @@ from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
 from lab_ddpm.training.initial_weights import load_source
 from lab_ddpm.training.progress import Progress
-from lab_ddpm.training.provide_images import find_missing
+from lab_ddpm.training.provide_images import describe_lack, find_missing
 from lab_ddpm.training.run_folder import check_same_settings
 from lab_ddpm.training.selection import make_selection
 from lab_ddpm.training.state import newest_state
@@ -53,7 +53,7 @@ def _find_images(config: TrainConfig, accelerator: Accelerator) -> tuple[ImageDa
     """Images to try a step with, and how many there will be. Checks what evaluations need."""
     data, missing = config.data, find_missing(config)
     if missing == "images":
-        accelerator.print(f"{data.root} has no images: a replica of {data.num_scenes:,} scenes would be rendered")
+        accelerator.print(f"{describe_lack(data.root)}: a replica of {data.num_scenes:,} scenes would be rendered")
         return _stand_ins(config), MOST_OBJECTS * data.num_scenes
     without_layout = dataclasses.replace(config, model={**config.model, "layout_scale": 0})
     images = open_images(without_layout if missing == "masks" else config, accelerator)

@@ -45,7 +45,7 @@ def find_missing(config: TrainConfig) -> Literal["images", "masks"] | None:
     if config.data.dataset != "iclevr":
         return None
     if not has_images(root):
-        _refuse_several_processes(f"{root} has no images: run scripts/render.py or scripts/import_data.py")
+        _refuse_several_processes(f"{describe_lack(root)}: run scripts/render.py or scripts/import_data.py")
         require_extra("mitsuba")
         _check_rest(config, root)
         return "images"
@@ -56,6 +56,11 @@ def find_missing(config: TrainConfig) -> Literal["images", "masks"] | None:
     if read_identity(root) is not None:
         raise UserError(f"{root} lacks masks: run `python scripts/render.py` again with the same arguments as before")
     return "masks"
+
+
+def describe_lack(root: str | Path) -> str:
+    """One clause about an i-CLEVR folder whose images have to be rendered."""
+    return f"{root} has {'no images' if read_identity(root) is None else 'an unfinished replica'}"
 
 
 def _check_rest(config: TrainConfig, root: Path) -> None:
@@ -70,9 +75,9 @@ def _check_rest(config: TrainConfig, root: Path) -> None:
 
 
 def _render(config: TrainConfig, root: Path) -> None:
+    official = f" To use the official ones, stop and run `python scripts/import_data.py PATH --out {root}`."
     print(
-        f"{root} has no images. To use the official ones, stop and run "
-        f"`python scripts/import_data.py PATH --out {root}`. "
+        f"{describe_lack(root)}.{official if read_identity(root) is None else ''} "
         f"Rendering the replica of {config.data.num_scenes} scenes. You can stop it; it continues at the next start."
     )
     write_condition_lists(root)
