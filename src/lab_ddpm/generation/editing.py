@@ -67,10 +67,10 @@ def remove_object(
         NotEdited: The model does not see the object in the image.
         UserError: The condition does not name the object, or no other one; or the model does not read images.
     """
-    scene = _read(pipeline.denoiser, image, condition)
     rest = _without(condition, label)
     if not rest:
         raise UserError(f"an image must keep one of its objects: {label!r} is the only one")
+    scene = _read(pipeline.denoiser, image, condition)
     return _redraw(scene, scene.place_of(label), None, rest, seed, pipeline.sampling)
 
 
@@ -83,9 +83,9 @@ def replace_object(
         NotEdited: The model does not see the object in the image.
         UserError: The condition does not name the object, or the new label is unknown or shown already.
     """
-    scene = _read(pipeline.denoiser, image, condition)
     rest = _without(condition, label)
-    check_condition([*rest, new_label], scene.denoiser.labels)
+    check_condition([*rest, new_label], pipeline.denoiser.labels)
+    scene = _read(pipeline.denoiser, image, condition)
     old = scene.place_of(label)
     new = dataclasses.replace(old, labels=torch.full_like(old.labels, scene.denoiser.labels.index(new_label) + 1))
     new = scene.outlines.fitting(new, old)
@@ -96,8 +96,8 @@ def move_object(
     pipeline: LabelConditionalPipeline, image: Images, condition: Condition, place: Place, seed: int = 0
 ) -> Edited:
     """Move an object to another place. It is turned alike. Raises the errors of `replace_object` and `add_object`."""
-    scene = _read(pipeline.denoiser, image, condition)
     _without(condition, place.label)
+    scene = _read(pipeline.denoiser, image, condition)
     old = scene.place_of(place.label)
     new = scene.outlines.fitting(scene.to_places(place), old)
     return _redraw(scene, old, new, condition, seed, pipeline.sampling)
@@ -113,8 +113,8 @@ def add_object(
             model does not draw it, since in its training images no object stands there.
         UserError: As for `remove_object`, or the place is outside the image.
     """
+    check_condition([*condition, place.label], pipeline.denoiser.labels)
     scene = _read(pipeline.denoiser, image, condition)
-    check_condition([*condition, place.label], scene.denoiser.labels)
     new = scene.outlines.draw(scene.to_places(place), image_seeds(seed, 1))
     return _redraw(scene, None, new, (*condition, place.label), seed, pipeline.sampling)
 
