@@ -142,7 +142,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the network. The placer and the clusters are always in float32."""
-        return self.unet.dtype
+        return self.unet.conv_in.weight.dtype
 
     def class_labels(self, conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any]) -> torch.Tensor:
         """(B, num_labels) multi-hot rows, see `conditions.to_rows`; an empty condition is the null label.
@@ -157,11 +157,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     def compose(self, all_of: Sequence[str | Condition] = (), none_of: Sequence[str | Condition] = ()) -> torch.Tensor:
         """One composed condition: all of the first conditions hold, and none of the others, see `guidance`.
 
-        Returns:
-            (K, num_labels) float32 of 0, 1 and -1; `torch.stack` joins several to (B, K, num_labels).
-
-        Raises:
-            UserError: A label that the model does not know, or one that a condition names twice.
+        It is (K, num_labels) float32 of 0, 1 and -1; `torch.stack` joins several to (B, K, num_labels). Raises the errors
+        of `class_labels`.
         """
         rows = encode(parse_conditions([*all_of, *none_of], self.labels), self.labels)
         rows[len(all_of) :] *= -1
@@ -217,15 +214,14 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the UNet predicts: `forward` without the detailer. A model with a layout needs a `place_map`."""
-        dtype = self.unet.conv_in.weight.dtype  # `self.dtype` looks at all weights each time
         embedding = None
         if self.label_embedding is not None:
             num_missing = self.label_embedding.in_features - class_labels.shape[1]
             labels = F.pad(class_labels, (0, num_missing))  # zeros: of no cluster, not changed
-            embedding = self.label_embedding(labels.to(dtype))
+            embedding = self.label_embedding(labels.to(self.dtype))
         if place_map is not None:
             noisy = torch.cat([noisy, place_map], dim=1)
-        return self.unet(noisy.to(dtype), timesteps, class_labels=embedding).sample.float()
+        return self.unet(noisy.to(self.dtype), timesteps, class_labels=embedding).sample.float()
 
     @torch.no_grad()
     def predict_clean(
@@ -239,11 +235,10 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         """The guided and clipped clean sample, float32 of the shape of `noisy`.
 
         Args:
-            noisy: (B, *space.shape) samples x_t.
+            noisy, place_map: See `forward`.
             timestep: Scalar in [0, T - 1], on the CPU.
             class_labels: (B, num_labels), or (B, K, num_labels) of composed conditions, see `guidance`.
             guidance_scale: 1 is unguided.
-            place_map: See `forward`.
         """
 
         def predict(samples: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:  # of each sample once or several times
