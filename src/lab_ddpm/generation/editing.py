@@ -206,7 +206,7 @@ def _changed(
     changed = torch.zeros_like(before, dtype=torch.bool)
     if old is not None:
         is_read = F.interpolate(space.masks(scene.sample).float(), scale_factor=float(space.patch_size)) == old.labels
-        changed |= (before == old.labels) | (is_read & (before == 0))  # of one half hidden, the outline may be wrong
+        changed |= (before == old.labels) | is_read  # of one half hidden, the outline may be wrong
     if new is not None:
         shown = after == new.labels
         in_the_middle = dataclasses.replace(new, centers=new.centers.new_tensor([[scene.outlines.middle]]))
@@ -228,9 +228,8 @@ def _region(changed: torch.Tensor, stays: torch.Tensor, space: SampleSpace) -> t
     def touched(pixels: torch.Tensor) -> torch.Tensor:
         return F.max_pool2d(pixels.float(), space.patch_size) > 0
 
-    border = touched(_around(changed, _BORDER)) & touched(~stays)
     return (
-        border
+        touched(_around(changed, _BORDER))
         | (touched(_around(changed, edge)) & ~touched(stays))
         | (touched(_around(changed, shadow)) & ~touched(_around(stays, _BORDER)))
     )
