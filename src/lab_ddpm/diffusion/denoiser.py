@@ -157,8 +157,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
     def compose(self, all_of: Sequence[str | Condition] = (), none_of: Sequence[str | Condition] = ()) -> torch.Tensor:
         """One composed condition: all of the first conditions hold, and none of the others, see `guidance`.
 
-        It is (K, num_labels) float32 of 0, 1 and -1; `torch.stack` joins several to (B, K, num_labels). Raises the errors
-        of `class_labels`.
+        It is (K, num_labels) float32 of 0, 1 and -1; `torch.stack` joins several to (B, K, num_labels). Raises the
+        errors of `class_labels`.
         """
         rows = encode(parse_conditions([*all_of, *none_of], self.labels), self.labels)
         rows[len(all_of) :] *= -1
