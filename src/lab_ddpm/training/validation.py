@@ -30,7 +30,7 @@ class Validation:
     def __init__(self, config: TrainConfig, images: ImageDataset, state: TrainingState, steps_per_epoch: int) -> None:
         self.config, self.state, self.fit = config, state, images.fit
         self.period = config.epochs_between_evaluations * steps_per_epoch
-        self.total_steps = config.epochs * steps_per_epoch
+        self.total_steps = state.total_steps
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
 
     def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
