@@ -224,9 +224,9 @@ class _Study:
             differences = np.abs(edited.image.astype(float) - dataset.images[index - 1]).mean(axis=2)
             of_others = (masks[index - 1] == label + 1 for label in rows[index - 1].nonzero()[:, 0])
             near += [differences[pixels].mean() <= LEVELS for pixels in of_others if pixels.any()]
-        return [share_row(f"editing, removed: other objects within {LEVELS} levels of the real scene", near)] * bool(
-            near
-        )
+        if not near:  # no scene of the data set is there without its last object
+            return []
+        return [share_row(f"editing, removed: other objects within {LEVELS} levels of the real scene", near)]
 
     def _free_place(self, label: str, taken: list[Place], random: np.random.Generator) -> Place:
         """A place in the middle half of the image, at least a fifth of its width from all others if possible."""

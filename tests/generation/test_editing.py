@@ -66,7 +66,7 @@ def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline,
     alone = image.copy()
     alone[16:24, 20:28] = GROUND
     edited = add_object(pipeline, alone, ("dark",), Place("bright", 22, 26))
-    check_only_the_region_changed(edited, alone, most=0.7)
+    check_only_the_region_changed(edited, alone)
     assert edited.condition == ("dark", "bright")
     assert edited.image[26, 22].tolist() == [BRIGHT] * 3
     assert (edited.image[8:16, 4:12] == DARK).all()
@@ -76,7 +76,7 @@ def test_an_added_object_stands_in_its_place(pipeline: LabelConditionalPipeline,
 
 def test_a_moved_object_stands_in_its_new_place(pipeline: LabelConditionalPipeline, image: Images) -> None:
     edited = move_object(pipeline, image, LABELS, Place("dark", 26, 6))
-    check_only_the_region_changed(edited, image, most=0.85)  # two places
+    check_only_the_region_changed(edited, image, most=0.6)  # two places
     assert edited.condition == LABELS
     assert edited.image[6, 26].tolist() == [DARK] * 3
     assert (edited.image[8:16, 4:12] == GROUND).all()

@@ -30,7 +30,6 @@ class Validation:
     def __init__(self, config: TrainConfig, images: ImageDataset, state: TrainingState, steps_per_epoch: int) -> None:
         self.config, self.state, self.fit = config, state, images.fit
         self.period = config.epochs_between_evaluations * steps_per_epoch
-        self.total_steps = state.total_steps
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
 
     def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
@@ -44,7 +43,7 @@ class Validation:
         """
         state, progress = self.state, self.state.progress
         step = progress.step
-        is_due = step % self.period == 0 or step == self.total_steps
+        is_due = step % self.period == 0 or step == state.total_steps
         if step == 0 or step in progress.scores or not is_due:
             return False
         state.save()  # so that no step is lost if the evaluation is ended
