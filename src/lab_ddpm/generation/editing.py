@@ -153,11 +153,10 @@ def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
     rows = denoiser.class_labels([condition])
     sample = read_images(denoiser, to_tensor(image[None]), rows)
     layout, masks = denoiser.space.layout(sample), denoiser.space.masks(sample)
-    found = places_in(
-        masks * F.pad(rows, (1, 0)).gather(1, masks.flatten(1)).reshape(masks.shape), len(denoiser.labels)
-    )
+    found = places_in(masks, len(denoiser.labels))
+    is_named = F.pad(rows, (1, 0)).gather(1, found.labels) > 0
     assert denoiser.placer is not None
-    places = Places(found.labels, found.centers * denoiser.space.patch_size)
+    places = Places(found.labels * is_named, found.centers * denoiser.space.patch_size)
     return _Scene(denoiser, sample, denoiser.placer.outlines.nearest(layout, places))
 
 
@@ -187,7 +186,7 @@ def _redraw(
     space.parts(is_known)[0].logical_and_(~region)
     rows, known = scene.denoiser.class_labels([condition]), Known(values, is_known)
     drawn = sample(scene.denoiser, rows, image_seeds(seed, 1), sampling, known, places=places)
-    in_pixels = F.interpolate(region.float(), scale_factor=float(space.patch_size))
+    in_pixels = _in_pixels(region, space)
     inner = -F.max_pool2d(-in_pixels.maximum(stays.float()), _SEAM, 1, _SEAM // 2)  # no seam along what stays
     share = (F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2) * ~stays).maximum(_around(changed, _BORDER).float())
     after = before + share * (space.decode(drawn) - before)
@@ -205,7 +204,7 @@ def _changed(
     before, after = scene.outlines.masks(scene.places), scene.outlines.masks(places)
     changed = torch.zeros_like(before, dtype=torch.bool)
     if old is not None:
-        is_read = F.interpolate(space.masks(scene.sample).float(), scale_factor=float(space.patch_size)) == old.labels
+        is_read = _in_pixels(space.masks(scene.sample), space) == old.labels
         changed |= (before == old.labels) | is_read  # of one half hidden, the outline may be wrong
     if new is not None:
         shown = after == new.labels
@@ -233,6 +232,11 @@ def _region(changed: torch.Tensor, stays: torch.Tensor, space: SampleSpace) -> t
         | (touched(_around(changed, edge)) & ~touched(stays))
         | (touched(_around(changed, shadow)) & ~touched(_around(stays, _BORDER)))
     )
+
+
+def _in_pixels(patches: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+    """(1, 1, h, w) values of patches -> (1, 1, H, W) float32."""
+    return F.interpolate(patches.float(), scale_factor=float(space.patch_size))
 
 
 def _around(pixels: torch.Tensor, margin: int) -> torch.Tensor:
