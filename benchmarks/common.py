@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lab_ddpm.data.images import Images
-from lab_ddpm.diffusion.layout import make_layout, read_layout
+from lab_ddpm.diffusion.layout import read_layout
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.evaluation.intervals import Score, as_text, share_interval
 from lab_ddpm.tools.checksums import check_sums
@@ -100,8 +100,10 @@ def patch_energy(images: Images, patch_size: int) -> float:
 
 
 def by_patch(space: SampleSpace, masks: torch.Tensor) -> torch.Tensor:
-    """Reduce (B, 1, H, W) masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
-    return read_layout(make_layout(masks, space.num_labels, space.patch_size), space.num_labels)
+    """Reduce masks to one value per patch, as clean layouts show them: (B, 1, H / p, W / p)."""
+    layout = space.make_layout(masks)
+    assert layout is not None
+    return read_layout(layout, space.num_labels)
 
 
 def iclevr_preset(path: Path, *options: str) -> TrainConfig:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
@@ -82,7 +83,7 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     objects, layout = None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
-        objects, layout = masks > 0, denoiser.space.make_layout(masks)
+        objects, layout = F.interpolate(masks, images.shape[1:3]) > 0, denoiser.space.make_layout(masks)
     clean = denoiser.space.encode(pixels, layout)
     is_unknown = torch.tensor([layout is None]).expand(len(chosen))
     noise = denoiser.space.draw_noise([torch.Generator().manual_seed(seed) for seed in image_seeds(0, len(chosen))])

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -205,7 +206,8 @@ class _Study:
 
     def taking_back(self, dataset: ImageDataset) -> list[ShareRow]:
         """Objects that a scene got last, removed again. The scene before is the right answer."""
-        rows, masks = dataset.class_labels, torch.from_numpy(np.asarray(dataset.masks)[..., 0].astype(np.int64))
+        rows, finer = dataset.class_labels, torch.from_numpy(np.asarray(dataset.masks)).movedim(-1, 1)
+        masks = F.interpolate(finer, dataset.images.shape[1:3])[:, 0].long()
         scenes = []
         for index in range(1, len(dataset)):
             new = rows[index] - rows[index - 1]

@@ -65,7 +65,8 @@ def main(arguments: list[str]) -> None:
 def places_of(dataset: ImageDataset) -> Places:
     """The places in all images of a data set with masks."""
     assert dataset.masks is not None
-    return places_in(torch.from_numpy(dataset.masks.copy()).movedim(-1, 1), len(OBJECTS))
+    masks = torch.from_numpy(dataset.masks.copy()).movedim(-1, 1)
+    return places_in(masks, len(OBJECTS), dataset.images.shape[2])
 
 
 def with_count(places: Places, count: int) -> NDArray[np.float32]:

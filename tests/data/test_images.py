@@ -113,9 +113,10 @@ def test_images_in_memory_are_resized_like_files(tmp_path: Path, size: int) -> N
     np.testing.assert_array_equal(resized, np.stack([read_image(tmp_path / "image.png", size)] * 2))
 
 
-def test_a_resized_mask_has_no_new_values(tmp_path: Path) -> None:
-    write_png(tmp_path / "mask.png", np.array([[3] * 8 + [24] * 8] * 16, dtype=np.uint8)[..., None])
-    assert set(read_mask(tmp_path / "mask.png", 7).ravel().tolist()) == {3, 24}
+def test_a_pixel_of_a_resized_mask_has_the_value_that_covers_most_of_it(tmp_path: Path) -> None:
+    write_png(tmp_path / "mask.png", np.array([[3] * 9 + [24] * 3 + [0] * 4] * 16, dtype=np.uint8)[..., None])
+    assert read_mask(tmp_path / "mask.png", 4)[0, :, 0].tolist() == [3, 3, 24, 0]
+    assert set(read_mask(tmp_path / "mask.png", 7).ravel().tolist()) == {0, 3, 24}
     write_png(tmp_path / "mask.png", noise(8, 8))
     with pytest.raises(DataError, match=r"mask\.png"):
         read_mask(tmp_path / "mask.png", 7)

@@ -125,8 +125,10 @@ def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> 
     torch.nn.init.normal_(detailer.conv_out.weight, std=0.1)
     prediction, noisy = torch.randn(2, 2, *space.shape)
     timestep, alpha_bar, places = torch.tensor(50), torch.tensor(0.9), torch.full((2, 2), 0.5)
-    whole = detailer(prediction, noisy, timestep, alpha_bar)
-    seen = detailer(*(detailer.windows(part, places) for part in (prediction, noisy)), timestep, alpha_bar)
+    told = torch.randn(2, space.layout_channels + 16, 16, 16)
+    whole = detailer(prediction, noisy, timestep, alpha_bar, told)
+    predicted, shown, told = (detailer.windows(part, places) for part in (prediction, noisy, told))
+    seen = detailer(predicted, shown, timestep, alpha_bar, told)
     middle = (..., slice(3, 7), slice(3, 7))  # two convolutions at the ends and six between them reach 8 pixels
     torch.testing.assert_close(seen[middle], detailer.windows(whole, places)[middle])
 
@@ -140,7 +142,7 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
     noisy = denoiser.noise_scheduler.add_noise(clean, batch["noise"], timesteps)
-    told = make_place_map(space, places_in(batch["masks"], 24), batch["masks"].long())
+    told = make_place_map(space, places_in(batch["masks"], 24, space.sample_size[1]), batch["masks"].long())
     with torch.no_grad():
         errors = (denoiser(noisy, timesteps, batch["class_labels"], told) - clean).square()
     first, _, third = space.parts(errors)[0].mean(dim=(1, 2, 3))[::4]  # every fourth image teaches it

@@ -97,7 +97,7 @@ def opened_image(path: str | Path) -> Iterator[Image.Image]:
 def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
     """Read a mask (8-bit grey, or with a palette) as (H, W, 1) uint8.
 
-    It is resized like an image in `read_image`, but without interpolation: every value is one that the file holds.
+    It is resized like an image in `read_image`, but each pixel gets the value that covers most of it.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
@@ -105,7 +105,13 @@ def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
     with naming_broken_images(path), Image.open(path) as mask:
         if mask.mode not in ("L", "P"):
             raise DataError(f"{path}: a mask must be 8-bit grey or have a palette, got mode {mask.mode}")
-        return np.asarray(_fit(mask, size, fit, Image.Resampling.NEAREST))[..., None]
+        pixels = np.asarray(mask)
+        values = np.union1d(pixels, 0).astype(np.uint8)  # 0 surrounds a mask that is padded
+        shares = [
+            np.asarray(_fit(Image.fromarray(255 * (pixels == value).astype(np.uint8)), size, fit, Image.Resampling.BOX))
+            for value in values
+        ]
+        return values[np.argmax(shares, axis=0)][..., None]
 
 
 def fit_image(image: Image.Image, size: Size, fit: str, channels: int = 3) -> Images:

@@ -24,6 +24,7 @@ from lab_ddpm.tools.errors import DataError, shown, some
 from lab_ddpm.tools.files import is_visible, read_json
 
 LABEL_FILE = "train.json"
+_FINE = 2  # pixels of an opened mask on each side of a pixel of its image: outlines must be right to the pixel
 
 
 def open_labelled_images(
@@ -56,7 +57,8 @@ def open_labelled_images(
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:
         return ImageDataset(names, images, class_labels, tuple(labels), fit, key, kinds=kinds)
-    masks, masks_key = _cached_masks(root, conditions, image_size, labels, fit)
+    mask_size = [_FINE * side for side in height_width(image_size)]
+    masks, masks_key = _cached_masks(root, conditions, mask_size, labels, fit)
     return ImageDataset(names, images, class_labels, tuple(labels), fit, key + masks_key, masks, kinds)
 
 

@@ -201,10 +201,14 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             return prediction
         alpha_bar = self.alpha_bar(timesteps)
         if windows is None:
-            return self.detailer.sharpen(prediction, noisy, times, alpha_bar, timesteps < self.detailer.num_timesteps)
+            gets_detail = timesteps < self.detailer.num_timesteps
+            return self.detailer.sharpen(prediction, noisy, times, alpha_bar, place_map, gets_detail)
         rows, where = windows
-        predicted, seen = (self.detailer.windows(of[rows], where) for of in (prediction.detach(), noisy))
-        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None])
+        predicted, seen, told = (
+            None if of is None else self.detailer.windows(of[rows], where)
+            for of in (prediction.detach(), noisy, place_map)
+        )
+        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None], told)
 
     def predict_without_detail(
         self,

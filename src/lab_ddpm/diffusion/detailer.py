@@ -1,11 +1,12 @@
 """Detail: a small network over single pixels that sharpens the image that a network of patches predicts.
 
-    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, t)
+    detailed(x_t) = x + 0.1 r((x_t - sqrt(abar) x) / (sqrt(1 - abar) + 0.03), 2 x, layout, outlines, t)
 
-x is what the network of patches predicts from x_t: the image and the layout. r starts as zero. A network of patches has
-to learn an edge once for every position within a patch; convolutions over pixels learn it once for all (compare the
-patch detailer of DiP, arXiv:2511.18822). At high noise, single pixels tell nothing, so the noisier timesteps get no
-detail (`Denoiser`'s `detail_share`). No gradient flows back into the network of patches.
+x is what the network of patches predicts from x_t: the image and the layout. The outlines are those of the place map
+(`place_map`). r starts as zero. A network of patches has to learn an edge once for every position within a patch;
+convolutions over pixels learn it once for all (compare the patch detailer of DiP, arXiv:2511.18822). At high noise,
+single pixels tell nothing. So without outlines, the noisier timesteps should get no detail (`Denoiser`'s
+`detail_share`). No gradient flows back into the network of patches.
 
 r is a UNet of residual blocks without normalisation. The detail of a pixel depends only on its surroundings, up to some
 20 pixels away with two levels. So r can be trained on windows of images, which cost less than whole images. Near the
@@ -49,14 +50,20 @@ class Detailer(nn.Module):
         self._unit = math.lcm(space.patch_size, 2 ** (len(channels) - 1))
         self.time_waves = Timesteps(_FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(_FREQUENCIES, _EMBEDDING)
-        self.conv_in = nn.Conv2d(2 * space.in_channels + space.layout_channels, channels[0], 3, padding=1)
+        num_seen = 2 * space.in_channels + space.layout_channels + space.has_layout
+        self.conv_in = nn.Conv2d(num_seen, channels[0], 3, padding=1)
         self.level = _Level(channels)
         self.conv_out = nn.Conv2d(channels[0], space.in_channels, 3, padding=1)
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
-        self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, alpha_bar: torch.Tensor
+        self,
+        prediction: torch.Tensor,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        place_map: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The detailed samples, or windows of them.
 
@@ -65,6 +72,7 @@ class Detailer(nn.Module):
             noisy: (B, *space.shape) samples x_t.
             timesteps: (B,) or scalar.
             alpha_bar: abar at the timesteps, (B, 1, 1, 1) or scalar.
+            place_map: (B, place_map_channels, H / p, W / p); None for samples without a layout.
 
         Returns:
             float32 of the shape of `prediction`, with its layout.
@@ -74,9 +82,10 @@ class Detailer(nn.Module):
         missing = self.space.decode(noisy) - alpha_bar.sqrt() * images
         seen = [missing / ((1 - alpha_bar).sqrt() + _SOFTENED), _CONTRAST * images]
         layout = None
-        if self.space.has_layout:
+        if place_map is not None:
             layout = self.space.layout(prediction)
             seen.append(F.interpolate(layout, scale_factor=float(self.space.patch_size)))
+            seen.append(F.pixel_shuffle(place_map[:, -(self.space.patch_size**2) :], self.space.patch_size))
         embedding = F.silu(self.time_embedding(self.time_waves(timesteps.reshape(-1)).to(dtype)))
         hidden = self.level(self.conv_in(torch.cat(seen, dim=1).to(dtype)), embedding)
         detail = self.conv_out(F.silu(hidden)).float()
@@ -88,12 +97,13 @@ class Detailer(nn.Module):
         noisy: torch.Tensor,
         timesteps: torch.Tensor,
         alpha_bar: torch.Tensor,
+        place_map: torch.Tensor | None,
         gets_detail: torch.Tensor,
     ) -> torch.Tensor:
         """`forward`, for the samples that get detail: (B,) `alpha_bar` and `gets_detail`, or scalars on the CPU."""
         if gets_detail.ndim == 0:
-            return self(prediction, noisy, timesteps, alpha_bar) if gets_detail else prediction
-        detailed = self(prediction, noisy, timesteps, alpha_bar[:, None, None, None])
+            return self(prediction, noisy, timesteps, alpha_bar, place_map) if gets_detail else prediction
+        detailed = self(prediction, noisy, timesteps, alpha_bar[:, None, None, None], place_map)
         return torch.where(gets_detail[:, None, None, None], detailed, prediction)
 
     def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

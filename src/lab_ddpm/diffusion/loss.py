@@ -114,7 +114,9 @@ class DenoisingLoss:
         class_labels = conditions * (uniforms[:, FOR_LABELS] >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
-        places = places_in(batch["masks"], space.num_labels, most) if space.has_layout else None
+        places = None
+        if space.has_layout:
+            places = places_in(batch["masks"], space.num_labels, space.sample_size[1], most)
         # an image without a layout gets no places either
         place_map = place_map_in_training(denoiser, batch, places, uniforms[:, FOR_LAYOUT])
 

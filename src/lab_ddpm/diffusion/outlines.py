@@ -6,8 +6,9 @@
 A cube may be turned in any way. If the network had to decide it while it draws, its first predictions would be means
 over all turns, and after few steps the corners would be round. So an outline is decided before, like a place.
 
-Outlines are copied pixel by pixel: a cylinder that is scaled or widened by one pixel may look like a cube. The wish
-stays the same while an object moves, and while others come and go, so it hardly turns.
+Outlines are moved by whole pixels, never scaled: a cylinder that is a pixel wider may look like a cube. For the same
+reason they are finer than the image. The wish stays the same while an object moves, and while others come and go, so
+it hardly turns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _UNLIKE = 3.0  # units; forms that are less alike count the same
 _FORM_SIDE = 4  # cells of a form
 _WINDOW = 2.0  # side of the window that a form shows, in square roots of the object's area
 _FAR = 1e6  # more than any other cost
+_FINE = 2  # pixels of an outline on each side of a pixel of the image
 _CHUNK = 256  # images at once
 
 
@@ -44,13 +46,16 @@ class Outlines(Float32Module):
         labels, centers: Of the objects with these outlines, as in `Places`. Label 0: a disc, which is
             for labels of which no object was seen.
         forms: (NUM_OUTLINES, _FORM_SIDE^2) in [0, 1]: the outlines at few cells, all at the same size.
-        packed: (NUM_OUTLINES, ceil(H W / 8)) uint8: the outlines in the middle of the image, 8 pixels in each byte.
+        packed: (NUM_OUTLINES, ceil(H W / 8)) uint8: the outlines in the middle half of the image, 8 fine pixels in each
+            byte.
+        is_large: (NUM_OUTLINES,) bool: the outlines that need the whole image, and are kept in the image's pixels.
     """
 
     labels: torch.Tensor
     centers: torch.Tensor
     forms: torch.Tensor
     packed: torch.Tensor
+    is_large: torch.Tensor
 
     def __init__(self, space: SampleSpace) -> None:
         super().__init__()
@@ -58,15 +63,17 @@ class Outlines(Float32Module):
         height, width = space.sample_size
         self.middle = (width / 2, height / 2)
         middle = torch.tensor([[self.middle]])
-        disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, disc_radius(space)) > 0
+        radius = _FINE * disc_radius(space)
+        disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, radius) > 0
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
         self.register_buffer("forms", torch.zeros(NUM_OUTLINES, _FORM_SIDE**2))
         self.register_buffer("packed", _pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
+        self.register_buffer("is_large", torch.zeros(NUM_OUTLINES, dtype=torch.bool))
 
     @torch.no_grad()
     def fit(self, masks: torch.Tensor) -> None:
-        """Learn from (N, 1, H, W) masks, see `layout.make_layout`, in any order. The result is not random.
+        """Learn from masks, see `SampleSpace.make_layout`, in any order. The result is not random.
 
         Each label gets the same share, as far as it has objects. Objects that touch others come last, since the others
         may hide a part of them. What was learnt before is forgotten.
@@ -75,7 +82,7 @@ class Outlines(Float32Module):
             values[:-1] = values[-1]  # the last outline is always a disc
         if len(masks) == 0:
             return
-        images, objects = _objects_in(masks, self.space.num_labels)
+        images, objects = _objects_in(masks, self.space)
         of_labels = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1)
         rank_of_label = of_labels.cumsum(dim=0).gather(1, objects.labels)[:, 0]
         chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]
@@ -83,9 +90,15 @@ class Outlines(Float32Module):
             which = chosen[start : start + _CHUNK]
             rows = torch.arange(start, start + len(which))
             self.labels[rows], self.centers[rows] = objects.labels[which, 0], objects.centers[which, 0]
-            own = masks[images[which], 0] == objects.labels[which, 0, None, None]
-            self.forms[rows] = _forms(own, objects.centers[which, 0])
-            self.packed[rows] = _pack(_shift(own, self._to_middle(objects.centers[which, 0])).flatten(1))
+            fine = F.interpolate(masks[images[which]].float(), self._fine_size)[:, 0]
+            own = fine == objects.labels[which, 0, None, None]
+            self.forms[rows] = _forms(own, _FINE * objects.centers[which, 0])
+            in_the_middle = _shift(own, _FINE * self._to_middle(objects.centers[which, 0]))
+            window = F.pad(in_the_middle, [-cut for cut in self._around_window])
+            large = F.avg_pool2d(in_the_middle.float(), _FINE) >= 0.5
+            is_large = window.sum(dim=(1, 2)) < in_the_middle.sum(dim=(1, 2))
+            self.is_large[rows] = is_large
+            self.packed[rows] = _pack(torch.where(is_large[:, None, None], large, window).flatten(1))
 
     def nearest(self, layouts: torch.Tensor, places: Places) -> Places:
         """The places with the outlines that are closest to (B, C, h, w) layouts, moved by up to 7 whole pixels.
@@ -100,13 +113,13 @@ class Outlines(Float32Module):
             own, free = shares[image] * is_own, 1 - shares[image] * ~is_own
             candidates = (self.labels == places.labels[image, column]).nonzero()[:, 0]
             candidates = candidates if len(candidates) else (self.labels == 0).nonzero()[:1, 0]
-            planes = self._planes(candidates)
+            planes = F.avg_pool2d(self._planes(candidates).float(), _FINE)
             by, best = (centers[image, column] - centers.new_tensor(self.middle)).round(), candidates[0]
             for step, count in ((3, 2), (1, 1)):
                 costs, (around, axis) = [], (by, range(-step * count, step * count + 1, step))
                 moves = [around + around.new_tensor([x, y]) for x in axis for y in axis]
                 for move in moves:
-                    covered = F.avg_pool2d(_shift(planes, move.expand(len(planes), 2)).float(), self.space.patch_size)
+                    covered = F.avg_pool2d(_shift(planes, move.expand(len(planes), 2)), self.space.patch_size)
                     costs.append((free * (covered - own) ** 2).sum(dim=(1, 2)))
                 where, which = divmod(int(torch.stack(costs).argmin()), len(candidates))
                 by, best = moves[where], candidates[which]
@@ -135,19 +148,35 @@ class Outlines(Float32Module):
         return dataclasses.replace(places, outlines=cost.argmin(dim=-1))
 
     def masks(self, places: Places) -> torch.Tensor:
-        """(B, 1, H, W) long masks of the outlines in their places. Of two that overlap, the lower one is in front."""
+        """Long masks of the outlines in their places, finer than the image: see `SampleSpace.make_layout`.
+
+        Of two that overlap, the lower one is in front.
+        """
         assert places.outlines is not None
         own_centers = self.centers[places.outlines]
         by = (places.centers - own_centers).round() - self._to_middle(own_centers)
-        is_inside = _shift(self._planes(places.outlines), by)
+        is_inside = _shift(self._planes(places.outlines), _FINE * by)
         is_there = is_inside & (places.labels > 0)[..., None, None]
         in_front = num_in_front(places)[..., None, None].masked_fill(~is_there, len(self.labels))
         return label_masks(places, in_front.argmin(dim=1), is_there.any(dim=1))
 
     def _planes(self, outlines: torch.Tensor) -> torch.Tensor:
-        """(..., H, W) bool: outlines in the middle of the image."""
+        """Outlines in the middle of the image: bool, finer than the image."""
         height, width = self.space.sample_size
-        return _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
+        kept = _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
+        large = kept.repeat_interleave(_FINE, dim=-2).repeat_interleave(_FINE, dim=-1)
+        return torch.where(self.is_large[outlines][..., None, None], large, F.pad(kept, self._around_window))
+
+    @property
+    def _fine_size(self) -> tuple[int, int]:
+        height, width = self.space.sample_size
+        return _FINE * height, _FINE * width
+
+    @property
+    def _around_window(self) -> list[int]:
+        """Fine pixels to the left, to the right, above and below the window that `packed` shows."""
+        height, width = self.space.sample_size
+        return [width // 2, width - width // 2, height // 2, height - height // 2]
 
     def _to_middle(self, centers: torch.Tensor) -> torch.Tensor:
         """(..., 2): by how many whole pixels an object with this center stands beside the middle of the image."""
@@ -158,12 +187,12 @@ class Outlines(Float32Module):
         return (places.labels[..., None] != self.labels) * (1.0 + (self.labels > 0))
 
 
-def _objects_in(masks: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, Places]:
-    """The M objects in (N, 1, H, W) masks, first those that touch no other one: (M,) images and (M, 1) places."""
+def _objects_in(masks: torch.Tensor, space: SampleSpace) -> tuple[torch.Tensor, Places]:
+    """The M objects in N masks, first those that touch no other one: (M,) images and (M, 1) places."""
     images, labels, centers, are_touched = [], [], [], []
     for start in range(0, len(masks), _CHUNK):
         shown = masks[start : start + _CHUNK].long()
-        places = places_in(shown, num_labels)
+        places = places_in(shown, space.num_labels, space.sample_size[1])
         rows, columns = places.labels.nonzero(as_tuple=True)
         label = places.labels[rows, columns, None]
         own = shown[rows] == label[..., None, None]
@@ -186,7 +215,7 @@ def _forms(own: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
 
 
 def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    """(..., H, W) bool planes, moved by (..., 2) whole pixels to the right and down. What comes in is False."""
+    """(..., H, W) planes, moved by (..., 2) whole pixels of theirs to the right and down. What comes in is 0 or False."""
     *_, height, width = planes.shape
     columns, rows = (
         torch.arange(side, device=by.device) - move[..., None].long()
@@ -194,7 +223,7 @@ def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     )
     is_inside = ((rows >= 0) & (rows < height))[..., None] & ((columns >= 0) & (columns < width))[..., None, :]
     moved = planes.gather(-2, rows.clamp(0, height - 1)[..., None].expand(planes.shape))
-    return moved.gather(-1, columns.clamp(0, width - 1)[..., None, :].expand(planes.shape)) & is_inside
+    return moved.gather(-1, columns.clamp(0, width - 1)[..., None, :].expand(planes.shape)) * is_inside
 
 
 def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.layout import make_layout
 from lab_ddpm.diffusion.places import Places, num_in_front
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
@@ -74,14 +73,15 @@ def _with_outlines(denoiser: Denoiser, places: Places, seeds: Sequence[int]) -> 
 
 
 def make_place_map(space: SampleSpace, places: Places, masks: torch.Tensor) -> torch.Tensor:
-    """The place maps of places, with the (B, 1, H, W) long masks of what is seen of the objects.
+    """The place maps of places, with the long masks of what is seen of the objects, see `SampleSpace.make_layout`.
 
-    A place map has a layout (`layout.make_layout`), and a value for each pixel of the patch: -1 where no object is, or
-    1 / (1 + the number of objects in front).
+    A place map has a layout, and a value for each pixel of the patch: -1 where no object is, or
+    1 / (1 + the number of objects in front). Where the edge of an object crosses a pixel, it is a mean.
     """
     nearness = torch.zeros(len(masks), space.num_labels + 1, device=masks.device)
     nearness.scatter_(1, places.labels, 1 / (1 + num_in_front(places).float()))
     nearness[:, 0] = -1
-    pixels = nearness.gather(1, masks.flatten(1)).reshape(masks.shape)
-    layout = make_layout(masks, space.num_labels, space.patch_size)
+    pixels = F.adaptive_avg_pool2d(nearness.gather(1, masks.flatten(1)).reshape(masks.shape), space.sample_size)
+    layout = space.make_layout(masks)
+    assert layout is not None
     return torch.cat([layout, F.pixel_unshuffle(pixels, space.patch_size)], dim=1)

@@ -82,8 +82,13 @@ class SampleSpace:
         return F.pixel_shuffle(self.parts(sample)[0], self.patch_size)
 
     def make_layout(self, masks: torch.Tensor) -> torch.Tensor | None:
-        """The layouts of (B, 1, H, W) masks, see `layout.make_layout`; None for samples without a layout."""
-        return make_layout(masks, self.num_labels, self.patch_size) if self.has_layout else None
+        """The layouts of masks, see `layout.make_layout`; None for samples without a layout.
+
+        The (B, 1, any, any) masks have the proportions of the images, and whole pixels in each patch.
+        """
+        if not self.has_layout:
+            return None
+        return make_layout(masks, self.num_labels, masks.shape[3] * self.patch_size // self.sample_size[1])
 
     def layout(self, sample: torch.Tensor) -> torch.Tensor:
         """The layouts in samples, as `make_layout` returns them."""

@@ -152,12 +152,12 @@ def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
         raise UserError(f"`image` must be {size} uint8 for this model, got {image.shape} {image.dtype}")
     rows = denoiser.class_labels([condition])
     sample = read_images(denoiser, to_tensor(image[None]), rows)
-    layout, masks = denoiser.space.layout(sample), denoiser.space.masks(sample)
-    found = places_in(masks, len(denoiser.labels))
+    space = denoiser.space
+    found = places_in(space.masks(sample), space.num_labels, space.sample_size[1])
     is_named = F.pad(rows, (1, 0)).gather(1, found.labels) > 0
     assert denoiser.placer is not None
-    places = Places(found.labels * is_named, found.centers * denoiser.space.patch_size)
-    return _Scene(denoiser, sample, denoiser.placer.outlines.nearest(layout, places))
+    places = denoiser.placer.outlines.nearest(space.layout(sample), Places(found.labels * is_named, found.centers))
+    return _Scene(denoiser, sample, places)
 
 
 def _without(condition: Condition, label: str) -> Condition:
@@ -202,21 +202,26 @@ def _changed(
     """The (1, 1, H, W) bool pixels of the objects that are drawn, and of those that stay."""
     space = scene.denoiser.space
     before, after = scene.outlines.masks(scene.places), scene.outlines.masks(places)
-    changed = torch.zeros_like(before, dtype=torch.bool)
+    is_drawn = torch.zeros_like(before, dtype=torch.bool)
     if old is not None:
-        is_read = _in_pixels(space.masks(scene.sample), space) == old.labels
-        changed |= (before == old.labels) | is_read  # of one half hidden, the outline may be wrong
+        is_drawn |= before == old.labels
     if new is not None:
         shown = after == new.labels
         in_the_middle = dataclasses.replace(new, centers=new.centers.new_tensor([[scene.outlines.middle]]))
         if 2 * shown.sum() < (scene.outlines.masks(in_the_middle) > 0).sum():
             raise NotEdited("an object needs room: at this place most of it would be hidden or outside the image")
-        changed |= shown
+        is_drawn |= shown
     for label in others.labels[0][others.labels[0] > 0]:
         if 2 * (after == label).sum() < (before == label).sum():
             name = scene.denoiser.labels[label - 1]
             raise NotEdited(f"an object must not hide others: at this place it would hide most of the {name!r}")
-    return changed, (before == after) & (before > 0) & ~changed
+    changed, kept = (
+        F.adaptive_max_pool2d(finer.float(), space.sample_size) > 0
+        for finer in (is_drawn, (before == after) & (before > 0))
+    )
+    if old is not None:  # of one half hidden, the outline may be wrong
+        changed |= _in_pixels(space.masks(scene.sample), space) == old.labels
+    return changed, kept & ~changed
 
 
 def _region(changed: torch.Tensor, stays: torch.Tensor, space: SampleSpace) -> torch.Tensor:

@@ -96,6 +96,5 @@ def from_places(denoiser: Denoiser, places: Places) -> list[list[Place]]:
 
 
 def find_places(denoiser: Denoiser, masks: torch.Tensor) -> list[list[Place]]:
-    """The places in N masks, see `places.places_in`, of the image's resolution or of its patches."""
-    found, scale = places_in(masks, len(denoiser.labels)), denoiser.space.sample_size[1] / masks.shape[3]
-    return from_places(denoiser, Places(found.labels, found.centers * scale))
+    """The places in N masks of any resolution, see `places.places_in`."""
+    return from_places(denoiser, places_in(masks, len(denoiser.labels), denoiser.space.sample_size[1]))

@@ -26,6 +26,8 @@ from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.parts import WHOLE, Part
 from lab_ddpm.tools.worker_pool import worker_pool
 
+_MASK_SCALE = 4  # a mask is so much larger than its image, so that its outlines are exact at any size of images
+
 Labels = dict[str, list[str]]
 Result = TypeVar("Result")
 
@@ -129,7 +131,8 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
         name = f"CLEVR_train_{number:06d}_{step}.png"
         labels[name] = scene.names(step)
         if not (out / "masks" / name).exists():
-            write_png(out / "masks" / name, object_map(scene.objects[: step + 1], WIDTH, HEIGHT))
+            mask = object_map(scene.objects[: step + 1], _MASK_SCALE * WIDTH, _MASK_SCALE * HEIGHT)
+            write_png(out / "masks" / name, mask)
         if not (out / "images" / name).exists():
             write_png(out / "images" / name, render_image(scene, step))
             rendered += 1

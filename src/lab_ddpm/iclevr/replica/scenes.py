@@ -130,8 +130,8 @@ def visible_shares(objects: Iterable[SceneObject]) -> list[float]:
 def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Images:
     """The mask of an image: (height, width, 1) uint8, an object's index in `OBJECTS` + 1, and 0 for the ground.
 
-    Outlines are exact to within a pixel of an image 112 pixels wide. They ignore the bevels of cubes. Spheres are drawn
-    as discs that face along the view's axis.
+    Outlines are exact to within a pixel of the mask. They ignore the bevels of cubes. Spheres are drawn as discs that
+    face along the view's axis.
     """
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
