@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 

@@ -92,7 +92,7 @@ def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
 def test_only_a_folder_with_a_label_file_has_masks(tiny_dataset: Path) -> None:
     dataset = open_folder(tiny_dataset, 16, with_masks=True)
     assert dataset.masks is not None
-    assert dataset.masks.shape == (21, 16, 16, 1)
+    assert dataset.masks.shape == (21, 32, 32, 1)
     (tiny_dataset / "train.json").unlink()
     with pytest.raises(UserError, match="`with_masks`"):
         open_folder(tiny_dataset, 16, with_masks=True)

@@ -114,8 +114,8 @@ def test_masks_are_opened_if_asked_for(tiny_dataset: Path) -> None:
     assert without.masks is None
     assert dataset.masks is not None
     for name, mask in zip(dataset.names, dataset.masks, strict=True):
-        assert set(mask[:, :8].ravel().tolist()) == {OBJECTS.index(labels[name][0]) + 1}
-        assert not mask[:, 8:].any()
+        assert set(mask[:, :16].ravel().tolist()) == {OBJECTS.index(labels[name][0]) + 1}
+        assert not mask[:, 16:].any()
     assert dataset.fingerprint() != without.fingerprint()
     write_png(tiny_dataset / "masks" / FIRST, np.zeros((24, 32, 1), dtype=np.uint8))
     changed = open_labelled_images(tiny_dataset, 16, OBJECTS, with_masks=True)

@@ -215,7 +215,7 @@ def _forms(own: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
 
 
 def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    """(..., H, W) planes, moved by (..., 2) whole pixels of theirs to the right and down. What comes in is 0 or False."""
+    """(..., H, W) planes, moved by (..., 2) of their pixels to the right and down. What comes in is 0 or False."""
     *_, height, width = planes.shape
     columns, rows = (
         torch.arange(side, device=by.device) - move[..., None].long()
