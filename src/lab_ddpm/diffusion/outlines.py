@@ -43,7 +43,7 @@ class Outlines(Float32Module):
         space: The samples of the model.
 
     Attributes:
-        labels, centers: Of the objects with these outlines, as in `Places`. Label 0: a disc, which is
+        labels, centers: Of the objects with these outlines, as in `Places`, sorted by label. Label 0: a disc, which is
             for labels of which no object was seen.
         forms: (NUM_OUTLINES, _FORM_SIDE^2) in [0, 1]: the outlines at few cells, all at the same size.
         packed: (NUM_OUTLINES, ceil(H W / 8)) uint8: the outlines in the middle half of the image, 8 fine pixels in each
@@ -79,16 +79,17 @@ class Outlines(Float32Module):
         may hide a part of them. What was learnt before is forgotten.
         """
         for values in self.buffers():
-            values[:-1] = values[-1]  # the last outline is always a disc
+            values[1:] = values[0].clone()  # the first outline is always a disc
         if len(masks) == 0:
             return
         images, objects = _objects_in(masks, self.space)
         of_labels = F.one_hot(objects.labels[:, 0], self.space.num_labels + 1)
         rank_of_label = of_labels.cumsum(dim=0).gather(1, objects.labels)[:, 0]
         chosen = rank_of_label.argsort(stable=True)[: NUM_OUTLINES - 1]
+        chosen = chosen[objects.labels[chosen, 0].argsort(stable=True)]
         for start in range(0, len(chosen), _CHUNK):
             which = chosen[start : start + _CHUNK]
-            rows = torch.arange(start, start + len(which))
+            rows = torch.arange(start, start + len(which)) + NUM_OUTLINES - len(chosen)
             self.labels[rows], self.centers[rows] = objects.labels[which, 0], objects.centers[which, 0]
             fine = F.interpolate(masks[images[which]].float(), self._fine_size)[:, 0]
             own = fine == objects.labels[which, 0, None, None]
@@ -112,7 +113,7 @@ class Outlines(Float32Module):
             is_own = labels[image] == places.labels[image, column]
             own, free = shares[image] * is_own, 1 - shares[image] * ~is_own
             candidates = (self.labels == places.labels[image, column]).nonzero()[:, 0]
-            candidates = candidates if len(candidates) else (self.labels == 0).nonzero()[:1, 0]
+            candidates = candidates if len(candidates) else torch.zeros_like(places.labels[0, :1])
             planes = F.avg_pool2d(self._planes(candidates).float(), _FINE)
             by, best = (centers[image, column] - centers.new_tensor(self.middle)).round(), candidates[0]
             for step, count in ((3, 2), (1, 1)):
@@ -135,7 +136,7 @@ class Outlines(Float32Module):
         generators = [torch.Generator().manual_seed(hashed(seed, 1)) for seed in seeds]
         uniforms = torch.stack([torch.rand(len(counts), generator=generator) for generator in generators])
         of_label = (uniforms.to(counts.device) * counts).long() + counts.cumsum(dim=0) - counts
-        wish = self.labels.argsort(stable=True)[of_label.clamp(max=NUM_OUTLINES - 1).gather(1, places.labels)]
+        wish = of_label.clamp(max=NUM_OUTLINES - 1).gather(1, places.labels)
         return self.fitting(places, dataclasses.replace(places, outlines=wish))
 
     def fitting(self, places: Places, wish: Places) -> Places:

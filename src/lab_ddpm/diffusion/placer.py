@@ -47,7 +47,7 @@ class Placer(Float32Module):
         height, width = space.sample_size
         self.num_labels = space.num_labels
         self.conv_in = nn.Conv2d(num_layout_channels(space.num_labels) + 2, _CHANNELS, 3, padding=1)
-        self.told = nn.Linear(space.num_labels + 2, len(_DILATIONS) * _CHANNELS)
+        self.condition_proj = nn.Linear(space.num_labels + 2, len(_DILATIONS) * _CHANNELS)
         self.blocks = nn.ModuleList(
             nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=dilation, dilation=dilation) for dilation in _DILATIONS
         )
@@ -76,9 +76,9 @@ class Placer(Float32Module):
         totals = torch.minimum(totals.float(), self.most)
         standing = torch.minimum((places.labels > 0).sum(dim=1).float(), totals - 1)
         one_hot = (labels[:, None] == torch.arange(1, self.num_labels + 1, device=labels.device)).float()
-        told = self.told(torch.cat([one_hot, torch.stack([standing, totals], dim=1) / 4], dim=1))
+        shifts = self.condition_proj(torch.cat([one_hot, torch.stack([standing, totals], dim=1) / 4], dim=1))
         hidden = self.conv_in(torch.cat([seen, where], dim=1))
-        for block, shift in zip(self.blocks, told[..., None, None].chunk(len(_DILATIONS), dim=1), strict=True):
+        for block, shift in zip(self.blocks, shifts[..., None, None].chunk(len(_DILATIONS), dim=1), strict=True):
             hidden = hidden + block(F.silu(hidden + shift))
         cells = F.pixel_shuffle(self.conv_out(F.silu(hidden)), _PATCH)
         return torch.cat([cells.flatten(1), self.nowhere(hidden.mean(dim=(2, 3)))], dim=1).float()

@@ -82,9 +82,8 @@ def test_a_mask_is_where_the_new_object_changed_the_image(replica: Path) -> None
     images = [np.asarray(Image.open(replica / "images" / name)).astype(int) for name in names]
     labels = json.loads((replica / "train.json").read_text())
     for step in (1, 2):
-        mask = (
-            read_mask(replica / "masks" / names[step], (84, 112))[..., 0] == OBJECTS.index(labels[names[step]][-1]) + 1
-        )
+        new = OBJECTS.index(labels[names[step]][-1]) + 1
+        mask = read_mask(replica / "masks" / names[step], (84, 112))[..., 0] == new
         changed = np.abs(images[step] - images[step - 1]).max(axis=-1) > 8
         assert changed[mask].mean() > 0.85  # grey objects on grey ground
         assert mask[changed].mean() > 0.6  # the rest is its shadow
