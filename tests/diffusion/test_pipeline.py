@@ -198,6 +198,8 @@ def test_objects_stand_in_the_same_places_in_any_precision(tmp_path: Path, dtype
         assert drawn.outlines is not None
         assert torch.equal(drawn.centers, expected.centers)
         assert torch.equal(drawn.outlines, expected.outlines)
+    halves[1].save_pretrained(tmp_path / "half")
+    assert load_pipeline(tmp_path / "half").denoiser.dtype == torch.float32
 
 
 def test_weights_of_half_precision_are_loaded_as_float32(pipeline: LabelConditionalPipeline, tmp_path: Path) -> None:

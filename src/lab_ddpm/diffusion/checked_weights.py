@@ -26,7 +26,7 @@ class CheckedWeights:
         """
         check_sums(pretrained_model_name_or_path)
         options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
-        # loaded in float32 and then rounded, so that a `Float32Module` is not; diffusers makes all in the precision
+        # rounded after loading, so that a `Float32Module` is not; diffusers makes all in the precision, or keeps the file's
         names = [name for name in ("dtype", "torch_dtype") if isinstance(options.get(name), torch.dtype)]
         dtypes = [options.pop(name) for name in names]
         model, info = super().from_pretrained(pretrained_model_name_or_path, **options)  # pyright: ignore
@@ -35,7 +35,7 @@ class CheckedWeights:
                 f"{pretrained_model_name_or_path}: the weights are those of another model "
                 f"({len(misfits)} misfits, {misfits[0]} ...)"
             )
-        return torch.nn.Module.to(model, dtypes[0]) if dtypes else model  # diffusers' own `to` warns
+        return torch.nn.Module.to(model, dtypes[0] if dtypes else torch.float32)  # diffusers' own `to` warns
 
     @wraps(ModelMixin.save_pretrained, assigned=(), updated=())  # a pipeline passes what the signature names
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
