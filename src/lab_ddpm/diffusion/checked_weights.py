@@ -26,7 +26,7 @@ class CheckedWeights:
         """
         check_sums(pretrained_model_name_or_path)
         options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
-        # rounded after loading, so that a `Float32Module` is not; diffusers makes all in the precision, or keeps the file's
+        # rounded after loading, so that a `Float32Module` is not; diffusers rounds all, or keeps what the file has
         names = [name for name in ("dtype", "torch_dtype") if isinstance(options.get(name), torch.dtype)]
         dtypes = [options.pop(name) for name in names]
         model, info = super().from_pretrained(pretrained_model_name_or_path, **options)  # pyright: ignore
