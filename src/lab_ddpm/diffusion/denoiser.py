@@ -8,7 +8,7 @@ is the zero vector: no condition at all. `condition_dropout` trains it, and clas
 
 The *sample* x is what is noised and denoised: the image in patches and, if the model has one, the layout
 (`sample_space`, `layout`). A model with a layout also gets the places of the objects (`place_map`). A model with a
-detailer sharpens what the UNet predicts at little noise (`detailer`).
+detailer sharpens what the UNet predicts (`detailer`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         norm_num_groups: Groups of channels that are normalised together.
         detail_channels: Channels of each level of the network that adds detail, see `detailer`; empty for a model
             without one. Recommended: 32, 96.
-        detail_share: The share of the timesteps that get detail, counted from the least noisy.
+        detail_share: The share of the timesteps that get detail, counted from the least noisy. Recommended: 1 for a model
+            with a layout.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: The noise schedule, as diffusers' `DDPMScheduler` names it.
         prediction_type: What the network predicts, see `noise`.
