@@ -54,24 +54,25 @@ def distance_curves(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> byte
     return _png(figure)
 
 
-def shares_above_images(
-    lambdas: Sequence[float], shares: Mapping[str, Sequence[float]], rows: Mapping[str, Images]
+def distances_above_images(
+    lambdas: Sequence[float], curves: Mapping[str, Sequence[float]], rows: Mapping[str, Images]
 ) -> bytes:
-    """How much of the second image each image along lambda holds, and the images themselves, each below its lambda.
+    """The distances of neighbours along lambda, and images, each below its lambda.
 
     Args:
         lambdas: (n,) from 0 to 1.
-        shares: Name of the curve -> its n values: 0 is the first image, 1 the second.
+        curves: Name -> n - 1 distances.
         rows: Title -> (n, H, W, C) uint8.
     """
     count = len(lambdas)
     figure = Figure(figsize=(2.2 + 0.85 * count, 3.2 + 0.95 * len(rows)), layout="constrained")
     grid = figure.add_gridspec(1 + len(rows), count, height_ratios=[3.2, *[0.9] * len(rows)])
     axes = figure.add_subplot(grid[0, :])
-    for number, (name, curve) in enumerate(shares.items()):
-        axes.plot(range(count), curve, marker="o", label=name, linestyle=_LINE_STYLES[number % 3])
+    for number, (name, curve) in enumerate(curves.items()):
+        axes.plot(np.arange(count - 1) + 0.5, curve, marker="o", label=name, linestyle=_LINE_STYLES[number % 3])
     axes.set(xlim=(-0.5, count - 0.5), xticks=range(count), xticklabels=[f"{value:.2f}" for value in lambdas])
-    axes.set(xlabel="lambda", ylabel="share of the second image")
+    axes.set(xlabel="lambda", ylabel="distance to the next image")
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.2)
     axes.legend()
     for row, (title, images) in enumerate(rows.items(), start=1):

@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
 
 
 def pack(root: Path, out: Path) -> None:
-    """Write images and masks at 64 x 64 as PNG files, and their labels, into a zip file."""
+    """Write images of 64 x 64 and their masks as PNG files, and their labels, into a zip file."""
     images = open_dataset("iclevr", root, 64, with_masks=True)
     with zipfile.ZipFile(out, "w") as archive:
         archive.write(root / "train.json", "train.json")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from charts import distance_curves, shares_above_images
+from charts import distance_curves, distances_above_images
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
@@ -134,32 +134,31 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
     table = [[row["t"], row["way"], *(as_text(row[name], ".3f") for name in measured)] for row in rows]
     write_text(out / "table.md", markdown_table(["t", "way", *measured], table))
     write_bytes(out / "distances.png", distance_curves(curves))
-    write_bytes(out / "why.png", explain(pipeline, images[pairs[0]]))
+    write_bytes(out / "why.png", explain(pipeline, images[pairs], curves[f"t = {EXPLAINED}"][WAYS[0].title]))
     return out / "table.md"
 
 
-def explain(pipeline: LabelConditionalPipeline, ends: Images) -> bytes:
-    """Why an interpolation jumps, as a PNG: what the network sees along lambda, what it expects, and what it draws.
+def explain(pipeline: LabelConditionalPipeline, pairs: Images, drawn: list[float]) -> bytes:
+    """Why an interpolation jumps, as a PNG: the mean distances of neighbours, and what the network does with a pair.
 
     Args:
         pipeline: It decodes under the null label.
-        ends: (2, H, W, C) uint8.
+        pairs: (P, 2, H, W, C) uint8.
+        drawn: The COUNT - 1 mean distances of neighbours that `WAYS[0]` draws between these pairs.
     """
+    first, second = (to_tensor(ends) for ends in np.moveaxis(pairs, 1, 0))
+    even = [distance(first, second).mean().item() / (COUNT - 1)] * (COUNT - 1)
+    sampled, ends = pipeline.with_sampling("ddpm", STEPS["ddpm"]), torch.stack([first[0], second[0]])
     settings: dict[str, Any] = {"timestep": EXPLAINED, "count": COUNT}
-    clean = to_tensor(ends)
-    sampled = pipeline.with_sampling("ddpm", STEPS["ddpm"])
-    lambdas, start, _ = mix_images(sampled, clean, **settings)
-    expected, drawn = (way(sampled, clean, **settings).images for way in (interpolate_in_one_step, interpolate_images))
-    direction = clean[1] - clean[0]
-
-    def share(images: torch.Tensor) -> list[float]:
-        return (((images - clean[0]) * direction).sum(dim=(1, 2, 3)) / direction.square().sum()).tolist()
-
-    weights = lambdas.tolist()
-    shares = {"the mixture under the noise": weights, "what the network expects": share(expected)}
-    seen = pipeline.denoiser.space.decode(start.samples).cpu()
-    rows = {"it sees": to_uint8(seen), "it expects": to_uint8(expected), "it draws": to_uint8(drawn)}
-    return shares_above_images(weights, {**shares, "what it draws": share(drawn)}, rows)
+    lambdas, start, _ = mix_images(sampled, ends, **settings)
+    weights = lambdas[:, None, None, None]
+    rows = {
+        "cross-fade": (1 - weights) * ends[0] + weights * ends[1],
+        "with noise": pipeline.denoiser.space.decode(start.samples).cpu(),
+        "drawn": interpolate_images(sampled, ends, **settings).images,
+    }
+    curves = {"cross-fades": even, "drawn images": drawn}
+    return distances_above_images(lambdas.tolist(), curves, {title: to_uint8(row) for title, row in rows.items()})
 
 
 def interpolate_in_one_step(

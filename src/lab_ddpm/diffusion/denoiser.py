@@ -56,8 +56,8 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         norm_num_groups: Groups of channels that are normalised together.
         detail_channels: Channels of each level of the network that adds detail, see `detailer`; empty for a model
             without one. Recommended: 32, 96.
-        detail_share: The share of the timesteps that get detail, counted from the least noisy. Recommended: 1 for a model
-            with a layout.
+        detail_share: The share of the timesteps that get detail, counted from the least noisy. Recommended: 1 with a
+            layout.
         num_train_timesteps: T, the number of noise levels.
         beta_schedule: The noise schedule, as diffusers' `DDPMScheduler` names it.
         prediction_type: What the network predicts, see `noise`.
