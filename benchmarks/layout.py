@@ -206,7 +206,7 @@ class _Study:
 
     def taking_back(self, dataset: ImageDataset) -> list[ShareRow]:
         """Objects that a scene got last, removed again. The scene before is the right answer."""
-        rows, finer = dataset.class_labels, torch.from_numpy(np.asarray(dataset.masks)).movedim(-1, 1)
+        rows, finer = dataset.class_labels, torch.from_numpy(np.array(dataset.masks)).movedim(-1, 1)
         masks = F.interpolate(finer, dataset.images.shape[1:3])[:, 0].long()
         scenes = []
         for index in range(1, len(dataset)):

@@ -25,6 +25,7 @@ from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.diffusion.places import Places, places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.generation.checkpoint import open_pipeline
@@ -43,18 +44,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("places"), help="default: places")
     options = parser.parse_args(arguments)
     pipeline = open_pipeline(options.checkpoint)
-    size, fit = pipeline.denoiser.config["sample_size"], pipeline.config["fit"]
+    space, fit = pipeline.denoiser.space, pipeline.config["fit"]
     training, held_out = (
-        open_labelled_images(root, size, OBJECTS, fit, with_masks=True) for root in (options.root, options.held_out)
+        open_labelled_images(root, space.sample_size, OBJECTS, fit, with_masks=True)
+        for root in (options.root, options.held_out)
     )
     check_data(pipeline, training)
     if pipeline.denoiser.placer is None:
         raise UserError("the model must have a placer")
     drawn = pipeline.denoiser.placer.draw(held_out.class_labels, image_seeds(0, len(held_out)))
-    rows, known = [], places_of(training)
+    rows, known = [], places_of(training, space)
     for count in _COUNTS:
         of_training = with_count(known, count)
-        for name, places in (("placer", drawn), ("held-out images", places_of(held_out))):
+        for name, places in (("placer", drawn), ("held-out images", places_of(held_out, space))):
             distances = nearest(with_count(places, count), of_training)
             rows.append([name, count, len(distances), *(float(np.quantile(distances, at)) for at in _QUANTILES)])
     titles = ["layouts of", "objects", "layouts", *(f"pixels, nearest {100 * at:g} %" for at in _QUANTILES)]
@@ -62,11 +64,11 @@ def main(arguments: list[str]) -> None:
     print(markdown_table(titles, ([*row[:3], *(f"{value:.2f}" for value in row[3:])] for row in rows)))
 
 
-def places_of(dataset: ImageDataset) -> Places:
+def places_of(dataset: ImageDataset, space: SampleSpace) -> Places:
     """The places in all images of a data set with masks."""
     assert dataset.masks is not None
     masks = torch.from_numpy(dataset.masks.copy()).movedim(-1, 1)
-    return places_in(masks, len(OBJECTS), dataset.images.shape[2])
+    return places_in(masks, space)
 
 
 def with_count(places: Places, count: int) -> NDArray[np.float32]:

@@ -49,7 +49,7 @@ def test_objects_have_a_column_where_their_masks_are_known(tmp_path: Path) -> No
         LABELS,
         "squash",
         "",
-        fine.movedim(1, -1).to(torch.uint8).numpy(),
+        masks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3).movedim(1, -1).to(torch.uint8).numpy(),
     )
     pipeline = LabelConditionalPipeline(PaintingOracle(), "ddim")
     measure(dataset, pipeline, 6, tmp_path)

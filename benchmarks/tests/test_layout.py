@@ -38,7 +38,7 @@ def dataset() -> ImageDataset:
         if place >= 5:
             masks[place, 0, 5 + place % 2, 2 + place % 4] = 2 - place % 2
     rows = torch.stack([(masks == value).flatten(1).any(dim=1) for value in (1, 2)], dim=1).float()
-    fine = masks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3).movedim(1, -1).numpy().astype(np.uint8)
+    fine = masks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3).movedim(1, -1).numpy().astype(np.uint8)
     return ImageDataset([str(n) for n in range(10)], to_uint8(paint(masks)), rows, LABELS, "squash", "", fine)
 
 

@@ -133,6 +133,26 @@ def test_what_it_adds_depends_on_the_surroundings_alone(channels: list[int]) -> 
     torch.testing.assert_close(seen[middle], detailer.windows(whole, places)[middle])
 
 
+@torch.no_grad()
+def test_in_a_window_it_adds_what_it_adds_in_the_whole_image_and_is_told_outlines() -> None:
+    denoiser = tiny_denoiser(**{**SETTINGS, "sample_size": 64, "detail_channels": (8,)}, layout_scale=2.0)
+    torch.nn.init.normal_(denoiser.detailer.conv_out.weight, std=0.1)
+    space, rows, where = denoiser.space, torch.arange(2), torch.full((2, 2), 0.5)
+    noisy, labels = torch.randn(2, *space.shape), torch.eye(24)[:2]
+    places = torch.randn(2, denoiser.place_map_channels, *space.shape[1:])
+    timesteps, middle = torch.tensor([10, 100]), (..., slice(3, 7), slice(3, 7))
+    whole = denoiser.detailer.windows(denoiser(noisy, timesteps, labels, places), where)
+    predicted, seen = denoiser(noisy, timesteps, labels, places, (rows, where))
+    torch.testing.assert_close(seen[middle], whole[middle])
+    alpha_bar = denoiser.alpha_bar(timesteps)[:, None, None, None]
+    detailed = denoiser.detailer(predicted, noisy, timesteps, alpha_bar, places)
+    for channel, is_told in ((0, False), (-1, True)):
+        changed = places.clone()
+        changed[:, channel] += 1
+        again = denoiser.detailer(predicted, noisy, timesteps, alpha_bar, changed)
+        assert torch.equal(again, detailed) != is_told
+
+
 def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> None:
     denoiser = detailed_denoiser()
     timesteps = TIMESTEPS[[1, 0, 0, 0, 2, 0, 0, 0, 0]]
@@ -142,7 +162,7 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
     noisy = denoiser.noise_scheduler.add_noise(clean, batch["noise"], timesteps)
-    told = make_place_map(space, places_in(batch["masks"], 24, space.sample_size[1]), batch["masks"].long())
+    told = make_place_map(space, places_in(batch["masks"], space), batch["masks"].long())
     with torch.no_grad():
         errors = (denoiser(noisy, timesteps, batch["class_labels"], told) - clean).square()
     first, _, third = space.parts(errors)[0].mean(dim=(1, 2, 3))[::4]  # every fourth image teaches it

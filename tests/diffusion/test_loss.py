@@ -80,6 +80,14 @@ def test_the_layout_is_a_second_term_on_the_scale_of_the_image(batch: Batch) -> 
 
 
 @torch.no_grad()
+def test_masks_may_be_finer_than_the_image(batch: Batch) -> None:
+    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", patch_size=2, layout_scale=3.0)
+    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
+    finer = batch["masks"].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert DenoisingLoss()(denoiser, Batch(**{**batch, "masks": finer})) == DenoisingLoss()(denoiser, batch)
+
+
+@torch.no_grad()
 def test_the_layout_is_dropped_where_the_batch_says_so(batch: Batch) -> None:
     """No mask reaches the prediction then, and the layout is a term all the same."""
     dropouts = {"layout_dropout": 0.25, "places_dropout": 0.25}

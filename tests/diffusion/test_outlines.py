@@ -46,7 +46,7 @@ def fitted() -> Outlines:
 
 def test_the_nearest_outlines_look_like_the_masks_and_move_with_their_places(fitted: Outlines) -> None:
     masks = bars(20).long()
-    places = fitted.nearest(layout(masks), places_in(masks, 2, 64))
+    places = fitted.nearest(layout(masks), places_in(masks, SPACE))
     drawn = fitted.masks(places)
     assert (drawn != fine(masks)).float().mean() < 0.01
     moved = fitted.masks(Places(places.labels, places.centers + torch.tensor([2.0, 0.0]), places.outlines))
@@ -56,7 +56,7 @@ def test_the_nearest_outlines_look_like_the_masks_and_move_with_their_places(fit
 def test_what_hides_an_object_does_not_change_its_outline(fitted: Outlines) -> None:
     masks = torch.zeros(1, 1, 64, 64, dtype=torch.long)
     masks[0, 0, 12:24, 12:16] = 1
-    places = fitted.nearest(layout(masks), places_in(masks, 2, 64, most=1))
+    places = fitted.nearest(layout(masks), places_in(masks, SPACE, most=1))
     masks[0, 0, 21:27, 10:16] = 2
     again = fitted.nearest(layout(masks), places)
     assert (fitted.masks(again) != fitted.masks(places)).sum() <= 16
@@ -112,7 +112,7 @@ def test_half_a_pixel_is_kept_and_so_is_an_object_that_fills_most_of_the_image()
     masks[0, 0, 44:124, 44:124] = 2
     outlines = Outlines(SPACE)
     outlines.fit(masks)
-    places = outlines.draw(places_in(masks, 2, 64), [0])
+    places = outlines.draw(places_in(masks, SPACE), [0])
     drawn = outlines.masks(places)
     assert torch.equal(drawn, masks.long())
     pixels = torch.nn.functional.pixel_shuffle(make_place_map(SPACE, places, drawn)[:, -16:], 4)[0, 0]
@@ -122,7 +122,7 @@ def test_half_a_pixel_is_kept_and_so_is_an_object_that_fills_most_of_the_image()
 
 def test_half_precision_does_not_move_outlines(fitted: Outlines) -> None:
     masks = bars(20).long()
-    places = fitted.nearest(layout(masks), places_in(masks, 2, 64))
+    places = fitted.nearest(layout(masks), places_in(masks, SPACE))
     half = copy.deepcopy(fitted).to(torch.bfloat16)
     assert torch.equal(half.masks(places), fitted.masks(places))
     assert torch.equal(half.forms, fitted.forms)

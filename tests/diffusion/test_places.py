@@ -42,7 +42,8 @@ def placed_batch(denoiser: Denoiser) -> Batch:
 
 
 def test_places_are_the_middles_of_what_masks_show() -> None:
-    places = places_in(placed_batch(tiny_denoiser(**PLACED))["masks"], 3, 16)
+    denoiser = tiny_denoiser(**PLACED)
+    places = places_in(placed_batch(denoiser)["masks"], denoiser.space)
     found = [
         {(label, *center) for label, center in zip(labels, centers, strict=True) if label}
         for labels, centers in zip(places.labels.tolist(), places.centers.tolist(), strict=True)
@@ -112,7 +113,7 @@ def test_a_placer_learns_where_each_label_stands_and_puts_down_each_once() -> No
     space = SampleSpace((16, 16), 3, 2, 3, 2.0)
     placer = Placer(space)
     batch = placed_batch(tiny_denoiser(**PLACED))
-    places = places_in(batch["masks"], 3, 16)
+    places = places_in(batch["masks"], space)
     optimizer = torch.optim.AdamW(placer.parameters(), lr=3e-3)
     for _ in range(80):
         optimizer.zero_grad()

@@ -38,7 +38,7 @@ class Batch(TypedDict):
 
     positions: torch.Tensor  # (B,) int64: their positions in the stream
     clean_images: torch.Tensor  # (B, C, H, W) float32 in [-1, 1]
-    masks: torch.Tensor  # (B, 1, H, W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
+    masks: torch.Tensor  # (B, 1, 2 H, 2 W) uint8, see `ImageDataset`; (B, 0) for images that were opened without masks
     class_labels: torch.Tensor  # (B, num_labels) multi-hot
     augment_labels: torch.Tensor  # (B, NUM_AUGMENT_LABELS), see `augmentation`; (B, 0) if there is none
     most_labels: int  # that any image of the data set has
@@ -172,7 +172,7 @@ def fits_on(device: torch.device, dataset: ImageDataset) -> bool:
 
 
 def _tensors(dataset: ImageDataset, index: int | slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images (..., C, H, W) uint8, masks (..., 1, H, W) uint8 or (..., 0), and labels (..., num_labels)."""
+    """Images (..., C, H, W) uint8, masks (..., 1, 2 H, 2 W) uint8 or (..., 0), and labels (..., num_labels)."""
 
     def channels_first(images: Images) -> torch.Tensor:
         return torch.from_numpy(np.moveaxis(images[index], -1, -3).copy())  # torch warns about read-only arrays

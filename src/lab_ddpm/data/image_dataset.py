@@ -33,8 +33,8 @@ class ImageDataset:
         labels: The names of the labels; empty for images without labels.
         fit: How the images were brought to their size, as in `images.fit_image`.
         content: Hash of the image files and of the way they were read.
-        masks: (N, H, W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0; None
-            for images that were opened without masks.
+        masks: (N, 2 H, 2 W, 1) uint8, memory-mapped: at every pixel 1 + the index of the label that is there, or 0;
+            None for images that were opened without masks. See `images.MASK_SCALE`.
         kinds: Sizes and modes of the image files.
     """
 

@@ -33,6 +33,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
+MASK_SCALE = 2  # pixels of a mask on each side of a pixel of its image: outlines must be right to the pixel
 
 KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
 _UPRIGHT = {  # what makes an image upright, by its EXIF orientation
@@ -51,6 +52,12 @@ _LEAST_OF_16_BITS = 2**14  # a file that is darker everywhere holds 14 bits or f
 
 class _UnclearRange(ValueError):
     """A good file, but what its values mean is not clear."""
+
+
+def mask_size(image_size: Size) -> tuple[int, int]:
+    """Height and width of the masks of images, in pixels."""
+    height, width = height_width(image_size)
+    return MASK_SCALE * height, MASK_SCALE * width
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -97,7 +104,8 @@ def opened_image(path: str | Path) -> Iterator[Image.Image]:
 def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
     """Read a mask (8-bit grey, or with a palette) as (H, W, 1) uint8.
 
-    It is resized like an image in `read_image`, but each pixel gets the value that covers most of it.
+    It is resized like an image in `read_image`, by "squash" or "crop", but each pixel gets the value that covers most
+    of it.
 
     Raises:
         DataError: The file is missing, truncated or of another kind.
@@ -105,8 +113,7 @@ def read_mask(path: str | Path, size: Size, fit: str = "squash") -> Images:
     with naming_broken_images(path), Image.open(path) as mask:
         if mask.mode not in ("L", "P"):
             raise DataError(f"{path}: a mask must be 8-bit grey or have a palette, got mode {mask.mode}")
-        pixels = np.asarray(mask)
-        values = np.union1d(pixels, 0).astype(np.uint8)  # 0 surrounds a mask that is padded
+        pixels, values = np.asarray(mask), np.flatnonzero(mask.histogram()).astype(np.uint8)
         shares = [
             np.asarray(_fit(Image.fromarray(255 * (pixels == value).astype(np.uint8)), size, fit, Image.Resampling.BOX))
             for value in values

@@ -17,14 +17,13 @@ from lab_ddpm.data.conditions import Condition, encode, load_objects, read_label
 from lab_ddpm.data.decoding import Decoded
 from lab_ddpm.data.image_cache import cached_files, cached_images
 from lab_ddpm.data.image_dataset import ImageDataset
-from lab_ddpm.data.images import Images, Size, height_width, read_mask
+from lab_ddpm.data.images import Images, Size, height_width, mask_size, read_mask
 from lab_ddpm.data.metadata import METADATA_FILES
 from lab_ddpm.data.names import as_on_disk, clean_label
 from lab_ddpm.tools.errors import DataError, shown, some
 from lab_ddpm.tools.files import is_visible, read_json
 
 LABEL_FILE = "train.json"
-_FINE = 2  # pixels of an opened mask on each side of a pixel of its image: outlines must be right to the pixel
 
 
 def open_labelled_images(
@@ -57,13 +56,12 @@ def open_labelled_images(
     class_labels = encode([conditions[name] for name in names], labels)
     if not with_masks:
         return ImageDataset(names, images, class_labels, tuple(labels), fit, key, kinds=kinds)
-    mask_size = [_FINE * side for side in height_width(image_size)]
-    masks, masks_key = _cached_masks(root, conditions, mask_size, labels, fit)
+    masks, masks_key = _cached_masks(root, conditions, mask_size(image_size), labels, fit)
     return ImageDataset(names, images, class_labels, tuple(labels), fit, key + masks_key, masks, kinds)
 
 
 def _cached_masks(
-    root: Path, conditions: Mapping[str, Condition], image_size: Size, labels: Sequence[str], fit: str
+    root: Path, conditions: Mapping[str, Condition], size: Size, labels: Sequence[str], fit: str
 ) -> tuple[Images, str]:
     if not (root / "masks").is_dir():
         raise DataError(f"{root / 'masks'}: no such folder of masks")
@@ -74,7 +72,7 @@ def _cached_masks(
     def decode(position: int) -> Decoded:
         if paths[position] in missing:
             raise DataError(f"{paths[position]}: no such mask")
-        mask = read_mask(paths[position], image_size, fit)
+        mask = read_mask(paths[position], size, fit)
         for value in np.unique(mask[mask > 0]):
             if value > len(labels):
                 raise DataError(f"{paths[position]}: must have values up to {len(labels)}, got {value}")
@@ -82,7 +80,7 @@ def _cached_masks(
                 raise DataError(f"{paths[position]}: shows {labels[value - 1]!r}, which {LABEL_FILE} does not list")
         return Decoded(mask, f"{mask.shape[1]} x {mask.shape[0]}", "L")
 
-    files, shape = [path for path in paths if path not in missing], (len(names), *height_width(image_size), 1)
+    files, shape = [path for path in paths if path not in missing], (len(names), *height_width(size), 1)
     # whether a mask is right depends on the labels too
     return cached_images(root, "masks", files, (fit, tuple(labels), sorted(conditions.items())), shape, decode)[:2]
 

@@ -34,15 +34,15 @@ def make_layout(masks: torch.Tensor, num_labels: int, patch_size: int) -> torch.
     Args:
         masks: (B, 1, H, W) of whole numbers: the label's index + 1 at every pixel, 0 where there is no object.
         num_labels: The number of labels in the vocabulary.
-        patch_size: Height and width of the patches.
+        patch_size: Height and width of the patches, in pixels of the masks.
 
     Returns:
         (B, num_layout_channels, H / patch_size, W / patch_size) float32 in [-1, 1].
     """
-    codes = F.pad(label_codes(num_labels, masks.device), (0, 0, 1, 0))  # zeros first, for no object
-    presence = (masks > 0).float() * 2 - 1
-    pixels = torch.cat([codes[masks[:, 0].long()].movedim(-1, 1), presence], dim=1)
-    return F.avg_pool2d(pixels, patch_size)
+    values = F.pad(label_codes(num_labels, masks.device), (0, 1, 1, 0))  # zeros first, for no object
+    values[:, -1] = 1
+    values[0, -1] = -1
+    return F.avg_pool2d(values[masks[:, 0].long()].movedim(-1, 1), patch_size)
 
 
 def labels_in(masks: torch.Tensor, num_labels: int) -> torch.Tensor:

@@ -114,9 +114,7 @@ class DenoisingLoss:
         class_labels = conditions * (uniforms[:, FOR_LABELS] >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         most = max(batch["most_labels"], 1)
-        places = None
-        if space.has_layout:
-            places = places_in(batch["masks"], space.num_labels, space.sample_size[1], most)
+        places = places_in(batch["masks"], space, most) if space.has_layout else None
         # an image without a layout gets no places either
         place_map = place_map_in_training(denoiser, batch, places, uniforms[:, FOR_LAYOUT])
 

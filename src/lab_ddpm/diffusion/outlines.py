@@ -19,10 +19,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from lab_ddpm.data.images import MASK_SCALE
 from lab_ddpm.data.random_numbers import hashed
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import labels_and_shares
-from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, label_masks, num_in_front, places_in
+from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, num_in_front, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
 NUM_OUTLINES = 3072  # training objects whose outlines are remembered
@@ -32,7 +33,6 @@ _UNLIKE = 3.0  # units; forms that are less alike count the same
 _FORM_SIDE = 4  # cells of a form
 _WINDOW = 2.0  # side of the window that a form shows, in square roots of the object's area
 _FAR = 1e6  # more than any other cost
-_FINE = 2  # pixels of an outline on each side of a pixel of the image
 _CHUNK = 256  # images at once
 
 
@@ -63,7 +63,7 @@ class Outlines(Float32Module):
         height, width = space.sample_size
         self.middle = (width / 2, height / 2)
         middle = torch.tensor([[self.middle]])
-        radius = _FINE * disc_radius(space)
+        radius = MASK_SCALE * disc_radius(space)
         disc = disc_masks(Places(torch.ones(1, 1, dtype=torch.long), middle), space.sample_size, radius) > 0
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
@@ -79,7 +79,7 @@ class Outlines(Float32Module):
         may hide a part of them. What was learnt before is forgotten.
         """
         for values in self.buffers():
-            values[1:] = values[0].clone()  # the first outline is always a disc
+            values[1:] = values[0]  # the first outline is always a disc
         if len(masks) == 0:
             return
         images, objects = _objects_in(masks, self.space)
@@ -93,10 +93,10 @@ class Outlines(Float32Module):
             self.labels[rows], self.centers[rows] = objects.labels[which, 0], objects.centers[which, 0]
             fine = F.interpolate(masks[images[which]].float(), self._fine_size)[:, 0]
             own = fine == objects.labels[which, 0, None, None]
-            self.forms[rows] = _forms(own, _FINE * objects.centers[which, 0])
-            in_the_middle = _shift(own, _FINE * self._to_middle(objects.centers[which, 0]))
+            self.forms[rows] = _forms(own, MASK_SCALE * objects.centers[which, 0])
+            in_the_middle = _shift(own, MASK_SCALE * self._to_middle(objects.centers[which, 0]))
             window = F.pad(in_the_middle, [-cut for cut in self._around_window])
-            large = F.avg_pool2d(in_the_middle.float(), _FINE) >= 0.5
+            large = F.avg_pool2d(in_the_middle.float(), MASK_SCALE) >= 0.5
             is_large = window.sum(dim=(1, 2)) < in_the_middle.sum(dim=(1, 2))
             self.is_large[rows] = is_large
             self.packed[rows] = _pack(torch.where(is_large[:, None, None], large, window).flatten(1))
@@ -114,7 +114,9 @@ class Outlines(Float32Module):
             own, free = shares[image] * is_own, 1 - shares[image] * ~is_own
             candidates = (self.labels == places.labels[image, column]).nonzero()[:, 0]
             candidates = candidates if len(candidates) else torch.zeros_like(places.labels[0, :1])
-            planes = F.avg_pool2d(self._planes(candidates).float(), _FINE)
+            planes = torch.cat(
+                [F.avg_pool2d(self._planes(part).float(), MASK_SCALE) for part in candidates.split(_CHUNK)]
+            )
             by, best = (centers[image, column] - centers.new_tensor(self.middle)).round(), candidates[0]
             for step, count in ((3, 2), (1, 1)):
                 costs, (around, axis) = [], (by, range(-step * count, step * count + 1, step))
@@ -156,22 +158,25 @@ class Outlines(Float32Module):
         assert places.outlines is not None
         own_centers = self.centers[places.outlines]
         by = (places.centers - own_centers).round() - self._to_middle(own_centers)
-        is_inside = _shift(self._planes(places.outlines), _FINE * by)
-        is_there = is_inside & (places.labels > 0)[..., None, None]
-        in_front = num_in_front(places)[..., None, None].masked_fill(~is_there, len(self.labels))
-        return label_masks(places, in_front.argmin(dim=1), is_there.any(dim=1))
+        is_inside = _shift(self._planes(places.outlines), MASK_SCALE * by)
+        shown = places.labels.new_zeros(len(places.labels), 1, *self._fine_size)
+        for column in num_in_front(places).argsort(dim=1, descending=True).T[..., None]:  # from the back to the front
+            label = places.labels.gather(1, column)[..., None, None]
+            plane = is_inside.gather(1, column[..., None, None].expand(-1, -1, *self._fine_size))
+            shown = torch.where(plane & (label > 0), label, shown)
+        return shown
 
     def _planes(self, outlines: torch.Tensor) -> torch.Tensor:
         """Outlines in the middle of the image: bool, finer than the image."""
         height, width = self.space.sample_size
         kept = _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
-        large = kept.repeat_interleave(_FINE, dim=-2).repeat_interleave(_FINE, dim=-1)
+        large = kept.repeat_interleave(MASK_SCALE, dim=-2).repeat_interleave(MASK_SCALE, dim=-1)
         return torch.where(self.is_large[outlines][..., None, None], large, F.pad(kept, self._around_window))
 
     @property
     def _fine_size(self) -> tuple[int, int]:
         height, width = self.space.sample_size
-        return _FINE * height, _FINE * width
+        return MASK_SCALE * height, MASK_SCALE * width
 
     @property
     def _around_window(self) -> list[int]:
@@ -193,7 +198,7 @@ def _objects_in(masks: torch.Tensor, space: SampleSpace) -> tuple[torch.Tensor, 
     images, labels, centers, are_touched = [], [], [], []
     for start in range(0, len(masks), _CHUNK):
         shown = masks[start : start + _CHUNK].long()
-        places = places_in(shown, space.num_labels, space.sample_size[1])
+        places = places_in(shown, space)
         rows, columns = places.labels.nonzero(as_tuple=True)
         label = places.labels[rows, columns, None]
         own = shown[rows] == label[..., None, None]

@@ -53,22 +53,22 @@ class Places:
         return Places(labels, centers, torch.cat([self.outlines, others.outlines], 1))
 
 
-def places_in(masks: torch.Tensor, num_labels: int, width: int, most: int | None = None) -> Places:
+def places_in(masks: torch.Tensor, space: SampleSpace, most: int | None = None) -> Places:
     """The places in masks: the middle of what is seen of each label.
 
     Args:
-        masks: (B, 1, height, any width), see `layout.make_layout`.
-        num_labels: The number of labels in the vocabulary.
-        width: Of the images, in whose pixels the centers are.
+        masks: Masks of any resolution, see `SampleSpace.make_layout`.
+        space: The samples of the model, in whose pixels the centers are.
         most: No mask may show more labels; None means all of them. (To count them would make a GPU wait.)
     """
     pixels, device = masks.flatten(1).long(), masks.device
     y, x = torch.meshgrid(*(torch.arange(side, device=device) for side in masks.shape[2:]), indexing="ij")
-    sums = torch.zeros(3, len(masks), num_labels + 1, device=device)
+    sums = torch.zeros(3, len(masks), space.num_labels + 1, device=device)
     for values, total in zip((torch.ones_like(x), x, y), sums, strict=True):
         total.scatter_add_(1, pixels, values.float().reshape(1, -1).expand_as(pixels))
     areas, *moments = sums[:, :, 1:]
-    centers = (torch.stack(moments, dim=2) / areas.clamp(min=1)[..., None] + 0.5) * (width / masks.shape[3])
+    centers = torch.stack(moments, dim=2) / areas.clamp(min=1)[..., None] + 0.5
+    centers *= space.sample_size[1] / masks.shape[3]
     is_seen = (areas > 0).long()
     which = is_seen.argsort(dim=1, descending=True, stable=True)[:, :most]
     return Places((which + 1) * is_seen.gather(1, which), centers.gather(1, which[..., None].expand(-1, -1, 2)))

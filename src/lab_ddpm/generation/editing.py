@@ -153,7 +153,7 @@ def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
     rows = denoiser.class_labels([condition])
     sample = read_images(denoiser, to_tensor(image[None]), rows)
     space = denoiser.space
-    found = places_in(space.masks(sample), space.num_labels, space.sample_size[1])
+    found = places_in(space.masks(sample), space)
     is_named = F.pad(rows, (1, 0)).gather(1, found.labels) > 0
     assert denoiser.placer is not None
     places = denoiser.placer.outlines.nearest(space.layout(sample), Places(found.labels * is_named, found.centers))

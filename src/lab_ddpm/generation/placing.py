@@ -97,4 +97,4 @@ def from_places(denoiser: Denoiser, places: Places) -> list[list[Place]]:
 
 def find_places(denoiser: Denoiser, masks: torch.Tensor) -> list[list[Place]]:
     """The places in N masks of any resolution, see `places.places_in`."""
-    return from_places(denoiser, places_in(masks, len(denoiser.labels), denoiser.space.sample_size[1]))
+    return from_places(denoiser, places_in(masks, denoiser.space))

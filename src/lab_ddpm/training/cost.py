@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
 from lab_ddpm.data.batches import NUM_BATCH_UNIFORMS, Batch
+from lab_ddpm.data.images import mask_size
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.training.config import TrainConfig
@@ -108,7 +109,7 @@ def _batch(denoiser: Denoiser, count: int) -> Batch:
     return Batch(
         positions=torch.zeros(count, dtype=torch.long),
         clean_images=torch.zeros(count, space.in_channels, *space.sample_size),
-        masks=torch.zeros(count, 1, *space.sample_size, dtype=torch.uint8),
+        masks=torch.zeros(count, 1, *mask_size(space.sample_size), dtype=torch.uint8),
         class_labels=torch.zeros(count, space.num_labels),
         augment_labels=torch.zeros(count, NUM_AUGMENT_LABELS if denoiser.config["augmentation"] else 0),
         most_labels=min(space.num_labels, 3),

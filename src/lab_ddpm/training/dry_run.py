@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from lab_ddpm.data.batches import check_batch_size
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
 from lab_ddpm.data.image_dataset import ImageDataset
-from lab_ddpm.data.images import height_width
+from lab_ddpm.data.images import height_width, mask_size
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost
@@ -64,7 +64,7 @@ def _find_images(config: TrainConfig, accelerator: Accelerator) -> tuple[ImageDa
 def _stand_ins(config: TrainConfig) -> ImageDataset:
     """Black images in place of those of i-CLEVR, each with the first object in its corner."""
     count, size, labels = config.batch_size, height_width(config.data.image_size), OBJECTS * config.data.conditional
-    masks = np.zeros((count, *size, 1), np.uint8)
+    masks = np.zeros((count, *mask_size(size), 1), np.uint8)
     masks[:, 0, 0] = 1
     return ImageDataset(
         names=[""] * count,

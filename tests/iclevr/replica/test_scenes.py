@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 
 from lab_ddpm.data.iclevr import OBJECTS
@@ -10,6 +11,7 @@ from lab_ddpm.iclevr.replica.scenes import (
     MIN_VISIBLE,
     Scene,
     SceneObject,
+    center,
     gap,
     object_map,
     sample_scene,
@@ -62,11 +64,21 @@ def test_hidden_objects_and_those_outside_the_frame_are_less_visible() -> None:
     assert visible_shares([SceneObject("gray", "cylinder", -9.0, -9.0, 0.0)]) == [0.0]
 
 
+def test_a_mask_lies_where_its_object_is(scenes: list[Scene]) -> None:
+    off = []
+    for item in (item for scene in scenes for item in scene.objects if item.shape == "sphere"):
+        rows, columns, _ = object_map([item], 448, 336).nonzero()
+        x, y = center(item)
+        if columns.min() > 0 and columns.max() < 447:
+            off.append((columns.mean() + 0.5 - 448 * x, rows.mean() + 0.5 - 336 * y))
+    assert np.abs(np.mean(off, axis=0)).max() < 0.2  # pixels
+
+
 def test_a_mask_shows_of_each_object_what_is_visible(scenes: list[Scene]) -> None:
     for scene in scenes[:20]:
-        mask = object_map(scene.objects, 112, 84)
-        assert mask.tolist() == object_map(scene.objects[::-1], 112, 84).tolist()  # the nearest object is on top
-        alone = [(object_map([item], 112, 84) > 0).sum() for item in scene.objects]
+        mask = object_map(scene.objects, 448, 336)
+        assert mask.tolist() == object_map(scene.objects[::-1], 448, 336).tolist()  # the nearest object is on top
+        alone = [(object_map([item], 448, 336) > 0).sum() for item in scene.objects]
         shown = [(mask == OBJECTS.index(item.name) + 1).sum() for item in scene.objects]
         for part, whole, share in zip(shown, alone, visible_shares(scene.objects), strict=True):
             assert part / whole >= min(1.0, share) - 0.08

@@ -12,6 +12,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import Image
 from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import MOST_OBJECTS
@@ -26,7 +27,7 @@ from lab_ddpm.tools.interruption import Interrupted, stop_signals
 from lab_ddpm.tools.parts import WHOLE, Part
 from lab_ddpm.tools.worker_pool import worker_pool
 
-_MASK_SCALE = 4  # a mask is so much larger than its image, so that its outlines are exact at any size of images
+_MASK_SIZE = 4 * WIDTH, 4 * HEIGHT  # larger than the image, so that outlines are exact at any size of images
 
 Labels = dict[str, list[str]]
 Result = TypeVar("Result")
@@ -130,13 +131,19 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
     for step in range(MOST_OBJECTS):
         name = f"CLEVR_train_{number:06d}_{step}.png"
         labels[name] = scene.names(step)
-        if not (out / "masks" / name).exists():
-            mask = object_map(scene.objects[: step + 1], _MASK_SCALE * WIDTH, _MASK_SCALE * HEIGHT)
-            write_png(out / "masks" / name, mask)
+        if not _has_size(out / "masks" / name, _MASK_SIZE):  # masks were as small as their images once
+            write_png(out / "masks" / name, object_map(scene.objects[: step + 1], *_MASK_SIZE))
         if not (out / "images" / name).exists():
             write_png(out / "images" / name, render_image(scene, step))
             rendered += 1
     return labels, rendered
+
+
+def _has_size(path: Path, size: tuple[int, int]) -> bool:
+    if not path.exists():
+        return False
+    with Image.open(path) as mask:
+        return mask.size == size
 
 
 def read_identity(out: str | Path) -> dict[str, Any] | None:

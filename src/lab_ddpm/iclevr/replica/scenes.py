@@ -137,7 +137,7 @@ def object_map(objects: Iterable[SceneObject], width: int, height: int) -> Image
     draw = ImageDraw.Draw(canvas)
     scale = np.array([width / _FRAME[0], height / _FRAME[1]])
     for item in sorted(objects, key=_distance, reverse=True):
-        outline = _silhouette(item, _SMOOTH) * scale - 0.5  # Pillow's integers are the centers of pixels
+        outline = _silhouette(item, _SMOOTH) * scale  # Pillow rounds down: to the pixel that the point is in
         corners = [(float(x), float(y)) for x, y in outline[ConvexHull(outline).vertices]]
         draw.polygon(corners, fill=OBJECTS.index(item.name) + 1)
     return np.asarray(canvas)[..., None]
