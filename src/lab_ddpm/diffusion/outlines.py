@@ -110,25 +110,31 @@ class Outlines(Float32Module):
         labels, shares = (of[:, 0] for of in labels_and_shares(layouts, self.space.num_labels))
         centers, outlines = places.centers.clone(), torch.zeros_like(places.labels)
         for image, column in places.labels.nonzero().tolist():
-            is_own = labels[image] == places.labels[image, column]
+            label = places.labels[image, column]
+            is_own = labels[image] == label
             own, free = shares[image] * is_own, 1 - shares[image] * ~is_own
-            candidates = (self.labels == places.labels[image, column]).nonzero()[:, 0]
-            candidates = candidates if len(candidates) else torch.zeros_like(places.labels[0, :1])
-            planes = torch.cat(
-                [F.avg_pool2d(self._planes(part).float(), MASK_SCALE) for part in candidates.split(_CHUNK)]
-            )
-            by, best = (centers[image, column] - centers.new_tensor(self.middle)).round(), candidates[0]
-            for step, count in ((3, 2), (1, 1)):
-                costs, (around, axis) = [], (by, range(-step * count, step * count + 1, step))
-                moves = [around + around.new_tensor([x, y]) for x in axis for y in axis]
-                for move in moves:
-                    covered = F.avg_pool2d(_shift(planes, move.expand(len(planes), 2)), self.space.patch_size)
-                    costs.append((free * (covered - own) ** 2).sum(dim=(1, 2)))
-                where, which = divmod(int(torch.stack(costs).argmin()), len(candidates))
-                by, best = moves[where], candidates[which]
-            outlines[image, column] = best
-            centers[image, column] = self.centers[best] + by + self._to_middle(self.centers[best])
+            outlines[image, column], centers[image, column] = self._closest(label, centers[image, column], own, free)
         return Places(places.labels, centers, outlines)
+
+    def _closest(
+        self, label: torch.Tensor, center: torch.Tensor, own: torch.Tensor, free: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The outline of a label that covers most nearly the (h, w) shares `own` where it is `free`, and its center."""
+        candidates = (self.labels == label).nonzero()[:, 0]
+        candidates = candidates if len(candidates) else label.new_zeros(1)
+        planes = torch.cat([F.avg_pool2d(self._planes(part).float(), MASK_SCALE) for part in candidates.split(_CHUNK)])
+
+        def cost(by: torch.Tensor) -> torch.Tensor:
+            covered = F.avg_pool2d(_shift(planes, by.expand(len(planes), 2)), self.space.patch_size)
+            return (free * (covered - own) ** 2).sum(dim=(1, 2))
+
+        by, best = (center - center.new_tensor(self.middle)).round(), candidates[0]
+        for step, count in ((3, 2), (1, 1)):
+            axis = range(-step * count, step * count + 1, step)
+            moves = [by + by.new_tensor([x, y]) for x in axis for y in axis]
+            where, which = divmod(int(torch.stack([cost(move) for move in moves]).argmin()), len(candidates))
+            by, best = moves[where], candidates[which]
+        return best, self.centers[best] + by + self._to_middle(self.centers[best])
 
     @torch.no_grad()
     def draw(self, places: Places, seeds: Sequence[int]) -> Places:
