@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("pack", help="write the images of i-CLEVR at 64 x 64 into one file")
     command.add_argument("--root", type=Path, default=Path("data/iclevr"), help="default: data/iclevr")
-    command.add_argument("--out", type=Path, default=Path("iclevr.zip"), help="default: iclevr.zip (58 MB)")
+    command.add_argument("--out", type=Path, default=Path("iclevr.zip"), help="default: iclevr.zip (59 MB)")
     command = commands.add_parser("run", help="measure")
     command.add_argument("--data", type=Path, required=True, help="the file that pack wrote")
     command.add_argument("--out", type=Path, default=Path("gpu"), help="default: gpu")
