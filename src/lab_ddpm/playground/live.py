@@ -53,7 +53,7 @@ def add_live(backend: Backend, settings: Sequence[Any], code: gr.Code) -> None:
         "radius": disc_radius(space),
         "colours": COLOURS if is_iclevr else [""],
         "shapes": SHAPES if is_iclevr else backend.labels,
-        "places": [{"label": place.label, "x": round(place.x, 1), "y": round(place.y, 1)} for place in places],
+        "places": [{"label": place.label, "x": round(place.x), "y": round(place.y)} for place in places],
         "settings": [setting.value for setting in settings],
     }
     files = ("live.html", "live.css", "objects.js", "live.js")
