@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.images import MASK_SCALE
+from lab_ddpm.data.images import MASK_SCALE, mask_size
 from lab_ddpm.data.random_numbers import hashed
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import labels_and_shares
@@ -91,7 +91,7 @@ class Outlines(Float32Module):
             which = chosen[start : start + _CHUNK]
             rows = torch.arange(start, start + len(which)) + NUM_OUTLINES - len(chosen)
             self.labels[rows], self.centers[rows] = objects.labels[which, 0], objects.centers[which, 0]
-            fine = F.interpolate(masks[images[which]].float(), self._fine_size)[:, 0]
+            fine = F.interpolate(masks[images[which]].float(), mask_size(self.space.sample_size))[:, 0]
             own = fine == objects.labels[which, 0, None, None]
             self.forms[rows] = _forms(own, MASK_SCALE * objects.centers[which, 0])
             in_the_middle = _shift(own, MASK_SCALE * self._to_middle(objects.centers[which, 0]))
@@ -165,10 +165,10 @@ class Outlines(Float32Module):
         own_centers = self.centers[places.outlines]
         by = (places.centers - own_centers).round() - self._to_middle(own_centers)
         is_inside = _shift(self._planes(places.outlines), MASK_SCALE * by)
-        shown = places.labels.new_zeros(len(places.labels), 1, *self._fine_size)
+        shown = places.labels.new_zeros(len(places.labels), 1, *is_inside.shape[2:])
         for column in num_in_front(places).argsort(dim=1, descending=True).T[..., None]:  # from the back to the front
             label = places.labels.gather(1, column)[..., None, None]
-            plane = is_inside.gather(1, column[..., None, None].expand(-1, -1, *self._fine_size))
+            plane = is_inside.gather(1, column[..., None, None].expand_as(shown))
             shown = torch.where(plane & (label > 0), label, shown)
         return shown
 
@@ -178,11 +178,6 @@ class Outlines(Float32Module):
         kept = _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
         large = kept.repeat_interleave(MASK_SCALE, dim=-2).repeat_interleave(MASK_SCALE, dim=-1)
         return torch.where(self.is_large[outlines][..., None, None], large, F.pad(kept, self._around_window))
-
-    @property
-    def _fine_size(self) -> tuple[int, int]:
-        height, width = self.space.sample_size
-        return MASK_SCALE * height, MASK_SCALE * width
 
     @property
     def _around_window(self) -> list[int]:
