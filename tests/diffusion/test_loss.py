@@ -88,6 +88,24 @@ def test_masks_may_be_finer_than_the_image(batch: Batch) -> None:
 
 
 @torch.no_grad()
+def test_errors_on_objects_and_beside_them_count_more(batch: Batch) -> None:
+    """A network that predicts zeros is wrong by the clean sample itself, in the whole image and in the detail."""
+    settings = {"patch_size": 2, "layout_scale": 3.0, "detail_channels": [4]}
+    denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", **settings)
+    for parameter in denoiser.parameters():
+        parameter.zero_()
+    batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
+    masks, images = torch.zeros_like(batch["masks"]), batch["clean_images"]
+    masks[0, 0, 4:6, 4:6] = 1
+    weights = torch.ones_like(images)
+    weights[0, :, 3:7, 3:7] = 5
+    terms = DenoisingLoss(object_weight=5)(denoiser, Batch(**{**batch, "masks": masks}))
+    assert terms["image"].item() == pytest.approx((weights * images.square()).mean().item(), rel=1e-5)
+    of_first = (weights * images.square())[0].mean()
+    assert terms["detail"].item() == pytest.approx(of_first.item(), rel=1e-5)  # it learns from every fourth image
+
+
+@torch.no_grad()
 def test_the_layout_is_dropped_where_the_batch_says_so(batch: Batch) -> None:
     """No mask reaches the prediction then, and the layout is a term all the same."""
     dropouts = {"layout_dropout": 0.25, "places_dropout": 0.25}

@@ -138,6 +138,7 @@ def test_a_wrong_option_is_refused_with_its_name(arguments: list[str], key: str)
     [
         (["--model.attention_levels", "[6]"], "model.attention_levels"),
         (["--model.layout_scale", "2"], "model.layout_scale"),  # predicts the noise
+        (["--loss.object_weight", "5"], "loss.object_weight"),  # without a layout
         (["--model.condition_dropout", "0.1", "--data.conditional", "false"], "model.condition_dropout"),
         (["--loss.gamma", "2"], "loss.gamma"),
         (["--loss.logit_std", "0"], "loss.logit_std"),

@@ -9,6 +9,9 @@ With SNR = abar / (1 - abar), the squared error of x_0 is 1 / SNR times that of 
     "min_snr"        w_0 = min(SNR, gamma)                      (arXiv:2303.09556, eq. 8)
     "clamped_snr"    w_0 = min(SNR + 1, gamma): the weight of v, but at most gamma
     "p2"             w = (1 + SNR)^-gamma on the simple loss    (arXiv:2204.00227, eq. 8 with k = 1)
+
+Where the masks show an object, an error of the image may count more. The network knows where the objects stand, so this
+does not change which prediction is the best one.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from lab_ddpm.data.batches import FOR_LABELS, FOR_LAYOUT, FOR_TIMESTEP, FOR_WIND
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.place_map import place_map_in_training
 from lab_ddpm.diffusion.places import places_in
+from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
 
 LossName = Literal["mse", "l1", "huber"]
@@ -50,6 +54,8 @@ class DenoisingLoss:
             with n normal (arXiv:2403.03206, eq. 19).
         logit_mean: The mean of "logit_normal": higher means noisier samples.
         logit_std: The std of "logit_normal".
+        object_weight: How much the error of a pixel counts on an object and beside it; elsewhere it counts 1. Needs
+            masks.
 
     Raises:
         UserError: An unknown choice, or a number out of range.
@@ -63,18 +69,21 @@ class DenoisingLoss:
         timestep_density: TimestepDensity = "uniform",
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
+        object_weight: float = 1.0,
     ) -> None:
         check_choice("name", name, get_args(LossName))
         check_choice("weight", weight, get_args(LossWeight))
         check_choice("timestep_density", timestep_density, get_args(TimestepDensity))
         check_finite("logit_mean", logit_mean)
         check_positive("logit_std", logit_std)
+        check_positive("object_weight", object_weight)
         if gamma is not None:
             check_positive("gamma", gamma)
             if weight == "none":
                 raise UserError(f"`gamma` must not be given for `weight` 'none', got {gamma}")
         self.name, self.weight, self.gamma = name, weight, gamma
         self.timestep_density, self.logit_mean, self.logit_std = timestep_density, logit_mean, logit_std
+        self.object_weight = object_weight
 
     def __call__(self, model: Callable[..., Any], batch: Batch) -> dict[str, torch.Tensor]:
         """The terms of the loss for a batch.
@@ -103,9 +112,13 @@ class DenoisingLoss:
         else:
             target = clean if config["prediction_type"] == "sample" else noise
         weights = loss_weights(denoiser.alpha_bar(timesteps), config["prediction_type"], self.weight, self.gamma)
+        pixel_weights = self._pixel_weights(batch["masks"], space)
 
-        def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            return weights * _ERRORS[self.name](prediction, target, reduction="none").mean(dim=(1, 2, 3))
+        def weighted_errors(
+            prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, pixel_weights: torch.Tensor | float
+        ) -> torch.Tensor:
+            errors = _ERRORS[self.name](prediction, target, reduction="none")
+            return weights * (pixel_weights * errors).mean(dim=(1, 2, 3))
 
         # what it is conditioned on
         conditions = batch["class_labels"]
@@ -128,13 +141,15 @@ class DenoisingLoss:
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches
-            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
+            window_weights = denoiser.detailer.windows(pixel_weights[rows], where)
+            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights, window_weights)
             detail = errors.sum() / (len(clean) / _EVERY)
 
         # the terms
-        terms = {"image": weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights).mean()}
+        errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights, pixel_weights)
+        terms = {"image": errors.mean()}
         if space.has_layout:
-            errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
+            errors = weighted_errors(space.layout(prediction), space.layout(target), weights, 1.0)
             terms["layout"] = LAYOUT_WEIGHT * errors.mean()
         if denoiser.placer is not None and places is not None:
             losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
@@ -142,6 +157,15 @@ class DenoisingLoss:
         if detail is not None:
             terms["detail"] = detail
         return terms
+
+    def _pixel_weights(self, masks: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+        """How much each pixel counts: as the image's part of (B, *space.shape) samples, or one number for all."""
+        if self.object_weight == 1:
+            return masks.new_ones(len(masks), 1, *space.shape[1:], dtype=torch.float32)
+        covered = F.adaptive_avg_pool2d((masks > 0).float(), space.sample_size)
+        near = F.max_pool2d(covered, 3, stride=1, padding=1)
+        of_channel = F.pixel_unshuffle(1 + (self.object_weight - 1) * near, space.patch_size)
+        return of_channel.repeat(1, space.in_channels, 1, 1)
 
     def draw_timesteps(self, uniforms: torch.Tensor, denoiser: Denoiser) -> torch.Tensor:
         """(B,) uniform numbers in [0, 1) as (B,) timesteps of the model, by the density's inverse distribution."""

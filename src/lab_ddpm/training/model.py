@@ -14,6 +14,7 @@ from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
+from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
@@ -60,7 +61,9 @@ def check_settings(config: TrainConfig) -> None:
     check_machine(config)
     labels = ["label"] if config.data.conditional else []  # the real ones are in files, which are not read yet
     with config.naming_settings():
-        DenoisingLoss(**config.loss)
+        loss = DenoisingLoss(**config.loss)
         with torch.device("meta"):
             denoiser = build_denoiser(config, labels, in_channels=3)
+        if loss.object_weight != 1 and not denoiser.space.has_layout:
+            raise UserError("`object_weight` must be 1 for a model with `layout_scale` 0, which gets no masks")
         sampling_timesteps(Sampling(**config.sampling), denoiser)
