@@ -23,11 +23,11 @@ def test_they_are_those_of_the_renderer_except_for_their_edges(tmp_path: Path) -
     assert write_masks(tmp_path) == 6
     overlaps = []
     for path in sorted((tmp_path / "exact").iterdir()):
-        exact, found = (read_mask(tmp_path / part / path.name, (84, 112)) for part in ("exact", "masks"))
+        exact, found = (read_mask(tmp_path / part / path.name, (128, 128)) for part in ("exact", "masks"))
         for place in np.unique(exact[exact > 0]):
             overlaps.append(((found == place) & (exact == place)).sum() / ((found == place) | (exact == place)).sum())
     assert len(overlaps) == 12
-    assert np.mean(overlaps) > 0.7
+    assert np.mean(overlaps) > 0.9
     assert open_labelled_images(tmp_path, 16, OBJECTS, with_masks=True).masks is not None
 
 

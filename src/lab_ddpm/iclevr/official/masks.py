@@ -1,8 +1,9 @@
 """Masks for the official images, which come without them: where each object is, found from differences of images.
 
-Image k of a scene is image k - 1 with one more object, the last of its labels. The new object is where the image
-changed by more than a shadow would change it. Image 0 is compared with an estimate of its empty ground: a polynomial
-that is fitted to the image outside its middle, where the first object stands.
+Image k of a scene is image k - 1 with one more object, the last of its labels. The new object is where the colour
+changed: a shadow changes the brightness alone. Where the object has the colour of what was there before, such as a
+gray one on the gray ground, it is where the brightness changed much. Image 0 is compared with an estimate of its empty
+ground: a polynomial that is fitted to the image outside its middle, where the first object stands.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from lab_ddpm.data.labelled_images import LABEL_FILE
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.worker_pool import available_cores, worker_pool
 
-_WIDTH, _HEIGHT = 112, 84
+_WIDTH, _HEIGHT = 320, 240  # of the official images
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
-_CHANGE = 25.0  # of 255, more than a shadow darkens the ground
+_CHANGE = 12.0  # of 255
+_COLOURS = np.array(["gray", *(name.split()[0] for name in OBJECTS)])  # of the values of a mask
 _DEGREE = 3  # of the polynomial
 _MIDDLE = 0.17  # radius around the first object, as a share of the image
 
@@ -73,7 +75,7 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray
     """Masks of the images of one scene, in their order.
 
     Returns:
-        (84, 112) each: an object's index in `OBJECTS` + 1, and 0 for the ground.
+        (240, 320) each: an object's index in `OBJECTS` + 1, and 0 for the ground.
 
     Raises:
         DataError: An image is broken or missing.
@@ -83,18 +85,27 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray
     before = None
     for name, condition in labels.items():
         image = read_image(images / name, (_HEIGHT, _WIDTH)).astype(float)
-        new = new_object(empty_ground(image) if before is None else before, image)
+        is_alike = _COLOURS[mask] == condition[-1].split()[0]
+        new = new_object(empty_ground(image) if before is None else before, image, is_alike)
         mask[new] = OBJECTS.index(condition[-1]) + 1
         masks[name] = mask.copy()
         before = image
     return masks
 
 
-def new_object(before: Image, after: Image) -> NDArray[np.bool_]:
-    """Where the new object of `after` is: two images (H, W, 3) in [0, 255] -> (H, W) bool."""
+def new_object(before: Image, after: Image, is_alike: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the new object of `after` is.
+
+    Args:
+        before, after: (H, W, 3) in [0, 255].
+        is_alike: (H, W): where the object has the colour of what was there before.
+
+    Returns:
+        (H, W).
+    """
     shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
     colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
-    changed = (colour_change > _COLOUR_CHANGE) | (np.abs(after - before).max(axis=-1) > _CHANGE)
+    changed = (colour_change > _COLOUR_CHANGE) | (is_alike & (np.abs(after - before).max(axis=-1) > _CHANGE))
     parts, count = cast(tuple[NDArray[np.int32], int], ndimage.label(ndimage.binary_opening(changed)))
     if not count:
         return np.zeros(changed.shape, dtype=bool)
