@@ -26,6 +26,8 @@ from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_png
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
+from lab_ddpm.diffusion.place_map import make_place_map
+from lab_ddpm.diffusion.places import places_in
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.comparison import check_data
 from lab_ddpm.generation.checkpoint import open_pipeline
@@ -58,8 +60,8 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     """Add noise to images, and take it away again; write `table.md`, which is returned, `table.json`, `denoised.png`.
 
     Args:
-        dataset: Held-out images. With masks the table has a column for objects, and a layout is noised with the image;
-            without masks the layout is unknown. Images without labels are seen under the null label.
+        dataset: Held-out images. With masks the table has a column for objects, and the model gets the places and a
+            noisy layout; without masks both are unknown. Images without labels are seen under the null label.
         pipeline: Its model is measured; its sampling is not used.
         num_images: Number of the images, chosen at random; each has one noise, the same at every level.
         out: Where the files go. The first row of denoised.png is the images, then come predictions.
@@ -80,10 +82,11 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     )
     if denoiser.labels and not denoiser.config["condition_dropout"] and not rows.any(dim=1).all():
         raise UserError("a model without `condition_dropout` cannot see images without labels")
-    objects, layout = None, None
+    objects, layout, place_map = None, None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
         objects, layout = F.interpolate(masks, images.shape[1:3]) > 0, denoiser.space.make_layout(masks)
+        place_map = make_place_map(denoiser.space, places_in(masks, denoiser.space), masks.long())
     clean = denoiser.space.encode(pixels, layout)
     is_unknown = torch.tensor([layout is None]).expand(len(chosen))
     noise = denoiser.space.draw_noise([torch.Generator().manual_seed(seed) for seed in image_seeds(0, len(chosen))])
@@ -92,7 +95,7 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     for t in (t for t in TIMESTEPS if t < denoiser.config["num_train_timesteps"]):
         timestep = torch.tensor(t)
         noisy = denoiser.noise_scheduler.add_noise(clean, noise, timestep)  # pyright: ignore[reportArgumentType]
-        seen = _denoised(denoiser, denoiser.space.without_layout(noisy, is_unknown), rows, timestep)
+        seen = _denoised(denoiser, denoiser.space.without_layout(noisy, is_unknown), rows, timestep, place_map)
         squared = (seen - pixels).square().mean(dim=1, keepdim=True)
         noise_level = (1 - denoiser.alpha_bar(timestep)).sqrt().item()
         error = {"t": t, "noise": noise_level, "all": squared.mean().sqrt().item()}
@@ -109,12 +112,15 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     return out / "table.md"
 
 
-def _denoised(denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+def _denoised(
+    denoiser: Denoiser, noisy: torch.Tensor, rows: torch.Tensor, timestep: torch.Tensor, place_map: torch.Tensor | None
+) -> torch.Tensor:
     """The unguided clean images that are seen in samples of one noise level."""
     device = denoiser.device
     seen = []
-    for samples, labels in zip(noisy.split(_BATCH), rows.split(_BATCH), strict=True):
-        sample = denoiser.predict_clean(samples.to(device), timestep, labels.to(device))
+    for chosen in torch.arange(len(noisy)).split(_BATCH):
+        maps = None if place_map is None else place_map[chosen].to(device)
+        sample = denoiser.predict_clean(noisy[chosen].to(device), timestep, rows[chosen].to(device), place_map=maps)
         seen.append(denoiser.space.decode(sample).cpu())
     return torch.cat(seen)
 
