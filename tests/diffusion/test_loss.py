@@ -10,7 +10,7 @@ import torch
 
 from conftest import tiny_batch, tiny_denoiser
 from gaussian_oracle import GaussianOracle
-from lab_ddpm.data.batches import Batch
+from lab_ddpm.data.batches import FOR_LAYOUT, Batch
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.layout import make_layout, read_layout
@@ -88,18 +88,20 @@ def test_masks_may_be_finer_than_the_image(batch: Batch) -> None:
 
 
 @torch.no_grad()
-def test_errors_on_objects_and_beside_them_count_more(batch: Batch) -> None:
+def test_errors_on_told_objects_and_beside_them_count_more(batch: Batch) -> None:
     """A network that predicts zeros is wrong by the clean sample itself, in the whole image and in the detail."""
-    settings = {"patch_size": 2, "layout_scale": 3.0, "detail_channels": [4]}
+    settings = {"patch_size": 2, "layout_scale": 3.0, "places_dropout": 0.2, "detail_channels": [4]}
     denoiser = tiny_denoiser(labels=("dark", "bright"), prediction_type="sample", **settings)
     for parameter in denoiser.parameters():
         parameter.zero_()
     batch["noise"] = torch.randn(4, *denoiser.space.shape, generator=torch.Generator().manual_seed(0))
     masks, images = torch.zeros_like(batch["masks"]), batch["clean_images"]
-    masks[0, 0, 4:6, 4:6] = 1
+    masks[:2, 0, 4:6, 4:6] = 1
+    uniforms = batch["uniforms"].clone()
+    uniforms[:, FOR_LAYOUT] = torch.tensor([0.2, 0.1, 0.2, 0.2])  # the network is told no places in the second image
     weights = torch.ones_like(images)
     weights[0, :, 3:7, 3:7] = 5
-    terms = DenoisingLoss(object_weight=5)(denoiser, Batch(**{**batch, "masks": masks}))
+    terms = DenoisingLoss(object_weight=5)(denoiser, Batch(**{**batch, "masks": masks, "uniforms": uniforms}))
     assert terms["image"].item() == pytest.approx((weights * images.square()).mean().item(), rel=1e-5)
     of_first = (weights * images.square())[0].mean()
     assert terms["detail"].item() == pytest.approx(of_first.item(), rel=1e-5)  # it learns from every fourth image

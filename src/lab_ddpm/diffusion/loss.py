@@ -1,6 +1,9 @@
-"""The training objective: the error of a model on a batch, and the weight of each timestep.
+"""The training objective: the error of a model on a batch, and how much each error counts.
 
-    loss = E[ w(t) l(model(x_t, t, c), target) ]          target: eps, x_0 or v, see `noise`
+    loss = E[ w(t) mean_pixels( m l(model(x_t, t, c), target) ) ]          target: eps, x_0 or v, see `noise`
+
+m is 1, or more near objects whose places the network is told: weights that depend on c alone leave the best prediction
+as it is.
 
 With SNR = abar / (1 - abar), the squared error of x_0 is 1 / SNR times that of eps, and 1 / (SNR + 1) times that of v
 (arXiv:2303.09556, section 3.4). So a weight w_0(SNR) on the error of x_0 becomes w = w_0 times that factor:
@@ -9,9 +12,6 @@ With SNR = abar / (1 - abar), the squared error of x_0 is 1 / SNR times that of 
     "min_snr"        w_0 = min(SNR, gamma)                      (arXiv:2303.09556, eq. 8)
     "clamped_snr"    w_0 = min(SNR + 1, gamma): the weight of v, but at most gamma
     "p2"             w = (1 + SNR)^-gamma on the simple loss    (arXiv:2204.00227, eq. 8 with k = 1)
-
-Where the masks show an object, an error of the image may count more. The network knows where the objects stand, so this
-does not change which prediction is the best one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from accelerate.utils import extract_model_from_parallel
 
 from lab_ddpm.data.batches import FOR_LABELS, FOR_LAYOUT, FOR_TIMESTEP, FOR_WINDOW, Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
-from lab_ddpm.diffusion.place_map import place_map_in_training
+from lab_ddpm.diffusion.place_map import make_place_map
 from lab_ddpm.diffusion.places import places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError, check_choice, check_finite, check_positive
@@ -54,8 +54,8 @@ class DenoisingLoss:
             with n normal (arXiv:2403.03206, eq. 19).
         logit_mean: The mean of "logit_normal": higher means noisier samples.
         logit_std: The std of "logit_normal".
-        object_weight: How much the error of a pixel counts on an object and beside it; elsewhere it counts 1. Needs
-            masks.
+        object_weight: m on an object and next to it. Elsewhere, and where the network is told no places, m is 1. Needs
+            a model with a layout.
 
     Raises:
         UserError: An unknown choice, or a number out of range.
@@ -85,6 +85,14 @@ class DenoisingLoss:
         self.timestep_density, self.logit_mean, self.logit_std = timestep_density, logit_mean, logit_std
         self.object_weight = object_weight
 
+    def check_fits(self, denoiser: Denoiser) -> None:
+        """Raise `UserError` unless the loss can train this model."""
+        if self.object_weight != 1 and not denoiser.space.has_layout:
+            raise UserError(
+                f"`object_weight` must be 1 for a model with `layout_scale` 0, which gets no masks; "
+                f"got {self.object_weight}"
+            )
+
     def __call__(self, model: Callable[..., Any], batch: Batch) -> dict[str, torch.Tensor]:
         """The terms of the loss for a batch.
 
@@ -98,6 +106,7 @@ class DenoisingLoss:
         """
         denoiser: Denoiser = extract_model_from_parallel(model, keep_fp32_wrapper=True)
         config, space, noise_scheduler = denoiser.config, denoiser.space, denoiser.noise_scheduler
+        self.check_fits(denoiser)
         uniforms = batch["uniforms"]
 
         # the noisy samples
@@ -112,13 +121,12 @@ class DenoisingLoss:
         else:
             target = clean if config["prediction_type"] == "sample" else noise
         weights = loss_weights(denoiser.alpha_bar(timesteps), config["prediction_type"], self.weight, self.gamma)
-        pixel_weights = self._pixel_weights(batch["masks"], space)
+        weights = weights[:, None, None, None]
+        is_told = (uniforms[:, FOR_LAYOUT] >= config["places_dropout"])[:, None, None, None]
+        image_weights = weights * self._pixel_weights(batch["masks"], is_told, space)
 
-        def weighted_errors(
-            prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, pixel_weights: torch.Tensor | float
-        ) -> torch.Tensor:
-            errors = _ERRORS[self.name](prediction, target, reduction="none")
-            return weights * (pixel_weights * errors).mean(dim=(1, 2, 3))
+        def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return (weights * _ERRORS[self.name](prediction, target, reduction="none")).mean(dim=(1, 2, 3))
 
         # what it is conditioned on
         conditions = batch["class_labels"]
@@ -126,10 +134,10 @@ class DenoisingLoss:
             conditions = denoiser.clusters.nearest(batch["clean_images"])
         class_labels = conditions * (uniforms[:, FOR_LABELS] >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
-        most = max(batch["most_labels"], 1)
-        places = places_in(batch["masks"], space, most) if space.has_layout else None
-        # an image without a layout gets no places either
-        place_map = place_map_in_training(denoiser, batch, places, uniforms[:, FOR_LAYOUT])
+        places, place_map = None, None
+        if space.has_layout:
+            places = places_in(batch["masks"], space, max(batch["most_labels"], 1))
+            place_map = is_told * make_place_map(space, places, batch["masks"].long())
 
         # what it predicts, and how well its detailer sharpens that
         detail = None
@@ -140,16 +148,16 @@ class DenoisingLoss:
             where = uniforms[rows, FOR_WINDOW]
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
-            detail_weights = (weights * (timesteps < denoiser.detailer.num_timesteps))[rows] * teaches
-            window_weights = denoiser.detailer.windows(pixel_weights[rows], where)
-            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights, window_weights)
+            detail_weights = image_weights * (timesteps < denoiser.detailer.num_timesteps)[:, None, None, None]
+            counted = denoiser.detailer.windows(detail_weights[rows], where) * teaches[:, None, None, None]
+            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], counted)
             detail = errors.sum() / (len(clean) / _EVERY)
 
         # the terms
-        errors = weighted_errors(space.parts(prediction)[0], space.parts(target)[0], weights, pixel_weights)
-        terms = {"image": errors.mean()}
+        image, wanted_image = space.parts(prediction)[0], space.parts(target)[0]
+        terms = {"image": weighted_errors(image, wanted_image, image_weights).mean()}
         if space.has_layout:
-            errors = weighted_errors(space.layout(prediction), space.layout(target), weights, 1.0)
+            errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
             terms["layout"] = LAYOUT_WEIGHT * errors.mean()
         if denoiser.placer is not None and places is not None:
             losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
@@ -158,12 +166,12 @@ class DenoisingLoss:
             terms["detail"] = detail
         return terms
 
-    def _pixel_weights(self, masks: torch.Tensor, space: SampleSpace) -> torch.Tensor:
-        """How much each pixel counts: as the image's part of (B, *space.shape) samples, or one number for all."""
+    def _pixel_weights(self, masks: torch.Tensor, is_told: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+        """m for each pixel, arranged as the image's part of (B, *space.shape) samples."""
         if self.object_weight == 1:
             return masks.new_ones(len(masks), 1, *space.shape[1:], dtype=torch.float32)
         covered = F.adaptive_avg_pool2d((masks > 0).float(), space.sample_size)
-        near = F.max_pool2d(covered, 3, stride=1, padding=1)
+        near = is_told * F.max_pool2d(covered, 3, stride=1, padding=1)
         of_channel = F.pixel_unshuffle(1 + (self.object_weight - 1) * near, space.patch_size)
         return of_channel.repeat(1, space.in_channels, 1, 1)
 

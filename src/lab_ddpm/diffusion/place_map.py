@@ -13,28 +13,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.batches import Batch
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.places import Places, num_in_front
 from lab_ddpm.diffusion.sample_space import SampleSpace
 from lab_ddpm.tools.errors import UserError
-
-
-def place_map_in_training(
-    denoiser: Denoiser, batch: Batch, places: Places | None, uniforms: torch.Tensor
-) -> torch.Tensor | None:
-    """The (B, place_map_channels, H / p, W / p) place maps of a batch; None for a model without a layout.
-
-    Args:
-        denoiser: The model.
-        batch: B training samples.
-        places: Where their objects stand.
-        uniforms: (B,) in [0, 1), which decide which samples get no places.
-    """
-    if places is None:
-        return None
-    is_given = uniforms >= denoiser.config["places_dropout"]
-    return is_given[:, None, None, None] * make_place_map(denoiser.space, places, batch["masks"].long())
 
 
 def place_map_when_sampling(

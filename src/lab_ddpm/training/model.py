@@ -14,7 +14,6 @@ from lab_ddpm.data.images import to_tensor
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.loss import DenoisingLoss
 from lab_ddpm.diffusion.sampling import Sampling, sampling_timesteps
-from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
@@ -64,6 +63,5 @@ def check_settings(config: TrainConfig) -> None:
         loss = DenoisingLoss(**config.loss)
         with torch.device("meta"):
             denoiser = build_denoiser(config, labels, in_channels=3)
-        if loss.object_weight != 1 and not denoiser.space.has_layout:
-            raise UserError("`object_weight` must be 1 for a model with `layout_scale` 0, which gets no masks")
+        loss.check_fits(denoiser)
         sampling_timesteps(Sampling(**config.sampling), denoiser)
