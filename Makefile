@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python scripts/evaluate.py --checkpoint demo/run/best --num-seeds 2 --out demo/run/evaluation
 	$(BIN)/python scripts/report.py demo/run --page-only
 
-# A page in the browser that draws what is ticked on it.
+# A page in the browser, on which objects are put down and dragged.
 playground: install
 	$(BIN)/python scripts/playground.py --open
 

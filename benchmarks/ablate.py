@@ -183,7 +183,7 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
             f"got {sweep.num_images}"
         )
     classifier = load_classifier(sweep.classifier, dataset.labels or None, dataset.images.shape[-1])
-    Features(classifier)  # refuses every architecture but the referee's
+    Features(classifier)  # refuses a resnet18, which has no such features
     common = (sweep.num_images, dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
     for (name, seed), (trained, sampled) in configs.items():

@@ -82,6 +82,8 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     )
     if denoiser.labels and not denoiser.config["condition_dropout"] and not rows.any(dim=1).all():
         raise UserError("a model without `condition_dropout` cannot see images without labels")
+    if denoiser.space.has_layout and dataset.masks is None and not denoiser.config["layout_dropout"]:
+        raise UserError("a model without `layout_dropout` cannot see images without masks")
     objects, layout, place_map = None, None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)

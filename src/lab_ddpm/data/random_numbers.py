@@ -16,6 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+# the second argument of `hashed`: what a number decides about an image, so that it has nothing to do with its noise
+FOR_OUTLINES, FOR_CLUSTER, FOR_PLACES = 1, 2, 3
+
 _ROUNDS = 10
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.nn.functional as F
 
-from lab_ddpm.data.random_numbers import hashed
+from lab_ddpm.data.random_numbers import FOR_CLUSTER, hashed
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.k_means import k_means
 
@@ -51,8 +51,9 @@ class Clusters(Float32Module):
 
     def draw(self, seeds: Sequence[int]) -> torch.Tensor:
         """(B, K) one-hot float32: a cluster for each seed, as often as the training images have it."""
-        # hashed, so that a cluster has nothing to do with the noise of the same image
-        hashes = torch.tensor([hashed(seed, 2) for seed in seeds], dtype=torch.float64, device=self.shares.device)
+        hashes = torch.tensor(
+            [hashed(seed, FOR_CLUSTER) for seed in seeds], dtype=torch.float64, device=self.shares.device
+        )
         uniforms = hashes / 2**32
         ends = self.shares.double().cumsum(dim=0)
         which = torch.searchsorted(ends, uniforms * ends[-1], right=True).clamp(max=len(ends) - 1)

@@ -85,7 +85,8 @@ class Detailer(nn.Module):
         if place_map is not None:
             layout = self.space.layout(prediction)
             seen.append(F.interpolate(layout, scale_factor=float(self.space.patch_size)))
-            seen.append(F.pixel_shuffle(place_map[:, -(self.space.patch_size**2) :], self.space.patch_size))
+            outlines = place_map[:, self.space.layout_channels :][:, : self.space.patch_size**2]
+            seen.append(F.pixel_shuffle(outlines, self.space.patch_size))
         embedding = F.silu(self.time_embedding(self.time_waves(timesteps.reshape(-1)).to(dtype)))
         hidden = self.level(self.conv_in(torch.cat(seen, dim=1).to(dtype)), embedding)
         detail = self.conv_out(F.silu(hidden)).float()

@@ -37,7 +37,7 @@ TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
 PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
-_EVERY = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
+_TEACHES = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 
@@ -144,14 +144,14 @@ class DenoisingLoss:
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, place_map)
         else:
-            rows, teaches = _every(_EVERY, batch["positions"])
+            rows, teaches = _teaching_rows(_TEACHES, batch["positions"])
             where = uniforms[rows, FOR_WINDOW]
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = image_weights * (timesteps < denoiser.detailer.num_timesteps)[:, None, None, None]
             counted = denoiser.detailer.windows(detail_weights[rows], where) * teaches[:, None, None, None]
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], counted)
-            detail = errors.sum() / (len(clean) / _EVERY)
+            detail = errors.sum() / (len(clean) / _TEACHES)
 
         # the terms
         image, wanted_image = space.parts(prediction)[0], space.parts(target)[0]
@@ -184,7 +184,7 @@ class DenoisingLoss:
         return (uniforms * count).long().clamp(0, count - 1)
 
 
-def _every(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _teaching_rows(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Which rows of a batch teach: those at positions that are multiples of `number`, however the stream is cut.
 
     Returns:

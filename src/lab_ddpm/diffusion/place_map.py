@@ -3,7 +3,7 @@
     prediction = unet([x_t, place_map], t, c)
 
 A place map shows the outlines of the objects in their places (`outlines`), without noise. It is zero where the
-network gets no places. More channels, such as depth, are joined to it in `make_place_map`.
+network gets no places. More channels, such as depth, are joined after these in `make_place_map`.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class SampleSpace:
         return _joined(patches, self.layout_scale * layout)
 
     def parts(self, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Split (B, *shape) samples into the C p^2 channels of the image and the channels of the layout."""
+        """Views of (B, *shape) samples: the C p^2 channels of the image, and the channels of the layout."""
         channels = self.in_channels * self.patch_size**2
         return sample[:, :channels], sample[:, channels:]
 

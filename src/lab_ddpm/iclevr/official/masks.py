@@ -26,8 +26,8 @@ from lab_ddpm.tools.worker_pool import available_cores, worker_pool
 
 _WIDTH, _HEIGHT = 320, 240  # of the official images
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
-_CHANGE = 12.0  # of 255
-_COLOURS = np.array(["gray", *(name.split()[0] for name in OBJECTS)])  # of the values of a mask
+_BRIGHTNESS_CHANGE = 12.0  # of 255
+_COLOUR_OF_VALUE = np.array(["gray", *(name.split()[0] for name in OBJECTS)])  # the ground's is gray
 _DEGREE = 3  # of the polynomial
 _MIDDLE = 0.17  # radius around the first object, as a share of the image
 
@@ -85,7 +85,7 @@ def scene_masks(images: Path, labels: dict[str, Condition]) -> dict[str, NDArray
     before = None
     for name, condition in labels.items():
         image = read_image(images / name, (_HEIGHT, _WIDTH)).astype(float)
-        is_alike = _COLOURS[mask] == condition[-1].split()[0]
+        is_alike = _COLOUR_OF_VALUE[mask] == condition[-1].split()[0]
         new = new_object(empty_ground(image) if before is None else before, image, is_alike)
         mask[new] = OBJECTS.index(condition[-1]) + 1
         masks[name] = mask.copy()
@@ -101,11 +101,11 @@ def new_object(before: Image, after: Image, is_alike: NDArray[np.bool_]) -> NDAr
         is_alike: (H, W): where the object has the colour of what was there before.
 
     Returns:
-        (H, W).
+        (H, W) bool. A gray object may take a part of its shadow.
     """
     shade = (before * after).sum(axis=-1) / np.maximum((before * before).sum(axis=-1), 1)
     colour_change = np.abs(after - shade[..., None] * before).max(axis=-1)
-    changed = (colour_change > _COLOUR_CHANGE) | (is_alike & (np.abs(after - before).max(axis=-1) > _CHANGE))
+    changed = (colour_change > _COLOUR_CHANGE) | (is_alike & (np.abs(after - before).max(axis=-1) > _BRIGHTNESS_CHANGE))
     parts, count = cast(tuple[NDArray[np.int32], int], ndimage.label(ndimage.binary_opening(changed)))
     if not count:
         return np.zeros(changed.shape, dtype=bool)

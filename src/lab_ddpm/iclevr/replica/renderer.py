@@ -24,7 +24,7 @@ from lab_ddpm.iclevr.replica.meshes import Mesh, curved_ground, rounded_cube
 from lab_ddpm.iclevr.replica.scenes import CAMERA_FOV, CAMERA_POSITION, LAMPS, RADIUS, Scene, SceneObject
 
 WIDTH, HEIGHT = 112, 84
-RECIPE = 1  # increase it if a change here, in `scenes` or in `meshes` changes a pixel
+RECIPE = 2  # increase it if a change here, in `scenes` or in `meshes` changes a pixel of an image or a mask
 _SAMPLES = 4  # per pixel and light
 
 _BASE_COLOURS = [

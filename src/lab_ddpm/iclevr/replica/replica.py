@@ -12,7 +12,6 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image
 from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import MOST_OBJECTS
@@ -131,19 +130,12 @@ def _render_scene(out: Path, seed: int, number: int, forbidden: Collection[froze
     for step in range(MOST_OBJECTS):
         name = f"CLEVR_train_{number:06d}_{step}.png"
         labels[name] = scene.names(step)
-        if not _has_size(out / "masks" / name, _MASK_SIZE):  # masks were as small as their images once
+        if not (out / "masks" / name).exists():
             write_png(out / "masks" / name, object_map(scene.objects[: step + 1], *_MASK_SIZE))
         if not (out / "images" / name).exists():
             write_png(out / "images" / name, render_image(scene, step))
             rendered += 1
     return labels, rendered
-
-
-def _has_size(path: Path, size: tuple[int, int]) -> bool:
-    if not path.exists():
-        return False
-    with Image.open(path) as mask:
-        return mask.size == size
 
 
 def read_identity(out: str | Path) -> dict[str, Any] | None:
