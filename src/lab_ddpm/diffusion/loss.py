@@ -54,8 +54,8 @@ class DenoisingLoss:
             with n normal (arXiv:2403.03206, eq. 19).
         logit_mean: The mean of "logit_normal": higher means noisier samples.
         logit_std: The std of "logit_normal".
-        object_weight: m on an object and next to it. Elsewhere, and where the network is told no places, m is 1. Needs
-            a model with a layout.
+        object_weight: m on an object; next to it nearly as much. Elsewhere, and where the network is told no places, m
+            is 1. Needs a model with a layout.
 
     Raises:
         UserError: An unknown choice, or a number out of range.

@@ -27,6 +27,7 @@ from lab_ddpm.training.stream import count_steps, open_images
 from lab_ddpm.training.trial import first_steps, settle_micro_batches, trial_steps
 
 _STEPS, _SECONDS = 20, 30.0  # measured at most, after a first step
+_FEW_STEPS = 2000
 
 
 def dry_run(config: TrainConfig) -> None:
@@ -43,9 +44,10 @@ def dry_run(config: TrainConfig) -> None:
     config = settle_micro_batches(config, images, accelerator, run)
     check_batch_size(config.batch_size // config.num_micro_batches, count)
     _, steps = count_steps(config, count)
+    warning = "; so few steps are rarely enough" if steps < _FEW_STEPS else ""
     accelerator.print(
-        f"dry run, nothing was trained: epochs: {config.epochs}, steps: {steps:,}; "
-        f"fewer than a few thousand steps are rarely enough\n{_needs(config, images, steps, accelerator)}"
+        f"dry run, nothing was trained: epochs: {config.epochs}, steps: {steps:,}{warning}\n"
+        f"{_needs(config, images, steps, accelerator)}"
     )
 
 

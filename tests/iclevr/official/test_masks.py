@@ -42,6 +42,21 @@ def test_existing_masks_are_kept(tiny_dataset: Path) -> None:
     assert write_masks(tiny_dataset) == 0
 
 
+def test_images_without_colours_are_refused(tiny_dataset: Path) -> None:
+    shutil.rmtree(tiny_dataset / "masks")
+    for path in (tiny_dataset / "images").iterdir():
+        Image.new("L", (112, 84), 128).save(path)
+    with pytest.raises(DataError, match="the newest object was not found"):
+        write_masks(tiny_dataset)
+
+
+def test_names_with_folders_are_refused(tiny_dataset: Path) -> None:
+    labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))
+    (tiny_dataset / "train.json").write_text(json.dumps({"../x_0.png": ["red cube"], **labels}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"\.\./x_0\.png"):
+        write_masks(tiny_dataset)
+
+
 def test_images_that_are_not_steps_of_a_scene_are_named(tiny_dataset: Path) -> None:
     shutil.rmtree(tiny_dataset / "masks")
     labels = json.loads((tiny_dataset / "train.json").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from PIL import Image
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_mask
 from lab_ddpm.data.metadata import read_metadata
-from lab_ddpm.iclevr.replica.renderer import render_image
+from lab_ddpm.iclevr.replica.renderer import RECIPE, render_image
 from lab_ddpm.iclevr.replica.replica import render_replica
 from lab_ddpm.iclevr.replica.scenes import Scene, SceneObject, sample_scene
 from lab_ddpm.tools.errors import DataError, UserError
@@ -128,14 +128,22 @@ def test_another_data_set_in_the_same_folder_is_refused(replica: Path, arguments
 
 
 @pytest.mark.parametrize(
-    "identity", [None, {"num_scenes": 7}, {"recipe": 1, "seed": "0", "num_scenes": 7, "forbidden": []}]
+    ("identity", "named"),
+    [
+        (None, r"replica\.json"),
+        ({"num_scenes": 7}, "another version"),
+        ({"recipe": RECIPE - 1, "seed": 0, "num_scenes": 7, "forbidden": []}, "another version"),
+        ({"recipe": RECIPE, "seed": "0", "num_scenes": 7, "forbidden": []}, "seed"),
+    ],
 )
-def test_foreign_images_and_a_broken_identity_are_refused(tmp_path: Path, identity: dict[str, Any] | None) -> None:
+def test_foreign_images_and_another_identity_are_refused(
+    tmp_path: Path, identity: dict[str, Any] | None, named: str
+) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "CLEVR_train_000000_0.png").touch()
     if identity:
         write_json(tmp_path / "replica.json", identity)
-    with pytest.raises(DataError, match=r"replica\.json"):
+    with pytest.raises(DataError, match=named):
         render_replica(tmp_path, 7)
     assert not (tmp_path / "train.json").exists()
 

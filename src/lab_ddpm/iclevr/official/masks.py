@@ -21,13 +21,15 @@ from lab_ddpm.data.conditions import Condition, load_labels
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import read_image, write_png
 from lab_ddpm.data.labelled_images import LABEL_FILE
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, shown
 from lab_ddpm.tools.worker_pool import available_cores, worker_pool
 
 _WIDTH, _HEIGHT = 320, 240  # of the official images
 _COLOUR_CHANGE = 6.0  # of 255, beyond that of a shadow
 _BRIGHTNESS_CHANGE = 12.0  # of 255
 _COLOUR_OF_VALUE = np.array(["gray", *(name.split()[0] for name in OBJECTS)])  # the ground's is gray
+_LARGEST = 0.3  # share of an image that an object may cover
+_MOST_LOST = 0.5  # share of the images; an object may be hidden by others
 _DEGREE = 3  # of the polynomial
 _MIDDLE = 0.17  # radius around the first object, as a share of the image
 
@@ -43,10 +45,13 @@ def write_masks(root: Path) -> int:
         How many were written.
 
     Raises:
-        DataError: An image is broken or missing, or its labels are not those of the image before plus one.
+        DataError: An image is broken or missing, its labels are not those of the image before plus one, or the newest
+            object is not found in many images.
     """
     scenes: defaultdict[str, dict[str, Condition]] = defaultdict(dict)
     for name, condition in sorted(load_labels(root / LABEL_FILE, OBJECTS).items()):
+        if Path(name).name != name:
+            raise DataError(f"{LABEL_FILE}, {shown(name)}: must be the name of a file, without a folder")
         scene = scenes[name.rsplit("_", 1)[0]]
         if condition[:-1] != next(reversed(scene.values()), ()):
             raise DataError(f"{LABEL_FILE}, {name}: must show one object more than the image before, got {condition}")
@@ -57,17 +62,28 @@ def write_masks(root: Path) -> int:
     with worker_pool(min(available_cores(), len(lacking))) as pool:
         jobs = [pool.submit(_write_scene, root, scene) for scene in lacking]
         try:
-            return sum(job.result() for job in tqdm(jobs, desc="masks", unit="scene"))
+            written = {
+                name: is_found for job in tqdm(jobs, desc="masks", unit="scene") for name, is_found in job.result()
+            }
         finally:
             pool.shutdown(cancel_futures=True)
+    lost = [name for name, is_found in written.items() if not is_found]
+    if len(lost) > _MOST_LOST * len(written):
+        raise DataError(
+            f"{root / 'images'}: in {len(lost)} of {len(written)} images, such as {lost[0]}, the newest object was not "
+            f"found; they must be colour images, each with one object more. Delete {root / 'masks'} before the next try"
+        )
+    return len(written)
 
 
-def _write_scene(root: Path, labels: dict[str, Condition]) -> int:
-    written = 0
+def _write_scene(root: Path, labels: dict[str, Condition]) -> list[tuple[str, bool]]:
+    """The names of the masks that were written, and whether each shows its newest object, at a plausible size."""
+    written = []
     for name, mask in scene_masks(root / "images", labels).items():
         if not (root / "masks" / name).exists():
             write_png(root / "masks" / name, mask[..., None])
-            written += 1
+            share = (mask == OBJECTS.index(labels[name][-1]) + 1).mean()
+            written.append((name, 0 < share < _LARGEST))
     return written
 
 

@@ -159,7 +159,9 @@ def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, A
         if (out / "train.json").exists() or any(any((out / part).glob("*.png")) for part in ("images", "masks")):
             raise DataError(f"{out}: holds another data set (it has train.json, images or masks, but no replica.json)")
         return
-    for key in ("recipe", "seed", "forbidden"):
+    if found.get("recipe") != wanted["recipe"]:
+        raise DataError(f"{out}: another version of this package rendered this replica; choose another folder")
+    for key in ("seed", "forbidden"):
         if found.get(key) != wanted[key]:
             raise DataError(f"{out / 'replica.json'}: `{key}` must be that of the replica in this folder")
     if found["num_scenes"] > wanted["num_scenes"]:
