@@ -52,6 +52,21 @@ def test_other_settings_are_refused_with_the_old_and_the_new_value(tmp_path: Pat
         assert part in str(caught.value)
 
 
+def test_a_setting_that_is_newer_than_the_run_had_its_default(tmp_path: Path, accelerator: Accelerator) -> None:
+    config = tiny_config(tmp_path)
+    path = begin(config) / "config.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("  object_weight: 1.0\n", ""), encoding="utf-8")
+    assert "object_weight" not in path.read_text(encoding="utf-8")
+    with claim_run_folder(config, accelerator):
+        pass
+    changed = tiny_config(tmp_path, loss__object_weight=2.0)
+    with (
+        pytest.raises(UserError, match=r"loss\.object_weight was 1\.0, now 2\.0"),
+        claim_run_folder(changed, accelerator),
+    ):
+        pass
+
+
 def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path, accelerator: Accelerator) -> None:
     run = begin(tiny_config(tmp_path))
     config = tiny_config(tmp_path, data__num_workers=3, data__root="elsewhere", log_every_steps=9, save_every_steps=9)

@@ -21,6 +21,7 @@ from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path, link_atomically, remove, sweep, write_text
 from lab_ddpm.training.config import TrainConfig
+from lab_ddpm.training.config_parser import make_config
 from lab_ddpm.training.presets import flatten, read_mapping
 from lab_ddpm.training.processes import check_shared
 from lab_ddpm.training.progress import Progress, read_progress, step_name
@@ -89,13 +90,19 @@ def write_settings(config: TrainConfig, run: Path) -> None:
 
 
 def check_same_settings(config: TrainConfig, run: Path) -> None:
-    """Raise `UserError` if the run in the folder has begun with other settings, which are named."""
-    before, now = flatten(begun_with(run), "."), flatten(config.as_dict(), ".")
+    """Raise `UserError` if the run in the folder has begun with other settings, which are named.
+
+    A setting that is newer than the run had its default.
+    """
+    begun = begun_with(run)
+    if not begun:
+        return
+    before, now = flatten(make_config({}).as_dict(), ".") | flatten(begun, "."), flatten(config.as_dict(), ".")
     if now["gradient_accumulation_steps"] == "auto":  # the run keeps its number
         del now["gradient_accumulation_steps"]
-    changed = [key for key in now if key not in _FREE_KEYS and before.get(key) != now[key]]
-    if before and changed:
-        differences = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+    changed = [key for key in now if key not in _FREE_KEYS and before[key] != now[key]]
+    if changed:
+        differences = ", ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
         raise UserError(
             f"{run / 'config.yaml'} belongs to a run with other settings ({differences}); choose another `--name`"
         )
