@@ -82,13 +82,11 @@ def measure(dataset: ImageDataset, pipeline: LabelConditionalPipeline, num_image
     )
     if denoiser.labels and not denoiser.config["condition_dropout"] and not rows.any(dim=1).all():
         raise UserError("a model without `condition_dropout` cannot see images without labels")
-    if denoiser.space.has_layout and dataset.masks is None and not denoiser.config["layout_dropout"]:
-        raise UserError("a model without `layout_dropout` cannot see images without masks")
     objects, layout, place_map = None, None, None
     if dataset.masks is not None:
         masks = torch.from_numpy(dataset.masks[chosen]).movedim(-1, 1)
         objects, layout = F.interpolate(masks, images.shape[1:3]) > 0, denoiser.space.make_layout(masks)
-        place_map = make_place_map(denoiser.space, places_in(masks, denoiser.space), masks.long())
+        place_map = make_place_map(denoiser.space, places_in(masks, denoiser.space), masks, layout)
     clean = denoiser.space.encode(pixels, layout)
     is_unknown = torch.tensor([layout is None]).expand(len(chosen))
     noise = denoiser.space.draw_noise([torch.Generator().manual_seed(seed) for seed in image_seeds(0, len(chosen))])
