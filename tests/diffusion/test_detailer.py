@@ -162,7 +162,7 @@ def test_its_loss_is_a_term_of_the_less_noisy_images_and_teaches_it_alone() -> N
     space = denoiser.space
     clean = space.encode(batch["clean_images"], space.make_layout(batch["masks"]))
     noisy = denoiser.noise_scheduler.add_noise(clean, batch["noise"], timesteps)
-    told = make_place_map(space, places_in(batch["masks"], space), batch["masks"].long())
+    told = make_place_map(space, places_in(batch["masks"], space), batch["masks"], space.make_layout(batch["masks"]))
     with torch.no_grad():
         errors = (denoiser(noisy, timesteps, batch["class_labels"], told) - clean).square()
     first, _, third = space.parts(errors)[0].mean(dim=(1, 2, 3))[::4]  # every fourth image teaches it

@@ -88,7 +88,8 @@ def test_the_order_of_objects_that_are_as_low_as_each_other_does_not_matter(fitt
     maps = []
     for order in ([0, 1], [1, 0]):
         places = fitted.draw(Places(torch.tensor([[1, 2]])[:, order], centers[:, order]), [0])
-        maps.append(make_place_map(SPACE, places, fitted.masks(places)))
+        masks = fitted.masks(places)
+        maps.append(make_place_map(SPACE, places, masks, SPACE.make_layout(masks)))
     assert torch.equal(*maps)
 
 
@@ -115,7 +116,8 @@ def test_half_a_pixel_is_kept_and_so_is_an_object_that_fills_most_of_the_image()
     places = outlines.draw(places_in(masks, SPACE), [0])
     drawn = outlines.masks(places)
     assert torch.equal(drawn, masks.long())
-    pixels = torch.nn.functional.pixel_shuffle(make_place_map(SPACE, places, drawn)[:, -16:], 4)[0, 0]
+    place_map = make_place_map(SPACE, places, drawn, SPACE.make_layout(drawn))
+    pixels = torch.nn.functional.pixel_shuffle(place_map[:, -16:], 4)[0, 0]
     assert pixels[15].unique().tolist() == [-1.0, -0.25, 0.5]  # half of what is behind one object, and half of nothing
     assert pixels[10, 5] == 0.5 * -0.75 + 0.5 * -0.25 - 0.125
 

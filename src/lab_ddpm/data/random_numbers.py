@@ -30,6 +30,12 @@ def hashed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
+def image_uniforms(seeds: Sequence[int], purpose: int, count: int) -> torch.Tensor:
+    """(B, count) numbers in [0, 1) for images with these seeds, on the CPU. `purpose` is FOR_OUTLINES and so on."""
+    generators = [torch.Generator().manual_seed(hashed(seed, purpose)) for seed in seeds]
+    return torch.stack([torch.rand(count, generator=generator) for generator in generators])
+
+
 def philox(counter: Sequence[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:
     """Four random words for each counter.
 

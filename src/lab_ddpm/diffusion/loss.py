@@ -89,7 +89,7 @@ class DenoisingLoss:
         """Raise `UserError` unless the loss can train this model."""
         if self.object_weight != 1 and not denoiser.space.has_layout:
             raise UserError(
-                f"`object_weight` must be 1 for a model with `layout_scale` 0, which gets no masks; "
+                "`object_weight` must be 1 for a model with `layout_scale` 0, which gets no masks; "
                 f"got {self.object_weight}"
             )
 
@@ -110,7 +110,8 @@ class DenoisingLoss:
         uniforms = batch["uniforms"]
 
         # the noisy samples
-        clean, noise = space.encode(batch["clean_images"], space.make_layout(batch["masks"])), batch["noise"]
+        layout, noise = space.make_layout(batch["masks"]), batch["noise"]
+        clean = space.encode(batch["clean_images"], layout)
         timesteps = self.draw_timesteps(uniforms[:, FOR_TIMESTEP], denoiser)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)  # pyright: ignore[reportArgumentType]
         noisy = space.without_layout(noisy, uniforms[:, FOR_LAYOUT] < config["layout_dropout"])
@@ -135,9 +136,9 @@ class DenoisingLoss:
         class_labels = conditions * (uniforms[:, FOR_LABELS] >= config["condition_dropout"])[:, None]
         class_labels = torch.cat([class_labels, batch["augment_labels"]], dim=1)
         places, place_map = None, None
-        if space.has_layout:
+        if layout is not None:
             places = places_in(batch["masks"], space, max(batch["most_labels"], 1))
-            place_map = is_told * make_place_map(space, places, batch["masks"].long())
+            place_map = is_told * make_place_map(space, places, batch["masks"], layout)
 
         # what it predicts, and how well its detailer sharpens that
         detail = None

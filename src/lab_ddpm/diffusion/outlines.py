@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from lab_ddpm.data.images import MASK_SCALE, mask_size
-from lab_ddpm.data.random_numbers import FOR_OUTLINES, hashed
+from lab_ddpm.data.random_numbers import FOR_OUTLINES, image_uniforms
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import labels_and_shares
 from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, num_in_front, places_in
@@ -140,8 +140,7 @@ class Outlines(Float32Module):
     def draw(self, places: Places, seeds: Sequence[int]) -> Places:
         """The places with outlines that fit them. Those of an image depend on its places and its seed alone."""
         counts = (self.labels[:, None] == torch.arange(self.space.num_labels + 1, device=self.labels.device)).sum(dim=0)
-        generators = [torch.Generator().manual_seed(hashed(seed, FOR_OUTLINES)) for seed in seeds]
-        uniforms = torch.stack([torch.rand(len(counts), generator=generator) for generator in generators])
+        uniforms = image_uniforms(seeds, FOR_OUTLINES, len(counts))
         of_label = (uniforms.to(counts.device) * counts).long() + counts.cumsum(dim=0) - counts
         wish = of_label.clamp(max=NUM_OUTLINES - 1).gather(1, places.labels)
         return self.fitting(places, dataclasses.replace(places, outlines=wish))

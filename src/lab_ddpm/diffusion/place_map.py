@@ -51,19 +51,20 @@ def _with_outlines(denoiser: Denoiser, places: Places, seeds: Sequence[int]) -> 
     assert denoiser.placer is not None
     outlines = denoiser.placer.outlines
     places = places if places.outlines is not None else outlines.draw(places, seeds)
-    return make_place_map(denoiser.space, places, outlines.masks(places))
+    masks = outlines.masks(places)
+    layout = denoiser.space.make_layout(masks)
+    assert layout is not None
+    return make_place_map(denoiser.space, places, masks, layout)
 
 
-def make_place_map(space: SampleSpace, places: Places, masks: torch.Tensor) -> torch.Tensor:
-    """The place maps of places, with the long masks of what is seen of the objects, see `SampleSpace.make_layout`.
+def make_place_map(space: SampleSpace, places: Places, masks: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
+    """The place maps of places, with the masks of what is seen of the objects and their layout, see `SampleSpace`.
 
-    A place map has a layout, and a value for each pixel of the patch: -1 where no object is, or
+    A place map has the layout, and a value for each pixel of the patch: -1 where no object is, or
     1 / (1 + the number of objects in front). Where the edge of an object crosses a pixel, it is a mean.
     """
     nearness = torch.zeros(len(masks), space.num_labels + 1, device=masks.device)
     nearness.scatter_(1, places.labels, 1 / (1 + num_in_front(places).float()))
     nearness[:, 0] = -1
-    pixels = F.adaptive_avg_pool2d(nearness.gather(1, masks.flatten(1)).reshape(masks.shape), space.sample_size)
-    layout = space.make_layout(masks)
-    assert layout is not None
+    pixels = F.adaptive_avg_pool2d(nearness.gather(1, masks.flatten(1).long()).reshape(masks.shape), space.sample_size)
     return torch.cat([layout, F.pixel_unshuffle(pixels, space.patch_size)], dim=1)

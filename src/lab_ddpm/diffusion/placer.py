@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab_ddpm.data.random_numbers import FOR_PLACES, hashed
+from lab_ddpm.data.random_numbers import FOR_PLACES, image_uniforms
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import make_layout, num_layout_channels
 from lab_ddpm.diffusion.outlines import Outlines
@@ -113,8 +113,7 @@ class Placer(Float32Module):
         totals = (class_labels > 0).sum(dim=1)
         count, device = max(int(totals.max()), 1), class_labels.device
         size = 4 * self.num_labels  # the same for any batch
-        generators = [torch.Generator().manual_seed(hashed(seed, FOR_PLACES)) for seed in seeds]
-        uniforms = torch.stack([torch.rand(size, generator=generator) for generator in generators])
+        uniforms = image_uniforms(seeds, FOR_PLACES, size)
         orders, choices, *jitter = uniforms.to(device).chunk(4, dim=1)
         order = _random_order(class_labels, orders)
         labels = torch.zeros(len(totals), count, dtype=torch.long, device=device)
