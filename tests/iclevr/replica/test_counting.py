@@ -15,6 +15,8 @@ pytest.importorskip("mitsuba")
 
 
 def test_the_shipped_counter_counts_what_was_rendered(tmp_path: Path) -> None:
+    assert render_for_counting(tmp_path, 1, seed=11) == 1  # images of another seed are not used
+    (tmp_path / "places.json").unlink()
     assert render_for_counting(tmp_path, 4, seed=12, part=Part(2, 2)) == 2
     assert not (tmp_path / "places.json").exists()
     assert render_for_counting(tmp_path, 4, seed=12) == 2

@@ -25,7 +25,7 @@ Centers = list[tuple[str, float, float]]  # name, and the middle in shares of th
 
 
 def render_for_counting(out: Path, num_images: int, seed: int = 0, workers: int = 1, part: Part = WHOLE) -> int:
-    """Render `out/images/000000.png` and so on, each of another scene, and write `out/places.json`.
+    """Render `out/images/SEED_000000.png` and so on, each of another scene, and write `out/places.json`.
 
     The other arguments, the result and the errors are those of `replica.render_replica`.
     """
@@ -48,7 +48,7 @@ def sample_counting_scene(seed: int, number: int) -> Scene:
 
 def _render(out: Path, seed: int, number: int) -> tuple[str, Centers, bool]:
     scene = sample_counting_scene(seed, number)
-    path = out / "images" / f"{number:06d}.png"
+    path = out / "images" / f"{seed}_{number:06d}.png"
     is_new = not path.exists()
     if is_new:
         write_png(path, render_image(scene, len(scene.objects) - 1))
