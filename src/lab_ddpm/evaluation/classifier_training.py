@@ -1,8 +1,6 @@
 """Train a classifier on labelled images, and measure it on images that it has not seen.
 
-The loss is binary cross-entropy over a sigmoid per label. The optimizer is AdamW ("Decoupled Weight Decay
-Regularization", 2019, arXiv:1711.05101) with one cycle of the learning rate ("Super-Convergence", 2017,
-arXiv:1708.07120) and the settings of `recipes`.
+The loss is binary cross-entropy over a sigmoid per label. `recipes` has the settings, `fitting` the optimizer.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images
 from lab_ddpm.data.labelled_images import open_labelled_images
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, build_classifier, load_classifier, save_classifier
+from lab_ddpm.evaluation.fitting import fit
 from lab_ddpm.evaluation.intervals import as_text
 from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import Recipe
@@ -107,22 +105,18 @@ def train_classifier(recipe: Recipe, training: Labelled, epochs: int, seed: int)
         classifier = build_classifier(recipe.architecture, class_labels.shape[1], images.shape[-1]).to(device)
     classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     generator = torch.Generator().manual_seed(seed)
+
+    def draw_epoch() -> Sequence[torch.Tensor]:
+        return _order(class_labels.sum(dim=1), generator).split(BATCH_SIZE)
+
+    def loss_of(chosen: torch.Tensor) -> torch.Tensor:
+        pixels = perturb(images[chosen.numpy()], recipe.changes, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
+            probabilities = classifier(pixels.to(device, memory_format=torch.channels_last))
+        return F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))
+
     steps = -(-len(images) // BATCH_SIZE)
-    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=epochs * steps)
-    for epoch in range(1, epochs + 1):
-        order = _order(class_labels.sum(dim=1), generator)
-        progress = tqdm(order.split(BATCH_SIZE), f"{recipe.architecture} {epoch}/{epochs}", unit="batch")
-        for chosen in progress:
-            pixels = perturb(images[chosen.numpy()], recipe.changes, generator)
-            with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
-                probabilities = classifier(pixels.to(device, memory_format=torch.channels_last))
-            loss = F.binary_cross_entropy(probabilities, class_labels[chosen].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    fit(classifier, recipe.architecture, epochs, steps, recipe.learning_rate, draw_epoch, loss_of)
     return classifier.cpu()
 
 

@@ -9,6 +9,7 @@ counts in finished images: no checkpoint is chosen by it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from lab_ddpm.data.iclevr import MOST_OBJECTS, OBJECTS
 from lab_ddpm.data.images import Images, read_image, to_tensor
 from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, IMAGE_SIZE
+from lab_ddpm.evaluation.fitting import fit
 from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
 from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import RECIPES
@@ -157,27 +158,21 @@ def train_counter(images: Images, kinds: torch.Tensor, epochs: int, seed: int = 
         torch.manual_seed(seed)
         counter = Counter().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
-    steps = -(-len(images) // _BATCH_SIZE)
-    optimizer = torch.optim.AdamW(counter.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_LEARNING_RATE, total_steps=epochs * steps)
-    for epoch in range(1, epochs + 1):
-        counter.train()
-        order = torch.randperm(len(images), generator=generator)
-        progress = tqdm(order.split(_BATCH_SIZE), f"counter {epoch}/{epochs}", unit="batch")
-        for chosen in progress:
-            pixels, wanted = perturb(images[chosen.numpy()], _CHANGES, generator), kinds[chosen].float()[:, None]
-            flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
-            pixels, wanted = (torch.where(flipped, part.flip(-1), part) for part in (pixels, wanted))
-            logits, near = counter(pixels.to(memory_format=torch.channels_last)), _largest_near(wanted)
-            heat, is_middle = logits[:, :1], (wanted > 0).float()
-            errors = F.binary_cross_entropy_with_logits(heat, is_middle, reduction="none")
-            loss = ((_WEIGHT * is_middle + (near == 0)) * errors).sum() / is_middle.sum()
-            loss = loss + F.cross_entropy(logits[:, 1:], near[:, 0].long() - 1, ignore_index=-1)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+
+    def draw_epoch() -> Sequence[torch.Tensor]:
+        return torch.randperm(len(images), generator=generator).split(_BATCH_SIZE)
+
+    def loss_of(chosen: torch.Tensor) -> torch.Tensor:
+        pixels, wanted = perturb(images[chosen.numpy()], _CHANGES, generator), kinds[chosen].float()[:, None]
+        flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
+        pixels, wanted = (torch.where(flipped, part.flip(-1), part) for part in (pixels, wanted))
+        logits, near = counter(pixels.to(memory_format=torch.channels_last)), _largest_near(wanted)
+        heat, is_middle = logits[:, :1], (wanted > 0).float()
+        errors = F.binary_cross_entropy_with_logits(heat, is_middle, reduction="none")
+        loss = ((_WEIGHT * is_middle + (near == 0)) * errors).sum() / is_middle.sum()
+        return loss + F.cross_entropy(logits[:, 1:], near[:, 0].long() - 1, ignore_index=-1)
+
+    fit(counter, "counter", epochs, -(-len(images) // _BATCH_SIZE), _LEARNING_RATE, draw_epoch, loss_of)
     return counter.eval()
 
 
