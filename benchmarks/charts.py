@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from lab_ddpm.data.images import Images
 
@@ -14,23 +17,53 @@ _LINE_STYLES = ("-", "--", ":")  # one for every four curves
 _COLOURS = 4
 
 
-def setting_panels(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """A panel per measure: a dot for each seed of each setting, and a line at each setting's mean.
+@dataclass(frozen=True)
+class Outcome:
+    """What two or more settings of one data set gave.
+
+    Attributes:
+        images: Setting -> the file of a grid of images.
+        measures: Measure -> setting -> a value per seed.
+        real: Measure -> its value of real images.
+    """
+
+    images: Mapping[str, Path]
+    measures: Mapping[str, Mapping[str, Sequence[float]]]
+    real: Mapping[str, float]
+
+
+def outcomes(parts: Mapping[str, Outcome]) -> bytes:
+    """A row per data set: the images of each setting, then a panel per measure.
+
+    A panel has a dot for each seed, a line at the mean of each setting, and a dashed line at the value of real images
+    if that is near. A measure that is 0 everywhere, such as the saturation of grey images, has no panel.
 
     Args:
-        measures: Measure -> setting -> a value per seed; the same settings under every measure.
+        parts: Title -> outcome; all of the same settings and measures.
     """
-    settings = list(next(iter(measures.values())))
-    figure = Figure(figsize=(1.4 + 1.75 * len(measures), 1.0 + 0.36 * len(settings)), layout="constrained")
-    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    for axes, (measure, by_setting) in zip(panels, measures.items(), strict=True):
-        for row, setting in enumerate(settings):
-            axes.plot(by_setting[setting], [row] * len(by_setting[setting]), "o", color="C0", alpha=0.7)
-            axes.plot([np.mean(by_setting[setting])] * 2, [row - 0.3, row + 0.3], color="C1", linewidth=2)
-        axes.set_title(measure)
-        axes.grid(alpha=0.2)
-    panels[0].set_yticks(range(len(settings)), settings)
-    panels[0].set_ylim(len(settings) - 0.5, -0.5)
+    first = next(iter(parts.values()))
+    grids, panels = len(first.images), len(first.measures)
+    figure = Figure(figsize=(3.0 * grids + 1.5 * panels, 1.8 * len(parts)), layout="constrained")
+    widths = [2.6] * grids + [1.0] * panels
+    all_axes = figure.subplots(len(parts), grids + panels, squeeze=False, gridspec_kw={"width_ratios": widths})
+    for axes_of_row, (title, part) in zip(all_axes, parts.items(), strict=True):
+        for axes, (setting, grid) in zip(axes_of_row, part.images.items(), strict=False):
+            axes.imshow(imread(grid), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set(title=f"{title}, {setting}", xticks=[], yticks=[])
+            axes.axis("off")
+        for axes, (measure, by_setting) in zip(axes_of_row[grids:], part.measures.items(), strict=True):
+            if not np.any(list(by_setting.values())):
+                axes.axis("off")
+                continue
+            for row, values in enumerate(by_setting.values()):
+                axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7)
+                axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=f"C{row}", linewidth=2)
+            axes.set_xlim(axes.get_xlim())
+            axes.axvline(part.real[measure], color="black", linestyle="--", linewidth=1)
+            axes.locator_params(axis="x", nbins=2)
+            axes.set(title=measure, ylim=(len(by_setting) - 0.5, -0.5), yticks=range(len(by_setting)))
+            axes.set_yticklabels(by_setting if axes is axes_of_row[grids] else [""] * len(by_setting))
+            axes.grid(alpha=0.2)
     return _png(figure)
 
 
