@@ -40,10 +40,11 @@ def test_it_needs_no_images_of_iclevr(
         dry_run(tiny_config(tmp_path))
 
 
-def test_masks_that_a_training_completes_may_be_missing(tiny_dataset: Path) -> None:
+def test_masks_that_a_training_completes_may_be_missing(tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     next((tiny_dataset / "masks").iterdir()).unlink()
     config = tiny_config(tiny_dataset.parent, **WITH_LAYOUT)
     dry_run(config)
+    assert "lacks masks" in capsys.readouterr().out
     assert len([*(tiny_dataset / "masks").iterdir()]) == 20
     write_json(tiny_dataset / "replica.json", {"num_scenes": 7})  # those of a replica are rendered
     with pytest.raises(UserError, match=r"scripts/render\.py"):

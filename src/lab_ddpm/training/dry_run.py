@@ -60,7 +60,10 @@ def _find_images(config: TrainConfig, accelerator: Accelerator) -> tuple[ImageDa
     without_layout = dataclasses.replace(config, model={**config.model, "layout_scale": 0})
     images = open_images(without_layout if missing == "masks" else config, accelerator)
     make_selection(config, images, accelerator.device, Progress())
-    return _stand_ins(config) if missing == "masks" else images, len(images)  # a training finds the masks itself
+    if missing != "masks":
+        return images, len(images)
+    accelerator.print(f"{data.root} lacks masks: they would be found from the differences of its images")
+    return _stand_ins(config), len(images)
 
 
 def _stand_ins(config: TrainConfig) -> ImageDataset:
