@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from charts import Outcome, outcomes
+from charts import SettingFigure, setting_figure
 from common import image_statistics, markdown_table, own_weights
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import open_dataset
 from lab_ddpm.data.images import Images, image_grid, write_png
+from lab_ddpm.data.open_dataset import open_dataset
 from lab_ddpm.diffusion.sampling import image_seeds
 from lab_ddpm.evaluation.classifiers import Features, load_classifier
 from lab_ddpm.evaluation.distances import compare, extract
@@ -80,20 +80,23 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     Features(classifier)  # refuses a resnet18, which has no such features
     common = (sweep.num_images, dataset.fingerprint(), sha256(sweep.classifier))
     measures: dict[str, dict[str, list[float]]] = {}  # measure -> setting -> a value per seed
+    grids: dict[str, str] = {}  # setting -> file of images of the first seed
     for (name, seed), (trained, sampled) in configs.items():
-        done = out / "measures" / f"{name}-{seed}-{digest(sampled.name, common)}.json"
+        stem = f"{name}-{seed}-{digest(sampled.name, common)}"
+        done = out / "measures" / f"{stem}.json"
         if not done.is_file():
             real, labels = dataset.some(sweep.num_images, seed)
             asked = labels if data.conditional else None
             images = _sample(trained, sampled, asked, len(real), f"{name} {seed}")
-            write_png(out / "images" / f"{name}-{seed}.png", image_grid(images[:_SHOWN], _GRID_COLUMNS))
+            write_png(out / "images" / f"{stem}.png", image_grid(images[:_SHOWN], _GRID_COLUMNS))
             write_json(done, _compared(classifier, real, images, asked))
+        grids.setdefault(name, f"images/{stem}.png")
         for measure, value in cast(dict[str, float], read_json(done)).items():
             measures.setdefault(measure, {}).setdefault(name, []).append(value)
     images, labels = dataset.some(2 * sweep.num_images, seed=0)
     first, second = np.split(images, 2)
     floor = _compared(classifier, first, second, labels[len(first) :] if data.conditional else None)
-    table = {"seeds": sweep.seeds, "num_images": sweep.num_images, "measures": measures, "real": floor}
+    table = {"seeds": sweep.seeds, "num_images": sweep.num_images, "measures": measures, "real": floor, "grids": grids}
     write_json(out / "table.json", table)
     write_text(out / "table.md", _table(measures, floor))
     return out / "table.md"
@@ -104,15 +107,15 @@ def write_figures(sweeps: Sequence[Sweep], out: Path) -> None:
     baseline, *others = sweeps[0].settings
     for setting in others:
         if all({baseline, setting} <= sweep.settings.keys() for sweep in sweeps):
-            parts = {sweep.name: _outcome(out / sweep.name, (baseline, setting), sweep.seeds[0]) for sweep in sweeps}
-            write_bytes(out / f"{setting}.png", outcomes(parts))
+            parts = {sweep.name: _figure_part(out / sweep.name, (baseline, setting)) for sweep in sweeps}
+            write_bytes(out / f"{setting}.png", setting_figure(parts))
 
 
-def _outcome(folder: Path, settings: tuple[str, str], seed: int) -> Outcome:
+def _figure_part(folder: Path, settings: tuple[str, str]) -> SettingFigure:
     table: Any = read_json(folder / "table.json")
     measures = {name: {setting: table["measures"][name][setting] for setting in settings} for name in _IN_FIGURES}
-    images = {setting: folder / "images" / f"{setting}-{seed}.png" for setting in settings}
-    return Outcome(images, measures, table["real"])
+    images = {setting: folder / table["grids"][setting] for setting in settings}
+    return SettingFigure(images, measures, table["real"])
 
 
 def _sample(
@@ -135,7 +138,7 @@ def _compared(classifier: nn.Module, real: Images, images: Images, asked: torch.
     features = Features(classifier.to(this_process().device))
     measures = compare(extract(features, real), extract(features, images))
     if asked is not None:
-        measures["labels found"] = found_in(classifier, images, asked)["micro"]["mean"]
+        measures["labels_found"] = found_in(classifier, images, asked)["micro"]["mean"]
     return measures | image_statistics(images)
 
 

@@ -18,8 +18,8 @@ _COLOURS = 4
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What two or more settings of one data set gave.
+class SettingFigure:
+    """The row of one data set in `setting_figure`: what two or more settings gave.
 
     Attributes:
         images: Setting -> the file of a grid of images.
@@ -32,14 +32,14 @@ class Outcome:
     real: Mapping[str, float]
 
 
-def outcomes(parts: Mapping[str, Outcome]) -> bytes:
+def setting_figure(parts: Mapping[str, SettingFigure]) -> bytes:
     """A row per data set: the images of each setting, then a panel per measure.
 
     A panel has a dot for each seed, a line at the mean of each setting, and a dashed line at the value of real images
     if that is near. A measure that is 0 everywhere, such as the saturation of grey images, has no panel.
 
     Args:
-        parts: Title -> outcome; all of the same settings and measures.
+        parts: Title -> row; all of the same settings and measures.
     """
     first = next(iter(parts.values()))
     grids, panels = len(first.images), len(first.measures)

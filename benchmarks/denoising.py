@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import DATASETS, open_dataset
 from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images, image_grid, to_tensor, to_uint8, write_png
+from lab_ddpm.data.open_dataset import DATASETS, open_dataset
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.diffusion.place_map import make_place_map

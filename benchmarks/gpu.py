@@ -27,7 +27,7 @@ from PIL import Image
 
 from common import markdown_table
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import open_dataset
+from lab_ddpm.data.open_dataset import open_dataset
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.tools.errors import UserError
 

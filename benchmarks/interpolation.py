@@ -27,8 +27,8 @@ from charts import distance_curves, distances_above_images
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import open_held_out
 from lab_ddpm.data.images import Images, to_tensor, to_uint8, write_png
+from lab_ddpm.data.open_dataset import open_held_out
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.drawing.figures import interpolation_strip
 from lab_ddpm.evaluation.comparison import check_data

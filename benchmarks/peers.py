@@ -29,8 +29,8 @@ from torch import nn
 
 from common import as_ratio, images_per_second
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.images import to_tensor
+from lab_ddpm.data.open_dataset import open_training_images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.iclevr.condition_lists import write_condition_lists
 from lab_ddpm.iclevr.replica.replica import render_replica

@@ -75,6 +75,7 @@ class Sweep:
             for key, value in self.settings[setting].items()
             if not (key.startswith("sampling.") or key == "model.clip_sample" or (key, value) == _NO_AVERAGE)
         }
+        # without `condition_dropout`, which a setting may drop, no other guidance is possible
         return self._config(changes | {"sampling.guidance_scale": 1.0}, seed, runs_dir)
 
     def _config(self, changes: dict[str, Any], seed: int, runs_dir: Path) -> TrainConfig:

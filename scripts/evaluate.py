@@ -139,8 +139,8 @@ def compare_with_dataset(
 ) -> None:
     """Compare generated images with the training images of a data set; a conditional model gets their labels."""
     load_torch(f"comparing generated images with {options.against}")
-    from lab_ddpm.data.dataset import DATASETS, open_dataset, open_held_out, short_name
     from lab_ddpm.data.images import write_png
+    from lab_ddpm.data.open_dataset import DATASETS, open_dataset, open_held_out, short_name
     from lab_ddpm.diffusion.sampling import image_seeds
     from lab_ddpm.drawing.figures import image_table
     from lab_ddpm.evaluation.classifiers import EVALUATOR_DIR, load_classifier

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
         raise DataError(f"{options.config}: must be a JSON object of arguments, got {settings!r}")
     load_torch(f"reading {options.path}")
 
-    from lab_ddpm.iclevr.official.import_checkpoint import UNTOLD, import_checkpoint
+    from lab_ddpm.iclevr.official.import_checkpoint import NOT_IN_WEIGHTS, import_checkpoint
 
     names = {
         "settings": f"{options.config}",
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     }
     with renaming(names):
         out = import_checkpoint(options.path, options.out, settings, options.beta_schedule, options.prediction_type)
-    if assumed := [f"{name} {value}" for name, value in UNTOLD.items() if name not in settings]:
+    if assumed := [f"{name} {value}" for name, value in NOT_IN_WEIGHTS.items() if name not in settings]:
         print(f"The weights do not show these settings, so they are assumed: {', '.join(assumed)}. --config sets them.")
     print(f"wrote the pipeline {out}")
 

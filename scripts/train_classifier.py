@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         check_positive("epochs", options.epochs)
     of_hub = hub_options(options, options.dataset)
     load_torch("training a classifier")
-    from lab_ddpm.data.dataset import DATASETS
+    from lab_ddpm.data.open_dataset import DATASETS
 
     check_choice("dataset", options.dataset, DATASETS)
     if options.names == ["counter"] and options.dataset == "iclevr":
@@ -62,6 +62,8 @@ def train_on_iclevr(options: Namespace) -> list[Path]:
     if options.random_flip:
         raise UserError("`--random-flip` is for other data sets: those of i-CLEVR are always mirrored")
     names = options.names or list(CLASSIFIERS)
+    if "counter" in names:
+        raise UserError("`--names counter` must be the only name: it needs other images")
     for name in names:
         check_choice("names", name, CLASSIFIERS)
     check_out(options.out, names)
@@ -73,7 +75,7 @@ def train_on_iclevr(options: Namespace) -> list[Path]:
 
 
 def train_counter(options: Namespace) -> Path:
-    from lab_ddpm.evaluation.counter import train_and_save_counter
+    from lab_ddpm.evaluation.counter_training import train_and_save_counter
 
     if len(options.root) != 1 or options.held_out is None:
         raise UserError("the counter needs one `--root` and `--held-out`, both from `render --for-counter`")
@@ -82,7 +84,7 @@ def train_counter(options: Namespace) -> Path:
 
 
 def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Path]:
-    from lab_ddpm.data.dataset import IMAGE_SIZES, open_dataset, open_held_out, short_name
+    from lab_ddpm.data.open_dataset import IMAGE_SIZES, open_dataset, open_held_out, short_name
     from lab_ddpm.evaluation.classifier_training import train_and_save
     from lab_ddpm.evaluation.classifiers import SMALLEST_IMAGE
     from lab_ddpm.evaluation.recipes import RECIPES

@@ -62,7 +62,7 @@ def test_a_sweep_writes_its_table_and_is_not_done_twice(sweep: Sweep, tmp_path: 
     changes = ["l1 - baseline", "no-clip - baseline", "no-ema - baseline"]
     assert [row[0] for row in cells] == ["setting", "---", *sweep.settings, "real images", *changes]
     measures = json.loads((out / "table.json").read_text(encoding="utf-8"))["measures"]
-    assert "labels found" in measures
+    assert "labels_found" in measures
     brightness = measures["brightness"]
     assert len({tuple(values) for values in brightness.values()}) == 4
     change = as_text(mean_interval(np.subtract(brightness["l1"], brightness["baseline"]).tolist()))

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from lab_ddpm.diffusion.schedulers import make_scheduler
     from lab_ddpm.evaluation.scores import score
     from lab_ddpm.generation.checkpoint import open_pipeline
+    from lab_ddpm.generation.editing import add_object, move_object, remove_object, replace_object
     from lab_ddpm.generation.generate import generate
-    from lab_ddpm.generation.placing import Place, generate_placed
+    from lab_ddpm.generation.placing import Place, draw_places, generate_placed
 
 __all__ = [
     "Denoiser",
@@ -29,11 +30,16 @@ __all__ = [
     "LabelConditionalPipeline",
     "Place",
     "Sampling",
+    "add_object",
+    "draw_places",
     "generate",
     "generate_placed",
     "image_seeds",
     "make_scheduler",
+    "move_object",
     "open_pipeline",
+    "remove_object",
+    "replace_object",
     "sample",
     "score",
 ]
@@ -44,11 +50,16 @@ _HOMES = {
     "LabelConditionalPipeline": "diffusion.pipeline",
     "Place": "generation.placing",
     "Sampling": "diffusion.sampling",
+    "add_object": "generation.editing",
+    "draw_places": "generation.placing",
     "generate": "generation.generate",
     "generate_placed": "generation.placing",
     "image_seeds": "diffusion.sampling",
     "make_scheduler": "diffusion.schedulers",
+    "move_object": "generation.editing",
     "open_pipeline": "generation.checkpoint",
+    "remove_object": "generation.editing",
+    "replace_object": "generation.editing",
     "sample": "diffusion.sampling",
     "score": "evaluation.scores",
 }

@@ -46,7 +46,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="pipeline folder (default: newest runs/*/best, else shipped)")
 
 
-def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: str = _OWN) -> None:
+def add_sampling(parser: argparse.ArgumentParser, scheduler: str = _OWN, steps: int | str = _OWN) -> None:
     """The other arguments of `generation.checkpoint.open_pipeline`; `scheduler` and `steps` name the defaults."""
     parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: {scheduler})")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: {steps})")

@@ -11,9 +11,9 @@ import pytest
 
 from conftest import save_tiny_pipeline, tiny_config
 from lab_ddpm.cli import main
-from lab_ddpm.data.dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.data.hub_data import open_hub
 from lab_ddpm.data.image_folder import open_folder
+from lab_ddpm.data.open_dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.tools import extras
 from lab_ddpm.tools.errors import DataError, UserError
 from real_formats import write_folder

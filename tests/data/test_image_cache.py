@@ -1,6 +1,7 @@
 """Images are decoded once, and again when anything about them changes; damage is noticed."""
 
 import os
+import pickle
 import shutil
 import threading
 import time
@@ -88,7 +89,7 @@ def test_an_image_that_changed_is_decoded_anew_and_the_old_cache_removed(root: P
     assert open_folder(root, 16).content != changed.content
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"looks": 1, "key": "no"}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"status_hash": 1, "key": "no"}'])
 def test_a_memory_that_cannot_be_used_is_written_anew(root: Path, content: str) -> None:
     first = open_folder(root, 16)
     memory = root / ".cache" / "train.json"
@@ -195,3 +196,10 @@ def test_two_that_cache_at_the_same_time_share_the_work(root: Path, monkeypatch:
         assert levels(opened) == levels(alone)
         assert (opened.kinds, opened.fingerprint()) == (alone.kinds, alone.fingerprint())
     assert len(list((root / ".cache").iterdir())) == 4
+
+
+def test_a_process_that_loads_images_opens_the_cache_itself(root: Path) -> None:
+    images = open_folder(root, 64).images
+    for sent in (images, images[1:], images[..., 1:]):
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(sent)), sent)
+    assert len(pickle.dumps(images)) < 1000 < images.nbytes

@@ -92,6 +92,15 @@ def test_weights_that_are_not_there_are_an_error_and_not_random(tmp_path: Path, 
         Denoiser.from_pretrained(tmp_path)
 
 
+def test_a_changed_byte_is_found_in_a_subfolder_too(tmp_path: Path) -> None:
+    tiny_denoiser(labels=OBJECTS).save_pretrained(tmp_path / "denoiser")
+    Denoiser.from_pretrained(tmp_path, subfolder="denoiser")
+    (file,) = (tmp_path / "denoiser").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(DataError, match="damaged"):
+        Denoiser.from_pretrained(tmp_path, subfolder="denoiser")
+
+
 @torch.no_grad()
 def test_the_prediction_depends_on_every_label_and_every_timestep(inputs: Inputs) -> None:
     denoiser = tiny_denoiser(labels=OBJECTS)

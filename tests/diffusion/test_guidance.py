@@ -23,6 +23,8 @@ def test_composed_conditions_are_rows_and_those_of_a_not_are_negative() -> None:
     for wrong in (["left", "up"], ["left", ()]):
         with pytest.raises(UserError):
             denoiser.compose(wrong)
+    with pytest.raises(UserError):
+        denoiser.class_labels(torch.tensor([[[1.0, -1.0, 0.0]]]))
 
 
 def test_every_part_counts_with_its_sign() -> None:

@@ -171,6 +171,8 @@ def test_a_model_that_never_saw_the_null_label_is_neither_guided_nor_sampled_und
 def test_an_unconditional_model_samples_with_any_scheduler() -> None:
     images = sample(tiny_denoiser(in_channels=1), torch.zeros(2, 0), [0, 1], Sampling(EulerDiscreteScheduler(), 2))
     assert images.shape == (2, 1, 16, 16)
+    with pytest.raises(UserError, match="guidance_scale"):
+        sample(tiny_denoiser(in_channels=1), torch.zeros(2, 0), [0, 1], Sampling("ddim", 2, 3.0))
 
 
 def test_no_two_runs_share_a_seed() -> None:

@@ -8,14 +8,8 @@ import torch
 
 from lab_ddpm.data.iclevr import OBJECTS
 from lab_ddpm.data.images import Images, write_png
-from lab_ddpm.evaluation.counter import (
-    Counter,
-    count_objects,
-    count_scores,
-    load_counter,
-    train_and_save_counter,
-    train_counter,
-)
+from lab_ddpm.evaluation.counter import Counter, count_objects, count_scores, load_counter
+from lab_ddpm.evaluation.counter_training import train_and_save_counter, train_counter
 from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import write_json
 from lab_ddpm.tools.weights import save_halved

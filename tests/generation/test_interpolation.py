@@ -110,6 +110,13 @@ def test_bad_settings_are_refused(
         interpolate(oracle, ends, **settings)
 
 
+def test_there_are_two_ends(oracle: LabelConditionalPipeline, ends: torch.Tensor) -> None:
+    with pytest.raises(UserError, match="3"):
+        interpolate(oracle, torch.cat([ends, ends[:1]]))
+    with pytest.raises(UserError, match="1"):
+        interpolate_conditions(oracle, [("red cube",)])
+
+
 @pytest.mark.parametrize("noise", ["shared", "own", "inverted"])
 def test_a_model_with_a_layout_reads_both_ends_and_comes_back_to_them(noise: Noise) -> None:
     masks = torch.zeros(2, 1, 8, 8, dtype=torch.long)

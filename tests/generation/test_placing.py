@@ -44,6 +44,11 @@ def test_the_places_that_a_model_decides_draw_what_it_draws() -> None:
     )
 
 
+def test_only_a_model_with_a_layout_has_places() -> None:
+    with pytest.raises(UserError):
+        draw_places(tiny_denoiser(labels=LABELS), [LABELS], [0])
+
+
 def test_a_place_is_read() -> None:
     assert parse_place(" red cube @ 1.5 , 0") == Place("red cube", 1.5, 0)
     for text in ("red cube", "red cube@20", "red cube@-1,3", "@1,2"):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lab_ddpm.cli import run
-from lab_ddpm.data.dataset import DATASETS, IMAGE_SIZES
+from lab_ddpm.data.open_dataset import DATASETS, IMAGE_SIZES
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.model import check_settings

@@ -10,8 +10,8 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from conftest import tiny_config
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.image_dataset import ImageDataset
+from lab_ddpm.data.open_dataset import open_training_images
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.cost import training_cost

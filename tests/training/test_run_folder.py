@@ -1,5 +1,6 @@
 """One process at a time trains in a folder, with one configuration, and its best and last pipelines stay."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_setting_that_is_newer_than_the_run_had_its_default(tmp_path: Path, ac
         claim_run_folder(changed, accelerator),
     ):
         pass
+
+
+def test_a_mapping_in_a_section_is_one_setting(tmp_path: Path, accelerator: Accelerator) -> None:
+    for first, second in itertools.permutations(("null", '{"act_fn": "gelu"}', '{"norm_eps": 0.001}'), 2):
+        run = begin(tiny_config(tmp_path, model__unet_options=first))
+        changed = tiny_config(tmp_path, model__unet_options=second)
+        with pytest.raises(UserError, match=r"model\.unet_options was"), claim_run_folder(changed, accelerator):
+            pass
+        remove(run)
 
 
 def test_settings_that_do_not_change_the_result_may_change(tmp_path: Path, accelerator: Accelerator) -> None:

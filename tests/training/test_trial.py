@@ -18,7 +18,7 @@ from lab_ddpm.training.loop import train
 LIMITED = """
 import psutil, resource, sys, torch
 from itertools import islice
-from lab_ddpm.data.dataset import open_training_images
+from lab_ddpm.data.open_dataset import open_training_images
 from lab_ddpm.training.accelerator import make_accelerator
 from lab_ddpm.training.config_parser import parse_config
 from lab_ddpm.training.cost import training_cost

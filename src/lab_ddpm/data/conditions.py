@@ -74,6 +74,8 @@ def to_rows(conditions: Sequence[str | Condition] | torch.Tensor | NDArray[Any],
         lowest = 0 if conditions.ndim == 2 else -1
         if conditions.is_complex() or not ((lowest <= conditions) & (conditions <= 1)).all():
             raise UserError(f"rows of `conditions` must be numbers in [{lowest}, 1]")
+        if ((conditions > 0).any(dim=-1) & (conditions < 0).any(dim=-1)).any():
+            raise UserError("a row of a composed condition must have no negative numbers (AND), or no positive (NOT)")
         return conditions.float()
     if isinstance(conditions, (torch.Tensor, np.ndarray)):
         raise UserError(

@@ -38,6 +38,18 @@ class CachedImages(NamedTuple):
     kinds: Kinds
 
 
+class _MappedImages(np.memmap):
+    """The array of a cache. Pickled, it is a path, so that processes which load images get no copy of the pixels."""
+
+    def __reduce__(self) -> Any:
+        is_whole = self.filename is not None and self.offset + self.nbytes == Path(self.filename).stat().st_size
+        return (_open, (self.filename,)) if is_whole else super().__reduce__()
+
+
+def _open(cache: str | Path) -> Images:
+    return np.load(cache, mmap_mode="r").view(_MappedImages)
+
+
 def cached_images(
     folder: Path,
     part: str,
@@ -76,7 +88,7 @@ def cached_images(
         for stale in [*caches.glob(f"{name}-*"), *caches.glob(f"{TEMPORARY_PREFIX}{name}-*")]:
             if stale not in (cache, _note_of(cache)):
                 remove(stale)
-        return CachedImages(np.load(cache, mmap_mode="r"), key, kinds)
+        return CachedImages(_open(cache), key, kinds)
 
 
 def _write(chunks: Chunks, decode: Callable[[int], Decoded], problems: Sequence[str], lock: BaseFileLock) -> Kinds:
@@ -111,10 +123,10 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
     stats = [path.stat() for path in paths]
     # with the inode, because the folders of two classes may be swapped
     status = [(path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
-    looks = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
+    status_hash = hashlib.sha256(repr((status, settings)).encode()).hexdigest()
     with suppress(DataError, KeyError, TypeError):  # nothing is kept, or in another form
         remembered: Any = read_json(memory)
-        if remembered["looks"] == looks:
+        if remembered["status_hash"] == status_hash:
             return str(remembered["key"])
 
     def digest(path: Path) -> bytes:
@@ -122,7 +134,7 @@ def _content_key(paths: Sequence[Path], settings: object, memory: Path) -> str:
 
     parts = _parallel(digest, paths, "checking images")
     key = hashlib.sha256(b"".join([*parts, repr(settings).encode()])).hexdigest()[:16]
-    write_json(memory, {"looks": looks, "key": key})
+    write_json(memory, {"status_hash": status_hash, "key": key})
     return key
 
 

@@ -6,7 +6,7 @@
     root/images/, root/train.json  the same, see `labelled_images`
 
 Images of any size are cropped to the largest central part with the right proportions, then resized. Transparent ones
-get a white background. All are opened in colour; `dataset` makes them grey again if all files are.
+get a white background. All are opened in colour; `open_dataset` makes them grey again if all files are.
 """
 
 from __future__ import annotations

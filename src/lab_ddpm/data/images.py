@@ -35,7 +35,7 @@ Images = NDArray[np.uint8]
 Size = int | Sequence[int]  # height and width in pixels; one number for both
 MASK_SCALE = 2  # pixels of a mask on each side of a pixel of its image: outlines must be right to the pixel
 
-KINDS = {1: "grey", 3: "colour"}  # of images, by their channels
+COLOUR_MODES = {1: "grey", 3: "colour"}  # of images, by their channels
 _UPRIGHT = {  # what makes an image upright, by its EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

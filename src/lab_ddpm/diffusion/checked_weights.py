@@ -24,7 +24,7 @@ class CheckedWeights:
         Raises:
             DataError: Weights are missing, unknown or damaged.
         """
-        check_sums(pretrained_model_name_or_path)
+        check_sums(Path(pretrained_model_name_or_path, options.get("subfolder") or ""))
         options |= {"output_loading_info": True, "low_cpu_mem_usage": False}
         # rounded after loading, so that a `Float32Module` is not; diffusers rounds all, or keeps what the file has
         names = [name for name in ("dtype", "torch_dtype") if isinstance(options.get(name), torch.dtype)]

@@ -205,11 +205,11 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
             gets_detail = timesteps < self.detailer.num_timesteps
             return self.detailer.sharpen(prediction, noisy, times, alpha_bar, place_map, gets_detail)
         rows, where = windows
-        predicted, seen, told = (
+        predicted, seen, window_map = (
             None if of is None else self.detailer.windows(of[rows], where)
             for of in (prediction.detach(), noisy, place_map)
         )
-        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None], told)
+        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None], window_map)
 
     def predict_without_detail(
         self,

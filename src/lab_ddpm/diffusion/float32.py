@@ -1,4 +1,4 @@
-"""What is decided before an image is drawn is the same in any precision of the network."""
+"""A module that stays in float32 in a model of another precision: the placer, outlines and clusters."""
 
 from __future__ import annotations
 

@@ -8,7 +8,11 @@ _LLOYD_ROUNDS = 25
 
 
 def k_means(points: torch.Tensor, count: int) -> torch.Tensor:
-    """(count, D) means of (N, D) points. The start is that of k-means++ (Arthur and Vassilvitskii, 2007), seed 0."""
+    """(count, D) means of (N, D) points on the CPU.
+
+    The start is that of k-means++ (Arthur and Vassilvitskii, 2007) with seed 0, but for the first mean: it is the first
+    point.
+    """
     generator = torch.Generator().manual_seed(0)
     means, distances = points[:1], torch.full((len(points),), torch.inf)
     while len(means) < count:

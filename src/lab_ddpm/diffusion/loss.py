@@ -2,7 +2,7 @@
 
     loss = E[ w(t) mean_pixels( m l(model(x_t, t, c), target) ) ]          target: eps, x_0 or v, see `noise`
 
-m is 1, or more near objects whose places the network is told: weights that depend on c alone leave the best prediction
+m is 1, or more near objects whose places the network gets: weights that depend on c alone leave the best prediction
 as it is.
 
 With SNR = abar / (1 - abar), the squared error of x_0 is 1 / SNR times that of eps, and 1 / (SNR + 1) times that of v
@@ -36,8 +36,8 @@ LossWeight = Literal["none", "min_snr", "clamped_snr", "p2"]
 TimestepDensity = Literal["uniform", "logit_normal"]
 
 LAYOUT_WEIGHT = 1 / 3  # weight of the layout's term, which is measured before the layout is scaled
-PLACES_WEIGHT = 0.1  # of the placer's term, which teaches nothing but the placer
-_TEACHES = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
+PLACES_WEIGHT = 0.1  # of the placer's term, which trains nothing but the placer
+_DETAIL_EVERY = 4  # the detailer learns from every fourth sample: it needs far fewer than the UNet
 _ERRORS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 _GAMMAS = {"min_snr": 5.0, "p2": 1.0, "clamped_snr": 8.0}  # the first two are those of the papers
 
@@ -54,7 +54,7 @@ class DenoisingLoss:
             with n normal (arXiv:2403.03206, eq. 19).
         logit_mean: The mean of "logit_normal": higher means noisier samples.
         logit_std: The std of "logit_normal".
-        object_weight: m on an object; next to it nearly as much. Elsewhere, and where the network is told no places, m
+        object_weight: m on an object; next to it nearly as much. Elsewhere, and where the network gets no places, m
             is 1. Needs a model with a layout.
 
     Raises:
@@ -123,8 +123,8 @@ class DenoisingLoss:
             target = clean if config["prediction_type"] == "sample" else noise
         weights = loss_weights(denoiser.alpha_bar(timesteps), config["prediction_type"], self.weight, self.gamma)
         weights = weights[:, None, None, None]
-        is_told = (uniforms[:, FOR_LAYOUT] >= config["places_dropout"])[:, None, None, None]
-        image_weights = weights * self._pixel_weights(batch["masks"], is_told, space)
+        has_places = (uniforms[:, FOR_LAYOUT] >= config["places_dropout"])[:, None, None, None]
+        image_weights = weights * self._pixel_weights(batch["masks"], has_places, space)
 
         def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             return (weights * _ERRORS[self.name](prediction, target, reduction="none")).mean(dim=(1, 2, 3))
@@ -138,21 +138,21 @@ class DenoisingLoss:
         places, place_map = None, None
         if layout is not None:
             places = places_in(batch["masks"], space, max(batch["most_labels"], 1))
-            place_map = is_told * make_place_map(space, places, batch["masks"], layout)
+            place_map = has_places * make_place_map(space, places, batch["masks"], layout)
 
         # what it predicts, and how well its detailer sharpens that
         detail = None
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, place_map)
         else:
-            rows, teaches = _teaching_rows(_TEACHES, batch["positions"])
+            rows, counts = _detail_rows(_DETAIL_EVERY, batch["positions"])
             where = uniforms[rows, FOR_WINDOW]
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
             detail_weights = image_weights * (timesteps < denoiser.detailer.num_timesteps)[:, None, None, None]
-            counted = denoiser.detailer.windows(detail_weights[rows], where) * teaches[:, None, None, None]
+            counted = denoiser.detailer.windows(detail_weights[rows], where) * counts[:, None, None, None]
             errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], counted)
-            detail = errors.sum() / (len(clean) / _TEACHES)
+            detail = errors.sum() / (len(clean) / _DETAIL_EVERY)
 
         # the terms
         image, wanted_image = space.parts(prediction)[0], space.parts(target)[0]
@@ -167,12 +167,12 @@ class DenoisingLoss:
             terms["detail"] = detail
         return terms
 
-    def _pixel_weights(self, masks: torch.Tensor, is_told: torch.Tensor, space: SampleSpace) -> torch.Tensor:
+    def _pixel_weights(self, masks: torch.Tensor, has_places: torch.Tensor, space: SampleSpace) -> torch.Tensor:
         """m for each pixel, arranged as the image's part of (B, *space.shape) samples."""
         if self.object_weight == 1:
             return masks.new_ones(len(masks), 1, *space.shape[1:], dtype=torch.float32)
         covered = F.adaptive_avg_pool2d((masks > 0).float(), space.sample_size)
-        near = is_told * F.max_pool2d(covered, 3, stride=1, padding=1)
+        near = has_places * F.max_pool2d(covered, 3, stride=1, padding=1)
         of_channel = F.pixel_unshuffle(1 + (self.object_weight - 1) * near, space.patch_size)
         return of_channel.repeat(1, space.in_channels, 1, 1)
 
@@ -185,11 +185,11 @@ class DenoisingLoss:
         return (uniforms * count).long().clamp(0, count - 1)
 
 
-def _teaching_rows(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _detail_rows(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Which rows of a batch teach: those at positions that are multiples of `number`, however the stream is cut.
 
     Returns:
-        (ceil(B / number),) rows, and whether each of them teaches: the last one may stand in for a missing one.
+        (ceil(B / number),) rows, and whether each of them counts: the last one may stand in for a missing one.
     """
     count = -(-len(positions) // number)
     rows = -positions[0] % number + number * torch.arange(count, device=positions.device)

@@ -73,7 +73,7 @@ class Outlines(Float32Module):
 
     @torch.no_grad()
     def fit(self, masks: torch.Tensor) -> None:
-        """Learn from masks, see `SampleSpace.make_layout`, in any order. The result is not random.
+        """Learn from (N, 1, h, w) masks, see `SampleSpace.make_layout`, in any order. The result is not random.
 
         Each label gets the same share, as far as it has objects. Objects that touch others come last, since the others
         may hide a part of them. What was learnt before is forgotten.

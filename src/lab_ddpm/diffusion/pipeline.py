@@ -66,7 +66,7 @@ class LabelConditionalPipeline(DiffusionPipeline):
 
     def with_sampling(
         self,
-        scheduler: str | Scheduler = None,
+        scheduler: str | Scheduler | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
     ) -> LabelConditionalPipeline:

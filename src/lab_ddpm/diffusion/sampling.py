@@ -54,7 +54,7 @@ class Sampling:
         check_positive("guidance_scale", self.guidance_scale)
 
     def updated(
-        self, scheduler: str | Scheduler = None, steps: int | None = None, guidance_scale: float | None = None
+        self, scheduler: str | Scheduler | None = None, steps: int | None = None, guidance_scale: float | None = None
     ) -> Sampling:
         """The same sampling but for the values that are not None."""
         given = {"scheduler": scheduler, "steps": steps, "guidance_scale": guidance_scale}
@@ -111,7 +111,7 @@ def sampling_timesteps(sampling: Sampling, denoiser: Denoiser, start: Start | No
 
 def _prepare_scheduler(sampling: Sampling, denoiser: Denoiser, start: Start | None) -> tuple[Scheduler, torch.Tensor]:
     """A scheduler that is ready for a run, and its falling timesteps."""
-    if sampling.guidance_scale != 1 and denoiser.labels and not denoiser.config["condition_dropout"]:
+    if sampling.guidance_scale != 1 and not denoiser.config["condition_dropout"]:
         raise UserError(
             f"`guidance_scale` must be 1 for a model without `condition_dropout`, got {sampling.guidance_scale}"
         )
@@ -165,7 +165,7 @@ def sample(
     """
     _check_labels(denoiser, class_labels, seeds)
     scheduler, timesteps = _prepare_scheduler(sampling, denoiser, start)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": generators} if takes_generator else {}
     guidance_scale, device = effective_guidance(sampling, denoiser, class_labels, start), denoiser.device

@@ -13,5 +13,3 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
 }
 """Name -> the class of diffusers, and its settings."""
-
-EDITING: dict[str, Any] = {"scheduler": "dpmpp_sde", "steps": 16}  # fewer steps leave a ghost of what was removed

@@ -26,7 +26,7 @@ from torchvision.models import resnet18
 from torchvision.models.vgg import make_layers
 
 from lab_ddpm.data.iclevr import OBJECTS, OFFICIAL_CHECKPOINT
-from lab_ddpm.data.images import KINDS, Images, to_tensor
+from lab_ddpm.data.images import COLOUR_MODES, Images, to_tensor
 from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.shipped import find_shipped
 from lab_ddpm.tools.weights import load_state, read_weights, save_halved
@@ -38,7 +38,7 @@ SMALLEST_IMAGE = 16  # the fewest pixels on a side: two are left after halving t
 EVALUATOR_DIR = Path("evaluator")
 
 # A number is a convolution with that many channels, "M" halves the image.
-_NUM_FEATURES = 256
+_NUM_FEATURES, _BATCH_SIZE = 256, 128
 _VGG: dict[str, list[str | int]] = {
     "referee": [24, "M", 48, 48, "M", 96, 96, "M", 192, 192, "M", 256, _NUM_FEATURES],
     "images": [32, 64, "M", 64, 256, "M", 256, 256, "M", _NUM_FEATURES],
@@ -126,25 +126,24 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     classifier = build_classifier(name, len(own_labels), own_channels)
     load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
-        raise DataError(f"{path}: made for {KINDS[own_channels]} images, but these are {KINDS[channels]}")
+        raise DataError(f"{path}: made for {COLOUR_MODES[own_channels]} images, but these are {COLOUR_MODES[channels]}")
     return classifier.eval()
 
 
 @torch.inference_mode()
-def predict(classifier: nn.Module, images: Images, batch_size: int = 128) -> NDArray[np.float32]:
+def predict(classifier: nn.Module, images: Images) -> NDArray[np.float32]:
     """The probability of every label in every image.
 
     Args:
         classifier: A classifier on any device.
         images: (N, H, W, C) uint8; 64 x 64 for i-CLEVR, see `images.resize_images`.
-        batch_size: Images at a time.
 
     Returns:
         (N, num_labels) float32 in [0, 1].
     """
     classifier.eval()
     device = next(classifier.parameters()).device
-    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+    batches = (images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE))
     return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
 
 

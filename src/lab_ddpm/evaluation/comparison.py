@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lab_ddpm.data.image_dataset import ImageDataset
-from lab_ddpm.data.images import KINDS, Images
+from lab_ddpm.data.images import COLOUR_MODES, Images
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
 from lab_ddpm.evaluation.classifiers import Features, load_classifier
 from lab_ddpm.evaluation.distances import compare, extract, inception_features, nearest
@@ -90,7 +90,9 @@ def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None
     """Raise `UserError` unless the model makes images like these, with the same labels if both have labels."""
     channels, own = images.images.shape[-1], pipeline.denoiser.config["in_channels"]
     if channels != own:
-        raise UserError(f"{pipeline.checkpoint} makes {KINDS[own]} images, but those to compare are {KINDS[channels]}")
+        raise UserError(
+            f"{pipeline.checkpoint} makes {COLOUR_MODES[own]} images, but those to compare are {COLOUR_MODES[channels]}"
+        )
     labels = pipeline.denoiser.labels
     if labels and images.labels and labels != images.labels:
         raise UserError(f"{pipeline.checkpoint} was trained on labels that differ from those of these images")

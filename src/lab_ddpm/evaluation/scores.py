@@ -27,7 +27,7 @@ from torch import nn
 
 from lab_ddpm.data.conditions import Condition, to_rows
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.data.images import KINDS, Images, fit_image, resize_images, to_pil
+from lab_ddpm.data.images import COLOUR_MODES, Images, fit_image, resize_images, to_pil
 from lab_ddpm.evaluation.classifiers import IMAGE_SIZE, classifier_file, load_classifier, predict
 from lab_ddpm.evaluation.intervals import Bootstrap, Score, share_interval
 from lab_ddpm.tools.errors import UserError
@@ -161,7 +161,7 @@ def _to_pillow(images: Any) -> Sequence[Image.Image]:
     array = images
     if isinstance(images, torch.Tensor) and images.is_floating_point() and images.ndim == 4:
         array = images.movedim(1, -1).float().numpy(force=True)
-    if isinstance(array, np.ndarray) and array.ndim == 4 and array.shape[-1] in KINDS:
+    if isinstance(array, np.ndarray) and array.ndim == 4 and array.shape[-1] in COLOUR_MODES:
         if array.dtype.kind == "f" and ((array >= 0) & (array <= 1)).all():
             array = (array * 255).round().astype(np.uint8)
         if array.dtype == np.uint8:

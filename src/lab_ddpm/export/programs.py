@@ -89,8 +89,8 @@ class PredictionGraph(nn.Module):
         detailer = self.denoiser.detailer
         if detailer is None:
             return prediction
-        told = [] if place_map is None else [place_map]
-        inputs = prediction, noisy, timestep, self.denoiser.alpha_bar(timestep), *told
+        maps = [] if place_map is None else [place_map]
+        inputs = prediction, noisy, timestep, self.denoiser.alpha_bar(timestep), *maps
         gets_detail = timestep < detailer.num_timesteps
         return torch.cond(gets_detail, detailer, lambda prediction, *_: prediction.clone(), inputs)
 

@@ -57,7 +57,7 @@ def remove_object(
     """Remove an object from an image.
 
     Args:
-        pipeline: The model. `with_sampling(**scheduler_names.EDITING)` leaves less of a trace than few steps do.
+        pipeline: The model. `with_sampling("dpmpp_sde", 16)` leaves less of a trace than few steps do.
         image: (H, W, C) uint8, in the size of the model's images; `generate.open_image` reads a file.
         condition: The objects that it shows.
         label: The object to remove.
@@ -150,11 +150,11 @@ def _read(denoiser: Denoiser, image: Images, condition: Condition) -> _Scene:
     image, size = np.asarray(image), (*denoiser.space.sample_size, denoiser.space.in_channels)
     if image.shape != size or image.dtype != np.uint8:
         raise UserError(f"`image` must be {size} uint8 for this model, got {image.shape} {image.dtype}")
-    rows = denoiser.class_labels([condition])
-    sample = read_images(denoiser, to_tensor(image[None]), rows)
+    class_labels = denoiser.class_labels([condition])
+    sample = read_images(denoiser, to_tensor(image[None]), class_labels)
     space = denoiser.space
     found = places_in(space.masks(sample), space)
-    is_named = F.pad(rows, (1, 0)).gather(1, found.labels) > 0
+    is_named = F.pad(class_labels, (1, 0)).gather(1, found.labels) > 0
     assert denoiser.placer is not None
     places = denoiser.placer.outlines.nearest(space.layout(sample), Places(found.labels * is_named, found.centers))
     return _Scene(denoiser, sample, places)
@@ -184,13 +184,13 @@ def _redraw(
     values = space.encode(before, torch.where(region, layout, space.layout(scene.sample)))
     is_known = torch.ones_like(values, dtype=torch.bool)
     space.parts(is_known)[0].logical_and_(~region)
-    rows, known = scene.denoiser.class_labels([condition]), Known(values, is_known)
-    drawn = sample(scene.denoiser, rows, image_seeds(seed, 1), sampling, known, places=places)
+    class_labels, known = scene.denoiser.class_labels([condition]), Known(values, is_known)
+    drawn = sample(scene.denoiser, class_labels, image_seeds(seed, 1), sampling, known, places=places)
     in_pixels = _in_pixels(region, space)
     inner = -F.max_pool2d(-in_pixels.maximum(stays.float()), _SEAM, 1, _SEAM // 2)  # no seam along what stays
     share = (F.avg_pool2d(inner, _SEAM, 1, _SEAM // 2) * ~stays).maximum(_around(changed, _BORDER).float())
     after = before + share * (space.decode(drawn) - before)
-    if new is not None and not (space.masks(read_images(scene.denoiser, after, rows)) == new.labels).any():
+    if new is not None and not (space.masks(read_images(scene.denoiser, after, class_labels)) == new.labels).any():
         name = scene.denoiser.labels[int(new.labels) - 1]
         raise NotEdited(f"the model draws no {name!r} there: in its training images, objects stand elsewhere")
     return Edited(to_uint8(after.cpu())[0], condition, in_pixels[0, 0].cpu() > 0)

@@ -84,10 +84,10 @@ def generate(
         UserError: The conditions or the guidance do not fit the model, or the number of seeds is wrong.
     """
     denoiser, sampling, space = pipeline.denoiser, pipeline.sampling, pipeline.denoiser.space
-    rows = denoiser.class_labels(conditions)
-    if not 0 < len(rows) == len(seeds):
-        raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(rows)} conditions")
-    with this_process().split_between_processes(list(range(len(rows)))) as mine:
+    class_labels = denoiser.class_labels(conditions)
+    if not 0 < len(class_labels) == len(seeds):
+        raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(class_labels)} conditions")
+    with this_process().split_between_processes(list(range(len(class_labels)))) as mine:
         indices = cast(list[int], mine)
         batches = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
         images: list[Images] = []
@@ -96,7 +96,7 @@ def generate(
             for batch in batches:
                 samples = sample(
                     denoiser,
-                    rows[batch],
+                    class_labels[batch],
                     [seeds[index] for index in batch],
                     sampling,
                     on_state=advance,
@@ -107,9 +107,9 @@ def generate(
                     masks.extend(space.masks(samples)[:, 0].to(torch.uint8).cpu().numpy())
     return GeneratedImages(
         images=np.stack(gather_object(images)),
-        class_labels=rows.cpu(),
+        class_labels=class_labels.cpu(),
         seeds=seeds,
-        guidance_scale=effective_guidance(sampling, denoiser, rows),
+        guidance_scale=effective_guidance(sampling, denoiser, class_labels),
         masks=np.stack(gather_object(masks)) if space.has_layout else None,
     )
 

@@ -72,8 +72,8 @@ def interpolate_images(
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     lambdas, start, seeds = mix_images(pipeline, clean_images, **settings)
     with denoising_bar(len(sampling_timesteps(sampling, denoiser, start)), progress) as advance:
-        rows = denoiser.class_labels([()] * len(lambdas))
-        samples = sample(denoiser, rows, seeds, sampling, start=start, on_state=advance)
+        class_labels = denoiser.class_labels([()] * len(lambdas))
+        samples = sample(denoiser, class_labels, seeds, sampling, start=start, on_state=advance)
     return Interpolation(lambdas, denoiser.space.decode(samples).cpu(), start.timestep)
 
 
@@ -103,11 +103,13 @@ def mix_images(
         denoise them.
 
     Raises:
-        UserError: A number out of range, an unknown choice, or choices that cannot be combined.
+        UserError: Not two images, a number out of range, an unknown choice, or choices that cannot be combined.
     """
     check_choice("mixing", mixing, get_args(Mixing))
     check_choice("noise", noise, get_args(Noise))
     check_at_least("count", count, 2)
+    if len(clean_images) != 2:
+        raise UserError(f"`clean_images` must be two, got {len(clean_images)}")
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     if noise == "inverted" and scheduler_name(sampling.scheduler, denoiser) != "ddim":
         raise UserError("`scheduler` must be 'ddim' for `noise` 'inverted', which runs its steps backwards")
@@ -151,17 +153,19 @@ def interpolate_conditions(
         progress: Title of a progress bar over the denoising steps; None for no bar.
 
     Raises:
-        UserError: A condition that does not fit the model, or fewer than two images.
+        UserError: Not two conditions, one that does not fit the model, or a `count` below 2.
     """
     check_at_least("count", count, 2)
+    if len(conditions) != 2:
+        raise UserError(f"`conditions` must be two, got {len(conditions)}")
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     first, second = denoiser.class_labels(conditions)
     lambdas = torch.linspace(0, 1, count)
     weights = lambdas[:, None].to(first)
-    rows = (1 - weights) * first + weights * second
+    class_labels = (1 - weights) * first + weights * second
     timesteps = sampling_timesteps(sampling, denoiser)
     with denoising_bar(len(timesteps), progress) as advance:
-        samples = sample(denoiser, rows, image_seeds(seed, 1) * count, sampling, on_state=advance)
+        samples = sample(denoiser, class_labels, image_seeds(seed, 1) * count, sampling, on_state=advance)
     return Interpolation(lambdas, denoiser.space.decode(samples).cpu(), timesteps[0].item())
 
 

@@ -56,8 +56,13 @@ def generate_placed(
 
 
 def draw_places(denoiser: Denoiser, conditions: Sequence[Condition], seeds: Sequence[int]) -> list[list[Place]]:
-    """The places that the placer of a model with a layout decides for N conditions and seeds, as `generate` does it."""
-    assert denoiser.placer is not None
+    """The places that the placer of a model decides for N conditions and seeds, as `generate` does it.
+
+    Raises:
+        UserError: The model has no layout.
+    """
+    if denoiser.placer is None:
+        raise UserError("only a model with a layout has places")
     return from_places(denoiser, denoiser.placer.draw(denoiser.class_labels(conditions), seeds))
 
 
@@ -68,7 +73,7 @@ def to_places(denoiser: Denoiser, places: Sequence[Sequence[Place]]) -> Places:
         UserError: A label is unknown or placed twice; a place is outside the image, or where another object stands.
     """
     height, width = size = denoiser.space.sample_size
-    most = max(1, *map(len, places))
+    most = max([1, *map(len, places)])
     labels, centers = torch.zeros(len(places), most, dtype=torch.long), torch.zeros(len(places), most, 2)
     for row, of_image in enumerate(places):
         check_condition([place.label for place in of_image], denoiser.labels)

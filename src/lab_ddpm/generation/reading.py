@@ -38,8 +38,8 @@ def read_images(denoiser: Denoiser, images: torch.Tensor, class_labels: torch.Te
     timestep = torch.tensor(denoiser.config["num_train_timesteps"] // 10)
     signal = denoiser.alpha_bar(timestep).sqrt()
     samples = []
-    for part, rows in zip(images.split(_BATCH_SIZE), class_labels.split(_BATCH_SIZE), strict=True):
+    for part, labels in zip(images.split(_BATCH_SIZE), class_labels.split(_BATCH_SIZE), strict=True):
         part = part.to(denoiser.device)
-        seen = denoiser.predict_clean(signal * denoiser.space.encode(part), timestep, rows.to(denoiser.device))
+        seen = denoiser.predict_clean(signal * denoiser.space.encode(part), timestep, labels.to(denoiser.device))
         samples.append(denoiser.space.encode(part, denoiser.space.layout(seen)))
     return torch.cat(samples)

@@ -16,16 +16,18 @@ from lab_ddpm.tools.errors import DataError, UserError
 
 # The arguments of a denoiser that its weights depend on.
 _ARCHITECTURE = (
-    *("block_out_channels", "layers_per_block", "attention_levels", "attention_head_dim", "resnet_time_scale_shift"),
-    *(
-        "norm_num_groups",
-        "unet_options",
-        "patch_size",
-        "num_train_timesteps",
-        "beta_schedule",
-        "prediction_type",
-        "in_channels",
-    ),
+    "block_out_channels",
+    "layers_per_block",
+    "attention_levels",
+    "attention_head_dim",
+    "resnet_time_scale_shift",
+    "norm_num_groups",
+    "unet_options",
+    "patch_size",
+    "num_train_timesteps",
+    "beta_schedule",
+    "prediction_type",
+    "in_channels",
 )
 _EMBEDDING = "label_embedding.weight"
 _OF_IMAGES = "clusters.", "placer.outlines."  # what a denoiser learnt from its own images before it was trained

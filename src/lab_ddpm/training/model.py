@@ -18,7 +18,7 @@ from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config import TrainConfig
 
 # images that decide what outlines and clusters are; images at once
-_TEACH_OUTLINES, _TEACH_CLUSTERS, _CHUNK = 4096, 65_536, 1024
+_OUTLINE_IMAGES, _CLUSTER_IMAGES, _CHUNK = 4096, 65_536, 1024
 
 
 def seeded_denoiser(config: TrainConfig, dataset: ImageDataset) -> Denoiser:
@@ -37,10 +37,10 @@ def fit_outlines_and_clusters(denoiser: Denoiser, dataset: ImageDataset) -> None
     """Learn from a data set what is not trained. The result is not random."""
     order = np.random.default_rng(0).permutation(len(dataset))
     if denoiser.placer is not None and dataset.masks is not None:
-        masks = torch.from_numpy(dataset.masks[order[:_TEACH_OUTLINES]])
+        masks = torch.from_numpy(dataset.masks[order[:_OUTLINE_IMAGES]])
         denoiser.placer.outlines.fit(masks.movedim(-1, 1))
     if denoiser.clusters is not None:
-        some = order[:_TEACH_CLUSTERS]
+        some = order[:_CLUSTER_IMAGES]
         chunks = np.array_split(some, -(-len(some) // _CHUNK))
         denoiser.clusters.fit(to_tensor(dataset.images[rows]) for rows in chunks)
 

@@ -5,7 +5,7 @@ jsonargparse reads several files in a row, but a file cannot name the one that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,6 @@ class _Loader(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         return expand_path(super().construct_scalar(node))
-
-
-def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """Nested mappings as one flat mapping: {"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = flatten(value, separator) if isinstance(value, Mapping) else None
-        flat |= {key: value} if inner is None else {f"{key}{separator}{name}": leaf for name, leaf in inner.items()}
-    return flat
 
 
 def extended(settings: dict[str, Any], path: str | Path, extending: Sequence[Path] = ()) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import atomic_path, link_atomically, remove, sweep, write_text
 from lab_ddpm.training.config import TrainConfig
 from lab_ddpm.training.config_parser import make_config
-from lab_ddpm.training.presets import flatten, read_mapping
+from lab_ddpm.training.presets import read_mapping
 from lab_ddpm.training.processes import check_shared
 from lab_ddpm.training.progress import Progress, read_progress, step_name
 
@@ -97,7 +97,7 @@ def check_same_settings(config: TrainConfig, run: Path) -> None:
     begun = begun_with(run)
     if not begun:
         return
-    before, now = flatten(make_config({}).as_dict(), ".") | flatten(begun, "."), flatten(config.as_dict(), ".")
+    before, now = _by_key(make_config({}).as_dict()) | _by_key(begun), _by_key(config.as_dict())
     if now["gradient_accumulation_steps"] == "auto":  # the run keeps its number
         del now["gradient_accumulation_steps"]
     changed = [key for key in now if key not in _FREE_KEYS and before[key] != now[key]]
@@ -106,6 +106,14 @@ def check_same_settings(config: TrainConfig, run: Path) -> None:
         raise UserError(
             f"{run / 'config.yaml'} belongs to a run with other settings ({differences}); choose another `--name`"
         )
+
+
+def _by_key(settings: dict[str, Any]) -> dict[str, Any]:
+    """{"section.key": value}. A mapping inside a section, such as `unet_options`, is one value."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def save_pipeline(pipeline: LabelConditionalPipeline, run: Path, step: int) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 from lab_ddpm.data.conditions import Condition, encode, every_label, load_conditions
-from lab_ddpm.data.dataset import short_name
 from lab_ddpm.data.iclevr import OBJECTS, resolve_split
 from lab_ddpm.data.image_dataset import ImageDataset
 from lab_ddpm.data.images import Images
+from lab_ddpm.data.open_dataset import short_name
 from lab_ddpm.evaluation.classifiers import (
     EVALUATOR_DIR,
     SELECTING_CLASSIFIER,
@@ -65,7 +65,7 @@ class Selection:
     score: Callable[[Images], Mapping[str, Any]]
     smaller_is_better: bool = False
 
-    def worth(self, scores: Mapping[str, Any]) -> float:
+    def as_rank(self, scores: Mapping[str, Any]) -> float:
         """The score as a number that is highest for the best pipeline."""
         mean = scores[self.metric]["mean"] if scores else 0.0
         return -mean if self.smaller_is_better else mean
@@ -82,7 +82,7 @@ def make_selection(config: TrainConfig, dataset: ImageDataset, device: torch.dev
     metric = config.evaluation.metric
     if metric == "auto":
         metric = progress.metric or _first_metric(config, dataset.labels)
-    selection = _WAYS[metric](config, dataset, device)
+    selection = _SELECTIONS[metric](config, dataset, device)
     scored_by = ""
     if selection.file is not None:
         scored_by = hashlib.sha256(f"{sha256(selection.file)} {selection.conditions}".encode()).hexdigest()[:16]
@@ -150,7 +150,7 @@ def _frechet_distance(config: TrainConfig, dataset: ImageDataset, device: torch.
     return Selection("frechet", conditions, file, score, smaller_is_better=True)
 
 
-_WAYS: dict[str, Callable[[TrainConfig, ImageDataset, torch.device], Selection]] = {
+_SELECTIONS: dict[str, Callable[[TrainConfig, ImageDataset, torch.device], Selection]] = {
     "micro": _objects_found,
     "exact_match": partial(_objects_found, metric="exact_match"),
     "labels_found": _labels_found,

@@ -11,8 +11,8 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from lab_ddpm.data.batches import BatchMaker, StreamDataset, StreamSampler, fits_on
-from lab_ddpm.data.dataset import open_training_images
 from lab_ddpm.data.image_dataset import ImageDataset
+from lab_ddpm.data.open_dataset import open_training_images
 from lab_ddpm.data.summary import summarize
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.tools.errors import DataError
@@ -25,7 +25,7 @@ def open_images(config: TrainConfig, accelerator: Accelerator) -> ImageDataset:
     """The training images, and a line about them on the screen. All processes call it.
 
     Raises:
-        UserError, DataError: As for `dataset.open_training_images`, or the processes have different images.
+        UserError, DataError: As for `open_training_images`, or the processes have different images.
     """
     data = config.data
     # the main process decodes the images; the others then read them

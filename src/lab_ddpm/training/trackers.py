@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from lab_ddpm.data.images import Images
 from lab_ddpm.tools.files import write_text
 from lab_ddpm.training.config import TrainConfig
-from lab_ddpm.training.presets import flatten
 
 
 def start_trackers(config: TrainConfig, accelerator: Accelerator, folder: Path, step: int) -> None:
@@ -31,7 +30,7 @@ def start_trackers(config: TrainConfig, accelerator: Accelerator, folder: Path, 
         options = {"name": f"{config.name}-{_run_id(config.trackers, folder)}", "resume": "allow"}
     settings = {
         key: value if isinstance(value, (bool, float, int)) else str(value)
-        for key, value in flatten(config.as_dict(), "/").items()
+        for key, value in _flatten(config.as_dict()).items()
     }
     accelerator.init_trackers("lab_ddpm", settings, {config.trackers: options})
 
@@ -49,7 +48,7 @@ def report(accelerator: Accelerator, values: Mapping[str, Any], step: int) -> No
     if not accelerator.trackers:
         return
     numbers: dict[str, Any] = {}
-    for name, value in flatten(values, "/").items():
+    for name, value in _flatten(values).items():
         if name.endswith("/ci95"):
             low_and_high = [name.removesuffix("ci95") + end for end in ("low", "high")]
             numbers |= dict(zip(low_and_high, value, strict=True)) if value else {}
@@ -68,3 +67,12 @@ def report_image(accelerator: Accelerator, name: str, image: Images, step: int) 
             continue
         options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: image[None]}, step=step, **options)
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one flat mapping: {"a": {"b": 1}} -> {"a/b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flatten(value) if isinstance(value, Mapping) else None
+        flat |= {key: value} if inner is None else {f"{key}/{name}": leaf for name, leaf in inner.items()}
+    return flat

@@ -56,7 +56,7 @@ class Validation:
             scores = self.selection.score(self._sample(pipeline, signals))
             if state.accelerator.is_main_process:
                 save_pipeline(pipeline, state.folder, step)
-        progress.scores[step] = self.selection.worth(scores)
+        progress.scores[step] = self.selection.as_rank(scores)
         progress.seconds += time.perf_counter() - started
         log.evaluated(scores)
         state.save()

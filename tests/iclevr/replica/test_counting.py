@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lab_ddpm.data.iclevr import OBJECTS
-from lab_ddpm.evaluation.counter import count_objects, load_counter, open_counting_images
+from lab_ddpm.evaluation.counter import count_objects, load_counter
+from lab_ddpm.evaluation.counter_training import open_counting_images
 from lab_ddpm.iclevr.replica.counting import MOST_COUNTED, render_for_counting, sample_counting_scene
 from lab_ddpm.tools.files import read_json
 from lab_ddpm.tools.parts import Part

@@ -115,8 +115,8 @@ def test_parts_of_several_machines_make_the_same_bytes(replica: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"seed": 6}, "seed"),
-        ({"forbidden": ()}, "forbidden"),
+        ({"seed": 6}, "--seed"),
+        ({"forbidden": ()}, "--with-unseen"),
         ({"num_scenes": 1}, "num_scenes"),
     ],
 )

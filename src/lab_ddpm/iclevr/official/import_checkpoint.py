@@ -4,7 +4,7 @@
 
 Such a model computes the same as `Denoiser`, but its weights have other names: `label_embedding.*` in `Denoiser` is
 `class_embedding.*` here, and everything else begins with `unet.` there. The architecture follows from the shapes,
-except for the arguments in `UNTOLD`.
+except for the arguments in `NOT_IN_WEIGHTS`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "unet", "ema")
 _FIRST_KEY = "conv_in.weight"
 _OF_DENOISER = ("sample_size", "attention_head_dim", "norm_num_groups")
 _OF_UNET = ("act_fn", "downsample_padding", "freq_shift", "flip_sin_to_cos", "norm_eps", "mid_block_scale_factor")
-_TOLD = (  # the weights show these, or the result does not depend on them
+_IN_WEIGHTS = (  # the weights show these, or the result does not depend on them
     *("in_channels", "out_channels", "down_block_types", "mid_block_type", "up_block_types", "block_out_channels"),
     *("layers_per_block", "resnet_time_scale_shift", "class_embed_type", "num_class_embeds", "num_train_timesteps"),
     *("dropout",),
 )
 # The arguments of a UNet2DModel that its weights do not tell, with diffusers' defaults.
-UNTOLD = {**{name: UNET_DEFAULTS[name] for name in (*_OF_DENOISER, *_OF_UNET)}, "sample_size": 64}
+NOT_IN_WEIGHTS = {**{name: UNET_DEFAULTS[name] for name in (*_OF_DENOISER, *_OF_UNET)}, "sample_size": 64}
 
 State = Mapping[str, torch.Tensor]
 
@@ -54,8 +54,8 @@ def import_checkpoint(
         source: State dict of a `UNet2DModel` with `class_embedding = nn.Linear(24, 4 * channels[0])`. It may be an
             entry of a dictionary, and its keys may have a common prefix such as `module.`.
         out: A folder that does not exist yet.
-        settings: Arguments of the `UNet2DModel`, such as its config.json. `UNTOLD` has those that the weights do not
-            tell, and what is assumed if they are not given; the others are checked against the weights.
+        settings: Arguments of the `UNet2DModel`, such as its config.json. `NOT_IN_WEIGHTS` has what is assumed of those
+            that the weights do not tell; the others are checked against the weights.
         beta_schedule: The noise schedule that the model was trained with, of 1000 timesteps.
         prediction_type: What it was trained to predict.
 
@@ -142,8 +142,8 @@ def _untold(source: Path, architecture: Mapping[str, Any], settings: Mapping[str
     for name in architecture.keys() & given.keys():
         if np.ravel(given[name]).tolist() != np.ravel(architecture[name]).tolist():
             raise DataError(f"{source}: has {name} {architecture[name]!r}, and its config says {given[name]!r}")
-    own = {name: given.get(name, UNTOLD[name]) for name in _OF_DENOISER}
-    others = given.keys() - {*_OF_DENOISER, *_TOLD}
+    own = {name: given.get(name, NOT_IN_WEIGHTS[name]) for name in _OF_DENOISER}
+    others = given.keys() - {*_OF_DENOISER, *_IN_WEIGHTS}
     return {**own, "unet_options": {name: given[name] for name in others if given[name] != UNET_DEFAULTS[name]} or None}
 
 

@@ -161,8 +161,7 @@ def _check_identity(out: Path, found: dict[str, Any] | None, wanted: dict[str, A
         return
     if found.get("recipe") != wanted["recipe"]:
         raise DataError(f"{out}: another version of this package rendered this replica; choose another folder")
-    for key in ("seed", "forbidden"):
-        if found.get(key) != wanted[key]:
-            raise DataError(f"{out / 'replica.json'}: `{key}` must be that of the replica in this folder")
+    if any(found.get(key) != wanted[key] for key in ("seed", "forbidden")):
+        raise DataError(f"{out}: holds images of another --seed, or of another --with-unseen; choose another folder")
     if found["num_scenes"] > wanted["num_scenes"]:
         raise DataError(f"{out}: `num_scenes` must be at least {found['num_scenes']}, got {wanted['num_scenes']}")

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lab_ddpm.data import torchvision_data
-from lab_ddpm.data.dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.open_dataset import open_held_out, open_training_images, short_name
 from lab_ddpm.tools.errors import UserError
 from real_formats import write_folder, write_mnist
 
