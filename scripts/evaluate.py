@@ -78,8 +78,8 @@ def main(arguments: list[str]) -> None:
 def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
     """Score the images of condition lists, sampled or from a folder, with both classifiers and the counter."""
     root = options.root or ROOT
-    places = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
-    lists = {split: load_conditions(place, OBJECTS) for split, place in places.items()}
+    files = {split: resolve_split(split, root) for split in options.split or ("test", "new_test")}
+    lists = {split: load_conditions(file, OBJECTS) for split, file in files.items()}
     load_torch("scoring images" if options.images else "sampling and scoring images")
     from lab_ddpm.data.numbered_images import read_numbered_images
     from lab_ddpm.evaluation.classifiers import IMAGE_SIZE
@@ -119,9 +119,9 @@ def score_conditions(options: Namespace, num_seeds: int, out: Path) -> None:
 
     if not is_main:
         return
-    files = {**judges.files, "counter": find_shipped(COUNTER_FILE)}
-    hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in files.items()}
-    used = {"lists": {split: sha256(place) for split, place in places.items()}, "classifiers": hashes}
+    judged_by = {**judges.files, "counter": find_shipped(COUNTER_FILE)}
+    hashes = {name: {"file": file.name, "sha256": sha256(file)} for name, file in judged_by.items()}
+    used = {"lists": {split: sha256(file) for split, file in files.items()}, "classifiers": hashes}
     write_json(out / "metrics.json", {**record, **used, "splits": results, "counted": counted})
     print(f"{'split':<12} {'classifier':<10} {'micro':<24} exact match")
     for split, by_classifier in results.items():

@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> None:
     load_torch(f"training {config.name}")
     from lab_ddpm.export.hub import check_push, push_hub
     from lab_ddpm.training.dry_run import dry_run
-    from lab_ddpm.training.launcher import take_launcher_precision
+    from lab_ddpm.training.launch_precision import take_launcher_precision
     from lab_ddpm.training.loop import train
     from lab_ddpm.training.model import check_settings
     from lab_ddpm.training.provide_images import provide_images

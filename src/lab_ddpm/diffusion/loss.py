@@ -126,9 +126,6 @@ class DenoisingLoss:
         has_places = (uniforms[:, FOR_LAYOUT] >= config["places_dropout"])[:, None, None, None]
         image_weights = weights * self._pixel_weights(batch["masks"], has_places, space)
 
-        def weighted_errors(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            return (weights * _ERRORS[self.name](prediction, target, reduction="none")).mean(dim=(1, 2, 3))
-
         # what it is conditioned on
         conditions = batch["class_labels"]
         if denoiser.clusters is not None:
@@ -145,20 +142,20 @@ class DenoisingLoss:
         if denoiser.detailer is None:
             prediction = model(noisy, timesteps, class_labels, place_map)
         else:
-            rows, counts = _detail_rows(_DETAIL_EVERY, batch["positions"])
+            rows, counts = _detail_rows(batch["positions"])
             where = uniforms[rows, FOR_WINDOW]
             prediction, detailed = model(noisy, timesteps, class_labels, place_map, (rows, where))
             wanted = denoiser.detailer.windows(target[rows], where)
-            detail_weights = image_weights * (timesteps < denoiser.detailer.num_timesteps)[:, None, None, None]
-            counted = denoiser.detailer.windows(detail_weights[rows], where) * counts[:, None, None, None]
-            errors = weighted_errors(space.parts(detailed)[0], space.parts(wanted)[0], counted)
+            sees = counts & (timesteps[rows] < denoiser.detailer.num_timesteps)
+            detail_weights = denoiser.detailer.windows(image_weights[rows], where) * sees[:, None, None, None]
+            errors = self._errors(space.parts(detailed)[0], space.parts(wanted)[0], detail_weights)
             detail = errors.sum() / (len(clean) / _DETAIL_EVERY)
 
         # the terms
         image, wanted_image = space.parts(prediction)[0], space.parts(target)[0]
-        terms = {"image": weighted_errors(image, wanted_image, image_weights).mean()}
+        terms = {"image": self._errors(image, wanted_image, image_weights).mean()}
         if space.has_layout:
-            errors = weighted_errors(space.layout(prediction), space.layout(target), weights)
+            errors = self._errors(space.layout(prediction), space.layout(target), weights)
             terms["layout"] = LAYOUT_WEIGHT * errors.mean()
         if denoiser.placer is not None and places is not None:
             losses = denoiser.placer.loss(batch["class_labels"], places, batch["place_uniforms"])
@@ -166,6 +163,10 @@ class DenoisingLoss:
         if detail is not None:
             terms["detail"] = detail
         return terms
+
+    def _errors(self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """(B,) weighted errors of (B, C, H, W) predictions."""
+        return (weights * _ERRORS[self.name](prediction, target, reduction="none")).mean(dim=(1, 2, 3))
 
     def _pixel_weights(self, masks: torch.Tensor, has_places: torch.Tensor, space: SampleSpace) -> torch.Tensor:
         """m for each pixel, arranged as the image's part of (B, *space.shape) samples."""
@@ -185,16 +186,16 @@ class DenoisingLoss:
         return (uniforms * count).long().clamp(0, count - 1)
 
 
-def _detail_rows(number: int, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which rows of a batch teach: those at positions that are multiples of `number`, however the stream is cut.
+def _detail_rows(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows that the detailer learns from: those of every fourth position, however the stream is cut into batches.
 
     Returns:
-        (ceil(B / number),) rows, and whether each of them counts: the last one may stand in for a missing one.
+        (ceil(B / 4),) rows, and whether each of them counts: the last one may stand in for a missing one.
     """
-    count = -(-len(positions) // number)
-    rows = -positions[0] % number + number * torch.arange(count, device=positions.device)
+    count = -(-len(positions) // _DETAIL_EVERY)
+    rows = -positions[0] % _DETAIL_EVERY + _DETAIL_EVERY * torch.arange(count, device=positions.device)
     rows = rows.clamp(max=len(positions) - 1)
-    return rows, positions[rows] % number == 0
+    return rows, positions[rows] % _DETAIL_EVERY == 0
 
 
 def loss_weights(

@@ -32,7 +32,7 @@ def stop_signals(announcement: str) -> Iterator[list[int]]:
 
     def handle(number: int, _: object) -> None:
         received.append(number)
-        # not in a forked process, which inherits this handler; and once for all processes of a launch
+        # not in a forked process, which inherits this handler; and once for all processes of a machine
         if os.getpid() == process and os.environ.get("LOCAL_RANK", "0") == "0":
             os.write(2, f"\n{signal.Signals(number).name}: {announcement}\n".encode())  # print() may be in use already
 

@@ -101,7 +101,7 @@ class TrainingLog:
             overhead=1 - self._busy / self._seconds,
         )
 
-    def evaluated(self, scores: Mapping[str, Any]) -> None:
+    def validated(self, scores: Mapping[str, Any]) -> None:
         """Report the evaluation that has just been done: its grid to the trackers, its scores to the log and screen."""
         progress, metric = self.progress, self.progress.metric
         if self.accelerator.trackers:

@@ -64,7 +64,7 @@ def train(config: TrainConfig) -> Path:
         log = TrainingLog(config, state, steps_per_epoch)
         validation.keep_pipelines()  # finish what a crash may have left undone
         with stop_signals("stopping as soon as the state can be saved") as signals, log.bar():
-            validation.evaluate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
+            validation.validate_if_due(log, signals)  # the run may have stopped between a step and its evaluation
             log.restart_clock()
             for loaded in accelerator.prepare_data_loader(loader):
                 with log.working(), accelerator.accumulate(model):
@@ -90,7 +90,7 @@ def train(config: TrainConfig) -> Path:
                 if is_asked_to_stop(accelerator, signals, is_logged):
                     state.save()
                     raise Interrupted(signals[0] if signals else signal.SIGTERM, f"step {progress.step}")
-                is_saved = validation.evaluate_if_due(log, signals)
+                is_saved = validation.validate_if_due(log, signals)
                 if not is_saved and progress.step % config.save_every_steps == 0:
                     state.save()
                 log.restart_clock()

@@ -32,7 +32,7 @@ class Validation:
         self.period = config.epochs_between_evaluations * steps_per_epoch
         self.selection = make_selection(config, images, state.accelerator.device, state.progress)
 
-    def evaluate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
+    def validate_if_due(self, log: TrainingLog, signals: Sequence[int]) -> bool:
         """Evaluate the averaged weights if it is time to, save their pipeline and the state, and choose best/.
 
         Returns:
@@ -58,7 +58,7 @@ class Validation:
                 save_pipeline(pipeline, state.folder, step)
         progress.scores[step] = self.selection.as_rank(scores)
         progress.seconds += time.perf_counter() - started
-        log.evaluated(scores)
+        log.validated(scores)
         state.save()
         self.keep_pipelines()
         return True

@@ -1,4 +1,4 @@
-"""The precision that `accelerate launch` was told, for a config that leaves it open."""
+"""The precision of `accelerate launch`, for a config that leaves it open."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def take_launcher_precision(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: The launcher's precision is of another kind.
     """
-    told: Any = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    check_choice("mixed_precision", told, ("no", "fp16", "bf16"))
-    if told == "no":  # which is also what the launcher passes on if nobody chose
+    chosen: Any = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    check_choice("mixed_precision", chosen, ("no", "fp16", "bf16"))
+    if chosen == "no":  # which is also what the launcher passes on if nobody chose
         return config
     if config.mixed_precision == "auto":
-        return dataclasses.replace(config, mixed_precision=told)
-    if config.mixed_precision != told and is_first_process():
-        print(f"`mixed_precision`: using {config.mixed_precision!r} of the config, not {told!r} of accelerate launch")
+        return dataclasses.replace(config, mixed_precision=chosen)
+    if config.mixed_precision != chosen and is_first_process():
+        print(f"`mixed_precision`: using {config.mixed_precision!r} of the config, not {chosen!r} of accelerate launch")
     return config

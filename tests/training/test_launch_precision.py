@@ -11,11 +11,11 @@ import torch
 from lab_ddpm.tools.errors import UserError
 from lab_ddpm.training.accelerator import check_machine
 from lab_ddpm.training.config_parser import parse_config
-from lab_ddpm.training.launcher import take_launcher_precision
+from lab_ddpm.training.launch_precision import take_launcher_precision
 
 SCRIPT = """
 from lab_ddpm.training.config_parser import parse_config
-from lab_ddpm.training.launcher import take_launcher_precision
+from lab_ddpm.training.launch_precision import take_launcher_precision
 print(take_launcher_precision(parse_config([])).mixed_precision)
 """
 
