@@ -31,7 +31,7 @@ from lab_ddpm.evaluation.intervals import as_text, mean_interval
 from lab_ddpm.evaluation.scores import found_in
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.generation.generate import generate
-from lab_ddpm.tools.errors import DataError
+from lab_ddpm.tools.errors import DataError, UserError
 from lab_ddpm.tools.files import read_json, sha256, write_bytes, write_json, write_text
 from lab_ddpm.tools.hardware import this_process
 from lab_ddpm.training.config import TrainConfig
@@ -48,10 +48,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("ablations"), help="default: ablations")
     options = parser.parse_args(arguments)
     sweeps = [read_sweep(path) for path in options.sweeps]
+    if len({sweep.name for sweep in sweeps}) < len(sweeps):
+        raise UserError(f"the names of sweep files must differ, got {', '.join(sweep.name for sweep in sweeps)}")
     for sweep in sweeps:
         print(run_sweep(sweep, options.out / sweep.name).read_text(encoding="utf-8"))
-    write_figures(sweeps, options.out)
-    print(f"wrote table.md in the folder of each sweep, and a figure of each setting, to {options.out}/")
+    figures = write_figures(sweeps, options.out)
+    print(f"wrote to {options.out}/: table.md in the folder of each sweep; figures: {', '.join(figures) or 'none'}")
 
 
 def run_sweep(sweep: Sweep, out: Path) -> Path:
@@ -102,13 +104,20 @@ def run_sweep(sweep: Sweep, out: Path) -> Path:
     return out / "table.md"
 
 
-def write_figures(sweeps: Sequence[Sweep], out: Path) -> None:
-    """Write `out/SETTING.png` for each setting that all sweeps have, next to the first one, the baseline."""
+def write_figures(sweeps: Sequence[Sweep], out: Path) -> list[str]:
+    """Write `out/SETTING.png` for each setting that all sweeps have, next to the first one, the baseline.
+
+    Returns:
+        The names of the files.
+    """
     baseline, *others = sweeps[0].settings
+    written = []
     for setting in others:
         if all({baseline, setting} <= sweep.settings.keys() for sweep in sweeps):
             parts = {sweep.name: _figure_part(out / sweep.name, (baseline, setting)) for sweep in sweeps}
             write_bytes(out / f"{setting}.png", setting_figure(parts))
+            written.append(f"{setting}.png")
+    return written
 
 
 def _figure_part(folder: Path, settings: tuple[str, str]) -> SettingFigure:

@@ -102,8 +102,11 @@ def read_sweep(path: str | Path) -> Sweep:
     rules = {
         "training": (isinstance(content["training"], dict), "a mapping of settings"),
         "settings": (
-            isinstance(settings, dict) and settings and all(isinstance(changes, dict) for changes in settings.values()),
-            "a mapping of at least one name to a mapping of config keys",
+            isinstance(settings, dict)
+            and settings
+            and all(_is_text(name) and Path(name).name == name for name in settings)
+            and all(isinstance(changes, dict) and all(map(_is_text, changes)) for changes in settings.values()),
+            "a mapping of at least one plain file name to a mapping of config keys",
         ),
         "seeds": (
             isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds),
@@ -123,6 +126,10 @@ def read_sweep(path: str | Path) -> Sweep:
     return Sweep(path.stem, extended(content["training"], path), file, content["num_images"], seeds, settings)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def digest(*content: object) -> str:
     """Eight hexadecimal digits that depend on `content`."""
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:8]

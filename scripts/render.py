@@ -6,7 +6,7 @@ from pathlib import Path
 from lab_ddpm.arguments import Parser
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import MOST_OBJECTS, NUM_SCENES, OBJECTS, ROOT, resolve_split
-from lab_ddpm.tools.errors import check_at_least
+from lab_ddpm.tools.errors import UserError, check_at_least
 from lab_ddpm.tools.parts import WHOLE, parse_part
 from lab_ddpm.tools.worker_pool import available_cores
 
@@ -37,6 +37,10 @@ def main(arguments: list[str]) -> None:
     if options.for_counter:
         from lab_ddpm.iclevr.replica.counting import render_for_counting
 
+        if options.with_unseen:
+            raise UserError("`--for-counter` cannot be combined with `--with-unseen`")
+        if any((options.out / name).exists() for name in ("train.json", "replica.json")):
+            raise UserError(f"{options.out} holds images of i-CLEVR: choose another `--out` for those of the counter")
         num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers, options.part)
         images_per_scene, labels = 1, "places.json"
     else:

@@ -79,6 +79,8 @@ def train_counter(options: Namespace) -> Path:
 
     if len(options.root) != 1 or options.held_out is None:
         raise UserError("the counter needs one `--root` and `--held-out`, both from `render --for-counter`")
+    if options.root[0].resolve() == options.held_out.resolve():
+        raise UserError(f"`--held-out` must be another folder than `--root`, got {str(options.held_out)!r}")
     check_out(options.out, ["counter"])
     return train_and_save_counter(options.root[0], options.held_out, options.out, options.epochs, options.seed)
 
@@ -87,6 +89,7 @@ def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Pa
     from lab_ddpm.data.open_dataset import IMAGE_SIZES, open_dataset, open_held_out, short_name
     from lab_ddpm.evaluation.classifier_training import train_and_save
     from lab_ddpm.evaluation.classifiers import SMALLEST_IMAGE
+    from lab_ddpm.evaluation.comparison import check_same_colours
     from lab_ddpm.evaluation.recipes import RECIPES
 
     dataset = options.dataset
@@ -112,6 +115,7 @@ def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Pa
             f"training and held-out images must have the same labels, got {list(training.labels)} and"
             f" {list(held_out.labels)}"
         )
+    check_same_colours(training, held_out)
     if not held_out.class_labels.any():
         raise DataError(f"{options.held_out}: a classifier is measured by labels, but these images have none")
     learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))

@@ -131,7 +131,14 @@ def test_the_sweeps_of_the_project_name_settings_that_exist(path: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("training", 3), ("settings", {}), ("seeds", [-1]), ("num_images", 3), ("classifier", 1)]
+    ("key", "value"),
+    [
+        ("training", 3),
+        *[("settings", value) for value in ({}, {16: {}}, {"../l1": {}}, {"l1": {1: "l1"}})],
+        ("seeds", [-1]),
+        ("num_images", 3),
+        ("classifier", 1),
+    ],
 )
 def test_a_broken_sweep_is_refused(sweep: Sweep, tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "sweep.yaml"

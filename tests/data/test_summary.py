@@ -13,6 +13,7 @@ def test_sizes_modes_labels_and_what_was_left_out_are_named(tmp_path: Path) -> N
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new(mode, (width, 10)).save(tmp_path / f"{name}.png")
     (tmp_path / "rose" / "Thumbs.db").touch()
+    (tmp_path / "lily").mkdir()
     for _ in range(2):  # decoded, and from the cache
         first, labels, rarest, note, left_out = summarize(open_folder(tmp_path, 8), tmp_path).splitlines()
         assert "images: 3; width x height 20 to 30 x 10 to 10 (2 sizes); RGB 2, L 1" in first
@@ -20,4 +21,4 @@ def test_sizes_modes_labels_and_what_was_left_out_are_named(tmp_path: Path) -> N
         assert "with 1: 3" in labels
         assert rarest.index("Rose 1") < rarest.index("rose 2")
         assert "['Rose', 'rose']" in note
-        assert left_out.endswith("Thumbs.db (1)")
+        assert left_out.endswith("Thumbs.db (1), lily/ (1)")

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lab_ddpm.data.iclevr import OBJECTS
+from lab_ddpm.data.images import resize_images
 from lab_ddpm.evaluation.classifiers import (
     CLASSIFIERS,
+    Features,
     build_classifier,
     classifier_file,
     load_classifier,
@@ -134,7 +136,8 @@ def test_a_safetensors_file_with_another_header_is_refused(header: dict[str, str
 
 
 def test_labels_are_not_checked_if_only_features_are_needed(tmp_path: Path) -> None:
-    path = save_classifier(build_classifier("referee", 2, channels=1), "referee", tmp_path, ("cat", "dog"), "pets")
+    pets = build_classifier("referee", 2, channels=1)
+    path = save_classifier(pets, "referee", tmp_path, ("cat", "dog"), "pets", (32, 48))
     assert path == tmp_path / "pets.safetensors"
     load_classifier(path, None)
     load_classifier(path, ("cat", "dog"), 1)
@@ -142,6 +145,14 @@ def test_labels_are_not_checked_if_only_features_are_needed(tmp_path: Path) -> N
         load_classifier(path, ())
     with pytest.raises(DataError, match="grey"):
         load_classifier(path, None, 3)
+
+
+def test_images_are_brought_to_the_size_that_a_classifier_was_trained_at(tmp_path: Path) -> None:
+    path = save_classifier(build_classifier("referee", 2), "referee", tmp_path, ("cat", "dog"), "pets", (32, 32))
+    classifier, small = load_classifier(path, None), resize_images(IMAGES, 32)
+    np.testing.assert_allclose(predict(classifier, IMAGES), predict(classifier, small), atol=1e-3)
+    large, other = (Features(classifier)(torch.from_numpy(images).movedim(-1, 1)) for images in (IMAGES, small))
+    torch.testing.assert_close(large, other, atol=0.02, rtol=0.02)
 
 
 def test_unknown_and_missing_classifiers(tmp_path: Path) -> None:

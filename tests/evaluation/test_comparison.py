@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import save_tiny_pipeline
 from lab_ddpm.cli import main
@@ -74,6 +75,12 @@ def test_a_folder_needs_a_folder_of_held_out_images() -> None:
     assert metrics()["features"] == "evaluator/faces.safetensors"
     assert metrics()["data"] == {"against": "folder", "root": "faces", "held_out": "other"}
     assert main([*FACES, "--held-out", "other/../faces"]) == 2
+    for file in Path("other").glob("[cd]*/*"):
+        Image.open(file).convert("L").save(file)
+    assert main([*FACES, "--out", "no"]) == 1
+    Path("evaluator/faces.safetensors").unlink()
+    assert main([*train, "--held-out", "other"]) == 1
+    assert not Path("evaluator/faces.safetensors").exists()
 
 
 def test_images_without_labels_are_compared_by_the_features_of_any_classifier(

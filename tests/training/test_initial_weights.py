@@ -94,7 +94,7 @@ def test_a_detailer_may_be_added_and_not_dropped(tmp_path: Path) -> None:
     [
         ({"block_out_channels": (32, 32)}, "model.block_out_channels"),
         ({"beta_schedule": "linear"}, "model.beta_schedule"),
-        ({"in_channels": 1}, "in_channels"),
+        ({"in_channels": 1}, "init_from"),
     ],
     ids=str,
 )

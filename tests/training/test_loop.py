@@ -304,7 +304,7 @@ def test_a_setting_for_speed_trains_the_same_model_and_resumes_exactly(
 
 
 def test_the_losses_of_200_steps_are_those_that_were_stored(tiny_dataset: Path, tmp_path: Path) -> None:
-    """Other kernels of a CPU sum in another order, which changed them by less than 1e-5 where it was tried."""
+    """Other kernels of a CPU sum in another order, which changed them by up to 2e-4 where it was tried."""
     arguments = tiny_arguments(
         tmp_path,
         epochs=34,
@@ -331,7 +331,7 @@ def test_the_losses_of_200_steps_are_those_that_were_stored(tiny_dataset: Path, 
     assert len(stored) == 10
     assert found.keys() == {*stored, "204"}  # the last step is in the log too
     for step, terms in stored.items():
-        assert found[step] == pytest.approx(terms, rel=0.01, abs=1e-4), step
+        assert found[step] == pytest.approx(terms, rel=0.01, abs=5e-4), step
 
 
 @pytest.mark.parametrize("shipped", ["iclevr-cpu", "fashion-mnist"])

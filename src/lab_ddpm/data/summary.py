@@ -41,12 +41,12 @@ def summarize(images: ImageDataset, root: str | Path) -> str:
         lines.append("no labels, or not used (see `data.conditional`)")
     if left_out := _left_out(Path(root)):
         names = ", ".join(f"{shown(name)} ({count:,})" for name, count in left_out.most_common(5))
-        lines.append(f"left out (hidden files and files of the operating system): {names}")
+        lines.append(f"left out (hidden files, files of the operating system, empty folders): {names}")
     return "\n".join(lines)
 
 
 def _left_out(root: Path) -> Counter[str]:
-    """The names of the files and folders that are not visible, and how often each occurs."""
+    """The names of the files and folders that are not visible or empty, and how often each occurs."""
     found: Counter[str] = Counter()
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -55,6 +55,8 @@ def _left_out(root: Path) -> Counter[str]:
             folders.clear()
             continue
         seen.add(real)
+        if not (folders or files):
+            found[f"{Path(folder).name}/"] += 1
         found.update(name.rpartition(":")[2] for name in files if not is_visible(name))
         found.update(f"{name}/" for name in folders if not is_visible(name) and name != ".cache")
         folders[:] = filter(is_visible, folders)

@@ -67,7 +67,7 @@ def train_and_save(
     started = time.monotonic()
     classifier = train_classifier(recipe, training, epochs, seed)
     minutes = (time.monotonic() - started) / 60
-    path = save_classifier(classifier, recipe.architecture, out, labels, name)
+    path = save_classifier(classifier, recipe.architecture, out, labels, name, training[0].shape[1:3])
     found = found_in(load_classifier(path, labels), *held_out)  # the scores of the file, not of the network in memory
     figures = {
         "classifier": name,

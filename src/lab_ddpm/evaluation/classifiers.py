@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
@@ -77,12 +78,15 @@ def save_classifier(
     folder: str | Path,
     labels: Sequence[str],
     name: str | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> Path:
-    """Write `folder/NAME.safetensors`, with the architecture and the labels in its header. NAME is `name`, or else the
-    architecture.
+    """Write `folder/NAME.safetensors`, with the architecture, the labels and the size of the images in its header.
+
+    NAME is `name`, or else the architecture.
     """
     path = Path(folder) / f"{name or architecture}.safetensors"
-    save_halved(classifier, path, {"classifier": architecture, "labels": json.dumps(labels)})
+    header = {"classifier": architecture, "labels": json.dumps(labels), "image_size": json.dumps(image_size)}
+    save_halved(classifier, path, header)
     return path
 
 
@@ -119,7 +123,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
         DataError: The file is missing, broken or no classifier, has other labels, or reads another number of channels.
     """
     path = _find(path)
-    name, own_labels, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
+    name, own_labels, image_size, state = _read_official(path) if path.suffix == ".pth" else _read_safetensors(path)
     if labels is not None and list(labels) != own_labels:
         raise DataError(f"{path}: made for the labels {', '.join(own_labels)}, not for {', '.join(labels) or 'none'}")
     own_channels = next((state[key].shape[1] for key in sorted(state) if state[key].ndim == 4), 3)  # the first layer's
@@ -127,6 +131,7 @@ def load_classifier(path: str | Path, labels: Sequence[str] | None, channels: in
     load_state(path, classifier, state)  # copies into the float32 parameters
     if channels not in (None, own_channels):
         raise DataError(f"{path}: made for {COLOUR_MODES[own_channels]} images, but these are {COLOUR_MODES[channels]}")
+    cast(Any, classifier).image_size = image_size
     return classifier.eval()
 
 
@@ -136,7 +141,7 @@ def predict(classifier: nn.Module, images: Images) -> NDArray[np.float32]:
 
     Args:
         classifier: A classifier on any device.
-        images: (N, H, W, C) uint8; 64 x 64 for i-CLEVR, see `images.resize_images`.
+        images: (N, H, W, C) uint8, brought to the size that a loaded classifier was trained at if its file says it.
 
     Returns:
         (N, num_labels) float32 in [0, 1].
@@ -144,7 +149,8 @@ def predict(classifier: nn.Module, images: Images) -> NDArray[np.float32]:
     classifier.eval()
     device = next(classifier.parameters()).device
     batches = (images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE))
-    return torch.cat([classifier(to_tensor(batch).to(device)).float().cpu() for batch in batches]).numpy()
+    inputs = (_resized(to_tensor(batch).to(device), classifier) for batch in batches)
+    return torch.cat([classifier(batch).float().cpu() for batch in inputs]).numpy()
 
 
 class Features(nn.Module):
@@ -158,26 +164,34 @@ class Features(nn.Module):
         super().__init__()
         if not isinstance(classifier, nn.Sequential):
             raise UserError("features need a classifier of another architecture than resnet18")
-        self.layers = classifier[:3].eval()
+        self.layers, self.image_size = classifier[:3].eval(), getattr(classifier, "image_size", None)
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """See above; the features are float32."""
-        return self.layers(images / 127.5 - 1)
+        return self.layers(_resized(images / 127.5 - 1, self))
 
 
-def _read_safetensors(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
+def _resized(images: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """(B, C, H, W) images in [-1, 1] at the size that the network was trained at, if that is known."""
+    size = getattr(network, "image_size", None)
+    if size in (None, list(images.shape[2:])):
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)  # as in `images.resize_images`
+
+
+def _read_safetensors(path: Path) -> tuple[str, list[str], list[int] | None, dict[str, torch.Tensor]]:
     state = read_weights(path)
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
     if header.get("classifier") not in ("resnet18", *_VGG):
         raise DataError(f"{path}: not a classifier that scripts/train_classifier.py wrote")
-    return header["classifier"], json.loads(header["labels"]), state
+    return header["classifier"], json.loads(header["labels"]), json.loads(header.get("image_size", "null")), state
 
 
-def _read_official(path: Path) -> tuple[str, list[str], dict[str, torch.Tensor]]:
+def _read_official(path: Path) -> tuple[str, list[str], list[int] | None, dict[str, torch.Tensor]]:
     content = read_weights(path)
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f'{path}: must hold {{"model": state dict}}, as the official evaluator does')
-    return "resnet18", list(OBJECTS), state
+    return "resnet18", list(OBJECTS), None, state

@@ -32,7 +32,7 @@ class Comparison:
 
     Raises:
         UserError: Too few images, or the classifier is a resnet18.
-        DataError: The two parts have different labels, or the classifier does not fit them.
+        DataError: The two parts differ in their labels or colours, or the classifier does not fit them.
     """
 
     def __init__(self, training: ImageDataset, held_out: ImageDataset, features: str, num_images: int) -> None:
@@ -41,6 +41,7 @@ class Comparison:
                 f"the held-out images must have the labels {list(training.labels)} of the training images, "
                 f"got {list(held_out.labels)}"
             )
+        check_same_colours(training, held_out)
         device, channels = this_process().device, training.images.shape[-1]
         if features == "inception":
             self._classifier, self._network = None, inception_features().to(device)
@@ -84,6 +85,13 @@ class Comparison:
         }
         closest = distances.argsort()[:count]
         return figures, images[closest.numpy()], self._training[indices[closest].numpy()]
+
+
+def check_same_colours(training: ImageDataset, held_out: ImageDataset) -> None:
+    """Raise `DataError` if one part is grey and the other is not."""
+    own, others = (COLOUR_MODES[part.images.shape[-1]] for part in (training, held_out))
+    if own != others:
+        raise DataError(f"the held-out images must be {own}, as the training images are, but they are {others}")
 
 
 def check_data(pipeline: LabelConditionalPipeline, images: ImageDataset) -> None:

@@ -26,6 +26,7 @@ from lab_ddpm.evaluation.fitting import fit
 from lab_ddpm.evaluation.intervals import share_interval
 from lab_ddpm.evaluation.perturbations import perturb
 from lab_ddpm.evaluation.recipes import RECIPES
+from lab_ddpm.tools.errors import DataError
 from lab_ddpm.tools.files import read_json, write_json
 from lab_ddpm.tools.weights import save_halved
 
@@ -38,6 +39,9 @@ _CHANGES = {name: c for name, c in RECIPES["referee"].changes.items() if name no
 def open_counting_images(root: Path) -> tuple[Images, torch.Tensor]:
     """The images that `render_for_counting` wrote, and (N, 32, 32) uint8: the kind + 1 of a middle, else 0."""
     places: Any = read_json(root / "places.json")
+    kinds_named = {name for objects in places.values() for name, *_ in objects} if isinstance(places, dict) else set()
+    if not kinds_named or not kinds_named <= {*OBJECTS}:
+        raise DataError(f"{root / 'places.json'}: is not what `render --for-counter` writes")
     images = np.stack([read_image(root / "images" / name, IMAGE_SIZE) for name in places])
     kinds = torch.zeros(len(images), GRID, GRID, dtype=torch.uint8)
     for index, objects in enumerate(places.values()):

@@ -116,7 +116,9 @@ def mix_images(
     timesteps = sampling_timesteps(sampling, denoiser)
     wanted: int = denoiser.config["num_train_timesteps"] // 2 if timestep is None else timestep
     if not timesteps[-1] <= wanted <= timesteps[0]:
-        raise UserError(f"`timestep` must be in [{timesteps[-1]:g}, {timesteps[0]:g}], got {wanted}")
+        raise UserError(
+            f"`timestep` must be in [{timesteps[-1]:g}, {timesteps[0]:g}] for {len(timesteps)} steps, got {wanted}"
+        )
     start = timesteps[timesteps <= wanted][0]
     clean_images = clean_images.to(denoiser.device)
     if denoiser.space.has_layout:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lab_ddpm.data.augmentation import NUM_AUGMENT_LABELS
+from lab_ddpm.data.images import COLOUR_MODES
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.generation.checkpoint import load_pipeline
 from lab_ddpm.tools.errors import DataError, UserError
@@ -27,7 +28,6 @@ _ARCHITECTURE = (
     "num_train_timesteps",
     "beta_schedule",
     "prediction_type",
-    "in_channels",
 )
 _EMBEDDING = "label_embedding.weight"
 _OF_IMAGES = "clusters.", "placer.outlines."  # what a denoiser learnt from its own images before it was trained
@@ -91,11 +91,14 @@ def load_source(pipeline: str | Path, settings: Mapping[str, Any]) -> Denoiser:
         source: Denoiser = load_pipeline(pipeline).denoiser
     except DataError as error:
         raise DataError(f"`init_from`: {error}") from None
+    channels, own_channels = source.config["in_channels"], settings["in_channels"]
+    if channels != own_channels:
+        makes, given = COLOUR_MODES[channels], COLOUR_MODES[own_channels]
+        raise UserError(f"`init_from`: {pipeline} makes {makes} images, but these are {given}")
     for key in (*_ARCHITECTURE, *["detail_channels"] * (source.detailer is not None)):
         found, own = (
             list(value) if isinstance(value, tuple) else value for value in (source.config[key], settings[key])
         )
         if found != own:
-            name = key if key == "in_channels" else f"model.{key}"
-            raise UserError(f"`{name}` must be {found!r} to start from the weights of {pipeline}, got {own!r}")
+            raise UserError(f"`model.{key}` must be {found!r} to start from the weights of {pipeline}, got {own!r}")
     return source

@@ -141,6 +141,8 @@ def _frechet_distance(config: TrainConfig, dataset: ImageDataset, device: torch.
     file, labels = _classifier_of_images(config), dataset.labels
     features = Features(load_classifier(file, labels or None, dataset.images.shape[-1]).to(device))
     check_at_least("evaluation.num_images", config.evaluation.num_images, _FEWEST_IMAGES)
+    if len(dataset) < _FEWEST_IMAGES:
+        raise UserError(f"`evaluation.metric` 'frechet' needs {_FEWEST_IMAGES} training images, got {len(dataset)}")
     real = extract(features, dataset.some(_REAL_IMAGES, seed=0)[0])
 
     def score(images: Images) -> Mapping[str, Any]:
