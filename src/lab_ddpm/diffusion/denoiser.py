@@ -204,12 +204,7 @@ class Denoiser(CheckedWeights, ModelMixin, ConfigMixin):
         if windows is None:
             gets_detail = timesteps < self.detailer.num_timesteps
             return self.detailer.sharpen(prediction, noisy, times, alpha_bar, place_map, gets_detail)
-        rows, where = windows
-        predicted, seen, window_map = (
-            None if of is None else self.detailer.windows(of[rows], where)
-            for of in (prediction.detach(), noisy, place_map)
-        )
-        return prediction, self.detailer(predicted, seen, times[rows], alpha_bar[rows, None, None, None], window_map)
+        return prediction, self.detailer.sharpen_windows(prediction, noisy, times, alpha_bar, place_map, *windows)
 
     def predict_without_detail(
         self,

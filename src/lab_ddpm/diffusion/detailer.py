@@ -107,6 +107,23 @@ class Detailer(nn.Module):
         detailed = self(prediction, noisy, timesteps, alpha_bar[:, None, None, None], place_map)
         return torch.where(gets_detail[:, None, None, None], detailed, prediction)
 
+    def sharpen_windows(
+        self,
+        prediction: torch.Tensor,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        place_map: torch.Tensor | None,
+        rows: torch.Tensor,
+        uniforms: torch.Tensor,
+    ) -> torch.Tensor:
+        """`forward` in `windows` of the (K,) rows, without a gradient for the prediction. `alpha_bar` is (B,)."""
+        predicted, seen, window_map = (
+            None if samples is None else self.windows(samples[rows], uniforms)
+            for samples in (prediction.detach(), noisy, place_map)
+        )
+        return self(predicted, seen, timesteps[rows], alpha_bar[rows, None, None, None], window_map)
+
     def windows(self, samples: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """A window of each sample, in whole patches, with sides as close to `WINDOW` pixels as possible.
 

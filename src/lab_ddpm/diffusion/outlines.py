@@ -23,6 +23,7 @@ from lab_ddpm.data.images import MASK_SCALE, mask_size
 from lab_ddpm.data.random_numbers import FOR_OUTLINES, image_uniforms
 from lab_ddpm.diffusion.float32 import Float32Module
 from lab_ddpm.diffusion.layout import labels_and_shares
+from lab_ddpm.diffusion.packed_bits import pack, unpack
 from lab_ddpm.diffusion.places import Places, disc_masks, disc_radius, num_in_front, places_in
 from lab_ddpm.diffusion.sample_space import SampleSpace
 
@@ -68,7 +69,7 @@ class Outlines(Float32Module):
         self.register_buffer("labels", torch.zeros(NUM_OUTLINES, dtype=torch.long))
         self.register_buffer("centers", middle[0].repeat(NUM_OUTLINES, 1))
         self.register_buffer("forms", torch.zeros(NUM_OUTLINES, _FORM_SIDE**2))
-        self.register_buffer("packed", _pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
+        self.register_buffer("packed", pack(disc.flatten()).repeat(NUM_OUTLINES, 1))
         self.register_buffer("is_large", torch.zeros(NUM_OUTLINES, dtype=torch.bool))
 
     @torch.no_grad()
@@ -99,7 +100,7 @@ class Outlines(Float32Module):
             large = F.avg_pool2d(in_the_middle.float(), MASK_SCALE) >= 0.5
             is_large = window.sum(dim=(1, 2)) < in_the_middle.sum(dim=(1, 2))
             self.is_large[rows] = is_large
-            self.packed[rows] = _pack(torch.where(is_large[:, None, None], large, window).flatten(1))
+            self.packed[rows] = pack(torch.where(is_large[:, None, None], large, window).flatten(1))
 
     def nearest(self, layouts: torch.Tensor, places: Places) -> Places:
         """The places with the outlines that are closest to (B, C, h, w) layouts, moved by up to 7 whole pixels.
@@ -173,7 +174,7 @@ class Outlines(Float32Module):
     def _planes(self, outlines: torch.Tensor) -> torch.Tensor:
         """Outlines in the middle of the image: bool, finer than the image."""
         height, width = self.space.sample_size
-        kept = _unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
+        kept = unpack(self.packed[outlines], height * width).unflatten(-1, (height, width))
         large = kept.repeat_interleave(MASK_SCALE, dim=-2).repeat_interleave(MASK_SCALE, dim=-1)
         return torch.where(self.is_large[outlines][..., None, None], large, F.pad(kept, self._around_window))
 
@@ -234,18 +235,3 @@ def _shift(planes: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
 def _distances(points: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """(B, K, M) distances of (B, K, D) points from (M, D) others, which do not depend on B in the last bit."""
     return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _pack(pixels: torch.Tensor) -> torch.Tensor:
-    """(..., n) bool -> (..., ceil(n / 8)) uint8."""
-    whole = F.pad(pixels.byte(), (0, -pixels.shape[-1] % 8)).unflatten(-1, (-1, 8))
-    return (whole * _bits(pixels.device)).sum(dim=-1, dtype=torch.uint8)
-
-
-def _unpack(packed: torch.Tensor, count: int) -> torch.Tensor:
-    """(..., ceil(count / 8)) uint8 -> (..., count) bool."""
-    return (packed[..., None] & _bits(packed.device) > 0).flatten(-2)[..., :count]
-
-
-def _bits(device: torch.device) -> torch.Tensor:
-    return 2 ** torch.arange(8, dtype=torch.uint8, device=device)
