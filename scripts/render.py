@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lab_ddpm.arguments import Parser
+from lab_ddpm.arguments import Parser, refuse
 from lab_ddpm.cli import run
 from lab_ddpm.data.iclevr import MOST_OBJECTS, NUM_SCENES, OBJECTS, ROOT, resolve_split
 from lab_ddpm.tools.errors import UserError, check_at_least
@@ -19,7 +19,7 @@ def parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--out", type=Path, default=ROOT, help=f"default: {ROOT}")
     with_unseen = "also render the combinations of unseen.json, for training classifiers"
-    parser.add_argument("--with-unseen", action="store_true", help=with_unseen)
+    parser.add_argument("--with-unseen", action="store_true", default=None, help=with_unseen)
     for_counter = "one image per scene, of one to six objects, often several of a kind: to train the counter"
     parser.add_argument("--for-counter", action="store_true", help=for_counter)
     one_part = "render part K of N, on one of several machines; at the end run it without --part"
@@ -37,8 +37,7 @@ def main(arguments: list[str]) -> None:
     if options.for_counter:
         from lab_ddpm.iclevr.replica.counting import render_for_counting
 
-        if options.with_unseen:
-            raise UserError("`--for-counter` cannot be combined with `--with-unseen`")
+        refuse(options, "--for-counter", "with_unseen")
         if any((options.out / name).exists() for name in ("train.json", "replica.json")):
             raise UserError(f"{options.out} holds images of i-CLEVR: choose another `--out` for those of the counter")
         num_rendered = render_for_counting(options.out, options.num_scenes, options.seed, workers, options.part)

@@ -89,7 +89,7 @@ def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Pa
     from lab_ddpm.data.open_dataset import IMAGE_SIZES, open_dataset, open_held_out, short_name
     from lab_ddpm.evaluation.classifier_training import train_and_save
     from lab_ddpm.evaluation.classifiers import SMALLEST_IMAGE
-    from lab_ddpm.evaluation.comparison import check_same_colours
+    from lab_ddpm.evaluation.comparison import check_held_out
     from lab_ddpm.evaluation.recipes import RECIPES
 
     dataset = options.dataset
@@ -110,12 +110,7 @@ def train_on_other_images(options: Namespace, of_hub: dict[str, Any]) -> list[Pa
     if not training.class_labels.any():
         raise DataError(f"{root}: a classifier learns labels, but these images have none")
     held_out = open_held_out(dataset, root, options.held_out, size, **of_hub)
-    if held_out.labels != training.labels:
-        raise DataError(
-            f"training and held-out images must have the same labels, got {list(training.labels)} and"
-            f" {list(held_out.labels)}"
-        )
-    check_same_colours(training, held_out)
+    check_held_out(training, held_out)
     if not held_out.class_labels.any():
         raise DataError(f"{options.held_out}: a classifier is measured by labels, but these images have none")
     learnt, measured = ((part.images, part.class_labels) for part in (training, held_out))

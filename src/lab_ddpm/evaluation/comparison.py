@@ -36,12 +36,7 @@ class Comparison:
     """
 
     def __init__(self, training: ImageDataset, held_out: ImageDataset, features: str, num_images: int) -> None:
-        if held_out.labels != training.labels:
-            raise DataError(
-                f"the held-out images must have the labels {list(training.labels)} of the training images, "
-                f"got {list(held_out.labels)}"
-            )
-        check_same_colours(training, held_out)
+        check_held_out(training, held_out)
         device, channels = this_process().device, training.images.shape[-1]
         if features == "inception":
             self._classifier, self._network = None, inception_features().to(device)
@@ -87,8 +82,13 @@ class Comparison:
         return figures, images[closest.numpy()], self._training[indices[closest].numpy()]
 
 
-def check_same_colours(training: ImageDataset, held_out: ImageDataset) -> None:
-    """Raise `DataError` if one part is grey and the other is not."""
+def check_held_out(training: ImageDataset, held_out: ImageDataset) -> None:
+    """Raise `DataError` unless the two parts have the same labels, and both are grey or neither is."""
+    if held_out.labels != training.labels:
+        raise DataError(
+            f"the held-out images must have the labels {list(training.labels)} of the training images, "
+            f"got {list(held_out.labels)}"
+        )
     own, others = (COLOUR_MODES[part.images.shape[-1]] for part in (training, held_out))
     if own != others:
         raise DataError(f"the held-out images must be {own}, as the training images are, but they are {others}")

@@ -37,7 +37,11 @@ _CHANGES = {name: c for name, c in RECIPES["referee"].changes.items() if name no
 
 
 def open_counting_images(root: Path) -> tuple[Images, torch.Tensor]:
-    """The images that `render_for_counting` wrote, and (N, 32, 32) uint8: the kind + 1 of a middle, else 0."""
+    """The images that `render_for_counting` wrote, and (N, 32, 32) uint8: the kind + 1 of a middle, else 0.
+
+    Raises:
+        DataError: A file is missing or broken.
+    """
     places: Any = read_json(root / "places.json")
     kinds_named = {name for objects in places.values() for name, *_ in objects} if isinstance(places, dict) else set()
     if not kinds_named or not kinds_named <= {*OBJECTS}:

@@ -32,6 +32,5 @@ class Judges:
     def score(self, images: Images, conditions: Sequence[Condition]) -> tuple[dict[str, Scores], Counts]:
         """The scores of (S * N, H, W, 3) uint8 images of N conditions by classifier, and those of the counter."""
         class_labels, resized = encode(conditions, OBJECTS), resize_images(images, IMAGE_SIZE)
-        return score_seeds(resized, class_labels, self.classifiers), count_scores(
-            count_objects(self.counter, resized), class_labels
-        )
+        counts = count_objects(self.counter, resized)
+        return score_seeds(resized, class_labels, self.classifiers), count_scores(counts, class_labels)
