@@ -19,7 +19,7 @@ _COLOURS = 4
 
 @dataclass(frozen=True)
 class SettingFigure:
-    """The row of one data set in `setting_figure`: what two or more settings gave.
+    """One data set in `setting_figure`: what two or more settings gave.
 
     Attributes:
         images: Setting -> the file of a grid of images.
@@ -33,36 +33,34 @@ class SettingFigure:
 
 
 def setting_figure(parts: Mapping[str, SettingFigure]) -> bytes:
-    """A row per data set: the images of each setting, then a panel per measure.
+    """For each data set the images of each setting, side by side, and below them a panel per measure.
 
     A panel has a dot for each seed, a line at the mean of each setting, and a dashed line at the value of real images
     if that is near. A measure that is 0 everywhere, such as the saturation of grey images, has no panel.
 
     Args:
-        parts: Title -> row; all of the same settings and measures.
+        parts: Title -> data set; all of the same settings.
     """
-    first = next(iter(parts.values()))
-    grids, panels = len(first.images), len(first.measures)
-    figure = Figure(figsize=(3.0 * grids + 1.5 * panels, 1.8 * len(parts)), layout="constrained")
-    widths = [2.6] * grids + [1.0] * panels
-    all_axes = figure.subplots(len(parts), grids + panels, squeeze=False, gridspec_kw={"width_ratios": widths})
-    for axes_of_row, (title, part) in zip(all_axes, parts.items(), strict=True):
-        for axes, (setting, grid) in zip(axes_of_row, part.images.items(), strict=False):
+    figure = Figure(figsize=(9, 3.9 * len(parts)), layout="constrained")
+    blocks = figure.subfigures(2 * len(parts), 1, height_ratios=[2.7, 1.2] * len(parts), squeeze=False)[:, 0]
+    for number, (title, part) in enumerate(parts.items()):
+        for axes, (setting, grid) in zip(
+            blocks[2 * number].subplots(1, len(part.images)), part.images.items(), strict=True
+        ):
             axes.imshow(imread(grid), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set(title=f"{title}, {setting}", xticks=[], yticks=[])
+            axes.set_title(f"{title}, {setting}")
             axes.axis("off")
-        for axes, (measure, by_setting) in zip(axes_of_row[grids:], part.measures.items(), strict=True):
-            if not np.any(list(by_setting.values())):
-                axes.axis("off")
-                continue
+        measures = {measure: values for measure, values in part.measures.items() if np.any(list(values.values()))}
+        panels = blocks[2 * number + 1].subplots(1, len(measures), squeeze=False)[0]
+        for axes, (measure, by_setting) in zip(panels, measures.items(), strict=True):
             for row, values in enumerate(by_setting.values()):
                 axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7)
                 axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=f"C{row}", linewidth=2)
             axes.set_xlim(axes.get_xlim())
             axes.axvline(part.real[measure], color="black", linestyle="--", linewidth=1)
-            axes.locator_params(axis="x", nbins=2)
+            axes.locator_params(axis="x", nbins=3)
             axes.set(title=measure, ylim=(len(by_setting) - 0.5, -0.5), yticks=range(len(by_setting)))
-            axes.set_yticklabels(by_setting if axes is axes_of_row[grids] else [""] * len(by_setting))
+            axes.set_yticklabels(by_setting if axes is panels[0] else [""] * len(by_setting))
             axes.grid(alpha=0.2)
     return _png(figure)
 
