@@ -28,7 +28,7 @@ class DataConfig:
 
     Attributes:
         dataset: "iclevr", a data set of torchvision, "folder" for your own images, or "hub" for a data set of the
-            Hugging Face Hub or in its formats; see `data.dataset`.
+            Hugging Face Hub or in its formats; see `data.open_dataset`.
         root: Folder of its files. For i-CLEVR: images/, train.json and the condition lists. For "hub" also USER/NAME.
         image_column: For "hub": the column of the images; None for the only one.
         label_column: For "hub": the column of the labels; None for the only one of classes or lists of texts.
