@@ -163,7 +163,7 @@ def sample(
         UserError: A sampling that does not fit the model, labels that are not rows of its vocabulary, another number
             of seeds, or the null label for a model that does not know it.
     """
-    _check_labels(denoiser, class_labels, seeds)
+    check_labels(denoiser, class_labels, seeds)
     scheduler, timesteps = _prepare_scheduler(sampling, denoiser, start)
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
@@ -195,7 +195,8 @@ def _input_scale(scheduler: Scheduler, timestep: torch.Tensor) -> torch.Tensor:
     return scheduler.scale_model_input(torch.ones(()), timestep)
 
 
-def _check_labels(denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int]) -> None:
+def check_labels(denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequence[int]) -> None:
+    """Raise `UserError` unless `sample` takes these labels and seeds for this model."""
     num_labels = len(denoiser.labels)
     if class_labels.ndim not in (2, 3) or class_labels.shape[-1] != num_labels:
         raise UserError(f"`class_labels` must be (B, {num_labels}) for this model, got {tuple(class_labels.shape)}")
@@ -203,4 +204,7 @@ def _check_labels(denoiser: Denoiser, class_labels: torch.Tensor, seeds: Sequenc
         raise UserError(f"there must be one seed per image, got {len(seeds)} for {len(class_labels)} conditions")
     knows_null_label = not num_labels or denoiser.config["condition_dropout"]
     if not knows_null_label and (class_labels.ndim == 3 or not class_labels.any(dim=1).all()):
-        raise UserError("a model without `condition_dropout` cannot sample without conditions: each image needs one")
+        raise UserError(
+            "a model without `condition_dropout` cannot sample without conditions: each image needs one; "
+            "train with `--model.condition_dropout 0.1`"
+        )

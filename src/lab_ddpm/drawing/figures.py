@@ -183,9 +183,10 @@ def _text(text: str, width: int) -> Image.Image:
         else:
             lines.append(part)
     block = "\n".join(lines)
-    left, _, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox(
-        (0, 0), block, font=_FONT, align="center"
-    )
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    left, _, right, _ = draw.multiline_textbbox((0, 0), block, font=_FONT, align="center")
+    # as high as any text of so many lines, so that texts side by side stand on one baseline
+    bottom = draw.multiline_textbbox((0, 0), "\n".join(["Ag"] * len(lines)), font=_FONT)[3]
     image = Image.new("RGB", (int(right - left) + 3, int(bottom) + 2 * _GAP), "white")
     ImageDraw.Draw(image).multiline_text((1 - left, _GAP / 2), block, fill="black", font=_FONT, align="center")
     return image

@@ -24,7 +24,7 @@ from lab_ddpm.data.conditions import Condition
 from lab_ddpm.diffusion.denoiser import Denoiser
 from lab_ddpm.diffusion.noise import from_clean
 from lab_ddpm.diffusion.pipeline import LabelConditionalPipeline
-from lab_ddpm.diffusion.sampling import Start, image_seeds, sample, sampling_timesteps
+from lab_ddpm.diffusion.sampling import Start, check_labels, image_seeds, sample, sampling_timesteps
 from lab_ddpm.diffusion.schedulers import scheduler_name
 from lab_ddpm.generation.generate import denoising_bar
 from lab_ddpm.generation.reading import read_images
@@ -71,8 +71,9 @@ def interpolate_images(
     """
     denoiser, sampling = pipeline.denoiser, pipeline.sampling
     lambdas, start, seeds = mix_images(pipeline, clean_images, **settings)
+    class_labels = denoiser.class_labels([()] * len(lambdas))
+    check_labels(denoiser, class_labels, seeds)  # before the bar
     with denoising_bar(len(sampling_timesteps(sampling, denoiser, start)), progress) as advance:
-        class_labels = denoiser.class_labels([()] * len(lambdas))
         samples = sample(denoiser, class_labels, seeds, sampling, start=start, on_state=advance)
     return Interpolation(lambdas, denoiser.space.decode(samples).cpu(), start.timestep)
 

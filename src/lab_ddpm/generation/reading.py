@@ -16,7 +16,10 @@ _BATCH_SIZE = 64
 def check_reads(denoiser: Denoiser) -> None:
     """Raise `UserError` if the model has no layout, or was trained without `layout_dropout`."""
     if not (denoiser.space.has_layout and denoiser.config["layout_dropout"]):
-        raise UserError("only a model that was trained with `layout_scale` and `layout_dropout` reads images")
+        raise UserError(
+            "only a model that was trained with `layout_scale` and `layout_dropout` reads images; "
+            "use another, such as `--checkpoint pretrained/iclevr-cpu`"
+        )
 
 
 @torch.no_grad()

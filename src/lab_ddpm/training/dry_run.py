@@ -94,5 +94,12 @@ def _needs(config: TrainConfig, images: ImageDataset, steps: int, accelerator: A
         f"needs: {cost.parameters / 1e6:.3g} M parameters, {cost.flops / config.batch_size / 1e9:.3g} GFLOP an image, "
         f"{cost.memory / 2**30:.2g} GiB of memory for {config.batch_size // shares} images at a time\n"
         f"time: {median(times):.3g} s a step on this {device} (mixed precision: {precision}; median of {len(times)}), "
-        f"{steps * median(times) / 3600:.2g} hours in all, without evaluations"
+        f"{_duration(steps * median(times))} in all, without evaluations"
     )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
