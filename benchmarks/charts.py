@@ -13,8 +13,7 @@ from matplotlib.image import imread
 
 from lab_ddpm.data.images import Images
 
-_LINE_STYLES = ("-", "--", ":")  # one for every four curves
-_COLOURS = 4
+_LINE_STYLES = ("-", "--", ":")
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,6 @@ def setting_figure(parts: Mapping[str, SettingFigure]) -> bytes:
             axes.set(title=measure, ylim=(len(by_setting) - 0.5, -0.5), yticks=range(len(by_setting)))
             axes.set_yticklabels(by_setting if axes is panels[0] else [""] * len(by_setting))
             axes.grid(alpha=0.2)
-    return _png(figure)
-
-
-def distance_curves(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """Panels side by side, each with the distances of neighbours along lambda.
-
-    Args:
-        panels: Title -> name of the curve -> its values, evenly spread from lambda 0 to 1.
-    """
-    figure = Figure(figsize=(3.4 + 2.6 * len(panels), 3.3), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-        for number, (name, curve) in enumerate(curves.items()):
-            style = {"color": f"C{number % _COLOURS}", "linestyle": _LINE_STYLES[number // _COLOURS]}
-            axes.plot((np.arange(len(curve)) + 0.5) / len(curve), curve, marker="o", label=name, **style)
-        axes.set(title=title, xlabel="lambda", xlim=(0, 1), xticks=(0, 0.5, 1))
-        axes.grid(alpha=0.2)
-    all_axes[0].set_ylim(bottom=0)
-    all_axes[0].set_ylabel("distance of neighbours")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return _png(figure)
 
 

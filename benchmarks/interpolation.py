@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from charts import distance_curves, distances_above_images
+from charts import distances_above_images
 from common import markdown_table
 from lab_ddpm.arguments import add_checkpoint
 from lab_ddpm.cli import run
@@ -91,7 +91,7 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
         images: (N, H, W, C) uint8, of which pairs are drawn; held-out ones.
         pipeline: It decodes under the null label.
         num_pairs: Number of pairs.
-        out: Folder of `table.md`, `table.json`, `distances.png`, `why.png` and a strip of images for each way.
+        out: Folder of `table.md`, `table.json`, `why.png` and a strip of images for each way.
 
     Raises:
         UserError: More pairs than images allow, or none.
@@ -102,7 +102,6 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
     check_writable(out)
     pairs = np.random.default_rng(0).permutation(len(images))[: 2 * num_pairs].reshape(num_pairs, 2)
     rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, list[float]]] = {f"t = {timestep}": {} for timestep in TIMESTEPS}
     progress = tqdm(total=len(TIMESTEPS) * len(WAYS) * num_pairs, desc="interpolating", unit="interpolation")
     for timestep in TIMESTEPS:
         for way in WAYS:
@@ -127,14 +126,13 @@ def measure(images: Images, pipeline: LabelConditionalPipeline, num_pairs: int, 
                 "error": torch.stack(errors),
             }
             intervals = {name: mean_interval(values.tolist()) for name, values in measures.items()}
-            rows.append({"t": timestep, "way": way.title, **intervals})
-            curves[f"t = {timestep}"][way.title] = along.mean(dim=0).tolist()
-    write_json(out / "table.json", {"num_pairs": num_pairs, "count": COUNT, "rows": rows, "distances": curves})
+            rows.append({"t": timestep, "way": way.title, **intervals, "distances": along.mean(dim=0).tolist()})
+    write_json(out / "table.json", {"num_pairs": num_pairs, "count": COUNT, "rows": rows})
     measured = ("jump", "detour", "error")
     table = [[row["t"], row["way"], *(as_text(row[name], ".3f") for name in measured)] for row in rows]
     write_text(out / "table.md", markdown_table(["t", "way", *measured], table))
-    write_bytes(out / "distances.png", distance_curves(curves))
-    write_bytes(out / "why.png", explain(pipeline, images[pairs], curves[f"t = {EXPLAINED}"][WAYS[0].title]))
+    drawn = next(row["distances"] for row in rows if (row["t"], row["way"]) == (EXPLAINED, WAYS[0].title))
+    write_bytes(out / "why.png", explain(pipeline, images[pairs], drawn))
     return out / "table.md"
 
 

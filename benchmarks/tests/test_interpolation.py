@@ -24,7 +24,7 @@ def test_what_is_measured_is_what_the_docstring_says(tmp_path: Path, monkeypatch
     rows = json.loads((tmp_path / "out" / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [row["way"] for row in rows] == [way.title for way in WAYS]
     assert len(table.read_text(encoding="utf-8").splitlines()) == len(rows) + 2
-    assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 2  # distances.png, why.png
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(rows) + 1  # why.png
     by_way = {row["way"]: row for row in rows}
     straight = by_way["shared noise, linear, one-step prediction"]
     assert straight["jump"]["mean"] == pytest.approx(1, abs=0.02)
