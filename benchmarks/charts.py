@@ -13,8 +13,6 @@ from matplotlib.image import imread
 
 from lab_ddpm.data.images import Images
 
-_LINE_STYLES = ("-", "--", ":")
-
 
 @dataclass(frozen=True)
 class SettingFigure:
@@ -79,7 +77,7 @@ def distances_above_images(
     grid = figure.add_gridspec(1 + len(rows), count, height_ratios=[3.2, *[0.9] * len(rows)])
     axes = figure.add_subplot(grid[0, :])
     for number, (name, curve) in enumerate(curves.items()):
-        axes.plot(np.arange(count - 1) + 0.5, curve, marker="o", label=name, linestyle=_LINE_STYLES[number % 3])
+        axes.plot(np.arange(count - 1) + 0.5, curve, marker="o", label=name, linestyle=("-", "--", ":")[number % 3])
     axes.set(xlim=(-0.5, count - 0.5), xticks=range(count), xticklabels=[f"{value:.2f}" for value in lambdas])
     axes.set(xlabel="lambda", ylabel="distance to the next image")
     axes.set_ylim(bottom=0)
