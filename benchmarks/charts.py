@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lab_ddpm.data.images import Images
 
@@ -38,7 +39,7 @@ def setting_figure(parts: Mapping[str, SettingFigure]) -> bytes:
     Args:
         parts: Title -> data set; all of the same settings.
     """
-    figure = Figure(figsize=(9, 3.9 * len(parts)), layout="constrained")
+    figure = Figure(figsize=(9, 3.9 * len(parts)), layout=ConstrainedLayoutEngine(w_pad=0.1))  # inches
     blocks = figure.subfigures(2 * len(parts), 1, height_ratios=[2.7, 1.2] * len(parts), squeeze=False)[:, 0]
     for number, (title, part) in enumerate(parts.items()):
         for axes, (setting, grid) in zip(
